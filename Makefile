@@ -1,0 +1,44 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+PARAMS ?= params/demo.yaml
+BIN := .venv/bin
+READY := .venv/ready
+
+help:  ## what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY)  ## the environment in .venv, with all that tests and benchmarks need
+
+# uv installs torch and torchvision from one source; compiled bytecode makes every later import faster.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it with make PYTHON=python3.12"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint constraints.txt --editable '.[test]'
+	@touch $(READY)
+
+demo: $(READY)  ## run the study of params/demo.yaml through all notebooks
+	$(BIN)/reconfair run params/demo.yaml
+
+run: $(READY)  ## run PARAMS=params/<file>.yaml (several in quotes)
+	$(BIN)/reconfair run $(PARAMS)
+
+test: $(READY)  ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(READY)  ## check style, and that notebooks and scripts agree
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m reconfair.run pairs
+
+sync: $(READY)  ## write each notebook's .ipynb from its .py
+	$(BIN)/python -m reconfair.run pairs --write
+
+gallery: $(READY)  ## run the phantom study at three noise levels into outputs/gallery
+	RECONFAIR_OUTPUTS=outputs/gallery $(BIN)/reconfair run params/gallery_x4.yaml params/gallery_x8.yaml params/gallery_x16.yaml
+
+clean:  ## remove what runs wrote (not the gallery) and the environment
+	find outputs -mindepth 1 -maxdepth 1 ! -name gallery -exec rm -rf {} + 2>/dev/null || true
+	rm -rf .venv .pytest_cache .ruff_cache *.egg-info
+
+.PHONY: help setup demo run test lint sync gallery clean

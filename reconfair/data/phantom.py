@@ -1,0 +1,139 @@
+"""What the two phantom cohorts share: who the patients are, planted bias, and how shapes are drawn."""
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtri
+
+from reconfair import params
+from reconfair.keyed import generator
+
+# Unequal as in a large American radiology archive; the two smallest groups are rare there, too.
+RACE_SHARES = (0.56, 0.20, 0.13, 0.07, 0.025, 0.015)
+
+
+def uniform(dataset: params.Phantom, column: str, *shape: int) -> np.ndarray:
+    """Uniform draws of one column; patient i keeps its draw when more patients follow."""
+    return generator(dataset.seed, dataset.name, column).random(shape)
+
+
+def normal(dataset: params.Phantom, column: str, *shape: int) -> np.ndarray:
+    """Standard normal draws of one column, prefix-stable as `uniform`."""
+    return generator(dataset.seed, dataset.name, column).standard_normal(shape)
+
+
+def patients(dataset: params.Phantom, female: float, age: tuple[float, float]) -> pd.DataFrame:
+    """Draw who the patients are.
+
+    Parameters
+    ----------
+    dataset : params.Phantom
+        Seed, number of patients, and whether attributes are independent of everything (`null`).
+    female : float
+        Share of women, in [0, 1].
+    age : (float, float)
+        Mean and standard deviation of the age in years, cut to 18..90.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per patient: ``patient_id, sex, age, race``, and ``z_female, z_age``, which shape the
+        anatomy. They say the same as sex and age unless `null`: then they are drawn on their own.
+
+    Examples
+    --------
+    >>> table = patients(params.Phantom(name="phantom_mri", patients=20), 0.5, (60, 10))
+    >>> bool((table.age == table.z_age).all())
+    True
+    """
+    n = dataset.patients
+    body, shown = (_attributes(dataset, draw, female, age) for draw in ("body", "shown" if dataset.null else "body"))
+    ids = [f"P{i:06d}" for i in range(n)]
+    anatomy = {"z_female": 1.0 * (body["sex"] == "female"), "z_age": body["age"]}
+    return pd.DataFrame({"patient_id": ids, **shown, **anatomy})
+
+
+def dial(dataset: params.Phantom, table: pd.DataFrame, name: str) -> np.ndarray:
+    """Read one dial for every patient, over all attributes.
+
+    Parameters
+    ----------
+    dataset : params.Phantom
+        Whose dials are read.
+    table : pandas.DataFrame
+        One row per patient, with ``sex, age, race``.
+    name : {"contrast", "prevalence", "label_noise"}
+        The dial.
+
+    Returns
+    -------
+    numpy.ndarray, shape (patients,)
+        Product of 1 + value for ``contrast``; sum of the values for the others.
+    """
+    older = table.age > table.age.median()
+    groups = {"sex": table.sex, "race": table.race, "age_group": older.map({True: "older", False: "younger"})}
+    dials = getattr(dataset.dials, name).items()
+    values = np.array([groups[attribute].map(value).fillna(0.0) for attribute, value in dials])
+    values = values.reshape(-1, len(table))  # no attribute dialled: an empty sum, an empty product
+    return np.prod(1 + values, 0) if name == "contrast" else values.sum(0)
+
+
+def truth(score: np.ndarray, prevalence: np.ndarray) -> np.ndarray:
+    """Label the upper share `prevalence`, cut to [0.01, 0.99], of a standard normal score, as bool."""
+    return score > -ndtri(np.clip(prevalence, 0.01, 0.99))
+
+
+def observed(dataset: params.Phantom, column: str, label: np.ndarray, flip: np.ndarray) -> np.ndarray:
+    """Flip each true label with probability `flip`; return 1.0 and 0.0."""
+    return (label ^ (uniform(dataset, f"flip {column}", *label.shape) < flip)).astype(float)
+
+
+def axes(size: int, view: float) -> tuple[np.ndarray, np.ndarray, float]:
+    """Coordinates of the pixel centres in mm, x (1, size) and y (size, 1), and the pixel's side."""
+    axis = (np.arange(size) + 0.5) * view / size - view / 2
+    return axis[None, :], axis[:, None], view / size
+
+
+def edge(distance: np.ndarray, width: float) -> np.ndarray:
+    """Coverage in [0, 1] of a shape with this signed distance (negative inside), over a smooth edge."""
+    t = np.clip(0.5 - distance / (1.5 * width), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def ellipse(x: np.ndarray, y: np.ndarray, a: float, b: float, angle: float = 0.0) -> np.ndarray:
+    """Signed distance in mm to an ellipse about the origin, to first order; `angle` in radians."""
+    if angle:
+        x, y = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    rho = np.hypot(x / a, y / b)
+    return rho * (rho - 1) / (np.hypot(x / a**2, y / b**2) + 1e-9)
+
+
+def blend(a: np.ndarray, b: np.ndarray, radius: float) -> np.ndarray:
+    """Signed distance to the union of two shapes whose junction is rounded, radius in mm."""
+    return -radius * np.logaddexp(-a / radius, -b / radius)
+
+
+def texture(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, wavelength: float, spread: float = 0.3):
+    """Random field of unit variance: plane waves of about this wavelength in mm, blurred over a pixel.
+
+    Waves are defined in mm, so that 64 and 256 pixels show the same tissue, and are separable, so that
+    their sum is one matrix product.
+    """
+    waves = 40
+    k = 2 * np.pi / wavelength * np.exp(spread * rng.standard_normal(waves))
+    turn, phase = rng.uniform(0, 2 * np.pi, (2, waves))
+    kx, ky = k * np.cos(turn), k * np.sin(turn)
+    pixel = y[1, 0] - y[0, 0]
+    pixel_mtf = np.sinc(kx * pixel / (2 * np.pi)) * np.sinc(ky * pixel / (2 * np.pi))
+    weight = np.sqrt(2 / waves) * pixel_mtf * np.exp(1j * phase)
+    return ((np.exp(1j * y * ky) * weight) @ np.exp(1j * kx[:, None] * x)).real
+
+
+def _attributes(dataset: params.Phantom, draw: str, female: float, age: tuple[float, float]) -> dict[str, np.ndarray]:
+    """Sex, age and race, independent of each other."""
+    n, (mean, sd) = dataset.patients, age
+    race = np.searchsorted(np.cumsum(RACE_SHARES[:-1]), uniform(dataset, f"{draw} race", n), side="right")
+    return {
+        "sex": np.where(uniform(dataset, f"{draw} sex", n) < female, "female", "male"),
+        "age": np.clip(mean + sd * normal(dataset, f"{draw} age", n), 18, 90).astype(int),
+        "race": np.array(params.RACES)[race],
+    }

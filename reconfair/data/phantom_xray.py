@@ -1,0 +1,211 @@
+"""Frontal chest radiographs with five findings: one to three images a patient."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.ndimage import map_coordinates
+
+from reconfair import params
+from reconfair.data.phantom import axes, blend, dial, edge, ellipse, normal, observed, patients, texture, truth, uniform
+from reconfair.keyed import generator
+
+MODALITY = "xray"
+# The share of images with each finding.
+PREVALENCE = {"effusion": 0.35, "cardiomegaly": 0.30, "consolidation": 0.25, "pneumothorax": 0.20, "nodule": 0.25}
+TASKS = dict.fromkeys(PREVALENCE, "classify")
+UNIT = "image"
+
+VIEW = 330.0  # mm across the image
+SEPARATION = 2.6  # d' between the extents of a finding when absent and present: AUROC 0.97 at best
+WITHIN_PATIENT = 0.7  # correlation of a finding's score between images of a patient
+
+
+def table(dataset: params.Phantom) -> pd.DataFrame:
+    """Draw the cohort, one row per image.
+
+    Parameters
+    ----------
+    dataset : params.Phantom
+        Seed, number of patients, dials, null.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``image_id, patient_id, sex, age, race``; one column per finding as observed (1.0 or 0.0); and
+        the latent columns ``z_*`` from which `image` draws.
+    """
+    who = patients(dataset, female=0.44, age=(61, 17))  # as among inpatients: more men, median about 62
+    n, most = len(who), 3
+    number = 1 + np.searchsorted((0.7, 0.9), uniform(dataset, "images", n))  # 1.4 images a patient
+    shift, flip = (dial(dataset, who, name)[:, None] for name in ("prevalence", "label_noise"))
+    who["z_contrast"] = np.exp(0.12 * normal(dataset, "contrast", n)) * dial(dataset, who, "contrast")
+    who["z_size"] = 1.0 - 0.07 * who.z_female + 0.03 * normal(dataset, "chest", n)  # women's chests are smaller
+    who["z_habitus"] = normal(dataset, "habitus", n)  # thin or stout
+    who["z_breast"] = who.z_female * (0.5 + 0.6 * uniform(dataset, "breast", n))
+    # The heart widens by about 1 % of the chest a decade, and bones lose mineral.
+    who["z_heart"] = 0.43 + 0.001 * (who.z_age - 60) + 0.015 * normal(dataset, "heart", n)
+    who["z_bone"] = 1.15 - 0.007 * (who.z_age - 40) + 0.1 * normal(dataset, "bone", n)
+    taken = np.arange(most) < number[:, None]  # draw for every possible image, keep those taken
+    patient, index = np.nonzero(taken)
+    rows = who.iloc[patient].reset_index(drop=True)
+    rows.insert(0, "image_id", rows.patient_id + "-" + index.astype(str))
+    rows["z_breath"] = normal(dataset, "breath", n, most)[taken]  # how deeply the patient breathed in
+    rows["z_tilt"] = 0.02 * normal(dataset, "tilt", n, most)[taken]
+    rows["z_shift"] = 4 * normal(dataset, "shift", n, most)[taken]  # mm
+    for finding, prevalence in PREVALENCE.items():
+        patient_score, image_score = normal(dataset, f"patient {finding}", n, 1), normal(dataset, finding, n, most)
+        score = np.sqrt(WITHIN_PATIENT) * patient_score + np.sqrt(1 - WITHIN_PATIENT) * image_score
+        true = truth(score, prevalence + shift)
+        extent = normal(dataset, f"extent {finding}", n, most) + SEPARATION * true
+        rows.insert(5, finding, observed(dataset, finding, true, flip)[taken])
+        rows[f"z_{finding}"] = extent[taken]
+        rows[f"z_{finding}_at"] = np.repeat(uniform(dataset, f"at {finding}", n), number)  # side and place
+    return rows
+
+
+def image(row: NamedTuple, dataset: params.Phantom) -> tuple[np.ndarray, None]:
+    """Draw one radiograph, the patient's right on the left, bone white.
+
+    Parameters
+    ----------
+    row : namedtuple
+        One row of ``table(dataset).itertuples()``.
+    dataset : params.Phantom
+        Its seed and size.
+
+    Returns
+    -------
+    image : numpy.ndarray, float32, shape (size, size)
+        In [0, 1].
+    mask : None
+        The findings are labels of the image.
+    """
+    axis_x, axis_y, pixel = axes(dataset.size, VIEW)
+    rng = generator(dataset.seed, "phantom_xray", row.image_id)
+
+    def field(wavelength, spread=0.3):
+        return texture(rng, axis_x, axis_y, wavelength, spread)
+
+    x, y = axis_x + row.z_tilt * axis_y, axis_y - row.z_tilt * axis_x
+    x, y, pixel = (x + row.z_shift) / row.z_size, y / row.z_size, pixel / row.z_size  # mm in a standard chest
+    extent = {finding: _extent(row, finding) for finding in PREVALENCE}
+    heart = _heart(row, x, y, extent["cardiomegaly"])
+    wall = ellipse(abs(x) - 58, y - 26, 71 + 2 * row.z_habitus, 150, -0.12)
+    lungs = edge(np.maximum(np.maximum(wall, -heart), y - _dome(row, x)), max(pixel, 2.0))
+    marks = lungs * _vessels(x, y, pixel, rng)
+    dense, marks = _findings(row, x, y, extent, lungs, wall, marks, field, pixel)
+    density = _body(row, x, y) + _breasts(row, x, y) + _abdomen(row, x, y, rng) + _middle(x, y, heart)
+    density += row.z_bone * _bones(x, y, lungs, pixel) + marks + dense
+    density -= lungs * (0.34 + 0.14 * np.sqrt(np.clip(-wall / 50, 0, 1)))  # air, deepest amid the lung
+    density += 0.015 * field(80) + 0.006 * field(10)
+    picture = 0.95 * (1 - np.exp(-1.7 * np.clip(density, 0, None)))  # film: the log of dose, saturating
+    picture += 0.008 * rng.standard_normal(picture.shape)
+    return np.clip(picture, 0, 1).astype(np.float32), None
+
+
+def _extent(row, finding):
+    """How much of a finding is there, 0 and more; images labelled without it show little or nothing."""
+    return np.log1p(np.exp(3 * (getattr(row, f"z_{finding}") - 1.3))) / 3
+
+
+def _heart(row, x, y, enlargement):
+    """Signed distance to heart and great vessels; two thirds of the heart lie to the patient's left."""
+    half = 265 / 2 * (row.z_heart + 0.05 * row.z_contrast * enlargement)
+    heart = ellipse(x - 0.36 * half, y - 55, 1.1 * half, 0.76 * half, 0.5)
+    knob = ellipse(x - 17, y + 42, 17, 19)  # of the aorta
+    vessels = abs(x - 2) - 22 - 0.0012 * np.clip(-y - 40, 0, None) ** 2
+    return blend(blend(heart, knob, 5.0), vessels, 5.0)
+
+
+def _dome(row, x):
+    """Height of the diaphragm: higher on the patient's right, over the liver, and after a shallow breath."""
+    side = np.tanh(x / 15)
+    return 86 + 6 * row.z_breath + 5 * side + 0.0055 * (abs(x) - 55) ** 2 + 2e-5 * np.clip(abs(x) - 85, 0, None) ** 3.5
+
+
+def _body(row, x, y):
+    """Soft tissue of the trunk with shoulders and neck, and the air around it."""
+    u = abs(x)
+    trunk = np.maximum(-160 + 0.45 * (u - 45) - y, u - 158 - 1.2 * np.clip(-y - 50, 0, None))
+    return edge(blend(trunk, u - 44, 8.0), 5.0) * (0.72 + 0.04 * row.z_habitus - 0.18 * (u / 160) ** 2)
+
+
+def _breasts(row, x, y):
+    """Breasts, whose shadow ends in a crescent over the lower lungs."""
+    return 0.22 * row.z_breast * edge(ellipse(abs(x) - 80, y - 42, 55, 55), 6.0) * np.clip((y + 20) / 90, 0, 1)
+
+
+def _abdomen(row, x, y, rng):
+    """Liver and bowel below the diaphragm, with the stomach's bubble of gas on the patient's left."""
+    gas = ellipse(x - 62 - 8 * rng.random(), y - 122 - 6 * row.z_breath, 10 + 22 * rng.random(), 5 + 11 * rng.random())
+    return 0.5 * edge(_dome(row, x) - y, 3.0) * edge(abs(x) - 128, 40.0) - 0.45 * edge(gas, 5.0)
+
+
+def _middle(x, y, heart):
+    """Heart, great vessels and spine, and the windpipe's air."""
+    spine = edge(abs(x) - 17, 5.0) * (0.12 + 0.03 * np.cos(2 * np.pi * y / 25))
+    trachea = edge(ellipse(x + 1, y + 100, 8, 75), 4.0)
+    return (
+        0.14 * edge(heart, 4.0) * edge(-y - 115, 40.0)
+        + 0.42 * edge(-y - 95, 70.0) * np.sqrt(np.clip(-heart / 45, 0, 1))
+        + spine
+        - 0.16 * trachea
+    )
+
+
+def _vessels(x, y, pixel, rng):
+    """Vessels that fan out from each hilum: the zero lines of a random field in log-polar coordinates."""
+    angles, radii = np.linspace(-np.pi, 3 * np.pi, 360), np.linspace(0, 6, 64)
+    polar = texture(rng, 7 * angles[None], 3 * radii[:, None], 6.0)
+    r, turn = np.hypot(abs(x) - 22, y - 2) + 1, np.arctan2(y - 2, abs(x) - 22) + 2 * np.pi * (x < 0)
+    wave = map_coordinates(polar, [np.log(r) * 63 / 6, (turn + np.pi) * 359 / (4 * np.pi)], order=1)
+    half = np.clip(2.6 - r / 45, 0.5, None)  # mm; vessels thin out towards the wall
+    drawn = np.hypot(half, 0.6 * pixel)
+    return 0.17 * half / drawn * np.exp(-((wave * r / 6 / drawn) ** 2) - r / 90) + 0.12 * np.exp(-((r / 24) ** 2))
+
+
+def _bones(x, y, lungs, pixel):
+    """Ribs, clavicles and the heads of the arms."""
+    u = abs(x)
+    back = y + 128 + 6 * np.sin(np.clip((u - 15) / 30, 0, np.pi)) - 0.0052 * np.clip(u - 20, 0, None) ** 2
+    front = y + 128 - 0.8 * (130 - u)
+    cage = edge(ellipse(u - 58, y - 26, 77, 156, -0.12), 4.0) * edge(12 - u, 6.0)
+    ribs = 0.075 * _band(back, 23, 5.5, pixel) + 0.035 * edge(50 - u, 30.0) * _band(front, 31, 7, pixel)
+    clavicle = edge(abs(y + 98 + 0.2 * (u - 20) - 5 * np.sin(u / 26)) - 5.5, max(pixel, 1.5))
+    clavicle *= edge(14 - u, 4.0) * edge(u - 138, 8.0)
+    arm = edge(ellipse(u - 163, y + 88, 22, 28), 6.0)
+    return cage * (0.35 + 0.65 * lungs) * ribs + 0.13 * clavicle + 0.12 * arm
+
+
+def _band(v, spacing, half, pixel):
+    """Ribs at regular spacing: a tube, dense at its rim."""
+    d = abs((v / spacing + 0.5) % 1 - 0.5) * spacing
+    return edge(d - half, max(pixel, 1.5)) * (0.7 + 0.6 * (d / half) ** 2)
+
+
+def _findings(row, x, y, extent, lungs, wall, marks, field, pixel):
+    """Density added by the findings, and the lung markings they leave."""
+    side = {finding: np.where(getattr(row, f"z_{finding}_at") < 0.5, -1, 1) for finding in PREVALENCE}
+    place = {finding: 2 * getattr(row, f"z_{finding}_at") % 1 for finding in PREVALENCE}
+    dense = np.zeros_like(lungs)
+    # Effusion: fluid fills the angle between wall and diaphragm, and climbs the wall as a meniscus.
+    s, amount = side["effusion"], extent["effusion"]
+    level = 126 - 30 * amount - 0.0045 * np.clip(s * x - 50, 0, None) ** 2
+    dense += 0.5 * edge(level - y, 10.0) * (s * x > 0) * lungs * min(amount, 1)
+    # Consolidation: a cloudy patch, with vessels lost in it.
+    s, amount = side["consolidation"], min(extent["consolidation"], 2.5)
+    cx, cy = s * (55 + 20 * place["consolidation"]), 60 - 110 * place["consolidation"]
+    cloud = np.exp(-((np.hypot(x - cx, (y - cy) * 0.9) / (16 + 8 * amount)) ** 2))
+    dense += 0.17 * amount * cloud * np.clip(1 + 0.3 * field(22), 0, None) * lungs
+    # Nodule: a small faint disc, easily taken for a vessel or lost behind a rib.
+    s, amount = side["nodule"], extent["nodule"]
+    cx, cy = s * (45 + 40 * place["nodule"]), -60 + 130 * (7 * place["nodule"] % 1)
+    dense += 0.13 * min(amount, 2) * edge(np.hypot(x - cx, y - cy) - 5 - 2 * min(amount, 2), 3.0) * lungs
+    # Pneumothorax: air without markings outside a thin pleural line, widest at the apex.
+    s, amount = side["pneumothorax"], extent["pneumothorax"]
+    line = wall + (5 + 9 * amount) * np.clip(0.9 - (y + 100) / 190, 0, 1) * min(amount, 1)
+    free = edge(-line, 2.0) * (s * x > 0) * min(amount, 1) * lungs
+    pleura = np.exp(-((line / max(pixel, 1.2)) ** 2)) * (s * x > 0) * min(amount, 1) * lungs
+    dense += 0.08 * pleura - 0.08 * free
+    return row.z_contrast * dense, marks * (1 - row.z_contrast * free)

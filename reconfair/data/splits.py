@@ -1,0 +1,60 @@
+"""Groups and splits: what is derived from a cohort's own columns."""
+
+import numpy as np
+import pandas as pd
+
+from reconfair.keyed import generator
+
+MERGED = ("American Indian/Alaska Native", "Native Hawaiian/Pacific Islander")
+GOLDEN = (np.sqrt(5) - 1) / 2
+
+
+def names(parted: bool) -> tuple[str, ...]:
+    """Names of the splits; radiographs part the training patients between reconstruction and diagnosis."""
+    return ("train_recon", "train_diag", "val", "test") if parted else ("train", "val", "test")
+
+
+def derive(table: pd.DataFrame) -> pd.DataFrame:
+    """Add ``age_group`` and ``race_merged``; what is missing stays missing.
+
+    Younger means at or below the median age over the patients of the whole dataset. Two groups too
+    small to compare join Other in ``race_merged``, as in the paper's appendix.
+    """
+    median = table.groupby("patient_id").age.first().median()
+    age_group = pd.Series(np.where(table.age <= median, "younger", "older"), table.index, dtype="str")
+    return table.assign(
+        age_group=age_group.where(table.age.notna()),
+        race_merged=table.race.replace(dict.fromkeys(MERGED, "Other")),
+    )
+
+
+def assign(table: pd.DataFrame, shares: tuple[float, ...], seed: int, modality: str) -> pd.DataFrame:
+    """Add ``split``: by patient, seeded, stratified over the joint attribute group.
+
+    Patients are sorted by joint group, at random within it, and numbered; the fractional parts of
+    the multiples of the golden ratio spread any run of numbers evenly over [0, 1), so each group is
+    shared out in nearly the same proportions and the whole in exactly those.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With ``patient_id``, ``sex``, ``age_group`` and ``race``.
+    shares : tuple of float
+        Of train, val and test; adding up to 1.
+    seed : int
+        Another seed gives another split.
+    modality : {"mri", "xray"}
+        Of X-ray's training patients 70 % train the reconstruction, 30 % the diagnosis.
+    """
+    patients = table.groupby("patient_id", sort=True)[["sex", "age_group", "race"]].first()
+    stratum = patients.fillna("unknown").agg("/".join, axis=1)
+    order = np.lexsort([generator(seed, "split").random(len(patients)), stratum])
+    place = np.empty(len(patients))
+    place[order] = (np.arange(len(patients)) * GOLDEN) % 1
+    rank = place.argsort().argsort() + 0.5
+    train, val, test = shares
+    parted = modality == "xray"
+    edges = np.cumsum([0.7 * train, 0.3 * train, val, test] if parted else [train, val, test])
+    which = np.searchsorted(edges[:-1] * len(patients), rank)
+    chosen = pd.Series(np.array(names(parted))[which], patients.index)
+    return table.assign(split=table.patient_id.map(chosen))

@@ -1,0 +1,176 @@
+"""Chapter 04: diagnosis. Models trained on originals, then frozen, look at every source.
+
+A kind of network is a module of this folder with one class, ``Diagnoser(settings)``: a Lightning
+module whose ``diagnose(images)`` takes images within [0, 1] of any size. It owns its input adapter.
+"""
+
+import json
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from reconfair import data, noise, recon, store, tables
+from reconfair.params import Network, Study
+
+
+def train(study: Study, network: Network) -> Path:
+    """Train `network` on the original images unless its weights are fresh; return its folder."""
+    return store.make(store.flow(study)[f"diagnosis/{network.name}"], partial(_train, study, network))
+
+
+def load(study: Study, network: Network):
+    """Return the trained network, frozen: eval mode, no gradients."""
+    from reconfair import training
+
+    return training.load(store.flow(study)[f"diagnosis/{network.name}"].folder / "best.ckpt", build(study, network))
+
+
+def build(study: Study, network: Network):
+    """Return an untrained network; its first weights depend on the seed alone."""
+    import torch
+
+    from reconfair.keyed import seed_of
+
+    settings = study.diagnosis.settings(network)
+    torch.manual_seed(seed_of(settings["seed"], "weights", network.name))
+    return import_module(f"reconfair.diagnosis.{network.kind}").Diagnoser(settings)
+
+
+def predict(study: Study, source: str, strategy: str = "standard") -> pd.DataFrame:
+    """Let the frozen networks look at the val and test images of `source`; rows of ``predictions``."""
+    key = store.variant(source, strategy)
+    folder = store.make(store.flow(study)[f"{key}/predictions"], partial(_predict, study, source, strategy))
+    return tables.read("predictions", folder)
+
+
+def thresholds(study: Study) -> dict[str, float]:
+    """Balanced threshold of every classification task, from the validation originals."""
+    found = {}
+    for network in study.networks:
+        folder = store.flow(study)[f"diagnosis/{network.name}"].folder
+        found |= json.loads((folder / "threshold.json").read_text())
+    return found
+
+
+def balanced_threshold(score, label) -> float:
+    """Score at which sensitivity and specificity are most alike (decision: score >= threshold).
+
+    Parameters
+    ----------
+    score : array_like
+        (n,) scores.
+    label : array_like
+        (n,) 0 or 1; NaN is left out.
+
+    Returns
+    -------
+    float
+        The observed score with the smallest abs(TPR - TNR); of several, the lowest.
+
+    Examples
+    --------
+    >>> balanced_threshold([0.1, 0.4, 0.6, 0.9], [0, 0, 1, 1])
+    0.6
+    """
+    score, label = np.asarray(score, float), np.asarray(label, float)
+    known = ~np.isnan(label)
+    score, positive = score[known], label[known] == 1
+    if positive.all() or not positive.any():
+        raise ValueError("a threshold needs cases of both classes")
+    candidates = np.unique(score)
+    tpr = 1 - np.searchsorted(np.sort(score[positive]), candidates) / positive.sum()
+    tnr = np.searchsorted(np.sort(score[~positive]), candidates) / (~positive).sum()
+    return float(candidates[np.argmin(np.round(np.abs(tpr - tnr), 12))])
+
+
+def images_of(study: Study, source: str, strategy: str = "standard"):
+    """Images of `source` for the val and test rows: (array, rows to take from it)."""
+    cohort = data.load(study)
+    rows = data.rows(cohort.table, "eval")
+    if source in ("original", "noisy"):
+        return (cohort.images if source == "original" else noise.load(study)), rows
+    return recon.reconstruct(study, source, strategy), np.arange(len(rows))
+
+
+def scores(study: Study, network: Network, images, rows, what: str) -> np.ndarray:
+    """What `network` says of some rows of `images`: probabilities (n, tasks) or masks (n, s, s)."""
+    from reconfair import training
+
+    frozen = load(study, network).to(training.device_of(study.compute))
+    said = training.apply(frozen.diagnose, images, rows, study.compute, what)
+    return np.concatenate([answer for _, answer in said])
+
+
+def _train(study: Study, network: Network, part: Path) -> None:
+    from reconfair import training
+
+    cohort, module = data.load(study), build(study, network)
+    if module.settings["pretrained"]:
+        module.start_pretrained()
+    rows, val = data.rows(cohort.table, "diag"), data.rows(cohort.table, "val")
+    target = cohort.masks if network.kind == "segment" else cohort.table[list(network.tasks)].to_numpy(np.float32)
+    if network.kind == "classify":  # an image without any label teaches nothing
+        rows, val = (some[~np.isnan(target[some]).all(1)] for some in (rows, val))
+    batch_size, seed = module.settings["batch_size"], module.settings["seed"]
+    training.fit(
+        module,
+        training.loader((cohort.images, target), rows, batch_size, seed),
+        training.loader((cohort.images, target), val, batch_size, shuffle=False),
+        part,
+        module.settings["epochs"],
+        study.compute,
+        network.name,
+    )
+    _write_threshold(study, network, part)
+
+
+def _write_threshold(study: Study, network: Network, part: Path) -> None:
+    from reconfair import training
+
+    found = {}
+    if network.kind == "classify":
+        cohort = data.load(study)
+        val = data.rows(cohort.table, "val")
+        frozen = training.load(part / "best.ckpt", build(study, network)).to(training.device_of(study.compute))
+        said = training.apply(frozen.diagnose, cohort.images, val, study.compute, f"{network.name} threshold")
+        units = _classified(study, network, cohort.table.iloc[val], np.concatenate([answer for _, answer in said]))
+        found = {task: balanced_threshold(one.score, one.label) for task, one in units.groupby("task")}
+    (part / "threshold.json").write_text(json.dumps(found, indent=1))
+
+
+def _predict(study: Study, source: str, strategy: str, part: Path) -> None:
+    images, rows = images_of(study, source, strategy)
+    cohort = data.load(study)
+    table = cohort.table.iloc[data.rows(cohort.table, "eval")]
+    parts = []
+    for network in study.networks:
+        said = scores(study, network, images, rows, f"{network.name} of {store.variant(source, strategy)}")
+        units = _classified if network.kind == "classify" else _segmented
+        parts.append(units(study, network, table, said))
+    predictions = pd.concat(parts, ignore_index=True).assign(source=source, strategy=strategy)
+    tables.write(predictions, "predictions", part)
+
+
+def _classified(study: Study, network: Network, table: pd.DataFrame, said: np.ndarray) -> pd.DataFrame:
+    """One row per unit and task; a patient's score is the median over the images."""
+    unit = "patient_id" if study.dataset.about.unit == "patient" else "image_id"
+    parts = []
+    for column, task in enumerate(network.tasks):
+        rows = table.assign(unit=table[unit], score=said[:, column], label=table[task])
+        grouped = rows.groupby("unit", sort=False)
+        units = grouped[["patient_id", "split", "label"]].first().assign(score=grouped.score.median())
+        parts.append(units.reset_index().assign(task=task, kind="classify", dice=np.nan))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _segmented(study: Study, network: Network, table: pd.DataFrame, said: np.ndarray) -> pd.DataFrame:
+    """One row per slice, its Dice missing where neither truth nor prediction holds anything."""
+    truth = data.load(study).masks[table.index]
+    overlap, total = (said * truth).sum((1, 2)), (said + truth).sum((1, 2))
+    with np.errstate(invalid="ignore"):
+        dice = 2.0 * overlap / total
+    units = table[["image_id", "patient_id", "split"]].rename(columns={"image_id": "unit"})
+    return units.assign(task=network.tasks[0], kind="segment", label=np.nan, score=np.nan, dice=dice)

@@ -1,0 +1,74 @@
+"""Segmenter: U-Net with an encoder from segmentation-models-pytorch."""
+
+import lightning as L
+import segmentation_models_pytorch as smp
+import torch
+from torch.nn import functional as F
+
+
+class Diagnoser(L.LightningModule):
+    """Half soft Dice loss, half L1, on sigmoid probabilities.
+
+    Raises
+    ------
+    ValueError
+        segmentation-models-pytorch has no encoder of the name in ``settings["encoder"]``.
+    """
+
+    def __init__(self, settings: dict):
+        super().__init__()
+        self.settings = settings
+        if settings["encoder"] not in smp.encoders.get_encoder_names():
+            raise ValueError(f"diagnosis.segment.encoder: segmentation-models-pytorch has no '{settings['encoder']}'")
+        self.net = smp.Unet(settings["encoder"], encoder_weights=None)
+
+    def start_pretrained(self) -> None:
+        """Take over the ImageNet weights of the encoder.
+
+        Raises
+        ------
+        ValueError
+            They are neither on disk nor to be downloaded; says where to put them.
+        """
+        name = self.settings["encoder"]
+        try:
+            encoder = smp.encoders.get_encoder(name, weights="imagenet")
+        except OSError as error:
+            raise ValueError(
+                f"diagnosis.segment.pretrained: no ImageNet weights of '{name}' in the Hugging Face cache, and no "
+                f"download ({type(error).__name__}). Bring smp-hub/{name}.imagenet into the cache (see HF_HOME), "
+                "or set diagnosis.segment.pretrained: false to start from random weights"
+            ) from None
+        self.net.encoder.load_state_dict(encoder.state_dict())
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Map images (n, 1, s, s) within [0, 1] to logits of the same shape; differentiable.
+
+        The encoder halves five times, so sides are padded to multiples of 32 and cut again.
+        """
+        side = images.shape[-1]
+        padding = -side % 32
+        images = F.pad(images, (0, padding, 0, padding)).expand(-1, 3, -1, -1)
+        return self.net(images)[..., :side, :side]
+
+    def diagnose(self, images: torch.Tensor) -> torch.Tensor:
+        """Masks (n, s, s) of zeros and ones, at probability 0.5."""
+        return (self(images)[:, 0] >= 0).float()
+
+    def loss(self, batch) -> torch.Tensor:
+        """0.5 (1 - soft Dice) + 0.5 L1 of a batch: images and masks, both (n, s, s)."""
+        images, masks = batch
+        probability = self(images[:, None])[:, 0].sigmoid()
+        dice = (2 * (probability * masks).sum() + 1) / (probability.sum() + masks.sum() + 1)
+        return 0.5 * (1 - dice) + 0.5 * F.l1_loss(probability, masks)
+
+    def training_step(self, batch, batch_idx):
+        loss = self.loss(batch)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]))
+        return loss
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val_loss", self.loss(batch), batch_size=len(batch[0]))
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=self.settings["lr"])

@@ -1,0 +1,319 @@
+"""Performance and fairness as functions of weights.
+
+Every performance metric takes one row per unit (an image or a patient), `weights` of shape
+(B, n) that say how often each resample holds each row, and a boolean `member` of shape (n, G)
+that says which group a row belongs to; it returns (B, G). Without weights every row counts
+once, without `member` all rows are one group. Fairness metrics turn such (B, G) into (B,).
+
+A group without any row to compute a metric from has the value NaN, never 0 or 1. Groups with
+NaN are left out of comparisons, and a comparison of fewer than two groups is NaN.
+
+References
+----------
+Wohlrapp, Bubeck, Rueckert, Lotter. Evaluating the Impact of Medical Image Reconstruction on
+Downstream AI Fairness and Performance. MIDL 2026.
+Hardt, Price, Srebro. Equality of opportunity in supervised learning. NeurIPS 2016.
+"""
+
+import numpy as np
+
+
+def membership(*, group, names):
+    """Which rows belong to which group.
+
+    Parameters
+    ----------
+    group : array_like, shape (n,)
+        Group of each row; a missing one belongs to no group.
+    names : sequence, length G
+        Groups, in the order of the columns.
+
+    Returns
+    -------
+    numpy.ndarray of bool, shape (n, G)
+
+    Examples
+    --------
+    >>> membership(group=["a", "b", None], names=["a", "b"]).astype(int)
+    array([[1, 0],
+           [0, 1],
+           [0, 0]])
+    """
+    group = np.asarray(group, dtype=object)
+    return np.stack([group == name for name in names], axis=1)
+
+
+def tpr(*, decision, label, weights=None, member=None):
+    """Share of the positive rows that are called positive (sensitivity).
+
+    Parameters
+    ----------
+    decision : array_like of bool, shape (n,)
+    label : array_like, shape (n,)
+        1, 0, or NaN where unknown; unknown rows do not count.
+    weights : array_like, shape (B, n), optional
+    member : array_like of bool, shape (n, G), optional
+
+    Returns
+    -------
+    numpy.ndarray, shape (B, G)
+        In [0, 1]; NaN where a group has no positive row.
+
+    Examples
+    --------
+    >>> tpr(decision=[True, False, True], label=[1, 1, 0])
+    array([[0.5]])
+    """
+    positive = np.asarray(label) == 1
+    return _share(positive & np.asarray(decision, bool), positive, weights, member)
+
+
+def fpr(*, decision, label, weights=None, member=None):
+    """Share of the negative rows that are called positive (1 - specificity); see `tpr`."""
+    negative = np.asarray(label) == 0
+    return _share(negative & np.asarray(decision, bool), negative, weights, member)
+
+
+def auroc(*, score, label, weights=None, member=None):
+    """Area under the ROC curve: P(score of a positive > score of a negative), ties count 1/2.
+
+    Parameters
+    ----------
+    score, label : array_like, shape (n,)
+    weights : array_like, shape (B, n), optional
+    member : array_like of bool, shape (n, G), optional
+
+    Returns
+    -------
+    numpy.ndarray, shape (B, G)
+        In [0, 1]; NaN where a group lacks one of the labels.
+
+    Examples
+    --------
+    >>> auroc(score=[0.1, 0.5, 0.5, 0.9], label=[0, 0, 1, 1])
+    array([[0.875]])
+    """
+    score, label = np.asarray(score, float), np.asarray(label, float)
+    weights, member = _defaults(score.size, weights, member)
+    order = np.argsort(score, kind="stable")
+    columns = [_auroc(score, label, weights, order[member[order, g]]) for g in range(member.shape[1])]
+    return np.stack(columns, axis=1)
+
+
+def patient_mean(*, value, patient, weights=None, member=None):
+    """Mean over each patient's rows, then over patients.
+
+    Parameters
+    ----------
+    value : array_like, shape (n,)
+        A quantity per row such as Dice (0 to 1) or PSNR (dB); rows that are not finite do not count.
+    patient : array_like, shape (n,)
+    weights : array_like, shape (B, n), optional
+        The same for all rows of a patient.
+    member : array_like of bool, shape (n, G), optional
+
+    Returns
+    -------
+    numpy.ndarray, shape (B, G)
+        NaN where a group has no value.
+
+    Examples
+    --------
+    >>> patient_mean(value=[1.0, 0.0, 0.8], patient=["a", "a", "b"])
+    array([[0.65]])
+    """
+    value, valid = np.asarray(value, float), np.isfinite(value)
+    code = np.unique(patient, return_inverse=True)[1]
+    one_per_patient = valid / np.maximum(np.bincount(code, valid), 1)[code]
+    return _share(np.where(valid, value, 0) * one_per_patient, one_per_patient, weights, member)
+
+
+def gap(values):
+    """Largest minus smallest value over groups.
+
+    Parameters
+    ----------
+    values : array_like, shape (..., G)
+
+    Returns
+    -------
+    numpy.ndarray, shape (...)
+
+    Examples
+    --------
+    >>> gap([0.7, 0.9, float("nan")]).round(12)
+    np.float64(0.2)
+    """
+    low, high = _extremes(values)
+    return high - low
+
+
+def eodd(*, tpr, fpr, combine="mean"):
+    """Equalised-odds difference: the gaps in TPR and FPR, combined.
+
+    Parameters
+    ----------
+    tpr, fpr : array_like, shape (..., G)
+    combine : {"mean", "worst_case"}
+        Mean of the two gaps (the paper's definition) or the larger one.
+
+    Returns
+    -------
+    numpy.ndarray, shape (...)
+        In [0, 1], 0 is equal.
+
+    Raises
+    ------
+    ValueError
+        If `combine` is neither.
+
+    Examples
+    --------
+    >>> eodd(tpr=[0.8, 0.6], fpr=[0.1, 0.1]).round(12)
+    np.float64(0.1)
+    """
+    if combine not in ("mean", "worst_case"):
+        raise ValueError(f"eodd must be 'mean' or 'worst_case', not {combine!r}")
+    gaps = gap(tpr), gap(fpr)
+    return (gaps[0] + gaps[1]) / 2 if combine == "mean" else np.maximum(*gaps)
+
+
+def eop(*, tpr):
+    """Equal-opportunity difference: the gap in TPR, shape (..., G) to (...)."""
+    return gap(tpr)
+
+
+def ser(*, dice):
+    """Skewed error ratio (1 - min Dice) / (1 - max Dice), 1 is equal.
+
+    Parameters
+    ----------
+    dice : array_like, shape (..., G)
+
+    Returns
+    -------
+    numpy.ndarray, shape (...)
+        At least 1; NaN where the best group is perfect.
+
+    Examples
+    --------
+    >>> ser(dice=[0.8, 0.9]).round(12)
+    np.float64(2.0)
+    """
+    low, high = _extremes(dice)
+    return _divide(1 - low, 1 - high)
+
+
+def delta_dice(*, dice):
+    """Gap in Dice, shape (..., G) to (...)."""
+    return gap(dice)
+
+
+def balanced_threshold(*, score, label):
+    """Score at which TPR and TNR are closest; decide positive where ``score >= threshold``.
+
+    Parameters
+    ----------
+    score : array_like, shape (n,)
+    label : array_like, shape (n,)
+        1, 0, or NaN where unknown; unknown rows do not count.
+
+    Returns
+    -------
+    float
+        One of the scores; of several equally balanced ones the lowest.
+
+    Raises
+    ------
+    ValueError
+        If a label is absent.
+
+    Examples
+    --------
+    >>> balanced_threshold(score=[0.1, 0.4, 0.6, 0.8], label=[0, 0, 1, 1])
+    0.6
+    """
+    score, label = np.asarray(score, float), np.asarray(label, float)
+    positive, negative = np.sort(score[label == 1]), np.sort(score[label == 0])
+    if not positive.size or not negative.size:
+        raise ValueError(f"label needs 0 and 1 for a threshold, found {positive.size} ones, {negative.size} zeros")
+    candidates = np.union1d(positive, negative)
+    true_positives = positive.size - np.searchsorted(positive, candidates)
+    true_negatives = np.searchsorted(negative, candidates)
+    # Cross-multiplied, so that ties are ties of whole numbers.
+    imbalance = np.abs(true_positives * negative.size - true_negatives * positive.size)
+    return float(candidates[np.argmin(imbalance)])
+
+
+# By kind of prediction and name: columns `c` of the units and resamples `r` to (B, G).
+PERFORMANCE = {
+    "classify": {
+        "auroc": lambda c, **r: auroc(score=c["score"], label=c["label"], **r),
+        "tpr": lambda c, **r: tpr(decision=c["decision"], label=c["label"], **r),
+        "fpr": lambda c, **r: fpr(decision=c["decision"], label=c["label"], **r),
+    },
+    "segment": {"dice": lambda c, **r: patient_mean(value=c["dice"], patient=c["patient"], **r)},
+    "image": {
+        "psnr": lambda c, **r: patient_mean(value=c["psnr"], patient=c["patient"], **r),
+        "ssim": lambda c, **r: patient_mean(value=c["ssim"], patient=c["patient"], **r),
+    },
+}
+
+# By kind and name: performance of the groups `g`, each (B, G), to (B,).
+FAIRNESS = {
+    "classify": {
+        "eodd": lambda g, combine="mean": eodd(tpr=g["tpr"], fpr=g["fpr"], combine=combine),
+        "eop": lambda g, **_: eop(tpr=g["tpr"]),
+        "auroc_gap": lambda g, **_: gap(g["auroc"]),
+        "tpr_gap": lambda g, **_: gap(g["tpr"]),
+        "fpr_gap": lambda g, **_: gap(g["fpr"]),
+    },
+    "segment": {
+        "ser": lambda g, **_: ser(dice=g["dice"]),
+        "delta_dice": lambda g, **_: delta_dice(dice=g["dice"]),
+    },
+    "image": {
+        "psnr_gap": lambda g, **_: gap(g["psnr"]),
+        "ssim_gap": lambda g, **_: gap(g["ssim"]),
+    },
+}
+
+
+def _defaults(n, weights, member):
+    """Every row once, all rows one group, unless given."""
+    weights = np.ones((1, n)) if weights is None else np.asarray(weights, float)
+    member = np.ones((n, 1), bool) if member is None else np.asarray(member, bool)
+    return weights, member
+
+
+def _share(part, whole, weights, member):
+    """Weighted sum of `part` over that of `whole`, by group."""
+    weights, member = _defaults(whole.size, weights, member)
+    return _divide(weights @ (part[:, None] * member), weights @ (whole[:, None] * member))
+
+
+def _auroc(score, label, weights, rows):
+    """AUROC of `rows`, which are in ascending order of score."""
+    positive, negative = rows[label[rows] == 1], rows[label[rows] == 0]
+    below = np.zeros((len(weights), negative.size + 1))
+    np.cumsum(weights[:, negative], axis=1, out=below[:, 1:])
+    first = np.searchsorted(score[negative], score[positive], side="left")
+    last = np.searchsorted(score[negative], score[positive], side="right")
+    positives = weights[:, positive]
+    wins = np.einsum("bi,bi->b", positives, below[:, first] + below[:, last]) / 2
+    return _divide(wins, positives.sum(axis=1) * below[:, -1])
+
+
+def _extremes(values):
+    """Smallest and largest over the last axis; NaN where fewer than two are numbers."""
+    values = np.asarray(values, float)
+    enough = np.isfinite(values).sum(axis=-1) >= 2
+    low = np.fmin.reduce(values, axis=-1, initial=np.nan)
+    high = np.fmax.reduce(values, axis=-1, initial=np.nan)
+    return np.where(enough, low, np.nan)[()], np.where(enough, high, np.nan)[()]
+
+
+def _divide(part, whole):
+    """Quotient, NaN where `whole` is zero."""
+    part, whole = np.broadcast_arrays(np.asarray(part, float), whole)
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)[()]

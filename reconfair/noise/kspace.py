@@ -1,0 +1,137 @@
+"""MRI noise: k-space sampled along radial spokes, the rest filled with zeros."""
+
+from functools import lru_cache
+from itertools import count
+
+import numpy as np
+from scipy import fft
+
+GOLDEN_ANGLE = np.pi * (np.sqrt(5) - 1) / 2
+
+
+def degrade(images, ids, noise) -> np.ndarray:
+    """Keep the k-space samples on the spokes, fill the others with zeros and transform back.
+
+    Parameters
+    ----------
+    images : float32 array, shape (n, size, size)
+        Originals in [0, 1].
+    ids : sequence of str
+        One id per image; unused, for undersampling draws nothing at random.
+    noise : reconfair.params.KSpace
+        Acceleration, angles of the spokes and how the complex image is shown.
+
+    Returns
+    -------
+    float32 array, shape (n, size, size)
+        Zero-filled images: their magnitude, or the real part, which may be negative. The mask is
+        symmetric about the centre, so no imaginary part arises and the two differ by the sign alone.
+
+    Raises
+    ------
+    ValueError
+        If the acceleration is below 1, or between 1 and 1.3.
+    """
+    mask = radial_mask(images.shape[-1], noise.acceleration, noise.angles)
+    zero_filled = to_image(to_kspace(images) * mask)
+    return np.abs(zero_filled) if noise.magnitude == "complex" else zero_filled.real.copy()
+
+
+def to_kspace(images) -> np.ndarray:
+    """Centred unitary Fourier transform of the last two axes; the energy stays the same.
+
+    Parameters
+    ----------
+    images : float32 or complex64 array, shape (..., size, size)
+
+    Returns
+    -------
+    complex64 array, shape (..., size, size)
+        k-space with zero frequency at ``[size // 2, size // 2]``.
+
+    Examples
+    --------
+    >>> to_kspace(np.ones((4, 4), np.float32)).real[2]
+    array([0., 0., 4., 0.], dtype=float32)
+    """
+    axes = (-2, -1)
+    return fft.fftshift(fft.fft2(fft.ifftshift(images, axes), norm="ortho"), axes)
+
+
+def to_image(kspace) -> np.ndarray:
+    """Inverse of `to_kspace`: complex64 image of the same shape."""
+    axes = (-2, -1)
+    return fft.fftshift(fft.ifft2(fft.ifftshift(kspace, axes), norm="ortho"), axes)
+
+
+@lru_cache(maxsize=8)
+def radial_mask(size, acceleration, angles="golden") -> np.ndarray:
+    """Which k-space samples lie on the spokes.
+
+    Parameters
+    ----------
+    size : int
+        Pixels a side.
+    acceleration : float
+        R: about one sample in R is kept; 1 keeps all of them.
+    angles : {"golden", "uniform"}
+        Angle between successive spokes: pi (sqrt(5) - 1) / 2 [1]_, or pi over their number.
+
+    Returns
+    -------
+    bool array, shape (size, size), read-only
+        Zero frequency at ``[size // 2, size // 2]``, as in `to_kspace`.
+
+    Raises
+    ------
+    ValueError
+        If the acceleration is below 1, or between 1 and 1.3.
+
+    References
+    ----------
+    .. [1] S. Winkelmann et al., "An optimal radial profile order based on the golden ratio for
+       time-resolved MRI", IEEE Transactions on Medical Imaging 26(1), 2007.
+    """
+    if acceleration == 1:
+        mask = np.ones((size, size), bool)
+    else:
+        mask = _draw(size, _angles(spokes(size, acceleration, angles), angles))
+    mask.flags.writeable = False
+    return mask
+
+
+@lru_cache(maxsize=8)
+def spokes(size, acceleration, angles="golden") -> int:
+    """Smallest number of spokes that sample at least 1/R of a square k-space.
+
+    Parameters and errors are those of `radial_mask`; an acceleration of 1 needs no spokes.
+
+    Examples
+    --------
+    >>> [spokes(256, acceleration) for acceleration in (4, 8, 16)]
+    [64, 31, 15]
+    """
+    if acceleration == 1:
+        return 0
+    if acceleration < 1.3:
+        raise ValueError(f"acceleration must be 1 or at least 1.3, not {acceleration:g}: spokes stay within a circle")
+    mask = np.zeros((size, size), bool)
+    for n in count(1):
+        # Golden spokes stay where they are when one is added; uniform ones all move.
+        mask = mask | _draw(size, _angles(n, angles)[-1:]) if angles == "golden" else _draw(size, _angles(n, angles))
+        if acceleration * np.count_nonzero(mask) >= size**2:
+            return n
+
+
+def _angles(n: int, angles: str) -> np.ndarray:
+    return np.arange(n) * (GOLDEN_ANGLE if angles == "golden" else np.pi / n)
+
+
+def _draw(size: int, angles: np.ndarray) -> np.ndarray:
+    """Diameters of the inscribed circle, sampled every half pixel, each sample in its nearest pixel."""
+    radius = np.arange(-2 * (size // 2), 2 * (size // 2) + 1) / 2
+    # The DFT is periodic: of an even size, frequency +size/2 is the sample at -size/2.
+    rows, columns = ((size // 2 + np.rint(np.outer(f(angles), radius)).astype(int)) % size for f in (np.sin, np.cos))
+    mask = np.zeros((size, size), bool)
+    mask[rows, columns] = True
+    return mask

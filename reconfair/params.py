@@ -1,0 +1,517 @@
+"""The study: typed parameters, one model per section of a params file.
+
+What a params file leaves out takes the default written here, which is the paper's setting.
+An unknown key is an error that names the nearest valid one.
+"""
+
+from __future__ import annotations
+
+import os
+from difflib import get_close_matches
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+ATTRIBUTES = ("sex", "age_group", "race", "race_merged")
+SEXES = ("female", "male")
+AGE_GROUPS = ("younger", "older")
+RACES = (
+    "White",
+    "Other",
+    "Asian",
+    "Black",
+    "Native Hawaiian/Pacific Islander",
+    "American Indian/Alaska Native",
+)
+GROUPS = {"sex": SEXES, "age_group": AGE_GROUPS, "race": RACES}
+
+
+class About(NamedTuple):
+    """What is settled about a dataset before any of it is read."""
+
+    modality: str
+    unit: str  # what is decided: a patient or an image
+    tasks: dict[str, str]  # task: classify or segment
+    attributes: tuple[str, ...] = ("sex", "age_group", "race")  # those that it records
+    folder: str = ""  # of its own, under RECONFAIR_DATA
+    metadata: str = ""  # the file that must be in that folder
+    where: str = ""  # to get it
+
+
+_MRI_TASKS = {"grade": "classify", "type": "classify", "tumour": "segment"}
+_XRAY_TASKS = ("effusion", "cardiomegaly", "consolidation", "pneumothorax", "nodule")
+_NIH_TASKS = ("Abnormal", "Effusion", "Infiltration", "Atelectasis", "Cardiomegaly")
+DATASETS = {
+    "phantom_mri": About("mri", "patient", _MRI_TASKS),
+    "phantom_xray": About("xray", "image", dict.fromkeys(_XRAY_TASKS, "classify")),
+    "lgg": About(
+        "mri",
+        "patient",
+        _MRI_TASKS,
+        ("sex", "age_group", "race"),
+        "lgg",
+        "kaggle_3m/data.csv",
+        "LGG MRI Segmentation (TCGA-LGG, Buda et al.), kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation",
+    ),
+    "nih": About(
+        "xray",
+        "image",
+        dict.fromkeys(_NIH_TASKS, "classify"),
+        ("sex", "age_group"),
+        "nih",
+        "Data_Entry_2017_v2020.csv",
+        "ChestX-ray14 (NIH Clinical Center), nihcc.app.box.com/v/ChestXray-NIHCC",
+    ),
+}
+# The paper's classifiers: ResNet-50 on slices, DenseNet-121 on radiographs as in TorchXRayVision.
+PAPER_CLASSIFIER = {
+    "mri": {"architecture": "resnet50"},
+    "xray": {
+        "architecture": "densenet121",
+        "size": 224,
+        "value_range": (-1024, 1024),
+        "epochs": 50,
+        "lr": 1e-3,
+        "weight_decay": 1e-5,
+    },
+}
+
+
+class Network(NamedTuple):
+    """A diagnostic network: one for all findings of a radiograph, one per task of an MRI."""
+
+    name: str
+    kind: str
+    tasks: tuple[str, ...]
+
+
+class ParamsError(ValueError):
+    """A parameter is wrong; the message names its key and what was expected."""
+
+
+class Section(BaseModel):
+    """A section of a params file: no unknown keys, immutable once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Size = Annotated[int, Field(ge=32, le=1024, multiple_of=16)]
+
+
+class Dials(Section):
+    """Bias planted in a phantom cohort: ``{attribute: {group: value}}``, all zero by default."""
+
+    contrast: dict[str, dict[str, float]] = {}  # relative change of lesion contrast, > -1
+    prevalence: dict[str, dict[str, float]] = {}  # added to the probability of every finding
+    label_noise: dict[str, dict[str, float]] = {}  # probability that a label is flipped
+
+    @model_validator(mode="after")
+    def _known_groups(self):
+        for dial in ("contrast", "prevalence", "label_noise"):
+            for attribute, groups in getattr(self, dial).items():
+                _one_of(attribute, GROUPS, f"{dial}: attribute")
+                for group, value in groups.items():
+                    _one_of(group, GROUPS[attribute], f"{dial}.{attribute}: group")
+                    low, high = (0, 1) if dial == "label_noise" else (-1, 1)
+                    if not low <= value <= high:
+                        raise ValueError(f"{dial}.{attribute}.{group} must lie in [{low}, {high}], not {value}")
+        return self
+
+
+class _Dataset(Section):
+    label: str = Field("", pattern=r"^[\w-]*$")  # names the output folder; empty: the name
+    size: Size = 256  # pixels a side
+    split: tuple[Fraction, Fraction, Fraction] = (0.7, 0.1, 0.2)  # train, val, test; by patient
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _whole_split(self):
+        if abs(sum(self.split) - 1) > 1e-6:
+            raise ValueError(f"split must add up to 1, not {sum(self.split):g}")
+        return self
+
+    @property
+    def about(self) -> About:
+        """What is settled about this dataset: modality, unit, tasks, source."""
+        return DATASETS[self.name]
+
+
+class Phantom(_Dataset):
+    """A simulated cohort whose bias is known."""
+
+    name: Literal["phantom_mri", "phantom_xray"]
+    size: Annotated[int, Field(ge=64, le=256, multiple_of=16)] = 256
+    patients: Annotated[int, Field(ge=20)] = 2000
+    dials: Dials = Dials()
+    null: bool = False  # attributes independent of everything: the true disparity is exactly zero
+
+    @model_validator(mode="after")
+    def _null_has_no_dials(self):
+        if self.null and self.dials != Dials():
+            raise ValueError("null: true means no bias at all; remove the dials or set null: false")
+        return self
+
+    @property
+    def signature(self) -> str:
+        """Nothing is read from disk, so nothing there can change."""
+        return ""
+
+
+class Scans(_Dataset):
+    """Real scans in the layout of their publishers."""
+
+    name: Literal["lgg", "nih"]
+    root: str = ""  # folder of the dataset; empty: the dataset's folder under RECONFAIR_DATA
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the scans.
+
+        Raises
+        ------
+        ParamsError
+            It is not there; the message says what was looked for and where to get it.
+        """
+        base = os.environ.get("RECONFAIR_DATA", "data")
+        folder = Path(self.root).expanduser() if self.root else Path(base) / self.about.folder
+        if not (folder / self.about.metadata).is_file():
+            raise ParamsError(
+                f"dataset.root: looked for {folder / self.about.metadata} and did not find it. Get {self.about.where}; "
+                f"then set dataset.root to its folder, or RECONFAIR_DATA to the folder that holds '{self.about.folder}'"
+            )
+        return folder.resolve()
+
+    @property
+    def signature(self) -> str:
+        """Hash of the metadata file, empty where it is absent."""
+        try:
+            return sha256((self.folder / self.about.metadata).read_bytes()).hexdigest()[:16]
+        except ParamsError:
+            return ""
+
+
+Dataset = Annotated[Phantom | Scans, Field(discriminator="name")]
+
+
+class KSpace(Section):
+    """MRI: radial undersampling of k-space (METHODS: golden-angle spokes, magnitude image)."""
+
+    kind: Literal["kspace"] = "kspace"
+    acceleration: Annotated[float, Field(ge=1, le=64)] = 8  # R; 1: fully sampled
+    angles: Literal["golden", "uniform"] = "golden"
+    magnitude: Literal["complex", "real_part"] = "complex"
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _reachable(self):
+        if 1 < self.acceleration < 1.3:
+            raise ValueError(
+                "acceleration between 1 and 1.3 cannot be reached by spokes within a circle; use 1 or at least 1.3"
+            )
+        return self
+
+    @property
+    def level(self) -> str:
+        """Name of the noise level, such as ``x8``; settings off the default are part of it."""
+        return "_".join([f"x{self.acceleration:g}", *_off_default(self, "angles", "magnitude", "seed")])
+
+
+class Sinogram(Section):
+    """X-ray: low photon counts in the Radon domain, then filtered back-projection."""
+
+    kind: Literal["sinogram"]
+    photons: Annotated[float, Field(ge=1)] = 10_000  # I0 per detector bin, before the object
+    angles: Annotated[int, Field(ge=8)] = 256
+    attenuation: Annotated[float, Field(gt=0)] = 4  # line integral across an image of ones
+    bowtie: Annotated[float, Field(gt=0, le=1)] = 0.2  # relative exposure at the detector's edge
+    seed: int = 0
+
+    @property
+    def level(self) -> str:
+        """Name of the noise level, such as ``1e4``; settings off the default are part of it."""
+        digits, exponent = f"{self.photons:.6e}".split("e")
+        name = f"{float(digits):g}e{int(exponent)}"
+        return "_".join([name, *_off_default(self, "angles", "attenuation", "bowtie", "seed")])
+
+
+Noise = Annotated[KSpace | Sinogram, Field(discriminator="kind")]
+
+
+class Training(Section):
+    """What every trained network has."""
+
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)]
+    lr: Annotated[float, Field(gt=0)]
+
+
+class UNet(Training):
+    """U-Net of Ronneberger et al. (2015), mean squared error."""
+
+    epochs: Annotated[int, Field(ge=1)] = 20
+    batch_size: Annotated[int, Field(ge=1)] = 16
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    channels: Annotated[int, Field(ge=1)] = 64  # of the first level, doubling at each
+    depth: Annotated[int, Field(ge=1, le=6)] = 4  # number of halvings
+
+
+class Reconstruction(Section):
+    """Which reconstructors are trained, and how."""
+
+    models: tuple[Literal["unet"], ...] = ("unet",)
+    unet: UNet = UNet()
+    seed: int = 0
+
+    def settings(self, model: str) -> dict:
+        """All that the training of `model` depends on, JSON-ready."""
+        return {**getattr(self, model).model_dump(mode="json"), "seed": self.seed}
+
+
+class Classify(Training):
+    """Classifier of slices or radiographs; left out: the paper's settings for the modality."""
+
+    architecture: str = ""  # a name torchvision knows, such as resnet50
+    pretrained: bool = True  # start from ImageNet weights
+    size: Annotated[int, Field(ge=0)] = 0  # pixels the network sees; 0: as the image comes
+    value_range: tuple[float, float] | None = None  # of the network's input; None: as ImageNet's
+    epochs: Annotated[int, Field(ge=1)] = 20
+    batch_size: Annotated[int, Field(ge=1)] = 16
+    lr: Annotated[float, Field(gt=0)] = 1e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 0
+
+
+class Segment(Training):
+    """Segmenter: U-Net with an encoder known to segmentation-models-pytorch."""
+
+    encoder: str = "resnet34"
+    pretrained: bool = True
+    epochs: Annotated[int, Field(ge=1)] = 20
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+
+
+class Diagnosis(Section):
+    """The diagnostic models: trained on originals, then frozen."""
+
+    tasks: tuple[str, ...] = ()  # empty: every task of the dataset
+    classify: Classify = Classify()
+    segment: Segment = Segment()
+    seed: int = 0
+
+    def settings(self, network: Network) -> dict:
+        """All that the training of `network` depends on, JSON-ready."""
+        section = getattr(self, network.kind).model_dump(mode="json")
+        return {**section, "tasks": list(network.tasks), "seed": self.seed}
+
+
+class Fairness(Section):
+    """Which attributes are compared, and by which inference."""
+
+    attributes: tuple[Literal[ATTRIBUTES], ...] = ()  # empty: those that the dataset records
+    inference: Literal["bootstrap"] = "bootstrap"
+    resamples: Annotated[int, Field(ge=99)] = 1000
+    eodd: Literal["mean", "worst_case"] = "mean"
+    min_cases: Annotated[int, Field(ge=1)] = 20  # patients of each label a group needs to be compared
+    seed: int = 0
+
+
+class Mitigation(Section):
+    """Fine-tuning of the reconstructors against bias; the diagnosis stays frozen."""
+
+    strategies: tuple[Literal["reweight"], ...] = ("reweight",)
+    models: tuple[Literal["unet"], ...] = ()  # empty: every reconstructor of the study
+    attributes: tuple[Literal[ATTRIBUTES], ...] = ()  # empty: those that the dataset records
+    epochs: Annotated[int, Field(ge=1)] = 10
+    lr_factor: Annotated[float, Field(gt=0)] = 0.1  # of the learning rate of the first training
+    seed: int = 0
+
+
+class Report(Section):
+    """What the last chapter gathers."""
+
+    runs: Literal["this", "all"] = "this"
+
+
+class Compute(Section):
+    """Where the work runs; part of no fingerprint."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = "auto"
+    workers: Annotated[int, Field(ge=0)] = 0  # threads and processes; 0: every core
+
+
+class Study(Section):
+    """One configuration: a dataset at one noise level, and everything done with it."""
+
+    dataset: Dataset
+    noise: Noise = KSpace()
+    reconstruction: Reconstruction = Reconstruction()
+    diagnosis: Diagnosis = Diagnosis()
+    fairness: Fairness = Fairness()
+    mitigation: Mitigation = Mitigation()
+    report: Report = Report()
+    compute: Compute = Compute()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _papers_classifier(cls, sections):
+        """Fill in the classifier that the paper uses for the dataset's modality."""
+        dataset, diagnosis = sections.get("dataset"), sections.get("diagnosis", {})
+        about = DATASETS.get(dataset.get("name")) if isinstance(dataset, dict) else None
+        if about is None or not isinstance(diagnosis, dict) or not isinstance(diagnosis.get("classify", {}), dict):
+            return sections  # the mistake is named when the sections are read
+        classify = {**PAPER_CLASSIFIER[about.modality], **diagnosis.get("classify", {})}
+        return {**sections, "diagnosis": {**diagnosis, "classify": classify}}
+
+    @model_validator(mode="after")
+    def _known_tasks(self):
+        for task in self.diagnosis.tasks:
+            _one_of(task, self.dataset.about.tasks, f"diagnosis.tasks: task of {self.dataset.name}")
+        for model in self.mitigation.models:
+            _one_of(model, self.reconstruction.models, "mitigation.models: model of this study")
+        recorded = self.dataset.about.attributes
+        recorded += ("race_merged",) if "race" in recorded else ()
+        for section in ("fairness", "mitigation"):
+            for attribute in getattr(self, section).attributes:
+                _one_of(attribute, recorded, f"{section}.attributes: attribute of {self.dataset.name}")
+        return self
+
+    def attributes(self, section: str = "fairness") -> tuple[str, ...]:
+        """Attributes that `section` looks at: those it names, or those that the dataset records."""
+        return getattr(self, section).attributes or self.dataset.about.attributes
+
+    @property
+    def tasks(self) -> dict[str, str]:
+        """Tasks of this study and their kind, ``classify`` or ``segment``."""
+        every = self.dataset.about.tasks
+        return {task: every[task] for task in self.diagnosis.tasks or every}
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The diagnostic networks that carry the tasks."""
+        if self.dataset.about.modality == "xray":
+            return (Network("findings", "classify", tuple(self.tasks)),)
+        return tuple(Network(task, kind, (task,)) for task, kind in self.tasks.items())
+
+    @property
+    def mitigated(self) -> list[tuple[str, str]]:
+        """Pairs of reconstructor and strategy that are fine-tuned."""
+        models = self.mitigation.models or self.reconstruction.models
+        return [(model, strategy) for model in models for strategy in self.mitigation.strategies]
+
+    @property
+    def label(self) -> str:
+        """Name of the dataset's output folder."""
+        return self.dataset.label or self.dataset.name
+
+    @property
+    def level(self) -> str:
+        """Name of the noise level's output folder."""
+        return self.noise.level
+
+    @property
+    def name(self) -> str:
+        """``<dataset label>/<level>``, the folder of this run under the outputs."""
+        return f"{self.label}/{self.level}"
+
+
+def study(**sections: dict[str, Any]) -> Study:
+    """Build the typed study from the sections of a params file or a parameters cell.
+
+    Raises
+    ------
+    ParamsError
+        One line per mistake: the key, what was expected, and the nearest valid key.
+    """
+    try:
+        return Study.model_validate(sections)
+    except ValidationError as error:
+        raise ParamsError("\n".join(_explain(item) for item in error.errors())) from None
+
+
+def load(path: str | Path, overrides: list[str] = ()) -> Study:
+    """Read a params file; `overrides` are ``section.key=value`` strings that win over it."""
+    path = Path(path)
+    if not path.is_file():
+        near = get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], 1)
+        raise ParamsError(f"{path}: no such params file" + (f"; did you mean {path.parent / near[0]}?" if near else ""))
+    try:
+        sections = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(sections, dict):
+        raise ParamsError(f"{path}: expected sections such as 'dataset:', found {type(sections).__name__}")
+    for override in overrides:
+        _override(sections, override)
+    try:
+        return study(**sections)
+    except ParamsError as error:
+        raise ParamsError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
+
+
+def _override(sections: dict, text: str) -> None:
+    key, equals, value = text.partition("=")
+    *parents, last = key.split(".")
+    if not equals or not parents:
+        raise ParamsError(f"--set {text}: expected section.key=value")
+    for parent in parents:
+        sections = sections.setdefault(parent, {})
+    sections[last] = yaml.safe_load(value)
+
+
+def _off_default(section: Section, *keys: str) -> list[str]:
+    """Settings that differ from their default, as parts of a folder name."""
+    fields = type(section).model_fields
+    return [f"{key}-{getattr(section, key)}" for key in keys if getattr(section, key) != fields[key].default]
+
+
+def _one_of(word: str, valid, what: str) -> None:
+    if word not in valid:
+        near = get_close_matches(word, list(valid), 1, 0)
+        raise ValueError(f"{what} '{word}' is unknown; did you mean '{near[0]}'?")
+
+
+def _explain(item: dict) -> str:
+    """One mistake found by pydantic, as one line a user can act on."""
+    path = [str(part) for part in item["loc"] if part not in _TAGS]
+    key, where = ".".join(path), path[:-1]
+    if item["type"] == "extra_forbidden":
+        valid = _fields_at(item["loc"][:-1])
+        near = get_close_matches(path[-1], valid, 1, 0.5)
+        hint = f"did you mean '{near[0]}'?" if near else f"valid here: {', '.join(valid)}"
+        return f"{key}: unknown key" + (f" in '{'.'.join(where)}'" if where else "") + f"; {hint}"
+    if item["type"] == "missing":
+        return f"{key}: missing"
+    if item["type"] == "union_tag_not_found":
+        tags = [tag for tag, model in _BY_TAG.items() if model in _CHOICES[key]]
+        return f"{key}: '{item['ctx']['discriminator'].strip(chr(39))}' is missing; one of {', '.join(tags)}"
+    if item["type"] in ("union_tag_invalid", "literal_error"):
+        expected = item["ctx"].get("expected_tags") or item["ctx"]["expected"]
+        words = [w.strip(" '") for w in expected.replace(" or ", ", ").split(",")]
+        given = item["ctx"].get("tag", item["input"])
+        near = get_close_matches(str(given), words, 1, 0.4)
+        return f"{key}: '{given}' is not one of {', '.join(words)}" + (f"; did you mean '{near[0]}'?" if near else "")
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{key}: {message} (given: {item['input']!r})" if key else message
+
+
+_TAGS = ("phantom_mri", "phantom_xray", "lgg", "nih", "kspace", "sinogram")
+_BY_TAG = dict(zip(_TAGS, (Phantom, Phantom, Scans, Scans, KSpace, Sinogram), strict=True))
+_CHOICES = {"dataset": (Phantom, Scans), "noise": (KSpace, Sinogram)}
+
+
+def _fields_at(loc: tuple) -> list[str]:
+    """Valid keys of the section at `loc`, following the tags that pydantic puts into it."""
+    model = Study
+    for part in loc:
+        if part in _BY_TAG:
+            model = _BY_TAG[part]
+        elif part in model.model_fields:
+            annotation = model.model_fields[part].annotation
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                model = annotation
+    return list(model.model_fields)

@@ -1,0 +1,85 @@
+"""U-Net (Ronneberger, Fischer and Brox 2015), trained with the mean squared error."""
+
+import lightning as L
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+def double_convolution(inputs: int, outputs: int) -> nn.Sequential:
+    """Two 3x3 convolutions, each with batch normalisation and ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class UNet(nn.Module):
+    """Encoder-decoder with skip connections.
+
+    Parameters
+    ----------
+    channels : int
+        Of the first level; they double at each of `depth` halvings (paper: 64, up to 1024).
+    depth : int
+        Number of halvings; image sides must be multiples of ``2 ** depth``.
+    """
+
+    def __init__(self, channels: int = 64, depth: int = 4):
+        super().__init__()
+        widths = [channels * 2**level for level in range(depth + 1)]
+        self.down = nn.ModuleList(double_convolution(a, b) for a, b in zip([1, *widths], widths, strict=False))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in widths[-2::-1])
+        self.merge = nn.ModuleList(double_convolution(2 * w, w) for w in widths[-2::-1])
+        self.last = nn.Conv2d(channels, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (n, 1, s, s) to (n, 1, s, s)."""
+        skips = []
+        for level, block in enumerate(self.down):
+            x = block(F.max_pool2d(x, 2) if level else x)
+            skips.append(x)
+        skips.pop()
+        for up, merge in zip(self.up, self.merge, strict=True):
+            x = merge(torch.cat([skips.pop(), up(x)], 1))
+        return self.last(x)
+
+
+class Reconstructor(L.LightningModule):
+    """x_hat = UNet(y); the loss is mean (x_hat - x)^2."""
+
+    def __init__(self, settings: dict, size: int):
+        super().__init__()
+        self.settings = settings
+        if size % 2 ** settings["depth"]:
+            raise ValueError(
+                f"a U-Net of depth {settings['depth']} needs a multiple of {2 ** settings['depth']} pixels"
+            )
+        self.net = UNet(settings["channels"], settings["depth"])
+
+    def forward(self, noisy: torch.Tensor) -> torch.Tensor:
+        return self.net(noisy)
+
+    def reconstruct(self, noisy: torch.Tensor) -> torch.Tensor:
+        """Map noisy images (n, 1, s, s) to reconstructions within [0, 1]."""
+        return self(noisy).clamp(0, 1)
+
+    def loss(self, batch) -> torch.Tensor:
+        """Mean squared error of a batch (noisy, original), each (n, s, s)."""
+        noisy, original = batch
+        return F.mse_loss(self(noisy[:, None]), original[:, None])
+
+    def training_step(self, batch, batch_idx):
+        loss = self.loss(batch)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]))
+        return loss
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val_loss", self.loss(batch), batch_size=len(batch[0]))
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=self.settings["lr"])

@@ -1,0 +1,271 @@
+"""Where products live, whether they are fresh, and how they are written.
+
+A product is a few files in one folder, beside a stamp ``<name>.product.json``. It is fresh when
+its stamp bears the fingerprint of today's parameters, code and inputs, and its files have the
+stamped sizes. Files are written into a hidden ``.part`` folder and moved into place when whole;
+the stamp comes last. What was killed half-way is therefore never taken for a result.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import resource
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from hashlib import sha256
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from joblib import Parallel, cpu_count, delayed
+from tqdm.auto import tqdm
+
+from reconfair.params import ParamsError, Study
+
+PACKAGE = Path(__file__).parent
+
+
+def outputs() -> Path:
+    """Root of all outputs: RECONFAIR_OUTPUTS, or beside the nearest ``params/`` upwards."""
+    if os.environ.get("RECONFAIR_OUTPUTS"):
+        return Path(os.environ["RECONFAIR_OUTPUTS"]).resolve()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "params").is_dir():
+            return folder / "outputs"
+    raise ParamsError(f"no folder 'params' at or above {here}; run inside the project or set RECONFAIR_OUTPUTS")
+
+
+@dataclass(frozen=True)
+class Product:
+    """Some files that are made together, and all that they depend on.
+
+    Attributes
+    ----------
+    chapter : str
+        Notebook that makes it, such as ``03``.
+    folder : Path
+        Where its files stand.
+    name : str
+        Names the stamp.
+    parameters : dict
+        The parameters it depends on, JSON-ready.
+    code : tuple of str
+        The modules that compute it, as paths within the package without suffix.
+    needs : tuple of Product
+        The products it is made from.
+    """
+
+    chapter: str
+    folder: Path
+    name: str
+    parameters: dict = field(default_factory=dict, compare=False)
+    code: tuple[str, ...] = ()
+    needs: tuple[Product, ...] = ()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of parameters, code and the fingerprints of what it needs."""
+        parts = [json.dumps(self.parameters, sort_keys=True), *map(source, self.code)]
+        parts += [product.fingerprint for product in self.needs]
+        return sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+    @property
+    def stamp(self) -> Path:
+        return self.folder / f"{self.name}.product.json"
+
+    @property
+    def part(self) -> Path:
+        """Hidden folder in which the files grow; another fingerprint has another folder."""
+        return self.folder / f".{self.name}.{self.fingerprint}.part"
+
+    def read_stamp(self) -> dict:
+        """Return the stamp's contents, empty where there is none or it is broken."""
+        try:
+            return json.loads(self.stamp.read_text())
+        except (OSError, ValueError):
+            return {}
+
+    @property
+    def fresh(self) -> bool:
+        stamp = self.read_stamp()
+        return stamp.get("fingerprint") == self.fingerprint and all(
+            (self.folder / name).is_file() and (self.folder / name).stat().st_size == size
+            for name, size in stamp["files"].items()
+        )
+
+    @property
+    def state(self) -> str:
+        """One of ``done``, ``stale`` (made from something else), ``part`` (begun) and ``missing``."""
+        if self.fresh:
+            return "done"
+        return "part" if self.part.is_dir() else "stale" if self.stamp.exists() else "missing"
+
+    def mark(self, files: Iterable[Path], seconds: float) -> None:
+        """Write the stamp: from now on the files count as whole."""
+        stamp = {
+            "fingerprint": self.fingerprint,
+            "parameters": self.parameters,
+            "files": {path.name: path.stat().st_size for path in sorted(files)},
+            "seconds": round(seconds, 2),
+            "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            "made": time.strftime("%Y-%m-%dT%H:%M:%S"),
+        }
+        draft = self.stamp.with_suffix(".part")
+        draft.write_text(json.dumps(stamp, indent=1))
+        draft.replace(self.stamp)
+
+
+def make(product: Product, write: Callable[[Path], None]) -> Path:
+    """Bring `product` up to date and return its folder.
+
+    Parameters
+    ----------
+    product : Product
+        What is wanted. Where it is fresh, nothing is done.
+    write : callable
+        Writes the product's files into the folder it is given. After a kill it is given the same
+        folder again, with what it had left there, so that long work can go on.
+
+    Raises
+    ------
+    ParamsError
+        Another run is writing this very product.
+    """
+    if product.fresh:
+        return product.folder
+    with locked(product):
+        begun = time.monotonic()
+        for other in product.folder.glob(f".{product.name}.*.part"):
+            if other != product.part:
+                shutil.rmtree(other)
+        product.part.mkdir(exist_ok=True)
+        write(product.part)
+        product.stamp.unlink(missing_ok=True)
+        files = [path for path in product.part.iterdir() if not path.name.startswith(".")]
+        placed = [path.replace(product.folder / path.name) for path in files]
+        shutil.rmtree(product.part)
+        product.mark(placed, time.monotonic() - begun)
+    return product.folder
+
+
+@contextmanager
+def locked(product: Product):
+    """Hold the product's lock; the system frees it when the process ends, however it ends."""
+    product.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(product.folder / f".{product.name}.lock", timeout=0):
+            yield
+    except Timeout:
+        where = product.folder / product.name
+        raise ParamsError(f"{where}: another run is writing this product; start again when it has ended") from None
+
+
+@cache
+def source(module: str) -> str:
+    """Code of a module without comments and docstrings, so that prose can change freely."""
+    path = PACKAGE / f"{module}.py"
+    tree = ast.parse((path if path.is_file() else PACKAGE / module / "__init__.py").read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def flow(study: Study) -> dict[str, Product]:
+    """Every product of a study by name, in the order in which they are made.
+
+    This is the whole data flow: which chapter makes what, where it lies, from which parameters,
+    code and products.
+    """
+    data, level = outputs() / study.label, outputs() / study.name
+    networks, models = study.networks, study.reconstruction.models
+    products: dict[str, Product] = {}
+
+    def add(key: str, chapter: str, folder: Path, parameters: dict, code: str, *needs: str) -> None:
+        needed = tuple(products[need] for need in needs)
+        products[key] = Product(chapter, folder, key.split("/")[-1], parameters, tuple(code.split()), needed)
+
+    dataset, name = study.dataset, study.dataset.name
+    phantom = "data/phantom keyed" if name.startswith("phantom") else ""
+    parameters = {"dataset": dataset.model_dump(mode="json", exclude={"root"}), "raw": dataset.signature}
+    add("cohort", "01", data, parameters, f"data data/splits data/{name} {phantom}")
+
+    noise = study.noise.model_dump(mode="json")
+    add("noisy", "02", level / "noisy", noise, f"noise noise/{study.noise.kind} quality keyed", "cohort")
+
+    for model in models:
+        settings = study.reconstruction.settings(model)
+        add(f"{model}/model", "03", level / model, settings, f"training recon recon/{model} keyed", "cohort", "noisy")
+        add(f"{model}/reconstructed", "03", level / model, {}, "quality", f"{model}/model", "noisy")
+
+    for network in networks:
+        settings = study.diagnosis.settings(network)
+        code = f"training diagnosis diagnosis/{network.kind} keyed"
+        add(f"diagnosis/{network.name}", "04", data / "diagnosis" / network.name, settings, code, "cohort")
+    frozen = [f"diagnosis/{network.name}" for network in networks]
+    add("original/predictions", "04", data / "original", {}, "", "cohort", *frozen)
+    add("noisy/predictions", "04", level / "noisy", {}, "", "noisy", *frozen)
+    for model in models:
+        add(f"{model}/predictions", "04", level / model, {}, "", f"{model}/reconstructed", *frozen)
+
+    fairness, statistics = study.fairness.model_dump(mode="json"), "fairness fairness/metrics fairness/resampling"
+    rows = ["original/predictions", "noisy/predictions", *(f"{model}/predictions" for model in models)]
+    add("fairness", "05", level / "fairness", fairness, statistics, *rows)
+
+    for model, strategy in study.mitigated:
+        key = variant(model, strategy)
+        folder = level / key
+        settings = study.mitigation.model_dump(mode="json", exclude={"strategies", "models"})
+        code = f"training mitigation mitigation/{strategy} keyed"
+        add(f"{key}/model", "06", folder, settings, code, f"{model}/model", *frozen)
+        add(f"{key}/reconstructed", "06", folder, {}, "quality", f"{key}/model", "noisy")
+        add(f"{key}/predictions", "06", folder, {}, "", f"{key}/reconstructed", *frozen)
+        rows.append(f"{key}/predictions")
+    add("mitigation", "06", level / "mitigation", fairness, statistics, *rows)
+    return products
+
+
+def check_label(study: Study) -> None:
+    """Refuse a dataset label under which other settings already stand, naming the key."""
+    cohort = flow(study)["cohort"]
+    made, wanted = cohort.read_stamp().get("parameters", {}).get("dataset", {}), cohort.parameters["dataset"]
+    for key in wanted:
+        if made and made.get(key) != wanted[key]:
+            raise ParamsError(
+                f"dataset.{key}: {cohort.folder} was made with {made.get(key)!r}, this study says {wanted[key]!r}; "
+                "give this study another dataset.label, or remove that folder"
+            )
+
+
+def parallel(function: Callable, items: Sequence, what: str, workers: int = 0) -> Iterable:
+    """Yield ``function(item)`` in order, computed by `workers` processes (0: one per core), with progress."""
+    workers = min(workers or cpu_count(), len(items))
+    results = Parallel(n_jobs=workers, return_as="generator")(delayed(function)(item) for item in items)
+    return progress(results, what, len(items))
+
+
+def variant(source: str, strategy: str = "standard") -> str:
+    """Name of a source's folder: ``unet``, or ``unet-reweight`` once fine-tuned."""
+    return source if strategy == "standard" else f"{source}-{strategy}"
+
+
+def report(text: str) -> None:
+    """Tell the runner, if one listens, what is being done."""
+    if os.environ.get("RECONFAIR_PROGRESS"):
+        Path(os.environ["RECONFAIR_PROGRESS"]).write_text(text)
+
+
+def progress(items: Iterable, what: str, total: int | None = None) -> Iterable:
+    """Show how far long work has come: a bar, or, under the runner, a line of it."""
+    total = len(items) if total is None else total
+    quiet = "RECONFAIR_PROGRESS" in os.environ
+    for done, item in enumerate(tqdm(items, desc=what, total=total, leave=False, disable=quiet)):
+        report(f"{what} {done}/{total}")
+        yield item
+    report("")

@@ -1,0 +1,74 @@
+"""The five tables that cross between chapters: one schema each, stored as Parquet.
+
+Each is tidy: one row per observation, one column per variable. A cohort has further columns,
+one per finding (1.0, 0.0, or missing where unknown).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+TEXT, NUMBER, COUNT = pa.string(), pa.float64(), pa.int64()
+
+SCHEMAS = {
+    # one row per image; age in years; a missing attribute is left missing
+    "cohort": {
+        "image_id": TEXT, "patient_id": TEXT, "split": TEXT, "sex": TEXT, "age": NUMBER,
+        "age_group": TEXT, "race": TEXT, "race_merged": TEXT,
+    },
+    # one row per image x source x strategy; PSNR in dB, SSIM within [-1, 1]
+    "quality": {
+        "image_id": TEXT, "patient_id": TEXT, "split": TEXT, "source": TEXT, "strategy": TEXT,
+        "psnr": NUMBER, "ssim": NUMBER,
+    },
+    # one row per unit (patient or image) x task x source x strategy; score for classification, dice for segmentation
+    "predictions": {
+        "unit": TEXT, "patient_id": TEXT, "split": TEXT, "task": TEXT, "kind": TEXT, "source": TEXT,
+        "strategy": TEXT, "label": NUMBER, "score": NUMBER, "dice": NUMBER,
+    },
+    # one row per task x source x strategy x group x metric
+    "performance": {
+        "task": TEXT, "source": TEXT, "strategy": TEXT, "attribute": TEXT, "group": TEXT, "metric": TEXT,
+        "value": NUMBER, "low": NUMBER, "high": NUMBER, "se": NUMBER, "n": COUNT,
+    },
+    # one row per task x source x strategy x attribute x metric
+    "fairness": {
+        "task": TEXT, "source": TEXT, "strategy": TEXT, "attribute": TEXT, "metric": TEXT,
+        "value": NUMBER, "low": NUMBER, "high": NUMBER, "se": NUMBER, "shift": NUMBER, "shift_percent": NUMBER,
+        "shift_low": NUMBER, "shift_high": NUMBER, "shift_se": NUMBER, "p": NUMBER, "n_smallest": COUNT,
+        "groups": TEXT, "left_out": TEXT,
+    },
+}  # fmt: skip
+
+
+def write(table: pd.DataFrame, name: str, folder: Path) -> None:
+    """Write `table` as ``<folder>/<name>.parquet`` after checking it against its schema.
+
+    Raises
+    ------
+    ValueError
+        A column is missing or holds something of another type; the column is named.
+    """
+    pq.write_table(pa.Table.from_pandas(_typed(table, name), preserve_index=False), Path(folder) / f"{name}.parquet")
+
+
+def read(name: str, *folders: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """Read table `name` from each of `folders`, one below the other."""
+    parts = [pd.read_parquet(Path(folder) / f"{name}.parquet", columns=columns) for folder in folders]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _typed(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    typed = table.copy()
+    for column, kind in SCHEMAS[name].items():
+        if column not in table:
+            raise ValueError(f"table '{name}': column '{column}' is missing; it has {', '.join(table.columns)}")
+        try:
+            typed[column] = pa.Array.from_pandas(table[column], type=kind).to_pandas()
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise ValueError(f"table '{name}': column '{column}' should hold {kind}: {error}") from None
+    return typed

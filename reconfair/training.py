@@ -1,0 +1,195 @@
+"""Training as every network of the study meets it: seeded, resumable, best weights kept."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import DataLoader
+
+from reconfair import store
+from reconfair.keyed import generator, seed_of
+from reconfair.params import Compute
+
+PRECISION = {"cpu": "32-true", "mps": "32-true", "cuda": "bf16-mixed"}
+
+
+class Batches:
+    """Row numbers in batches, drawn anew each epoch by (seed, epoch) alone.
+
+    Parameters
+    ----------
+    rows : ndarray of int
+        Rows to train on.
+    batch_size : int
+    seed : int
+    weights : ndarray, optional
+        Relative probability of each row; then rows are drawn with replacement.
+    """
+
+    def __init__(self, rows, batch_size: int, seed: int, weights=None):
+        self.rows, self.batch_size, self.seed, self.epoch = np.asarray(rows), batch_size, seed, 0
+        self.shares = None if weights is None else np.asarray(weights) / np.sum(weights)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this at the start of every epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self):
+        draw = generator(self.seed, "batches", self.epoch)
+        order = draw.choice(self.rows, len(self.rows), replace=self.shares is not None, p=self.shares)
+        return iter([order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)])
+
+
+class Rows:
+    """Arrays of one length, memory-mapped or not, read a batch of rows at a time as tensors."""
+
+    def __init__(self, *arrays):
+        self.arrays = arrays
+
+    def __len__(self) -> int:
+        return len(self.arrays[0])
+
+    def __getitem__(self, rows) -> tuple[torch.Tensor, ...]:
+        order = np.argsort(rows)  # a file is read from front to back
+        back = np.argsort(order)
+        return tuple(torch.from_numpy(np.asarray(array[rows[order]], np.float32)[back]) for array in self.arrays)
+
+
+def loader(arrays, rows, batch_size: int, seed: int = 0, weights=None, shuffle: bool = True) -> DataLoader:
+    """Batches of the given `rows` of `arrays`; images get a channel axis in the networks."""
+    batches = Batches(rows, batch_size, seed, weights)
+    if not shuffle:
+        batches = [np.asarray(rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)]
+    return DataLoader(Rows(*arrays), sampler=batches, batch_size=None)
+
+
+class Keep(L.Callback):
+    """Log each epoch, keep the best weights, and leave a checkpoint from which to go on.
+
+    Every file is written aside and renamed, so that a kill leaves the last whole one. Random
+    numbers are seeded by epoch: a resumed run goes on exactly as one that was never killed.
+    """
+
+    def __init__(self, part: Path, seed: int, what: str):
+        self.part, self.seed, self.what, self.rows = part, seed, what, []
+
+    def on_train_epoch_start(self, trainer, module):
+        torch.manual_seed(seed_of(self.seed, "epoch", trainer.current_epoch))
+        store.report(f"{self.what}: epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        if outputs is not None and not torch.isfinite(outputs["loss"]):
+            where = f"epoch {trainer.current_epoch + 1}, step {batch_idx + 1}"
+            raise FloatingPointError(f"{self.what}: the loss is not finite at {where}; try a smaller lr")
+
+    def on_train_epoch_end(self, trainer, module):
+        measured = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        best = min((row["val_loss"] for row in self.rows), default=np.inf)
+        self.rows.append({"epoch": trainer.current_epoch + 1, **measured})
+        if measured["val_loss"] < best or len(self.rows) == 1:
+            weights = {"state_dict": module.state_dict(), "settings": module.settings, **self.rows[-1]}
+            _whole(self.part / "best.ckpt", lambda path: torch.save(weights, path))
+        pd.DataFrame(self.rows).to_csv(self.part / "log.csv", index=False)
+        _whole(self.part / ".last.ckpt", trainer.save_checkpoint)
+
+    def state_dict(self) -> dict:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        self.rows = state_dict["rows"]
+
+
+def fit(module, train: DataLoader, val: DataLoader, part: Path, epochs: int, compute: Compute, what: str) -> None:
+    """Train `module` and leave ``best.ckpt`` and ``log.csv`` in `part`, going on where a kill left off.
+
+    Parameters
+    ----------
+    module : LightningModule
+        With a dict ``settings`` (its ``seed`` among them) that rebuilds it.
+    train, val : DataLoader
+    part : Path
+        Folder of the product being made.
+    epochs : int
+    compute : params.Compute
+    what : str
+        Names the work in messages.
+
+    Raises
+    ------
+    FloatingPointError
+        The loss is not finite; best weights and the last whole epoch are kept.
+    """
+    device = device_of(compute)
+    if compute.workers:
+        torch.set_num_threads(compute.workers)
+    last = part / ".last.ckpt"
+    trainer = L.Trainer(
+        accelerator=device,
+        devices=1,
+        precision=PRECISION[device] if compute.precision == "auto" else compute.precision,
+        max_epochs=epochs,
+        callbacks=[Keep(part, module.settings["seed"], what)],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    with warnings.catch_warnings():
+        # Batches are read from memory-mapped arrays in one go: worker processes would only add copies.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+        trainer.fit(module, train, val, ckpt_path=last if last.exists() else None)
+    store.report("")
+
+
+def load(path: Path, module: torch.nn.Module) -> torch.nn.Module:
+    """Put the best weights of `path` into `module`, in eval mode, frozen.
+
+    Raises
+    ------
+    ValueError
+        The file is truncated, or belongs to another network.
+    """
+    try:
+        module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path}: not the weights of this network ({reason}); remove it and run again") from None
+    return module.eval().requires_grad_(False)
+
+
+def device_of(compute: Compute) -> str:
+    """``cuda`` or ``mps`` where there is one, else ``cpu``, unless the parameters name it."""
+    if compute.device != "auto":
+        return compute.device
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+@torch.inference_mode()
+def apply(function, images, rows, compute: Compute, what: str, batch_size: int = 32):
+    """Yield (rows, function(images of these rows)) in batches, with progress.
+
+    `function` maps (n, 1, size, size) float32 on the device to (n, ...); it yields NumPy arrays.
+    """
+    device = device_of(compute)
+    starts = range(0, len(rows), batch_size)
+    for start in store.progress(starts, what):
+        batch = rows[start : start + batch_size]
+        tensor = torch.from_numpy(np.asarray(images[batch], np.float32))[:, None].to(device)
+        yield batch, function(tensor).float().cpu().numpy()
+
+
+def _whole(path: Path, save) -> None:
+    draft = path.with_suffix(".draft")
+    save(draft)
+    os.replace(draft, path)
