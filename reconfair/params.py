@@ -204,7 +204,6 @@ class KSpace(Section):
     acceleration: Annotated[float, Field(ge=1, le=64)] = 8  # R; 1: fully sampled
     angles: Literal["golden", "uniform"] = "golden"
     magnitude: Literal["complex", "real_part"] = "complex"
-    seed: int = 0
 
     @model_validator(mode="after")
     def _reachable(self):
@@ -217,7 +216,7 @@ class KSpace(Section):
     @property
     def level(self) -> str:
         """Name of the noise level, such as ``x8``; settings off the default are part of it."""
-        return "_".join([f"x{self.acceleration:g}", *_off_default(self, "angles", "magnitude", "seed")])
+        return "_".join([f"x{self.acceleration:g}", *_off_default(self, "angles", "magnitude")])
 
 
 class Sinogram(Section):

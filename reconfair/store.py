@@ -28,6 +28,17 @@ from tqdm.auto import tqdm
 from reconfair.params import ParamsError, Study
 
 PACKAGE = Path(__file__).parent
+NOTEBOOKS = PACKAGE.parent / "notebooks"
+# The chapters, and the sections of a params file that each uses.
+CHAPTERS = {
+    "01_data": ("dataset", "noise", "diagnosis", "compute"),
+    "02_noising": ("dataset", "noise", "compute"),
+    "03_reconstruction": ("dataset", "noise", "reconstruction", "compute"),
+    "04_diagnosis": ("dataset", "noise", "reconstruction", "diagnosis", "compute"),
+    "05_fairness": ("dataset", "noise", "reconstruction", "diagnosis", "fairness"),
+    "06_mitigation": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "mitigation", "compute"),
+    "07_report": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "mitigation", "report"),
+}
 
 
 def outputs() -> Path:
@@ -214,7 +225,10 @@ def flow(study: Study) -> dict[str, Product]:
     for model in models:
         add(f"{model}/predictions", "04", level / model, {}, "", f"{model}/reconstructed", *frozen)
 
-    fairness, statistics = study.fairness.model_dump(mode="json"), "fairness fairness/metrics fairness/resampling"
+    fairness, statistics = (
+        study.fairness.model_dump(mode="json"),
+        "judge fairness fairness/metrics fairness/resampling",
+    )
     rows = ["original/predictions", "noisy/predictions", *(f"{model}/predictions" for model in models)]
     add("fairness", "05", level / "fairness", fairness, statistics, *rows)
 
@@ -228,6 +242,12 @@ def flow(study: Study) -> dict[str, Product]:
         add(f"{key}/predictions", "06", folder, {}, "", f"{key}/reconstructed", *frozen)
         rows.append(f"{key}/predictions")
     add("mitigation", "06", level / "mitigation", fairness, statistics, *rows)
+
+    for notebook, sections in CHAPTERS.items():
+        told = {"text": sha256((NOTEBOOKS / f"{notebook}.ipynb").read_bytes()).hexdigest()}
+        told |= study.model_dump(mode="json", include=set(sections) - {"compute"})
+        before = [key for key, product in products.items() if product.chapter <= notebook and "/" + notebook not in key]
+        add(f"notebooks/{notebook}", notebook[:2], level / "notebooks", told, "figures", *before)
     return products
 
 

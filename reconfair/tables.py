@@ -33,14 +33,17 @@ SCHEMAS = {
     # one row per task x source x strategy x group x metric
     "performance": {
         "task": TEXT, "source": TEXT, "strategy": TEXT, "attribute": TEXT, "group": TEXT, "metric": TEXT,
-        "value": NUMBER, "low": NUMBER, "high": NUMBER, "se": NUMBER, "n": COUNT,
+        "value": NUMBER, "low": NUMBER, "high": NUMBER, "se": NUMBER, "n": COUNT, "patients": COUNT,
+        "positives": NUMBER, "missing": COUNT,
     },
     # one row per task x source x strategy x attribute x metric
     "fairness": {
         "task": TEXT, "source": TEXT, "strategy": TEXT, "attribute": TEXT, "metric": TEXT,
         "value": NUMBER, "low": NUMBER, "high": NUMBER, "se": NUMBER, "shift": NUMBER, "shift_percent": NUMBER,
-        "shift_low": NUMBER, "shift_high": NUMBER, "shift_se": NUMBER, "p": NUMBER, "n_smallest": COUNT,
-        "groups": TEXT, "left_out": TEXT,
+        "shift_low": NUMBER, "shift_high": NUMBER, "shift_se": NUMBER, "p": NUMBER,
+        "shift_standard": NUMBER, "shift_standard_low": NUMBER, "shift_standard_high": NUMBER,
+        "shift_standard_p": NUMBER, "n_smallest": NUMBER, "groups": TEXT, "left_out": TEXT, "missing": COUNT,
+        "B": COUNT,
     },
 }  # fmt: skip
 

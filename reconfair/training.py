@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from pathlib import Path
@@ -16,6 +17,7 @@ from reconfair import store
 from reconfair.keyed import generator, seed_of
 from reconfair.params import Compute
 
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # it announces what nobody asked for
 PRECISION = {"cpu": "32-true", "mps": "32-true", "cuda": "bf16-mixed"}
 
 
@@ -148,7 +150,7 @@ def fit(module, train: DataLoader, val: DataLoader, part: Path, epochs: int, com
         # Batches are read from memory-mapped arrays in one go: worker processes would only add copies.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-        trainer.fit(module, train, val, ckpt_path=last if last.exists() else None)
+        trainer.fit(module, train, val, ckpt_path=last if last.exists() else None, weights_only=True)
     store.report("")
 
 

@@ -110,7 +110,7 @@ def _write(study: Study, part: Path) -> None:
     masked = "segment" in study.dataset.about.tasks.values()
     masks = open_memmap(part / "masks.npy", "w+", np.uint8, shape) if masked else None
     chunks = [table.iloc[start : start + CHUNK] for start in range(0, len(table), CHUNK)]
-    drawn = store.parallel(partial(_images, dataset=study.dataset), chunks, "images", study.compute.workers)
+    drawn = store.parallel(partial(images_of, dataset=study.dataset), chunks, "images", study.compute.workers)
     for chunk, (pictures, outlines) in zip(chunks, drawn, strict=True):
         at = slice(chunk.index[0], chunk.index[-1] + 1)
         images[at] = pictures
@@ -120,7 +120,8 @@ def _write(study: Study, part: Path) -> None:
     tables.write(table, "cohort", part)
 
 
-def _images(chunk: pd.DataFrame, dataset) -> tuple[np.ndarray, np.ndarray | None]:
+def images_of(chunk: pd.DataFrame, dataset) -> tuple[np.ndarray, np.ndarray | None]:
+    """Images of some rows of a cohort table, and their masks or None: (n, size, size)."""
     image = import_module(f"reconfair.data.{dataset.name}").image
     drawn = [image(row, dataset) for row in chunk.itertuples()]
     masks = None if drawn[0][1] is None else np.stack([mask for _, mask in drawn])

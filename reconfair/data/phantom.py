@@ -112,7 +112,9 @@ def blend(a: np.ndarray, b: np.ndarray, radius: float) -> np.ndarray:
     return -radius * np.logaddexp(-a / radius, -b / radius)
 
 
-def texture(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, wavelength: float, spread: float = 0.3):
+def texture(
+    rng: np.random.Generator, x: np.ndarray, y: np.ndarray, wavelength: float, spread: float = 0.3
+) -> np.ndarray:
     """Random field of unit variance: plane waves of about this wavelength in mm, blurred over a pixel.
 
     Waves are defined in mm, so that 64 and 256 pixels show the same tissue, and are separable, so that

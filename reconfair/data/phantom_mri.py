@@ -43,10 +43,10 @@ def table(dataset: params.Phantom) -> pd.DataFrame:
         who[label] = observed(dataset, label, true, flip)
         who[cue] = normal(dataset, cue, n) + SEPARATION * (true - 0.5)
     who["z_contrast"] = 0.30 * np.exp(0.15 * normal(dataset, "contrast", n)) * contrast
-    who["z_radius"] = 13 + 12 * uniform(dataset, "radius", n)
+    who["z_radius"] = 14 + 13 * uniform(dataset, "radius", n)
     who["z_turn"] = 2 * np.pi * uniform(dataset, "turn", n)  # where about the centre of the brain
     # Infiltrating tumours lie deeper, circumscribed ones nearer to the cortex.
-    who["z_depth"] = ndtr(normal(dataset, "depth", n) - 0.45 * who.z_margin)  # 0: deep, 1: at the cortex
+    who["z_depth"] = ndtr(normal(dataset, "depth", n) - 0.7 * who.z_margin)  # 0: deep, 1: at the cortex
     # Brains of one age differ: some look ten years younger than they are.
     who["z_brain_age"] = who.z_age + 8 * normal(dataset, "brain age", n)
     # Male heads are about 4 % larger; individuals differ by as much.
@@ -172,12 +172,12 @@ def _tumour(row, x, y, brain, field, pixel):
     cx, cy = reach * np.cos(row.z_turn), 1.2 * reach * np.sin(row.z_turn)
     radius = np.sqrt(row.z_radius**2 - row.z_offset**2)
     # Type: a circumscribed tumour has a sharp round edge, an infiltrating one a ragged and gradual edge.
-    rough = 1 + (0.05 + 0.17 * infiltration) * np.clip(field(20), -2, 2)
+    rough = 1 + (0.05 + 0.12 * infiltration) * np.clip(field(20), -2, 2)
     q = np.hypot(x - cx, y - cy) / radius * rough
-    soft = max(pixel, 1.0 + 0.7 * infiltration * radius)
+    soft = max(pixel, 1.0 + 0.8 * infiltration * radius)
     inside = edge((q - 1) * radius, soft) * edge(brain, pixel)
     # Grade: necrosis darkens the core and texture becomes uneven as severity grows.
-    core = edge((q - 0.75 * severity) * radius, max(pixel, 4.0))
+    core = edge((q - 0.7 * severity) * radius, max(pixel, 4.0))
     uneven = 1 + 0.3 * severity * field(9)
     signal = inside * uneven * (1 - 1.2 * core * severity)
     return inside, (q < 1) & (brain < 0), signal

@@ -192,7 +192,7 @@ def _findings(row, x, y, extent, lungs, wall, marks, field, pixel):
     # Effusion: fluid fills the angle between wall and diaphragm, and climbs the wall as a meniscus.
     s, amount = side["effusion"], extent["effusion"]
     level = 126 - 30 * amount - 0.0045 * np.clip(s * x - 50, 0, None) ** 2
-    dense += 0.5 * edge(level - y, 10.0) * (s * x > 0) * lungs * min(amount, 1)
+    dense += 0.6 * edge(level - y, 10.0) * (s * x > 0) * lungs * min(amount, 1)
     # Consolidation: a cloudy patch, with vessels lost in it.
     s, amount = side["consolidation"], min(extent["consolidation"], 2.5)
     cx, cy = s * (55 + 20 * place["consolidation"]), 60 - 110 * place["consolidation"]
@@ -201,7 +201,7 @@ def _findings(row, x, y, extent, lungs, wall, marks, field, pixel):
     # Nodule: a small faint disc, easily taken for a vessel or lost behind a rib.
     s, amount = side["nodule"], extent["nodule"]
     cx, cy = s * (45 + 40 * place["nodule"]), -60 + 130 * (7 * place["nodule"] % 1)
-    dense += 0.13 * min(amount, 2) * edge(np.hypot(x - cx, y - cy) - 5 - 2 * min(amount, 2), 3.0) * lungs
+    dense += 0.17 * min(amount, 2) * edge(np.hypot(x - cx, y - cy) - 5 - 2.5 * min(amount, 2), 3.0) * lungs
     # Pneumothorax: air without markings outside a thin pleural line, widest at the apex.
     s, amount = side["pneumothorax"], extent["pneumothorax"]
     line = wall + (5 + 9 * amount) * np.clip(0.9 - (y + 100) / 190, 0, 1) * min(amount, 1)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from statsmodels.stats.proportion import proportion_confint
 
 from reconfair.keyed import generator
 
@@ -58,3 +59,30 @@ def assign(table: pd.DataFrame, shares: tuple[float, ...], seed: int, modality: 
     which = np.searchsorted(edges[:-1] * len(patients), rank)
     chosen = pd.Series(np.array(names(parted))[which], patients.index)
     return table.assign(split=table.patient_id.map(chosen))
+
+
+def counts(table: pd.DataFrame, attributes) -> pd.DataFrame:
+    """Patients by attribute, group and split; a missing attribute is counted as ``not recorded``."""
+    patients = table.drop_duplicates("patient_id")
+    long = patients.melt(["patient_id", "split"], list(attributes), "attribute", "group")
+    long["group"] = long["group"].fillna("not recorded")
+    return long.groupby(["attribute", "group", "split"], sort=False).size().rename("patients").reset_index()
+
+
+def prevalence(table: pd.DataFrame, tasks, attributes, unit: str) -> pd.DataFrame:
+    """Share of positive units by task and group, with the 95 % Wilson interval.
+
+    Parameters
+    ----------
+    table : DataFrame
+        A cohort.
+    tasks, attributes : sequence of str
+    unit : {"patient", "image"}
+        What is counted.
+    """
+    units = table.drop_duplicates(f"{unit}_id")
+    long = units.melt(["patient_id", *attributes], list(tasks), "task", "label").dropna(subset="label")
+    long = long.melt(["task", "label"], list(attributes), "attribute", "group").dropna(subset="group")
+    rates = long.groupby(["task", "attribute", "group"], sort=False).label.agg(["sum", "count"]).reset_index()
+    low, high = proportion_confint(rates["sum"], rates["count"], method="wilson")
+    return rates.assign(share=rates["sum"] / rates["count"], low=low, high=high)

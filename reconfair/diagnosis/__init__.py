@@ -104,6 +104,28 @@ def scores(study: Study, network: Network, images, rows, what: str) -> np.ndarra
     return np.concatenate([answer for _, answer in said])
 
 
+def units(study: Study, network: Network, table: pd.DataFrame, said: np.ndarray, masks=None) -> pd.DataFrame:
+    """Turn what `network` said of the images in `table` into rows of ``predictions``.
+
+    Classification: one row per unit and task, a patient's score being the median over the images.
+    Segmentation: one row per slice, Dice missing where neither truth nor answer holds anything;
+    `masks` are indexed by the labels of `table`'s index.
+    """
+    if network.kind == "segment":
+        truth = masks[table.index]
+        overlap, total = (said * truth).sum((1, 2)), (said + truth).sum((1, 2))
+        dice = np.divide(2.0 * overlap, total, out=np.full(len(table), np.nan), where=total > 0)
+        rows = table[["image_id", "patient_id", "split"]].rename(columns={"image_id": "unit"})
+        return rows.assign(task=network.tasks[0], kind="segment", label=np.nan, score=np.nan, dice=dice)
+    parts = []
+    for column, task in enumerate(network.tasks):
+        rows = table.assign(unit=table[f"{study.dataset.about.unit}_id"], score=said[:, column], label=table[task])
+        grouped = rows.groupby("unit", sort=False)
+        decided = grouped[["patient_id", "split", "label"]].first().assign(score=grouped.score.median())
+        parts.append(decided.reset_index().assign(task=task, kind="classify", dice=np.nan))
+    return pd.concat(parts, ignore_index=True)
+
+
 def _train(study: Study, network: Network, part: Path) -> None:
     from reconfair import training
 
@@ -136,8 +158,8 @@ def _write_threshold(study: Study, network: Network, part: Path) -> None:
         val = data.rows(cohort.table, "val")
         frozen = training.load(part / "best.ckpt", build(study, network)).to(training.device_of(study.compute))
         said = training.apply(frozen.diagnose, cohort.images, val, study.compute, f"{network.name} threshold")
-        units = _classified(study, network, cohort.table.iloc[val], np.concatenate([answer for _, answer in said]))
-        found = {task: balanced_threshold(one.score, one.label) for task, one in units.groupby("task")}
+        decided = units(study, network, cohort.table.iloc[val], np.concatenate([answer for _, answer in said]))
+        found = {task: balanced_threshold(one.score, one.label) for task, one in decided.groupby("task")}
     (part / "threshold.json").write_text(json.dumps(found, indent=1))
 
 
@@ -148,29 +170,6 @@ def _predict(study: Study, source: str, strategy: str, part: Path) -> None:
     parts = []
     for network in study.networks:
         said = scores(study, network, images, rows, f"{network.name} of {store.variant(source, strategy)}")
-        units = _classified if network.kind == "classify" else _segmented
-        parts.append(units(study, network, table, said))
+        parts.append(units(study, network, table, said, cohort.masks))
     predictions = pd.concat(parts, ignore_index=True).assign(source=source, strategy=strategy)
     tables.write(predictions, "predictions", part)
-
-
-def _classified(study: Study, network: Network, table: pd.DataFrame, said: np.ndarray) -> pd.DataFrame:
-    """One row per unit and task; a patient's score is the median over the images."""
-    unit = "patient_id" if study.dataset.about.unit == "patient" else "image_id"
-    parts = []
-    for column, task in enumerate(network.tasks):
-        rows = table.assign(unit=table[unit], score=said[:, column], label=table[task])
-        grouped = rows.groupby("unit", sort=False)
-        units = grouped[["patient_id", "split", "label"]].first().assign(score=grouped.score.median())
-        parts.append(units.reset_index().assign(task=task, kind="classify", dice=np.nan))
-    return pd.concat(parts, ignore_index=True)
-
-
-def _segmented(study: Study, network: Network, table: pd.DataFrame, said: np.ndarray) -> pd.DataFrame:
-    """One row per slice, its Dice missing where neither truth nor prediction holds anything."""
-    truth = data.load(study).masks[table.index]
-    overlap, total = (said * truth).sum((1, 2)), (said + truth).sum((1, 2))
-    with np.errstate(invalid="ignore"):
-        dice = 2.0 * overlap / total
-    units = table[["image_id", "patient_id", "split"]].rename(columns={"image_id": "unit"})
-    return units.assign(task=network.tasks[0], kind="segment", label=np.nan, score=np.nan, dice=dice)

@@ -19,8 +19,24 @@ _VALID = {
     "label": ("0, 1 or NaN", lambda v: v.isna() | v.isin([0, 1])),
     "score": ("0 to 1", lambda v: v.between(0, 1)),
     "dice": ("0 to 1 or NaN", lambda v: v.isna() | v.between(0, 1)),
+    "psnr": ("decibels or NaN", lambda v: v.isna() | (v > -np.inf)),
+    "ssim": ("-1 to 1 or NaN", lambda v: v.isna() | v.between(-1, 1)),
 }
 _ORIGINAL = ("original", "standard")
+_SHIFT = {
+    "shift": "value",
+    "shift_percent": "percent",
+    "shift_low": "low",
+    "shift_high": "high",
+    "shift_se": "se",
+    "p": "p",
+}
+_SHIFT_STANDARD = {
+    "shift_standard": "value",
+    "shift_standard_low": "low",
+    "shift_standard_high": "high",
+    "shift_standard_p": "p",
+}
 
 
 def assess(
@@ -98,32 +114,36 @@ class _Task:
     kind: str
     arms: dict  # (source, strategy): {column: (n,) array}
     patient: np.ndarray  # (n,) codes from 0
-    member: pd.DataFrame  # (n, groups of all attributes) bool, columns (attribute, group)
+    groups: list  # (attribute, group)
+    member: np.ndarray  # (n, groups) bool
     unlabelled: int  # units left out for want of a label
 
     def statistics(self, weights):
         """Every metric in every arm and group, (B, groups), keyed by arm and metric."""
-        member = self.member.to_numpy()
         return {
-            (arm, metric): function(columns, weights=weights, member=member)
+            (arm, metric): function(columns, weights=weights, member=self.member)
             for arm, columns in self.arms.items()
             for metric, function in PERFORMANCE[self.kind].items()
         }
 
+    def columns_of(self, attribute):
+        """Columns of the groups of an attribute."""
+        return [k for k, group in enumerate(self.groups) if group[0] == attribute]
+
     def missing(self, attribute):
         """Units that do not enter the analysis of `attribute`."""
-        return self.unlabelled + int((~self.member[attribute].any(axis=1)).sum())
+        return self.unlabelled + int((~self.member[:, self.columns_of(attribute)].any(axis=1)).sum())
 
     def cases(self):
         """Patients by group: those of the rarer label, or those with a value in every arm."""
         first = np.unique(self.patient, return_index=True)[1]
-        member = self.member.to_numpy()[first]
         arms = list(self.arms.values())
         if self.kind == "classify":
-            counts = [self._carriers(arms[0]["label"] == label) @ member for label in (0, 1)]
-            return pd.Series(np.min(counts, axis=0), self.member.columns)
-        valued = [self._carriers(np.isfinite(arm[column])) for arm in arms for column in _COLUMNS[self.kind]]
-        return pd.Series(np.min(valued, axis=0) @ member, self.member.columns)
+            carriers = [self._carriers(arms[0]["label"] == label) for label in (0, 1)]
+        else:
+            valued = [self._carriers(np.isfinite(arm[value])) for arm in arms for value in _COLUMNS[self.kind]]
+            carriers = [np.min(valued, axis=0)]
+        return np.min(carriers @ self.member[first].astype(int), axis=0)
 
     def _carriers(self, rows):
         """Which patients have one of the `rows`, as 0 and 1."""
@@ -132,56 +152,63 @@ class _Task:
 
 def _performance(task, draws):
     """Rows of the performance table."""
-    for (arm, metric), values in draws.items():
-        columns = task.arms[arm]
+    missing = [task.missing(attribute) for attribute, _ in task.groups]
+    for ((source, strategy), metric), values in draws.items():
+        columns = task.arms[source, strategy]
         valued = np.isfinite(columns[metric]) if metric in columns else True
-        for k, (attribute, group) in enumerate(task.member):
-            rows = valued & task.member.iloc[:, k].to_numpy()
+        for k, (attribute, group) in enumerate(task.groups):
+            rows = valued & task.member[:, k]
             yield {
-                **{"task": task.name, "source": arm[0], "strategy": arm[1]},
-                **{"attribute": attribute, "group": group, "metric": metric},
+                "task": task.name,
+                "source": source,
+                "strategy": strategy,
+                "attribute": attribute,
+                "group": group,
+                "metric": metric,
                 **interval(values[:, k]),
                 "n": int(rows.sum()),
                 "patients": np.unique(task.patient[rows]).size,
-                "positives": (columns["label"][rows] == 1).sum() if task.kind == "classify" else np.nan,
-                "missing": task.missing(attribute),
+                "positives": int((columns["label"][rows] == 1).sum()) if task.kind == "classify" else np.nan,
+                "missing": missing[k],
             }
 
 
 def _fairness(task, draws, attribute, min_cases, combine):
     """Rows of the fairness table for one attribute."""
-    cases = task.cases()[attribute]
-    kept = cases[cases >= min_cases]
-    columns = [task.member.columns.get_loc((attribute, group)) for group in kept.index]
+    cases = {k: int(task.cases()[k]) for k in task.columns_of(attribute)}
+    kept = [k for k, count in cases.items() if count >= min_cases]
     compared = {
-        "n_smallest": kept.min(),
-        "groups": ", ".join(kept.index),
-        "left_out": _left_out(cases.drop(kept.index), len(kept)),
+        "n_smallest": min((cases[k] for k in kept), default=np.nan),
+        "groups": ", ".join(task.groups[k][1] for k in kept),
+        "left_out": _left_out({task.groups[k][1]: cases[k] for k in cases if k not in kept}, len(kept)),
         "missing": task.missing(attribute),
     }
     for metric, function in FAIRNESS[task.kind].items():
         bias = {
-            arm: function({name: draws[arm, name][:, columns] for name in PERFORMANCE[task.kind]}, combine=combine)
+            arm: function({name: draws[arm, name][:, kept] for name in PERFORMANCE[task.kind]}, combine=combine)
             for arm in task.arms
         }
         for (source, strategy), values in bias.items():
             original = bias.get(_ORIGINAL) if (source, strategy) != _ORIGINAL else None
             standard = bias.get((source, "standard")) if strategy != "standard" else None
             yield {
-                **{"task": task.name, "source": source, "strategy": strategy},
-                **{"attribute": attribute, "metric": metric},
+                "task": task.name,
+                "source": source,
+                "strategy": strategy,
+                "attribute": attribute,
+                "metric": metric,
                 **interval(values),
-                **_shift(values, original),
-                **_shift(values, standard, "shift_standard", ("value", "low", "high", "p")),
+                **_shift(values, original, _SHIFT),
+                **_shift(values, standard, _SHIFT_STANDARD),
                 **compared,
                 "B": int(np.isfinite(values[1:]).sum()),
             }
 
 
-def _shift(values, reference, name="shift", keep=("value", "percent", "low", "high", "se", "p")):
+def _shift(values, reference, columns):
     """Columns of the shift from `reference`, NaN where there is none."""
     against = shift(values, np.full_like(values, np.nan) if reference is None else reference)
-    return {name if part == "value" else f"{name}_{part}": against[part] for part in keep}
+    return {column: against[part] for column, part in columns.items()}
 
 
 def _left_out(cases, kept):
@@ -206,6 +233,8 @@ def _tasks(predictions, quality):
     _require(predictions, ["task", "kind", *_KEYS], "predictions", complete=["task", *_KEYS])
     tasks = dict(list(predictions.groupby("task")))
     if quality is not None:
+        if "image" in tasks:
+            raise ValueError("predictions: task 'image' is the name of image quality; expected another")
         images = quality.rename(columns={"image_id": "unit"}).assign(kind="image")
         _require(images, _KEYS, "quality", complete=_KEYS)
         tasks["image"] = images
@@ -218,63 +247,61 @@ def _task(name, rows, traits, thresholds):
     if kind not in PERFORMANCE or (rows["kind"] != kind).any():
         raise ValueError(f"task '{name}': kind must be one of {', '.join(PERFORMANCE)}, the same in all rows")
     if kind == "classify" and name not in thresholds:
-        raise ValueError(f"thresholds: no threshold for task '{name}'")
+        raise ValueError(f"thresholds: none for task '{name}'")
     _check_values(name, rows, kind)
     frames = _aligned(name, rows)
     first = next(iter(frames.values()))
-    labelled = first["label"].notna() if kind == "classify" else first["unit"].notna()
+    labelled = first["label" if kind == "classify" else "unit"].notna()
     if not labelled.any():
         raise ValueError(f"task '{name}': no unit has a label")
     patient_id = first["patient_id"][labelled]
     patient = pd.factorize(patient_id, sort=True)[0]
-    arms = {arm: {"patient": patient} for arm in frames}
+    arms = {}
     for arm, frame in frames.items():
-        arms[arm] |= {column: frame.loc[labelled, column].to_numpy(float) for column in _COLUMNS[kind]}
+        arms[arm] = {column: frame[column][labelled].to_numpy(float) for column in _COLUMNS[kind]}
+        arms[arm]["patient"] = patient
         if kind == "classify":
             arms[arm]["decision"] = arms[arm]["score"] >= thresholds[name]
-    return _Task(name, kind, arms, patient, _member(name, patient_id, traits), int((~labelled).sum()))
+    groups, member = _member(name, patient_id, traits)
+    return _Task(name, kind, arms, patient, groups, member, unlabelled=int((~labelled).sum()))
 
 
 def _aligned(name, rows):
-    """Rows by arm, all in the order of patient and unit; every arm must hold the same units."""
-    arms = {
-        arm: frame.sort_values(["patient_id", "unit"], ignore_index=True)
-        for arm, frame in rows.groupby(["source", "strategy"])
-    }
-    units = set(rows["unit"])
+    """Rows by arm, all in the order of units; every arm must hold the same units."""
+    by_arm = rows.sort_values("unit").groupby(["source", "strategy"])
+    arms = {arm: frame.reset_index(drop=True) for arm, frame in by_arm}
+    units, first = set(rows["unit"]), next(iter(arms.values()))
     for (source, strategy), frame in arms.items():
         where = f"task '{name}', source '{source}', strategy '{strategy}'"
-        if frame["unit"].duplicated().any():
-            raise ValueError(
-                f"{where}: more than one row for unit {frame['unit'][frame['unit'].duplicated()].iloc[0]!r}"
-            )
+        twice = frame["unit"].duplicated()
+        if twice.any():
+            raise ValueError(f"{where}: more than one row for unit {frame['unit'][twice].iloc[0]!r}")
         if lacking := sorted(units - set(frame["unit"])):
             raise ValueError(f"{where}: {len(lacking)} units of other sources are missing: {_some(lacking)}")
-        first = next(iter(arms.values()))
-        for column in ["patient_id", *({"label"} & set(rows))]:
+        for column in frame.columns.intersection(["patient_id", "label"]):
             differs = (frame[column] != first[column]) & (frame[column].notna() | first[column].notna())
             if differs.any():
-                raise ValueError(
-                    f"{where}: unit {frame['unit'][differs].iloc[0]!r} has another {column} than elsewhere"
-                )
+                unit = frame["unit"][differs].iloc[0]
+                raise ValueError(f"{where}: {column} of unit {unit!r} is not that of the other sources")
     return arms
 
 
 def _member(name, patient_id, traits):
-    """Membership of the units in the groups of every attribute, and in "all"."""
+    """Groups of every attribute and the units in them; first the group of all units."""
     if unknown := sorted(set(patient_id) - set(traits.index)):
         raise ValueError(f"task '{name}': patients absent from the cohort: {_some(unknown)}")
-    member = {("all", "all"): np.ones(len(patient_id), bool)}
+    groups, member = [("all", "all")], [np.ones((len(patient_id), 1), bool)]
     for attribute, values in traits.items():
         names = sorted(values.dropna().unique(), key=str)
-        rows = membership(group=values.loc[patient_id], names=names)
-        member |= {(attribute, str(group)): rows[:, k] for k, group in enumerate(names)}
-    return pd.DataFrame(member)
+        groups += [(attribute, str(group)) for group in names]
+        member.append(membership(group=values.loc[patient_id], names=names))
+    return groups, np.hstack(member)
 
 
 def _check_values(name, rows, kind):
+    """The columns of this kind are there and in range."""
     _require(rows, _COLUMNS[kind], f"task '{name}'")
-    for column in [column for column in _COLUMNS[kind] if column in _VALID]:
+    for column in _COLUMNS[kind]:
         expected, valid = _VALID[column]
         wrong = ~valid(rows[column].astype(float))
         if wrong.any():
@@ -293,4 +320,5 @@ def _require(frame, columns, where, complete=()):
 
 
 def _some(names):
+    """The first few names."""
     return ", ".join(map(str, names[:5])) + (", ..." if len(names) > 5 else "")

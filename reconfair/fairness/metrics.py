@@ -39,8 +39,7 @@ def membership(*, group, names):
            [0, 1],
            [0, 0]])
     """
-    group = np.asarray(group, dtype=object)
-    return np.stack([group == name for name in names], axis=1)
+    return np.asarray(group, object)[:, None] == np.asarray(names, object)
 
 
 def tpr(*, decision, label, weights=None, member=None):
@@ -207,42 +206,6 @@ def ser(*, dice):
 def delta_dice(*, dice):
     """Gap in Dice, shape (..., G) to (...)."""
     return gap(dice)
-
-
-def balanced_threshold(*, score, label):
-    """Score at which TPR and TNR are closest; decide positive where ``score >= threshold``.
-
-    Parameters
-    ----------
-    score : array_like, shape (n,)
-    label : array_like, shape (n,)
-        1, 0, or NaN where unknown; unknown rows do not count.
-
-    Returns
-    -------
-    float
-        One of the scores; of several equally balanced ones the lowest.
-
-    Raises
-    ------
-    ValueError
-        If a label is absent.
-
-    Examples
-    --------
-    >>> balanced_threshold(score=[0.1, 0.4, 0.6, 0.8], label=[0, 0, 1, 1])
-    0.6
-    """
-    score, label = np.asarray(score, float), np.asarray(label, float)
-    positive, negative = np.sort(score[label == 1]), np.sort(score[label == 0])
-    if not positive.size or not negative.size:
-        raise ValueError(f"label needs 0 and 1 for a threshold, found {positive.size} ones, {negative.size} zeros")
-    candidates = np.union1d(positive, negative)
-    true_positives = positive.size - np.searchsorted(positive, candidates)
-    true_negatives = np.searchsorted(negative, candidates)
-    # Cross-multiplied, so that ties are ties of whole numbers.
-    imbalance = np.abs(true_positives * negative.size - true_negatives * positive.size)
-    return float(candidates[np.argmin(imbalance)])
 
 
 # By kind of prediction and name: columns `c` of the units and resamples `r` to (B, G).

@@ -29,7 +29,7 @@ def groups(study: Study) -> pd.DataFrame:
 
 def _finetune(study: Study, model: str, strategy: str, part: Path) -> None:
     settings = study.mitigation
-    module = recon.load(study, model).requires_grad_(True)
+    module = recon.load(study, model).train().requires_grad_(True)
     module.settings = {
         **module.settings,
         "lr": module.settings["lr"] * settings.lr_factor,

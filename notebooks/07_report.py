@@ -1,0 +1,82 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 07 Report: what did we find?
+#
+# The last chapter computes nothing new. It reads the tables of this run (or, with `runs: all`, of every level of this dataset) and draws the two
+# figures that carry the argument: performance against noise, and the shift of bias.
+
+# %%
+from IPython.display import Markdown
+
+import reconfair as rf
+
+# %% tags=["parameters"]
+dataset = {
+    "name": "phantom_mri",
+    "size": 64,
+    "patients": 300,
+    "dials": {"contrast": {"sex": {"female": -0.4}}},
+}
+noise = {"kind": "kspace", "acceleration": 8}
+reconstruction = {"models": ["unet"], "unet": {"channels": 16, "depth": 3, "epochs": 6}}
+diagnosis = {
+    "classify": {"architecture": "resnet18", "pretrained": False, "epochs": 4, "batch_size": 32, "lr": 0.001},
+    "segment": {"encoder": "resnet18", "pretrained": False, "epochs": 6, "batch_size": 16},
+}
+fairness = {"min_cases": 5}
+mitigation = {"strategies": ["reweight"], "epochs": 2}
+report = {}
+
+# %%
+study = rf.params.study(
+    dataset=dataset,
+    noise=noise,
+    reconstruction=reconstruction,
+    diagnosis=diagnosis,
+    fairness=fairness,
+    mitigation=mitigation,
+    report=report,
+)
+performance, gaps = rf.report.tables_of(study)
+Markdown(rf.report.summary(study, performance, gaps))
+
+# %% [markdown]
+# ## Performance against noise
+#
+# Image quality as a percentage of the mildest level shown, diagnosis as a percentage of its value on originals, both on one
+# axis: if the lines on the right are flatter than those on the left, pixels suffer more than diagnoses do.
+
+# %%
+rf.figures.keep(rf.figures.against_noise(rf.report.against_noise(performance)), study, "07_against_noise")
+
+# %% [markdown]
+# ## Bias shift
+#
+# Every task and model is one count: by how many percent of its bias on originals did the disparity change?
+
+# %%
+rf.figures.keep(rf.figures.shift_histogram(rf.report.shifts(gaps)), study, "07_bias_shift")
+
+# %%
+rf.report.bias_table(gaps)
+
+# %% [markdown]
+# Median bias on originals, its median shift in percent, and the median absolute shift, over tasks and reconstructors, as in the paper's summary tables.
+#
+# ## Every number
+#
+# All tables of this run lie beside this report, as Parquet and as CSV:
+
+# %%
+rf.report.export(study)
+
+# %% [markdown]
+# **What this report does not prove.** It compares models on one cohort. Neither a small nor a large shift here is a statement about another hospital, another scanner
+# or another reconstruction. Numbers of a phantom study show that the machinery works and prove nothing about patients.

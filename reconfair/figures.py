@@ -1,0 +1,312 @@
+"""One function per figure. Each returns the Figure; a source has the same colour everywhere."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from reconfair import store
+from reconfair.params import Study
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart.
+COLOURS = {
+    "original": "#000000",
+    "noisy": "#999999",
+    "unet": "#0072B2",
+    "pix2pix": "#D55E00",
+    "sde": "#009E73",
+}
+GROUPS = ["#E69F00", "#56B4E9", "#CC79A7", "#F0E442", "#009E73", "#000000"]
+NAMES = {
+    "original": "Original",
+    "noisy": "Noisy",
+    "unet": "U-Net",
+    "pix2pix": "Pix2Pix",
+    "sde": "SDE",
+    "standard": "standard",
+    "reweight": "reweighted",
+    "sex": "Sex",
+    "age_group": "Age",
+    "race": "Race",
+    "race_merged": "Race (merged)",
+    "auroc": "AUROC",
+    "dice": "Dice",
+    "psnr": "PSNR (dB)",
+    "ssim": "SSIM",
+    "eodd": "EODD",
+    "eop": "EOP",
+    "ser": "SER",
+    "delta_dice": "ΔDice",
+    "psnr_gap": "PSNR gap (dB)",
+    "ssim_gap": "SSIM gap",
+    "auroc_gap": "AUROC gap",
+    "tpr_gap": "TPR gap",
+    "fpr_gap": "FPR gap",
+}
+MARKERS = {"standard": "o", "reweight": "s"}
+sns.set_theme(style="whitegrid", rc={"figure.dpi": 90, "savefig.dpi": 150, "axes.titlesize": "medium"})
+
+
+def keep(figure: Figure, study: Study, name: str) -> Figure:
+    """Save a figure as ``figures/<name>.png`` of the run, and return it to be shown once."""
+    folder = store.outputs() / study.name / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.png", bbox_inches="tight")
+    plt.close(figure)
+    return figure
+
+
+def name(word: str) -> str:
+    """How a word of the vocabulary is written in a figure."""
+    return NAMES.get(word, word)
+
+
+def montage(rows: list[list[np.ndarray]], titles: list[str], labels: list[str], limits: list | None = None) -> Figure:
+    """Draw a grid of pictures: one list of (s, s) arrays per row, grey unless its limits are about zero."""
+    figure, axes = plt.subplots(
+        len(rows), len(titles), figsize=(1.9 * len(titles) + 0.6, 1.95 * len(rows) + 0.3), squeeze=False
+    )
+    for i, row in enumerate(rows):
+        for j, picture in enumerate(row):
+            low, high = limits[j] if limits else (0, 1)
+            shown = axes[i, j].imshow(
+                np.asarray(picture, float), cmap="gray" if low >= 0 else "RdBu_r", vmin=low, vmax=high
+            )
+            axes[i, j].set(xticks=[], yticks=[], title=titles[j] if i == 0 else "")
+            if low < 0 and i == 0:
+                figure.colorbar(shown, ax=axes[:, j], shrink=0.6, label="difference")
+        axes[i, 0].set_ylabel(labels[i], fontsize="small")
+    return figure
+
+
+def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return `image` with the rim of `mask` drawn in white."""
+    from scipy.ndimage import binary_dilation
+
+    inside = np.asarray(mask, bool)
+    return np.where(binary_dilation(inside) & ~inside, 1, np.asarray(image, float))
+
+
+def by_group(groups: pd.DataFrame) -> Figure:
+    """Draw patients per group and split: rows ``attribute, group, split, patients``."""
+    attributes = list(groups.attribute.unique())
+    heights = [groups[groups.attribute == a].group.nunique() for a in attributes]
+    figure, axes = plt.subplots(
+        len(attributes), 1, figsize=(7, 1 + 0.45 * sum(heights)), height_ratios=heights, sharex=True, squeeze=False
+    )
+    for axis, attribute in zip(axes[:, 0], attributes, strict=True):
+        part = groups[groups.attribute == attribute]
+        wide = part.pivot_table(index="group", columns="split", values="patients", sort=False).fillna(0)
+        left = np.zeros(len(wide))
+        for split, colour in zip(wide, sns.color_palette("Blues_r", len(wide.columns)), strict=True):
+            axis.barh(wide.index, wide[split], left=left, color=colour, label=split, edgecolor="white")
+            left += wide[split]
+        axis.bar_label(axis.containers[-1], [f"{total:.0f}" for total in left], padding=3, fontsize="small")
+        axis.set(ylabel=name(attribute))
+        axis.invert_yaxis()
+    axes[-1, 0].set_xlabel("patients")
+    axes[0, 0].legend(title="split", fontsize="small", loc="lower right")
+    figure.tight_layout()
+    return figure
+
+
+def prevalence(rates: pd.DataFrame) -> Figure:
+    """Draw the share of positives by group with 95 % Wilson intervals: ``task, attribute, group, share, low, high``."""
+    tasks = list(rates.task.unique())
+    groups = rates[["attribute", "group"]].drop_duplicates()
+    figure, axes = plt.subplots(
+        1, len(tasks), figsize=(2.1 * len(tasks) + 2, 0.35 * len(groups) + 1.2), sharey=True, squeeze=False
+    )
+    for axis, task in zip(axes[0], tasks, strict=True):
+        part = rates[rates.task == task]
+        axis.errorbar(
+            part.share, part.group, xerr=[part.share - part.low, part.high - part.share], fmt="o", color="#0072B2"
+        )
+        axis.set(title=task, xlim=(0, 1), xlabel="share positive")
+    axes[0, 0].invert_yaxis()
+    figure.tight_layout()
+    return figure
+
+
+def learning(logs: dict[str, pd.DataFrame], ylabel: str = "loss") -> Figure:
+    """Draw training (dashed) and validation loss by epoch; the kept epoch is marked."""
+    figure, axes = plt.subplots(1, len(logs), figsize=(3.2 * len(logs), 2.8), squeeze=False)
+    for axis, (title, log) in zip(axes[0], logs.items(), strict=True):
+        colour = COLOURS.get(title, "#0072B2")
+        axis.plot(log.epoch, log.train_loss, "--", color=colour, label="training")
+        axis.plot(log.epoch, log.val_loss, "-", color=colour, label="validation")
+        best = log.loc[log.val_loss.idxmin()]
+        axis.plot(best.epoch, best.val_loss, "o", color=colour, label="kept")
+        axis.set(title=name(title), xlabel="epoch", ylabel=ylabel, yscale="log")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    axes[0, 0].legend(fontsize="small")
+    figure.tight_layout()
+    return figure
+
+
+def values(rows: pd.DataFrame, title: str = "") -> Figure:
+    """Draw values with intervals by task (columns) and source (colour): rows of ``performance`` for one group."""
+    metrics = rows[["task", "metric"]].drop_duplicates()
+    figure, axes = plt.subplots(1, len(metrics), figsize=(2.3 * len(metrics) + 0.6, 3), squeeze=False)
+    for axis, (task, metric) in zip(axes[0], metrics.itertuples(index=False), strict=True):
+        part = rows[(rows.task == task) & (rows.metric == metric)]
+        arms = [_arm(row) for row in part.itertuples()]
+        for at, row in enumerate(part.itertuples()):
+            _point(axis, at, row, vertical=True)
+        axis.set_xticks(range(len(arms)), arms, rotation=60, ha="right", fontsize="small")
+        axis.set(title=task, ylabel=name(metric), xlim=(-0.6, len(arms) - 0.4))
+    figure.suptitle(title)
+    figure.tight_layout()
+    return figure
+
+
+def group_values(rows: pd.DataFrame, metric: str) -> Figure:
+    """Draw one metric by group (vertical) and source (colour), a column per task: rows of ``performance``."""
+    rows = rows[(rows.metric == metric)]
+    tasks, groups = list(rows.task.unique()), rows[["attribute", "group"]].drop_duplicates()
+    arms = rows[["source", "strategy"]].drop_duplicates()
+    figure, axes = plt.subplots(
+        1, len(tasks), figsize=(2.4 * len(tasks) + 2.4, 0.5 * len(groups) + 1.4), sharey=True, squeeze=False
+    )
+    for axis, task in zip(axes[0], tasks, strict=True):
+        for k, arm in enumerate(arms.itertuples(index=False)):
+            part = rows[(rows.task == task) & (rows.source == arm.source) & (rows.strategy == arm.strategy)]
+            part = groups.merge(part, how="left")
+            for at, row in enumerate(part.itertuples()):
+                _point(axis, at + 0.7 * ((k + 0.5) / len(arms) - 0.5), row, label=_arm(arm) if at == 0 else None)
+        axis.set(title=task, xlabel=name(metric))
+    axes[0, 0].set_yticks(range(len(groups)), [f"{name(row.attribute)}: {row.group}" for row in groups.itertuples()])
+    axes[0, 0].invert_yaxis()
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=5, fontsize="small")
+    figure.tight_layout(rect=(0, 0, 1, 0.93))
+    return figure
+
+
+def shifts(rows: pd.DataFrame, metric: str) -> Figure:
+    """Draw the shift of a bias against the originals, with intervals: rows of ``fairness``.
+
+    A column per attribute; right of zero the source adds bias, left of it there is less.
+    """
+    rows = rows[(rows.metric == metric) & (rows.source != "original") & rows["shift"].notna()]
+    attributes, tasks = list(rows.attribute.unique()), list(rows.task.unique())
+    if not attributes:
+        return _empty(f"{name(metric)}: no attribute has two groups with enough cases to compare")
+    arms = rows[["source", "strategy"]].drop_duplicates()
+    figure, axes = plt.subplots(
+        1,
+        len(attributes),
+        figsize=(2.8 * len(attributes) + 1.4, 0.28 * len(tasks) * len(arms) + 1.6),
+        sharey=True,
+        squeeze=False,
+    )
+    for axis, attribute in zip(axes[0], attributes, strict=True):
+        for k, arm in enumerate(arms.itertuples(index=False)):
+            part = rows[(rows.attribute == attribute) & (rows.source == arm.source) & (rows.strategy == arm.strategy)]
+            for row in part.rename(columns={"value": "_", "low": "_l", "high": "_h"}).itertuples():
+                at = tasks.index(row.task) + 0.7 * ((k + 0.5) / len(arms) - 0.5)
+                shift = pd.Series({**arm._asdict(), "value": row.shift, "low": row.shift_low, "high": row.shift_high})
+                _point(axis, at, shift, label=_arm(arm) if row.task == tasks[0] else None)
+        axis.axvline(0, color="black", lw=0.8)
+        axis.set(title=name(attribute), xlabel=f"shift of {name(metric)}")
+    axes[0, 0].set_yticks(range(len(tasks)), tasks)
+    axes[0, 0].invert_yaxis()
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=5, fontsize="small")
+    figure.tight_layout(rect=(0, 0, 1, 0.9))
+    return figure
+
+
+def shift_histogram(rows: pd.DataFrame) -> Figure:
+    """Draw the bias shifts of all tasks and models in percent of the original's bias, a panel per attribute."""
+    rows = rows[~rows.source.isin(["original", "noisy"]) & np.isfinite(rows.shift_percent)]
+    if rows.empty:
+        return _empty("no attribute has two groups with enough cases to compare")
+    attributes = list(rows.attribute.unique())
+    figure, axes = plt.subplots(1, len(attributes), figsize=(3 * len(attributes) + 1, 2.8), sharey=True, squeeze=False)
+    reach = max(50, np.ceil(rows.shift_percent.abs().max() / 25) * 25)
+    for axis, attribute in zip(axes[0], attributes, strict=True):
+        part = rows[rows.attribute == attribute]
+        stacks = [part.shift_percent[part.source == source] for source in part.source.unique()]
+        colours = [COLOURS[source] for source in part.source.unique()]
+        labels = [name(source) for source in part.source.unique()]
+        axis.hist(stacks, np.linspace(-reach, reach, 17), stacked=True, color=colours, label=labels)
+        axis.axvline(0, color="black", lw=0.8)
+        axis.set(title=f"{name(attribute)}: median {part.shift_percent.median():+.0f} %", xlabel="bias shift (%)")
+    axes[0, 0].set_ylabel("tasks x models")
+    axes[0, 0].legend(fontsize="small")
+    figure.tight_layout()
+    return figure
+
+
+def against_noise(rows: pd.DataFrame) -> Figure:
+    """Draw PSNR and task performance against the noise level, as percent of the reference, on equal axes.
+
+    Rows of ``performance`` for everyone, with a column ``level`` (text, in order of noise) and a
+    column ``reference``: the value on originals, or for PSNR that of the mildest level.
+    """
+    levels = list(rows.level.unique())
+    tasks = [task for task in rows.task.unique() if task != "image"]
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True)
+    panels = [("Image quality (PSNR)", rows[rows.metric == "psnr"]), ("Diagnosis", rows[rows.task.isin(tasks)])]
+    styles = dict(zip(["image", *tasks], ["-", "-", "--", ":", "-.", (0, (1, 3)), (0, (5, 5))], strict=False))
+    for axis, (title, panel) in zip(axes, panels, strict=True):
+        for (task, source), line in panel.groupby(["task", "source"], sort=False):
+            at = [levels.index(level) for level in line.level]
+            share = 100 * line[["value", "low", "high"]].to_numpy() / line.reference.to_numpy()[:, None]
+            label = name(source) if task == "image" else f"{task}, {name(source)}"
+            axis.errorbar(
+                at, share[:, 0], [share[:, 0] - share[:, 1], share[:, 2] - share[:, 0]],
+                fmt="o", ls=styles.get(task, "-"), color=COLOURS[source], label=label, capsize=2, ms=4,
+            )  # fmt: skip
+        axis.set(title=title, xlabel="noise level", xlim=(-0.5, len(levels) - 0.5))
+        axis.set_xticks(range(len(levels)), levels)
+        axis.legend(fontsize="x-small", ncols=2)
+    axes[0].set_ylabel("percent of the reference")
+    figure.tight_layout()
+    return figure
+
+
+def curves(predictions: pd.DataFrame, thresholds: dict[str, float]) -> Figure:
+    """Draw the ROC curve of every classification task, with the balanced threshold marked: rows for originals."""
+    tasks = list(thresholds)
+    figure, axes = plt.subplots(1, len(tasks), figsize=(2.7 * len(tasks), 2.9), sharey=True, squeeze=False)
+    for axis, task in zip(axes[0], tasks, strict=True):
+        rows = predictions[(predictions.task == task) & predictions.label.notna()].sort_values("score", ascending=False)
+        positive = rows.label.to_numpy() == 1
+        last = np.append(np.diff(rows.score) != 0, True)  # tied scores are one step
+        tpr = np.append(0, (positive.cumsum() / positive.sum())[last])
+        fpr = np.append(0, ((~positive).cumsum() / (~positive).sum())[last])
+        called = (rows.score >= thresholds[task]).to_numpy()
+        axis.plot(fpr, tpr, color="black")
+        axis.plot([0, 1], [0, 1], ":", color="grey")
+        axis.plot(called[~positive].mean(), called[positive].mean(), "o", color="#D55E00", label="threshold")
+        axis.set(title=task, xlabel="false positive rate", aspect="equal")
+    axes[0, 0].set_ylabel("true positive rate")
+    axes[0, 0].legend(fontsize="small", loc="lower right")
+    figure.tight_layout()
+    return figure
+
+
+def _arm(row) -> str:
+    """Source, with its strategy where that is not the standard one."""
+    return name(row.source) + ("" if row.strategy == "standard" else f", {name(row.strategy)}")
+
+
+def _point(axis, at: float, row, vertical: bool = False, label: str | None = None) -> None:
+    """One value with its interval, in the colour of its source and the marker of its strategy."""
+    error = np.abs([[row.value - row.low], [row.high - row.value]])
+    style = {"color": COLOURS[row.source], "fmt": MARKERS.get(row.strategy, "^"), "ms": 5, "capsize": 2, "label": label}
+    if vertical:
+        axis.errorbar(at, row.value, yerr=error, **style)
+    else:
+        axis.errorbar(row.value, at, xerr=error, **style)
+
+
+def _empty(sentence: str) -> Figure:
+    """Say in place of a figure why there is none."""
+    figure, axis = plt.subplots(figsize=(6, 1))
+    axis.text(0.5, 0.5, sentence, ha="center", va="center")
+    axis.axis("off")
+    return figure

@@ -1,0 +1,258 @@
+"""Papermill over the notebooks of each params file; the command line ``reconfair``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import yaml
+
+from reconfair import params, store
+from reconfair.params import ParamsError, Study
+
+LIBRARIES = ("reconfair", "torch", "torchvision", "lightning", "numpy", "scipy", "pandas", "scikit-image")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of the command line; returns the exit status."""
+    parser = argparse.ArgumentParser("reconfair", description="What reconstruction does to a diagnosis, and to whom.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="run the notebooks of params files")
+    check = commands.add_parser("check", help="validate params files, and run nothing")
+    status = commands.add_parser("status", help="show what is done, stale, failed, missing")
+    pairs = commands.add_parser("pairs", help="compare each notebook with its script")
+    for command in (run, check, status):
+        command.add_argument("params", nargs="*" if command is status else "+", type=Path, metavar="PARAMS")
+        command.add_argument("--set", action="append", default=[], metavar="section.key=value", dest="overrides")
+    run.add_argument("--only", metavar="05", help="run this chapter alone")
+    run.add_argument("--dry-run", action="store_true", help="say what would be made, and make nothing")
+    pairs.add_argument("--write", action="store_true", help="write the notebooks anew from the scripts")
+    arguments = parser.parse_args(argv)
+    try:
+        return {"run": _run, "check": _check, "status": _status, "pairs": _pairs}[arguments.command](arguments)
+    except (ParamsError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def load_all(paths: list[Path], overrides: list[str] = ()) -> dict[Path, Study]:
+    """Read and check every params file before anything starts; all mistakes are reported together."""
+    studies, mistakes = {}, []
+    for path in paths:
+        try:
+            studies[path] = params.load(path, overrides)
+            store.check_label(studies[path])
+        except ParamsError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise ParamsError("\n".join(mistakes))
+    return studies
+
+
+def run_study(study: Study, only: str = "", say=print) -> list[dict]:
+    """Run the notebooks of one study in sequence, skipping what is fresh.
+
+    Parameters
+    ----------
+    study : Study
+    only : str
+        Number of a single chapter; empty: all.
+    say : callable
+        Takes one line of progress.
+
+    Returns
+    -------
+    list of dict
+        One row per notebook: ``notebook``, ``state`` (ran, fresh, failed), ``seconds``.
+    """
+    _write_resolved(study)
+    rows = []
+    for notebook in chapters(only):
+        begun = time.monotonic()
+        state = "fresh" if is_fresh(study, notebook) else execute(study, notebook, say)
+        rows.append({"run": study.name, "notebook": notebook, "state": state, "seconds": time.monotonic() - begun})
+        if state == "failed":
+            break
+    return rows
+
+
+def chapters(only: str = "") -> list[str]:
+    """Names of all notebooks, or of the one whose number is given."""
+    found = [name for name in store.CHAPTERS if name.startswith(only)]
+    if not found:
+        raise ParamsError(f"--only {only}: there is no such chapter; one of {', '.join(n[:2] for n in store.CHAPTERS)}")
+    return found
+
+
+def is_fresh(study: Study, notebook: str) -> bool:
+    """Whether the executed copy of `notebook` and every product of its chapter are fresh."""
+    products = store.flow(study).values()
+    return all(product.fresh for product in products if product.chapter == notebook[:2])
+
+
+def execute(study: Study, notebook: str, say=print) -> str:
+    """Execute one notebook with its own sections; keep the copy, its HTML, and, if it failed, its error."""
+    import papermill
+    from traitlets.config import Config
+
+    product = store.flow(study)[f"notebooks/{notebook}"]
+    copy = product.folder / f"{notebook}.ipynb"
+    sections = study.model_dump(mode="json", include=set(store.CHAPTERS[notebook]))
+    begun = time.monotonic()
+    # Kernels that talk through files in a folder of their own never meet on a port.
+    with store.locked(product), _Live(notebook, say), tempfile.TemporaryDirectory() as folder:
+        sockets = Config({"KernelManager": {"transport": "ipc", "connection_file": f"{folder}/kernel.json"}})
+        product.stamp.unlink(missing_ok=True)
+        try:
+            papermill.execute_notebook(
+                store.NOTEBOOKS / f"{notebook}.ipynb",
+                copy,
+                parameters=sections,
+                kernel_name="python3",
+                config=sockets,
+                progress_bar=False,
+                cwd=store.NOTEBOOKS,
+            )
+        except papermill.PapermillExecutionError as error:
+            say(f"{notebook}: {error.ename}: {error.evalue}\n  failed in {copy}")
+            return "failed"
+        product.mark([copy, to_html(copy)], time.monotonic() - begun)
+    return "ran"
+
+
+def to_html(notebook: Path) -> Path:
+    """Write an executed notebook as one HTML page beside it."""
+    from nbconvert import HTMLExporter
+
+    page, _ = HTMLExporter().from_filename(str(notebook))
+    path = notebook.with_suffix(".html")
+    path.write_text(page)
+    return path
+
+
+def pair(script: Path) -> str:
+    """Return the text of the notebook that belongs to a percent script: no outputs, numbered cells."""
+    import jupytext
+    import nbformat
+
+    notebook = jupytext.read(script)
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number:02d}"
+    notebook.metadata.pop("jupytext", None)
+    return nbformat.writes(notebook) + "\n"
+
+
+class _Live:
+    """While a notebook runs, say which stage it is at, as the kernel reports it through a file."""
+
+    def __init__(self, notebook: str, say):
+        self.notebook, self.say, self.ended = notebook, say, threading.Event()
+
+    def __enter__(self):
+        self.file = Path(tempfile.mkstemp(prefix="reconfair-")[1])
+        os.environ |= {"RECONFAIR_PROGRESS": str(self.file), "RECONFAIR_OUTPUTS": str(store.outputs())}
+        self.say(f"{self.notebook} ...")
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+
+    def __exit__(self, *error):
+        self.ended.set()
+        self.thread.join()
+        del os.environ["RECONFAIR_PROGRESS"]
+        self.file.unlink()
+
+    def _watch(self) -> None:
+        last, terminal = "", sys.stderr.isatty()
+        while not self.ended.wait(0.5):
+            now = self.file.read_text()
+            what = now if terminal else now.rpartition(" ")[0]
+            if what != last and what:
+                if terminal:
+                    print(f"\r\033[K  {now}", end="", file=sys.stderr, flush=True)
+                else:
+                    self.say(f"  {what}")
+                last = what
+        if terminal:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _run(arguments) -> int:
+    studies = load_all(arguments.params, arguments.overrides)
+    if arguments.dry_run:
+        for study in studies.values():
+            print(_states(study, chapters(arguments.only or "")))
+        return 0
+    rows = []
+    for path, study in studies.items():
+        print(f"{path}: {study.name}", flush=True)
+        try:
+            rows += run_study(study, arguments.only or "", lambda line: print(line, flush=True))
+        except (ParamsError, ValueError) as error:
+            print(error, file=sys.stderr)
+            rows.append({"run": study.name, "notebook": "", "state": "failed", "seconds": 0.0})
+    print(f"\n{'run':<28}{'notebook':<20}{'state':<8}{'seconds':>8}")
+    for row in rows:
+        print(f"{row['run']:<28}{row['notebook']:<20}{row['state']:<8}{row['seconds']:>8.1f}")
+    print(f"{'':<28}{'in all':<28}{sum(row['seconds'] for row in rows):>8.1f}")
+    for study in studies.values():
+        page = store.outputs() / study.name / "notebooks" / "07_report.html"
+        if page.exists():
+            print(f"report: {page}")
+    return int(any(row["state"] == "failed" for row in rows))
+
+
+def _check(arguments) -> int:
+    for path, study in load_all(arguments.params, arguments.overrides).items():
+        print(f"{path}: valid; writes {store.outputs() / study.name}")
+    return 0
+
+
+def _status(arguments) -> int:
+    paths = arguments.params or sorted((store.PACKAGE.parent / "params").glob("*.yaml"))
+    for study in (params.load(path, arguments.overrides) for path in paths):
+        print(_states(study, chapters()))
+    return 0
+
+
+def _states(study: Study, notebooks: list[str]) -> str:
+    """One line per product of a study: its state, and the seconds that it took."""
+    lines = [study.name]
+    for key, product in store.flow(study).items():
+        if product.chapter in [notebook[:2] for notebook in notebooks]:
+            took = product.read_stamp().get("seconds") if product.state == "done" else None
+            lines.append(f"  {product.chapter} {key:<28}{product.state:<9}" + (f"{took:8.1f} s" if took else ""))
+    return "\n".join(lines)
+
+
+def _pairs(arguments) -> int:
+    scripts = sorted(store.NOTEBOOKS.glob("*.py"))
+    apart = [script for script in scripts if _read(script.with_suffix(".ipynb")) != pair(script)]
+    for script in apart if arguments.write else ():
+        script.with_suffix(".ipynb").write_text(pair(script))
+    for script in apart:
+        print(f"{script.with_suffix('.ipynb').name}: {'written' if arguments.write else 'differs from its script'}")
+    return int(bool(apart) and not arguments.write)
+
+
+def _read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def _write_resolved(study: Study) -> None:
+    """Leave the whole study, defaults included, and the versions it runs with, beside its results."""
+    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    resolved = study.model_dump(mode="json") | {"versions": {"python": platform.python_version(), **versions}}
+    folder = store.outputs() / study.name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "study.yaml").write_text(yaml.safe_dump(resolved, sort_keys=False))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""The true disparity of a frozen model: its fairness metrics on a phantom population."""
+
+from functools import partial
+from importlib import import_module
+
+import numpy as np
+import pandas as pd
+
+from reconfair import data, diagnosis, noise, recon, store, training
+from reconfair.data import splits
+from reconfair.fairness import assess
+from reconfair.keyed import seed_of
+from reconfair.params import ParamsError, Study
+
+CHUNK = 256  # patients drawn, degraded and diagnosed at a time, so that memory does not grow
+
+
+def true_disparity(study: Study, source: str = "original", patients: int = 20_000) -> pd.DataFrame:
+    """Fairness of the study's frozen models on a fresh draw of its phantom population.
+
+    Parameters
+    ----------
+    study : Study
+        Of a phantom dataset, run up to chapter 04.
+    source : str
+        What the models look at: ``original``, ``noisy`` or a reconstructor.
+    patients : int
+        Size of the fresh draw; none of them was seen in training.
+
+    Returns
+    -------
+    DataFrame
+        Rows of the ``fairness`` table for `source`; ``value`` is the truth, its interval the error of
+        a finite draw.
+
+    Raises
+    ------
+    ParamsError
+        The dataset is no phantom, so that no truth is known.
+    """
+    if not hasattr(study.dataset, "dials"):
+        raise ParamsError(f"dataset.name: the truth is known of phantoms only, not of {study.dataset.name}")
+    fresh = study.dataset.model_copy(update={"patients": patients, "seed": seed_of(study.dataset.seed, "fresh")})
+    table = splits.derive(import_module(f"reconfair.data.{fresh.name}").table(fresh)).assign(split="test")
+    networks = {network: diagnosis.load(study, network) for network in study.networks}
+    model = None if source in ("original", "noisy") else recon.load(study, source)
+    everyone = table.patient_id.unique()
+    parts = []
+    for some in store.progress(np.array_split(everyone, -(-len(everyone) // CHUNK)), "fresh patients"):
+        chunk = table[table.patient_id.isin(some)].reset_index(drop=True)
+        images, masks = drawn(fresh, chunk, study.compute.workers)
+        seen = images if source == "original" else noise.degrade(images, chunk.image_id, study.noise)
+        seen = seen if model is None else _applied(model.reconstruct, seen, study)[:, 0]
+        for network, frozen in networks.items():
+            said = _applied(frozen.diagnose, seen, study)
+            parts.append(diagnosis.units(study, network, chunk, said, masks))
+    predictions = pd.concat(parts, ignore_index=True).assign(source=source, strategy="standard")
+    _, fairness = assess(
+        predictions,
+        table,
+        attributes=study.attributes(),
+        thresholds=diagnosis.thresholds(study),
+        eodd=study.fairness.eodd,
+        min_cases=1,
+        resamples=99,
+    )
+    return fairness
+
+
+def drawn(dataset, table: pd.DataFrame, workers: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Draw the images of some rows, and their masks: (n, size, size)."""
+    pieces = [table.iloc[start : start + data.CHUNK] for start in range(0, len(table), data.CHUNK)]
+    parts = list(store.parallel(partial(data.images_of, dataset=dataset), pieces, "images", workers))
+    images = np.concatenate([images for images, _ in parts])
+    return images, None if parts[0][1] is None else np.concatenate([masks for _, masks in parts])
+
+
+def _applied(function, images: np.ndarray, study: Study) -> np.ndarray:
+    parts = training.apply(function, images, np.arange(len(images)), study.compute, "models")
+    return np.concatenate([answer for _, answer in parts])

@@ -1,0 +1,277 @@
+"""Phantom cohorts: what was planted must be found again, by means other than those that planted it."""
+
+from importlib import import_module
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+from scipy.stats import chi2_contingency, mannwhitneyu, spearmanr
+
+from reconfair import params
+from reconfair.data import phantom_mri, phantom_xray
+
+MODULES = {"phantom_mri": phantom_mri, "phantom_xray": phantom_xray}
+both = pytest.mark.parametrize("name", MODULES)
+
+
+def dataset(name, **settings):
+    return params.Phantom(name=name, **({"size": 64, "patients": 40, "seed": 7} | settings))
+
+
+def cohort(name, **settings):
+    settings = dataset(name, **settings)
+    return settings, MODULES[name].table(settings)
+
+
+def draw(name, settings, rows):
+    drawn = [MODULES[name].image(row, settings) for row in rows.itertuples()]
+    return np.array([x for x, _ in drawn]), [mask for _, mask in drawn]
+
+
+def auroc(label, score):
+    """Area under the curve, as the Mann-Whitney statistic."""
+    positive, negative = score[label == 1], score[label == 0]
+    return mannwhitneyu(positive, negative).statistic / (len(positive) * len(negative))
+
+
+@both
+def test_images_are_float32_in_the_unit_interval(name):
+    settings, rows = cohort(name)
+    x, _ = draw(name, settings, rows[:20])
+    assert x.dtype == np.float32 and x.shape == (20, 64, 64)
+    assert x.min() >= 0 and x.max() <= 1 and np.quantile(x, 0.99) > 0.5
+    assert x[:, :4, :4].mean() < 0.05  # air in the corner
+
+
+@both
+def test_table_has_known_groups_and_binary_labels(name):
+    _, rows = cohort(name, patients=300)
+    assert rows.image_id.is_unique and set(rows.sex) == set(params.SEXES) and set(rows.race) <= set(params.RACES)
+    assert rows.age.between(18, 90).all() and np.issubdtype(rows.age.dtype, np.integer)
+    labels = [task for task, kind in MODULES[name].TASKS.items() if kind == "classify"]
+    assert rows[labels].isin([0.0, 1.0]).all(axis=None) and not rows.isna().any(axis=None)
+    assert (rows.groupby("patient_id")[["sex", "age", "race"]].nunique() == 1).all(axis=None)
+
+
+@both
+def test_shares_are_realistic_and_unequal(name):
+    _, rows = cohort(name, patients=4000)
+    who = rows.drop_duplicates("patient_id")
+    assert 0.38 < (who.sex == "female").mean() < 0.48
+    assert 54 < who.age.median() < 65
+    race = who.race.value_counts(normalize=True)
+    assert list(race.index) == list(params.RACES)  # in the order of their size
+    assert 0.5 < race["White"] < 0.62 and 0.008 < race.iloc[-1] < 0.03
+
+
+def test_images_of_a_patient():
+    _, mri = cohort("phantom_mri")
+    assert (mri.patient_id.value_counts() == 4).all()
+    assert (mri.groupby("patient_id")[["grade", "type"]].nunique() == 1).all(axis=None)
+    _, xray = cohort("phantom_xray", patients=2000)
+    number = xray.patient_id.value_counts()
+    assert set(number) == {1, 2, 3} and 1.3 < number.mean() < 1.5
+    pair = xray[xray.patient_id.isin(number[number > 1].index)].groupby("patient_id").effusion
+    agree = (pair.nth(0).to_numpy() == pair.nth(1).to_numpy()).mean()
+    assert 0.7 < agree < 0.95  # independent images would agree in 0.35^2 + 0.65^2 = 0.55
+
+
+def test_mask_lies_in_the_head_and_is_empty_only_where_the_table_says():
+    settings, rows = cohort("phantom_mri")
+    x, masks = draw("phantom_mri", settings, rows)
+    for slice_, mask, tumour in zip(x, masks, rows.z_tumour, strict=True):
+        assert mask.dtype == bool and mask.any() == bool(tumour)
+        across, down = np.nonzero(slice_.max(0) > 0.3)[0], np.nonzero(slice_.max(1) > 0.3)[0]  # the scalp
+        box = np.zeros_like(mask)
+        box[down[0] + 3 : down[-1] - 2, across[0] + 3 : across[-1] - 2] = True
+        assert not (mask & ~box).any()
+    assert 0.15 < 1 - rows.z_tumour.mean() < 0.35
+
+
+@both
+def test_an_image_does_not_depend_on_what_was_drawn_before(name):
+    settings, rows = cohort(name)
+    x, _ = draw(name, settings, rows[:6])
+    y, _ = draw(name, settings, rows[:6].iloc[::-1])
+    np.testing.assert_array_equal(x, y[::-1])
+    other, _ = draw(name, dataset(name, seed=8), rows[:6])
+    assert (x != other).any(axis=(1, 2)).all()
+
+
+@both
+def test_more_patients_leave_the_first_ones_as_they_were(name):
+    _, few = cohort(name)
+    _, many = cohort(name, patients=90)
+    assert many.iloc[: len(few)].equals(few)
+
+
+@both
+def test_the_same_anatomy_at_every_size(name):
+    settings, rows = cohort(name)
+    small, _ = draw(name, settings, rows[:8])
+    large, _ = draw(name, dataset(name, size=128), rows[:8])
+    halved = large.reshape(8, 64, 2, 64, 2).mean((2, 4))
+    assert min(np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(small, halved, strict=True)) > 0.97
+
+
+@both
+def test_bones_and_edges_are_sharper_at_256(name):
+    settings, rows = cohort(name, size=256)
+    x, _ = draw(name, settings, rows[:2])
+    blocks = x.reshape(2, 64, 4, 64, 4)
+    assert (blocks - blocks.mean((2, 4), keepdims=True)).std() > 0.02  # detail that 64 pixels cannot hold
+
+
+def test_contrast_dial_scales_the_lesion():
+    dials = {"contrast": {"sex": {"female": -0.5}}}
+    plain, rows = cohort("phantom_mri", patients=60)
+    dialled, weaker = cohort("phantom_mri", patients=60, dials=dials)
+    shows = rows.z_tumour == 1
+
+    def contrast(settings, rows):
+        rows = rows[shows]
+        x, masks = draw("phantom_mri", settings, rows)
+        bare, _ = draw("phantom_mri", settings, rows.assign(z_contrast=0.0))
+        return np.array([(a - b)[mask].mean() for a, b, mask in zip(x, bare, masks, strict=True)])
+
+    ratio = contrast(dialled, weaker).clip(1e-6) / contrast(plain, rows).clip(1e-6)
+    women = (rows.sex == "female")[shows].to_numpy()
+    np.testing.assert_array_equal(ratio[~women], 1)
+    assert abs(np.median(ratio[women]) - 0.5) < 0.03
+
+
+def test_dials_of_several_attributes_multiply_or_add():
+    dials = {"contrast": {"sex": {"male": -0.5}, "age_group": {"older": 0.2}}}
+    _, plain = cohort("phantom_mri", patients=300)
+    _, dialled = cohort("phantom_mri", patients=300, dials=dials)
+    older = dialled.age > dialled.drop_duplicates("patient_id").age.median()
+    expected = np.where(dialled.sex == "male", 0.5, 1.0) * np.where(older, 1.2, 1.0)
+    np.testing.assert_allclose(dialled.z_contrast / plain.z_contrast, expected)
+
+
+@pytest.mark.parametrize(("name", "label"), [("phantom_mri", "grade"), ("phantom_xray", "effusion")])
+def test_prevalence_dial_adds_to_the_probability(name, label):
+    dials = {"prevalence": {"race": {"Black": 0.3}, "sex": {"female": 0.1}}}
+    _, plain = cohort(name, patients=8000)
+    _, dialled = cohort(name, patients=8000, dials=dials)
+    for sex, black, shift in (("male", False, 0), ("female", False, 0.1), ("male", True, 0.3), ("female", True, 0.4)):
+        group = (plain.sex == sex) & ((plain.race == "Black") == black)
+        rise = dialled[label][group].mean() - plain[label][group].mean()
+        n = plain[group].patient_id.nunique()
+        assert abs(rise - shift) < 4 * np.sqrt(0.25 / n) and (shift or rise == 0)
+
+
+@pytest.mark.parametrize(("name", "label"), [("phantom_mri", "type"), ("phantom_xray", "nodule")])
+def test_label_noise_dial_flips_that_share_and_leaves_the_images(name, label):
+    dials = {"label_noise": {"race": {"Asian": 0.25}}}
+    _, plain = cohort(name, patients=6000)
+    _, dialled = cohort(name, patients=6000, dials=dials)
+    asian = plain.race == "Asian"
+    flipped = plain[label] != dialled[label]
+    assert not flipped[~asian].any()
+    assert abs(flipped[asian].mean() - 0.25) < 4 * np.sqrt(0.25 * 0.75 / plain[asian].patient_id.nunique())
+    latent = [column for column in plain if column.startswith("z_")]
+    assert plain[latent].equals(dialled[latent])
+
+
+@both
+def test_null_gives_other_attributes_the_same_images_and_labels(name):
+    plain, rows = cohort(name)
+    null, other = cohort(name, null=True)
+    assert (rows.sex != other.sex).any() and (rows.age != other.age).any() and (rows.race != other.race).any()
+    same = [column for column in rows if column not in ("sex", "age", "race")]
+    assert rows[same].equals(other[same])
+    np.testing.assert_array_equal(draw(name, plain, rows[:6])[0], draw(name, null, other[:6])[0])
+
+
+@both
+def test_null_attributes_are_independent_of_everything(name):
+    _, rows = cohort(name, patients=5000, null=True)
+    number = rows.patient_id.map(rows.patient_id.value_counts())
+    who = rows.assign(number=number).drop_duplicates("patient_id")
+    shown = (who.sex == "female", who.age > who.age.median(), who.race == "White")
+    hidden = [who[column] > who[column].median() for column in who if column.startswith("z_")]
+    facts = [*hidden, who.number > 1, *(who[task] == 1 for task in MODULES[name].TASKS if task in who)]
+    facts = [fact for fact in facts if fact.nunique() == 2]
+    p = [chi2_contingency(np.histogram2d(a, b, 2)[0]).pvalue for a in shown for b in facts]
+    assert len(p) > 30 and min(p) > 0.05 / len(p)
+
+
+def test_ventricles_and_sulci_grow_with_age():
+    settings, rows = cohort("phantom_mri", patients=60)
+    rows = rows[rows.image_id.str.endswith("-1")]
+    x, _ = draw("phantom_mri", settings, rows.assign(z_tumour=0.0))
+    middle = (x[:, 16:48, 22:42] < 0.2).sum((1, 2))  # dark pixels amid the brain: fluid
+    assert spearmanr(rows.age, middle).statistic > 0.6
+
+
+def test_heads_of_men_are_larger():
+    settings, rows = cohort("phantom_mri", patients=120)
+    rows = rows[rows.image_id.str.endswith("-0")]
+    area = (draw("phantom_mri", settings, rows)[0] > 0.2).any(1).sum(1)  # columns the head covers
+    assert auroc((rows.sex == "male").to_numpy(), area) > 0.65
+
+
+def test_breast_shadow_shows_sex():
+    settings, rows = cohort("phantom_xray", patients=120)
+    findings = {f"z_{finding}": -9.0 for finding in phantom_xray.TASKS}
+    x, _ = draw("phantom_xray", settings, rows.assign(**findings))
+    lower = x[:, 40:45, 13:20].mean((1, 2)) - x[:, 22:30, 13:20].mean((1, 2))
+    assert auroc((rows.sex == "female").to_numpy(), lower) > 0.9
+
+
+@both
+def test_race_leaves_the_anatomy_alone(name):
+    _, rows = cohort(name, patients=5000)
+    who = rows.drop_duplicates("patient_id")
+    columns = [column for column in who if column.startswith("z_")]
+    scores = [auroc((who.race == "White").to_numpy(), who[column].to_numpy()) for column in columns]
+    assert max(abs(score - 0.5) for score in scores) < 0.04
+
+
+@pytest.mark.parametrize(("name", "label", "cue"), [
+    ("phantom_mri", "grade", "z_severity"),
+    ("phantom_mri", "type", "z_margin"),
+    ("phantom_xray", "effusion", "z_effusion"),
+])  # fmt: skip
+def test_latent_cue_bounds_what_any_classifier_can_reach(name, label, cue):
+    _, rows = cohort(name, patients=4000)
+    who = rows.drop_duplicates("patient_id")
+    ideal = NormalDist().cdf(MODULES[name].SEPARATION / np.sqrt(2))  # two normal classes of equal variance
+    assert 0.94 < ideal < 0.97
+    assert abs(auroc(who[label].to_numpy(), who[cue].to_numpy()) - ideal) < 0.015
+
+
+def test_grade_and_type_can_be_read_from_the_image():
+    settings, rows = cohort("phantom_mri", patients=150)
+    rows = rows[rows.z_tumour == 1]
+    x, masks = draw("phantom_mri", settings, rows)
+    y, z = np.mgrid[:64, :64]
+    score = []
+    for slice_, mask in zip(x, masks, strict=True):
+        r = np.hypot(y - y[mask].mean(), z - z[mask].mean()) / np.sqrt(mask.sum() / np.pi)
+        core, rim, ring = (
+            slice_[m & (slice_ > 0.15)].mean() for m in (r < 0.4, (r > 0.5) & (r < 1), (r > 1.1) & (r < 1.4))
+        )
+        score.append((rim - core, ring - rim))
+    who = rows.assign(hollow=np.array(score)[:, 0], gradual=np.array(score)[:, 1]).groupby("patient_id")
+    who = who.agg({"grade": "first", "type": "first", "hollow": "mean", "gradual": "mean"})
+    assert 0.75 < auroc(who.grade.to_numpy(), who.hollow.to_numpy()) < 0.95
+    assert 0.65 < auroc(who.type.to_numpy(), who.gradual.to_numpy()) < 0.95
+
+
+def test_nodule_is_subtler_than_the_plain_findings():
+    settings, rows = cohort("phantom_xray", patients=20)
+    absent = rows.assign(**{f"z_{finding}": -9.0 for finding in phantom_xray.TASKS})
+    without, _ = draw("phantom_xray", settings, absent)
+
+    def energy(finding):  # of the matched filter that knows the finding's exact shape
+        shown, _ = draw("phantom_xray", settings, absent.assign(**{f"z_{finding}": 2.6}))
+        return np.median(((shown - without) ** 2).sum((1, 2)))
+
+    nodule = energy("nodule")
+    assert 0 < 4 * nodule < min(energy(finding) for finding in ("effusion", "cardiomegaly", "consolidation"))
+
+
+def test_names_match_the_parameters():
+    assert all(name.removeprefix("phantom_") == import_module(f"reconfair.data.{name}").MODALITY for name in MODULES)

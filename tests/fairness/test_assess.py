@@ -1,0 +1,282 @@
+"""The tables against hand-computed cohorts and a simulator with closed-form rates."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+from scipy.stats import norm
+
+from reconfair.fairness import assess
+
+SEPARATION = {"female": 1.2, "male": 2.0}  # distance of the two labels, in standard deviations
+CUT = 0.8
+
+
+def cohort(patients, seed=0, images=1):
+    rng = np.random.default_rng(seed)
+    people = pd.DataFrame(
+        {
+            "patient_id": [f"p{k:05d}" for k in range(patients)],
+            "sex": rng.choice(["female", "male"], patients),
+            "age_group": rng.choice(["younger", "older"], patients),
+        }
+    )
+    table = people.loc[people.index.repeat(images)].reset_index(drop=True)
+    return table.assign(image_id=[f"i{k:05d}" for k in range(len(table))])
+
+
+def binormal(people, source="original", strategy="standard", lost=0.0, seed=0):
+    """Scores N(0, 1) and N(separation - lost, 1) by label, on the scale of probabilities."""
+    rng = np.random.default_rng([seed, 7])
+    label = (rng.random(len(people)) < 0.4).astype(float)
+    shifted = label * (people["sex"].map(SEPARATION).to_numpy() - lost * (people["sex"] == "female").to_numpy())
+    return pd.DataFrame(
+        {
+            "unit": people["image_id"],
+            "patient_id": people["patient_id"],
+            "task": "grade",
+            "kind": "classify",
+            "source": source,
+            "strategy": strategy,
+            "label": label,
+            "score": norm.cdf(shifted + rng.normal(size=len(people))),
+            "dice": np.nan,
+        }
+    )
+
+
+def judge(predictions, people, **options):
+    options = {"attributes": ("sex", "age_group"), "thresholds": {"grade": norm.cdf(CUT)}, "resamples": 200} | options
+    return assess(predictions, people, **options)
+
+
+def pick(table, **values):
+    for column, value in values.items():
+        table = table[table[column] == value]
+    assert len(table) == 1
+    return table.iloc[0]
+
+
+def segmentation(dice, patients, source="original"):
+    frame = {"unit": [f"u{k}" for k in range(len(dice))], "patient_id": patients, "task": "tumour", "kind": "segment"}
+    return pd.DataFrame(
+        frame | {"source": source, "strategy": "standard", "label": np.nan, "score": np.nan, "dice": dice}
+    )
+
+
+def test_rates_and_disparities_of_a_binormal_simulator_lie_in_the_intervals():
+    people = cohort(4000)
+    both = pd.concat([binormal(people), binormal(people, "unet", lost=0.6)])
+    performance, fairness = judge(both, people, resamples=1000)
+    for sex, separation in SEPARATION.items():
+        truths = {"tpr": norm.sf(CUT - separation), "fpr": norm.sf(CUT), "auroc": norm.cdf(separation / np.sqrt(2))}
+        for metric, truth in truths.items():
+            row = pick(performance, source="original", group=sex, metric=metric)
+            assert row.low < truth < row.high
+    before = norm.sf(CUT - 2.0) - norm.sf(CUT - 1.2)
+    after = norm.sf(CUT - 2.0) - norm.sf(CUT - 0.6)
+    for source, gap in {"original": before, "unet": after}.items():
+        row = pick(fairness, source=source, attribute="sex", metric="eop")
+        assert row.low < gap < row.high
+        row = pick(fairness, source=source, attribute="sex", metric="eodd")
+        assert row.low < gap / 2 < row.high  # FPR is the same in both groups
+    row = pick(fairness, source="unet", attribute="sex", metric="eop")
+    assert row.shift_low < after - before < row.shift_high
+    assert row.p == pytest.approx(2 / 1001)
+    assert row.shift_percent == pytest.approx(100 * row["shift"] / (row.value - row["shift"]))
+
+
+def test_standard_error_of_a_rate_is_the_closed_form():
+    people = cohort(2000)
+    performance, _ = judge(binormal(people), people, resamples=2000)
+    row = pick(performance, group="all", metric="tpr")
+    assert row.se == pytest.approx(np.sqrt(row.value * (1 - row.value) / row.positives), rel=0.06)
+    assert (row.n, row.patients, row.missing) == (2000, 2000, 0)
+
+
+def test_more_images_of_the_same_patients_do_not_add_certainty():
+    people, one = cohort(300, images=3), cohort(300)
+    single = binormal(one)
+    tripled = single.loc[single.index.repeat(3)].assign(unit=people["image_id"].to_numpy())
+    numbers = ["value", "low", "high", "se"]
+    for few, many in zip(judge(single, one), judge(tripled, people), strict=True):
+        assert_frame_equal(few[numbers], many[numbers])
+
+
+def test_a_source_that_is_the_original_has_no_shift():
+    people = cohort(300)
+    original = binormal(people)
+    _, fairness = judge(pd.concat([original, original.assign(source="unet")]), people)
+    shifts = fairness[fairness.source == "unet"]
+    assert (shifts[["shift", "shift_low", "shift_high", "shift_se"]] == 0).all(axis=None)
+    assert (shifts.p == 1).all()
+    assert fairness[fairness.source == "original"][["shift", "p"]].isna().all(axis=None)
+
+
+def test_order_of_rows_does_not_matter():
+    people = cohort(200, images=2)
+    rows = pd.concat([binormal(people), binormal(people, "unet", lost=0.5, seed=0)])
+    shuffled = rows.sample(frac=1, random_state=0), people.sample(frac=1, random_state=1)
+    for once, again in zip(judge(rows, people), judge(*shuffled), strict=True):
+        assert_frame_equal(once, again, check_exact=True)
+
+
+def test_a_score_at_the_threshold_is_called_positive():
+    people = cohort(40)
+    performance, _ = judge(binormal(people).assign(score=0.5), people, thresholds={"grade": 0.5})
+    assert set(performance[performance.metric.isin(["tpr", "fpr"])].value) == {1}
+
+
+def test_seed_changes_the_intervals_only():
+    people = cohort(200)
+    (one, _), (two, _) = judge(binormal(people), people), judge(binormal(people), people, seed=1)
+    assert_frame_equal(one[["value", "n"]], two[["value", "n"]])
+    assert (one.se != two.se).all()
+
+
+def test_small_groups_are_left_out_and_listed_with_their_rarer_label():
+    people = cohort(400)
+    rows = binormal(people)
+    label = rows["label"].to_numpy()
+    race = np.where(np.arange(400) % 2, "White", "Asian").astype(object)
+    race[np.flatnonzero(label == 1)[:3]] = "Black"
+    race[np.flatnonzero(label == 0)[:30]] = "Black"
+    rows.loc[race == "Black", "score"] = 0.0  # no case found: the largest gap by far
+    people["race"] = race
+    options = {"attributes": ["race"], "resamples": 99}
+    _, fairness = judge(rows, people, **options)
+    row = pick(fairness, metric="eodd")
+    white, asian = (rows[race == name] for name in ("White", "Asian"))
+    rates = [[(group.score[group.label == y] >= norm.cdf(CUT)).mean() for group in (white, asian)] for y in (0.0, 1.0)]
+    assert row.value == pytest.approx(np.abs(np.diff(rates)).mean())
+    assert (row.groups, row.left_out) == ("Asian, White", "Black (3)")
+    assert row.n_smallest == min((group.label == y).sum() for group in (white, asian) for y in (0, 1))
+    _, everyone = judge(rows, people, min_cases=3, **options)
+    assert pick(everyone, metric="eop").groups == "Asian, Black, White"
+    assert pick(everyone, metric="eop").value > 0.5
+
+
+def test_fewer_than_two_groups_keep_their_row_and_say_why():
+    people = cohort(60)
+    people["sex"] = ["male"] * 59 + ["female"]
+    performance, fairness = judge(binormal(people), people, attributes=["sex"])
+    row = pick(fairness, metric="eodd")
+    assert np.isnan(row.value) and np.isnan(row.low) and row.B == 0
+    assert row.left_out == "fewer than two groups have enough cases: female (0)"
+    assert not performance.value[performance.group == "male"].isna().any()
+
+
+def test_an_attribute_nobody_has_is_compared_for_nobody():
+    people = cohort(60).assign(race=None)
+    _, fairness = judge(binormal(people), people, attributes=["race"])
+    assert fairness.value.isna().all()
+    assert (fairness.missing == 60).all()
+
+
+def test_missing_labels_and_attributes_leave_their_analysis_only():
+    people = cohort(300)
+    rows = binormal(people)
+    rows.loc[:9, "label"] = np.nan
+    people.loc[5:24, "sex"] = None
+    performance, fairness = judge(rows, people)
+    assert pick(performance, attribute="all", metric="tpr").missing == 10
+    assert set(performance[performance.attribute == "sex"].missing) == {25}
+    assert set(fairness[fairness.attribute == "age_group"].missing) == {10}
+    assert performance[(performance.attribute == "sex") & (performance.metric == "tpr")].n.sum() == 275
+    kept = judge(rows[10:], people)[0].drop(columns="missing")
+    assert_frame_equal(performance.drop(columns="missing"), kept)
+
+
+def test_worst_case_eodd_is_the_larger_gap():
+    people = cohort(400)
+    _, fairness = judge(binormal(people), people, eodd="worst_case")
+    values = {metric: pick(fairness, attribute="sex", metric=metric).value for metric in ("eodd", "tpr_gap", "fpr_gap")}
+    assert values["eodd"] == max(values["tpr_gap"], values["fpr_gap"])
+
+
+def test_a_strategy_is_compared_with_the_original_and_with_its_own_standard():
+    people = cohort(600)
+    rows = [binormal(people), binormal(people, "unet", lost=0.6), binormal(people, "unet", "reweight", lost=0.2)]
+    _, fairness = judge(pd.concat(rows), people)
+    eop = fairness[(fairness.attribute == "sex") & (fairness.metric == "eop")].set_index(["source", "strategy"])
+    value, row = eop["value"], eop.loc[("unet", "reweight")]
+    assert row["shift"] == pytest.approx(value["unet", "reweight"] - value["original", "standard"])
+    assert row.shift_standard == pytest.approx(value["unet", "reweight"] - value["unet", "standard"])
+    assert row.shift_standard_low <= row.shift_standard <= row.shift_standard_high < 0
+    assert row.shift_standard_p == pytest.approx(2 / 201)
+    assert np.isnan(eop.loc[("unet", "standard")].shift_standard)
+
+
+def test_dice_is_averaged_by_patient_and_compared_by_hand():
+    people = pd.DataFrame({"patient_id": list("abcd"), "sex": ["female", "female", "male", "male"]})
+    original = segmentation([0.6, 1.0, 0.7, np.nan, 0.9, 0.9], list("aabccd"))
+    noisy = segmentation([0.5, 0.5, 0.7, 0.8, 1.0, 0.8], list("aabccd"), "noisy")
+    options = {"attributes": ["sex"], "min_cases": 2, "resamples": 99, "thresholds": {}}
+    performance, fairness = assess(pd.concat([original, noisy]), people, **options)
+    row = pick(performance, source="original", group="male")
+    assert (row.value, row.n, row.patients) == (pytest.approx(0.9), 2, 2)
+    assert pick(performance, source="original", group="female").value == pytest.approx(0.75)
+    assert pick(performance, source="noisy", group="female").value == pytest.approx(0.6)
+    row = pick(fairness, source="noisy", metric="ser")
+    assert row.value == pytest.approx(0.4 / 0.15)
+    assert row["shift"] == pytest.approx(0.4 / 0.15 - 0.25 / 0.1)
+    assert pick(fairness, source="noisy", metric="delta_dice").value == pytest.approx(0.25)
+    assert row.n_smallest == 2
+    lonely = assess(pd.concat([original, noisy.assign(dice=[0.5, 0.5, np.nan, 0.8, 1, 0.8])]), people, **options)[1]
+    assert set(lonely.left_out) == {"fewer than two groups have enough cases: female (1)"}
+
+
+def test_image_quality_has_a_gap_and_no_shift():
+    people = cohort(50)
+    quality = people[["image_id", "patient_id"]].assign(source="noisy", strategy="standard", psnr=24.0, ssim=0.7)
+    quality.loc[people["sex"] == "male", "psnr"] = 25.5
+    better = quality.assign(strategy="reweight", psnr=quality["psnr"] + 1)
+    performance, fairness = judge(binormal(people), people, quality=pd.concat([quality, better]), min_cases=5)
+    row = pick(fairness, task="image", attribute="sex", metric="psnr_gap", strategy="standard")
+    assert (row.value, row.low, row.high) == (1.5, 1.5, 1.5)
+    assert np.isnan(row["shift"]) and np.isnan(row.p)
+    assert pick(fairness, attribute="sex", metric="psnr_gap", strategy="reweight").shift_standard == 0
+    assert pick(performance, metric="ssim", group="male", strategy="standard").value == pytest.approx(0.7)
+    assert np.isnan(pick(performance, metric="psnr", group="all", strategy="standard").positives)
+
+
+def change(column, value, row=3):
+    def changed(rows, people):
+        rows.loc[row, column] = value
+        return rows, people
+
+    return changed
+
+
+MISTAKES = {
+    "task 'grade', source 'original', strategy 'standard', unit 'i00003': score is 1.5, expected 0 to 1": change(
+        "score", 1.5
+    ),
+    "unit 'i00003': score is nan": change("score", np.nan),
+    "unit 'i00003': label is 2.0, expected 0, 1 or NaN": change("label", 2),
+    "source 'unet', strategy 'standard': 2 units of other sources are missing: i00003, i00005": (
+        lambda rows, people: (rows.drop(index=[43, 45]), people)
+    ),
+    "source 'unet', strategy 'standard': more than one row for unit 'i00004'": change("unit", "i00004", row=43),
+    "source 'unet', strategy 'standard': patient_id of unit 'i00003' is not": change("patient_id", "p00009", row=43),
+    "source 'unet', strategy 'standard': label of unit 'i00003' is not": change("label", np.nan, row=43),
+    "predictions: patient_id is missing in row 3": change("patient_id", None),
+    "patients absent from the cohort: p00007": lambda rows, people: (rows, people.drop(index=7)),
+    "kind must be one of classify, segment, image": change("kind", "regress"),
+    "predictions: column 'source' is missing": lambda rows, people: (rows.drop(columns="source"), people),
+    "cohort: column 'sex' is missing": lambda rows, people: (rows, people.drop(columns="sex")),
+    "thresholds: none for task 'type'": lambda rows, people: (rows.assign(task="type"), people),
+    "task 'grade': no unit has a label": lambda rows, people: (rows.assign(label=np.nan), people),
+    "cohort: patient 'p00001' has more than one sex": (
+        lambda rows, people: (rows, pd.concat([people, people[1:2].assign(sex="other")]))
+    ),
+}
+
+
+@pytest.mark.parametrize("message", MISTAKES)
+def test_a_mistake_is_named(message):
+    people = cohort(40)
+    rows = pd.concat([binormal(people), binormal(people, "unet")], ignore_index=True)
+    with pytest.raises(ValueError) as error:
+        judge(*MISTAKES[message](rows, people))
+    assert message in str(error.value)
