@@ -23,7 +23,8 @@ import reconfair as rf
 dataset = {
     "name": "phantom_mri",
     "size": 64,
-    "patients": 300,
+    "patients": 360,
+    "slices": 2,
     "dials": {"contrast": {"sex": {"female": -0.4}}},
 }
 noise = {"kind": "kspace", "acceleration": 8}

@@ -22,11 +22,12 @@ import reconfair as rf
 dataset = {
     "name": "phantom_mri",
     "size": 64,
-    "patients": 300,
+    "patients": 360,
+    "slices": 2,
     "dials": {"contrast": {"sex": {"female": -0.4}}},
 }
 noise = {"kind": "kspace", "acceleration": 8}
-reconstruction = {"models": ["unet"], "unet": {"channels": 16, "depth": 3, "epochs": 6}}
+reconstruction = {"models": ["unet"], "unet": {"channels": 8, "depth": 3, "epochs": 8}}
 compute = {}
 
 # %%

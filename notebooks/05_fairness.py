@@ -20,14 +20,21 @@ from reconfair.judge import judge
 dataset = {
     "name": "phantom_mri",
     "size": 64,
-    "patients": 300,
+    "patients": 360,
+    "slices": 2,
     "dials": {"contrast": {"sex": {"female": -0.4}}},
 }
 noise = {"kind": "kspace", "acceleration": 8}
-reconstruction = {"models": ["unet"], "unet": {"channels": 16, "depth": 3, "epochs": 6}}
+reconstruction = {"models": ["unet"], "unet": {"channels": 8, "depth": 3, "epochs": 8}}
 diagnosis = {
     "classify": {"architecture": "resnet18", "pretrained": False, "epochs": 4, "batch_size": 32, "lr": 0.001},
-    "segment": {"encoder": "resnet18", "pretrained": False, "epochs": 6, "batch_size": 16},
+    "segment": {
+        "encoder": "resnet18",
+        "decoder": [64, 48, 32, 16, 16],
+        "pretrained": False,
+        "epochs": 4,
+        "batch_size": 16,
+    },
 }
 fairness = {"min_cases": 5}
 

@@ -146,6 +146,7 @@ class Phantom(_Dataset):
     name: Literal["phantom_mri", "phantom_xray"]
     size: Annotated[int, Field(ge=64, le=256, multiple_of=16)] = 256
     patients: Annotated[int, Field(ge=20)] = 2000
+    slices: Annotated[int, Field(ge=1, le=4)] = 4  # per patient, MRI; a patient has one to three radiographs
     dials: Dials = Dials()
     null: bool = False  # attributes independent of everything: the true disparity is exactly zero
 
@@ -287,6 +288,7 @@ class Segment(Training):
     """Segmenter: U-Net with an encoder known to segmentation-models-pytorch."""
 
     encoder: str = "resnet34"
+    decoder: Annotated[tuple[int, ...], Field(min_length=5, max_length=5)] = (256, 128, 64, 32, 16)  # channels
     pretrained: bool = True
     epochs: Annotated[int, Field(ge=1)] = 20
     batch_size: Annotated[int, Field(ge=1)] = 8

@@ -1,4 +1,4 @@
-"""Brain-like FLAIR slices with a tumour: four axial slices a patient."""
+"""Brain-like FLAIR slices with a tumour: a few axial slices a patient."""
 
 from typing import NamedTuple
 
@@ -10,11 +10,6 @@ from reconfair import params
 from reconfair.data.phantom import axes, dial, edge, ellipse, normal, observed, patients, texture, truth, uniform
 from reconfair.keyed import generator
 
-MODALITY = "mri"
-TASKS = {"grade": "classify", "type": "classify", "tumour": "segment"}
-UNIT = "patient"
-
-SLICES = 4
 SPACING = 11.0  # mm between slices
 VIEW = 230.0  # mm across the image
 SEPARATION = 2.3  # d' between the latent cues of label 0 and 1: the best classifier reaches AUROC 0.95
@@ -53,11 +48,12 @@ def table(dataset: params.Phantom) -> pd.DataFrame:
     who["z_head"] = 1.02 - 0.04 * who.z_female + 0.025 * normal(dataset, "head", n)
     who["z_breadth"] = 0.82 + 0.03 * normal(dataset, "breadth", n)
     who["z_tilt"] = 0.05 * normal(dataset, "tilt", n)
-    rows = who.loc[who.index.repeat(SLICES)].reset_index(drop=True)
-    index = np.tile(np.arange(SLICES), n)
-    centre = np.repeat(SPACING * (0.4 + 2.2 * uniform(dataset, "level", n)), SLICES)
+    rows = who.loc[who.index.repeat(dataset.slices)].reset_index(drop=True)
+    index = np.tile(np.arange(dataset.slices), n)
+    centre = np.repeat(SPACING * (0.4 + 2.2 * uniform(dataset, "level", n)), dataset.slices)
     rows.insert(0, "image_id", rows.patient_id + "-" + index.astype(str))
-    rows["z_level"] = SPACING * index  # above the lowest slice, which cuts the basal ganglia
+    # Above the basal ganglia; fewer than four slices are the middle ones of four.
+    rows["z_level"] = SPACING * (index + (4 - dataset.slices) / 2)
     rows["z_offset"] = rows.z_level - centre  # from the centre of the tumour
     rows["z_tumour"] = 1.0 * (abs(rows.z_offset) < 0.85 * rows.z_radius)
     return rows

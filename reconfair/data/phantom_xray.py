@@ -10,11 +10,8 @@ from reconfair import params
 from reconfair.data.phantom import axes, blend, dial, edge, ellipse, normal, observed, patients, texture, truth, uniform
 from reconfair.keyed import generator
 
-MODALITY = "xray"
 # The share of images with each finding.
 PREVALENCE = {"effusion": 0.35, "cardiomegaly": 0.30, "consolidation": 0.25, "pneumothorax": 0.20, "nodule": 0.25}
-TASKS = dict.fromkeys(PREVALENCE, "classify")
-UNIT = "image"
 
 VIEW = 330.0  # mm across the image
 SEPARATION = 2.6  # d' between the extents of a finding when absent and present: AUROC 0.97 at best

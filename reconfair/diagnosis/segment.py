@@ -20,7 +20,7 @@ class Diagnoser(L.LightningModule):
         self.settings = settings
         if settings["encoder"] not in smp.encoders.get_encoder_names():
             raise ValueError(f"diagnosis.segment.encoder: segmentation-models-pytorch has no '{settings['encoder']}'")
-        self.net = smp.Unet(settings["encoder"], encoder_weights=None)
+        self.net = smp.Unet(settings["encoder"], encoder_weights=None, decoder_channels=settings["decoder"])
 
     def start_pretrained(self) -> None:
         """Take over the ImageNet weights of the encoder.

@@ -1,6 +1,5 @@
 """Phantom cohorts: what was planted must be found again, by means other than those that planted it."""
 
-from importlib import import_module
 from statistics import NormalDist
 
 import numpy as np
@@ -48,7 +47,7 @@ def test_table_has_known_groups_and_binary_labels(name):
     _, rows = cohort(name, patients=300)
     assert rows.image_id.is_unique and set(rows.sex) == set(params.SEXES) and set(rows.race) <= set(params.RACES)
     assert rows.age.between(18, 90).all() and np.issubdtype(rows.age.dtype, np.integer)
-    labels = [task for task, kind in MODULES[name].TASKS.items() if kind == "classify"]
+    labels = [task for task, kind in params.DATASETS[name].tasks.items() if kind == "classify"]
     assert rows[labels].isin([0.0, 1.0]).all(axis=None) and not rows.isna().any(axis=None)
     assert (rows.groupby("patient_id")[["sex", "age", "race"]].nunique() == 1).all(axis=None)
 
@@ -191,7 +190,7 @@ def test_null_attributes_are_independent_of_everything(name):
     who = rows.assign(number=number).drop_duplicates("patient_id")
     shown = (who.sex == "female", who.age > who.age.median(), who.race == "White")
     hidden = [who[column] > who[column].median() for column in who if column.startswith("z_")]
-    facts = [*hidden, who.number > 1, *(who[task] == 1 for task in MODULES[name].TASKS if task in who)]
+    facts = [*hidden, who.number > 1, *(who[task] == 1 for task in params.DATASETS[name].tasks if task in who)]
     facts = [fact for fact in facts if fact.nunique() == 2]
     p = [chi2_contingency(np.histogram2d(a, b, 2)[0]).pvalue for a in shown for b in facts]
     assert len(p) > 30 and min(p) > 0.05 / len(p)
@@ -214,7 +213,7 @@ def test_heads_of_men_are_larger():
 
 def test_breast_shadow_shows_sex():
     settings, rows = cohort("phantom_xray", patients=120)
-    findings = {f"z_{finding}": -9.0 for finding in phantom_xray.TASKS}
+    findings = {f"z_{finding}": -9.0 for finding in params.DATASETS["phantom_xray"].tasks}
     x, _ = draw("phantom_xray", settings, rows.assign(**findings))
     lower = x[:, 40:45, 13:20].mean((1, 2)) - x[:, 22:30, 13:20].mean((1, 2))
     assert auroc((rows.sex == "female").to_numpy(), lower) > 0.9
@@ -262,7 +261,7 @@ def test_grade_and_type_can_be_read_from_the_image():
 
 def test_nodule_is_subtler_than_the_plain_findings():
     settings, rows = cohort("phantom_xray", patients=20)
-    absent = rows.assign(**{f"z_{finding}": -9.0 for finding in phantom_xray.TASKS})
+    absent = rows.assign(**{f"z_{finding}": -9.0 for finding in params.DATASETS["phantom_xray"].tasks})
     without, _ = draw("phantom_xray", settings, absent)
 
     def energy(finding):  # of the matched filter that knows the finding's exact shape
@@ -271,7 +270,3 @@ def test_nodule_is_subtler_than_the_plain_findings():
 
     nodule = energy("nodule")
     assert 0 < 4 * nodule < min(energy(finding) for finding in ("effusion", "cardiomegaly", "consolidation"))
-
-
-def test_names_match_the_parameters():
-    assert all(name.removeprefix("phantom_") == import_module(f"reconfair.data.{name}").MODALITY for name in MODULES)
