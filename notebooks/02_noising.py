@@ -55,7 +55,7 @@ physics = import_module(f"reconfair.noise.{study.noise.kind}")
 at = int(cohort.images[: min(len(cohort.images), 200)].astype(float).var((1, 2)).argmax())
 x = np.asarray(cohort.images[at], np.float32)[None]
 if study.noise.kind == "kspace":
-    measured = np.log1p(np.abs(physics.to_kspace(x)[0]))
+    measured = np.log1p(100 * np.abs(physics.to_kspace(x)[0]))
     mask = physics.radial_mask(study.dataset.size, study.noise.acceleration, study.noise.angles)
     seen, titles = measured * mask, ["original", "k-space (log)", "measured part"]
 else:

@@ -57,7 +57,7 @@ Markdown(rf.report.summary(study, performance, gaps))
 # %% [markdown]
 # ## Performance against noise
 #
-# Image quality as a percentage of the mildest level shown, diagnosis as a percentage of its value on originals, both on one
+# Image quality as a percentage of the best value shown, diagnosis as a percentage of its value on originals, both on one
 # axis: if the lines on the right are flatter than those on the left, pixels suffer more than diagnoses do.
 
 # %%
@@ -69,7 +69,7 @@ rf.figures.keep(rf.figures.against_noise(rf.report.against_noise(performance)), 
 # Every task and model is one count: by how many percent of its bias on originals did the disparity change?
 
 # %%
-rf.figures.keep(rf.figures.shift_histogram(rf.report.shifts(gaps)), study, "07_bias_shift")
+rf.figures.keep(rf.figures.shift_histogram(rf.report.shifts(gaps[gaps.strategy == "standard"])), study, "07_bias_shift")
 
 # %%
 rf.report.bias_table(gaps)

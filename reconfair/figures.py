@@ -32,6 +32,8 @@ NAMES = {
     "age_group": "Age",
     "race": "Race",
     "race_merged": "Race (merged)",
+    "tpr": "true positive rate",
+    "fpr": "false positive rate",
     "auroc": "AUROC",
     "dice": "Dice",
     "psnr": "PSNR (dB)",
@@ -65,51 +67,49 @@ def name(word: str) -> str:
 
 
 def montage(rows: list[list[np.ndarray]], titles: list[str], labels: list[str], limits: list | None = None) -> Figure:
-    """Draw a grid of pictures: one list of (s, s) arrays per row, grey unless its limits are about zero."""
-    figure, axes = plt.subplots(
-        len(rows), len(titles), figsize=(1.9 * len(titles) + 0.6, 1.95 * len(rows) + 0.3), squeeze=False
-    )
+    """Draw a grid of pictures: one list of (s, s) arrays per row, grey unless its limits are about zero.
+
+    `limits` are (low, high) by column, (0, 1) unless given; a column that reaches below zero shows
+    differences, with a scale beside the grid.
+    """
+    limits = limits or [(0, 1)] * len(titles)
+    size = (1.6 * len(titles) + 1, 1.6 * len(rows) + 0.3)
+    figure, axes = plt.subplots(len(rows), len(titles), figsize=size, squeeze=False, layout="constrained")
+    differences = None
     for i, row in enumerate(rows):
-        for j, picture in enumerate(row):
-            low, high = limits[j] if limits else (0, 1)
-            shown = axes[i, j].imshow(
-                np.asarray(picture, float), cmap="gray" if low >= 0 else "RdBu_r", vmin=low, vmax=high
-            )
+        for j, (picture, (low, high)) in enumerate(zip(row, limits, strict=True)):
+            colours = "gray" if low >= 0 else "RdBu_r"
+            shown = axes[i, j].imshow(np.asarray(picture, float), cmap=colours, vmin=low, vmax=high)
             axes[i, j].set(xticks=[], yticks=[], title=titles[j] if i == 0 else "")
-            if low < 0 and i == 0:
-                figure.colorbar(shown, ax=axes[:, j], shrink=0.6, label="difference")
-        axes[i, 0].set_ylabel(labels[i], fontsize="small")
+            differences = shown if low < 0 else differences
+        axes[i, 0].set_ylabel(labels[i], fontsize="x-small")
+    if differences is not None:
+        figure.colorbar(differences, ax=axes, shrink=0.8, label="difference")
     return figure
-
-
-def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Return `image` with the rim of `mask` drawn in white."""
-    from scipy.ndimage import binary_dilation
-
-    inside = np.asarray(mask, bool)
-    return np.where(binary_dilation(inside) & ~inside, 1, np.asarray(image, float))
 
 
 def by_group(groups: pd.DataFrame) -> Figure:
     """Draw patients per group and split: rows ``attribute, group, split, patients``."""
     attributes = list(groups.attribute.unique())
-    heights = [groups[groups.attribute == a].group.nunique() for a in attributes]
+    heights = [groups[groups.attribute == attribute].group.nunique() for attribute in attributes]
+    size = (7, 1.2 + 0.36 * sum(heights))
     figure, axes = plt.subplots(
-        len(attributes), 1, figsize=(7, 1 + 0.45 * sum(heights)), height_ratios=heights, sharex=True, squeeze=False
+        len(attributes), figsize=size, height_ratios=heights, sharex=True, squeeze=False, layout="constrained"
     )
+    splits = [split for split in ("train", "train_recon", "train_diag", "val", "test") if split in set(groups.split)]
+    shades = sns.color_palette("Blues_r", len(splits) + 1)
     for axis, attribute in zip(axes[:, 0], attributes, strict=True):
         part = groups[groups.attribute == attribute]
-        wide = part.pivot_table(index="group", columns="split", values="patients", sort=False).fillna(0)
-        left = np.zeros(len(wide))
-        for split, colour in zip(wide, sns.color_palette("Blues_r", len(wide.columns)), strict=True):
-            axis.barh(wide.index, wide[split], left=left, color=colour, label=split, edgecolor="white")
-            left += wide[split]
-        axis.bar_label(axis.containers[-1], [f"{total:.0f}" for total in left], padding=3, fontsize="small")
+        wide = part.pivot_table("patients", "group", "split", fill_value=0).reindex(columns=splits, fill_value=0)
+        wide = wide.loc[wide.sum(axis=1).sort_values().index]
+        left = wide.cumsum(axis=1) - wide
+        for split, colour in zip(splits, shades, strict=False):
+            bars = axis.barh(wide.index, wide[split], left=left[split], color=colour, label=split, edgecolor="white")
+        axis.bar_label(bars, [f"{total:.0f}" for total in wide.sum(axis=1)], padding=3, fontsize="small")
         axis.set(ylabel=name(attribute))
-        axis.invert_yaxis()
+        axis.margins(x=0.1)
     axes[-1, 0].set_xlabel("patients")
-    axes[0, 0].legend(title="split", fontsize="small", loc="lower right")
-    figure.tight_layout()
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(splits))
     return figure
 
 
@@ -140,7 +140,8 @@ def learning(logs: dict[str, pd.DataFrame], ylabel: str = "loss") -> Figure:
         axis.plot(log.epoch, log.val_loss, "-", color=colour, label="validation")
         best = log.loc[log.val_loss.idxmin()]
         axis.plot(best.epoch, best.val_loss, "o", color=colour, label="kept")
-        axis.set(title=name(title), xlabel="epoch", ylabel=ylabel, yscale="log")
+        axis.set(title=name(title), xlabel="epoch", ylabel=ylabel)
+        axis.set_ylim(bottom=0)
         axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0, 0].legend(fontsize="small")
     figure.tight_layout()
@@ -165,7 +166,7 @@ def values(rows: pd.DataFrame, title: str = "") -> Figure:
 
 def group_values(rows: pd.DataFrame, metric: str) -> Figure:
     """Draw one metric by group (vertical) and source (colour), a column per task: rows of ``performance``."""
-    rows = rows[(rows.metric == metric)]
+    rows = rows[(rows.metric == metric) & rows.value.notna()]
     tasks, groups = list(rows.task.unique()), rows[["attribute", "group"]].drop_duplicates()
     arms = rows[["source", "strategy"]].drop_duplicates()
     figure, axes = plt.subplots(
@@ -241,30 +242,34 @@ def shift_histogram(rows: pd.DataFrame) -> Figure:
 
 
 def against_noise(rows: pd.DataFrame) -> Figure:
-    """Draw PSNR and task performance against the noise level, as percent of the reference, on equal axes.
+    """Draw PSNR and task performance against the noise level, as percent of a reference, on equal axes.
 
-    Rows of ``performance`` for everyone, with a column ``level`` (text, in order of noise) and a
-    column ``reference``: the value on originals, or for PSNR that of the mildest level.
+    Rows of ``performance`` for everyone, with columns ``level`` (in order of noise) and ``reference``.
     """
-    levels = list(rows.level.unique())
-    tasks = [task for task in rows.task.unique() if task != "image"]
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True)
-    panels = [("Image quality (PSNR)", rows[rows.metric == "psnr"]), ("Diagnosis", rows[rows.task.isin(tasks)])]
-    styles = dict(zip(["image", *tasks], ["-", "-", "--", ":", "-.", (0, (1, 3)), (0, (5, 5))], strict=False))
+    levels, lines = list(rows.level.unique()), ["-", "--", ":", "-.", (0, (1, 3)), (0, (5, 5))]
+    figure, axes = plt.subplots(1, 2, figsize=(9, 4.2), sharey=True, layout="constrained")
+    panels = [("Image quality (PSNR)", rows[rows.task == "image"]), ("Diagnosis", rows[rows.task != "image"])]
     for axis, (title, panel) in zip(axes, panels, strict=True):
-        for (task, source), line in panel.groupby(["task", "source"], sort=False):
-            at = [levels.index(level) for level in line.level]
-            share = 100 * line[["value", "low", "high"]].to_numpy() / line.reference.to_numpy()[:, None]
-            label = name(source) if task == "image" else f"{task}, {name(source)}"
+        styles = dict(zip(panel.task.unique(), lines, strict=False))
+        arms = list(panel.groupby(["task", "source"], sort=False))
+        for k, ((task, source), line) in enumerate(arms):
+            at = [levels.index(level) + 0.3 * ((k + 0.5) / len(arms) - 0.5) for level in line.level]
+            share = line[["value", "low", "high"]].mul(100 / line.reference, axis=0)
             axis.errorbar(
-                at, share[:, 0], [share[:, 0] - share[:, 1], share[:, 2] - share[:, 0]],
-                fmt="o", ls=styles.get(task, "-"), color=COLOURS[source], label=label, capsize=2, ms=4,
-            )  # fmt: skip
+                at,
+                share.value,
+                [share.value - share.low, share.high - share.value],
+                fmt="o",
+                ls=styles.get(task, "-"),
+                color=COLOURS[source],
+                label=name(source) if task == "image" else f"{task}, {name(source)}",
+                capsize=2,
+                ms=4,
+            )
         axis.set(title=title, xlabel="noise level", xlim=(-0.5, len(levels) - 0.5))
         axis.set_xticks(range(len(levels)), levels)
-        axis.legend(fontsize="x-small", ncols=2)
+        axis.legend(fontsize="x-small", ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     axes[0].set_ylabel("percent of the reference")
-    figure.tight_layout()
     return figure
 
 

@@ -54,5 +54,13 @@ def _write(study: Study, mitigated: bool, part: Path) -> None:
         resamples=settings.resamples,
         seed=settings.seed,
     )
-    tables.write(performance, "performance", part)
-    tables.write(fairness, "fairness", part)
+    tables.write(_ordered(performance, study), "performance", part)
+    tables.write(_ordered(fairness, study), "fairness", part)
+
+
+def _ordered(table: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """Rows in the order of tasks, then original, noisy, reconstructors, each followed by its strategies."""
+    order = {word: at for at, word in enumerate([*study.tasks, "image", "original", "noisy"])}
+    order |= {model: len(order) + at for at, model in enumerate(study.reconstruction.models)}
+    order |= {"standard": 0} | {strategy: 1 + at for at, strategy in enumerate(study.mitigation.strategies)}
+    return table.sort_values(["task", "source", "strategy"], key=lambda words: words.map(order), kind="stable")

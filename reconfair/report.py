@@ -43,16 +43,16 @@ def summary(study: Study, performance: pd.DataFrame, fairness: pd.DataFrame) -> 
 
 
 def against_noise(performance: pd.DataFrame) -> pd.DataFrame:
-    """Rows for everyone, with the reference of each: the original, or for PSNR the source's mildest level."""
+    """Rows for everyone, with the reference of each: the value on originals, or for PSNR the best of all."""
     rows = performance[
         (performance.attribute == "all")
         & (performance.strategy == "standard")
         & performance.metric.isin(["psnr", "auroc", "dice"])
     ]
     originals = rows[rows.source == "original"].drop_duplicates(["task", "metric"]).set_index(["task", "metric"]).value
-    mildest = rows.groupby(["task", "source", "metric"]).value.transform("max")
+    best = rows.groupby(["task", "metric"]).value.transform("max")
     known = pd.MultiIndex.from_frame(rows[["task", "metric"]]).map(originals)
-    rows = rows.assign(reference=pd.Series(known, rows.index, dtype=float).fillna(mildest))
+    rows = rows.assign(reference=pd.Series(known, rows.index, dtype=float).fillna(best))
     return rows[rows.source != "original"]
 
 

@@ -66,12 +66,12 @@ def read(name: str, *folders: Path, columns: list[str] | None = None) -> pd.Data
 
 
 def _typed(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    typed = table.copy()
+    typed = table.reset_index(drop=True)
     for column, kind in SCHEMAS[name].items():
         if column not in table:
             raise ValueError(f"table '{name}': column '{column}' is missing; it has {', '.join(table.columns)}")
         try:
-            typed[column] = pa.Array.from_pandas(table[column], type=kind).to_pandas()
+            typed[column] = pa.Array.from_pandas(typed[column], type=kind).to_pandas()
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise ValueError(f"table '{name}': column '{column}' should hold {kind}: {error}") from None
     return typed
