@@ -49,7 +49,7 @@ len(performance), len(gaps)
 # ## Performance
 #
 # AUROC for classification: the chance that a patient with the disease scores above one without. Dice for
-# segmentation: twice the overlap over the sum of both areas. Bars are 95 % intervals of a bootstrap over *patients*, 1000 resamples, all sources in the same resample.
+# segmentation: twice the overlap over the sum of both areas. Bars are 95 % intervals of a bootstrap over *patients*: all sources are read in the same resamples.
 #
 # **Predict first:** how much of the loss in image quality will arrive at the diagnosis?
 

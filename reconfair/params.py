@@ -156,6 +156,9 @@ class Phantom(_Dataset):
             raise ValueError("null: true means no bias at all; remove the dials or set null: false")
         return self
 
+    def find(self) -> None:
+        """Nothing is read from disk, so nothing can be missing there."""
+
     @property
     def signature(self) -> str:
         """Nothing is read from disk, so nothing there can change."""
@@ -168,9 +171,8 @@ class Scans(_Dataset):
     name: Literal["lgg", "nih"]
     root: str = ""  # folder of the dataset; empty: the dataset's folder under RECONFAIR_DATA
 
-    @property
-    def folder(self) -> Path:
-        """Folder of the scans.
+    def find(self) -> Path:
+        """Return the folder of the scans.
 
         Raises
         ------
@@ -190,7 +192,7 @@ class Scans(_Dataset):
     def signature(self) -> str:
         """Hash of the metadata file, empty where it is absent."""
         try:
-            return sha256((self.folder / self.about.metadata).read_bytes()).hexdigest()[:16]
+            return sha256((self.find() / self.about.metadata).read_bytes()).hexdigest()[:16]
         except ParamsError:
             return ""
 

@@ -42,13 +42,18 @@ def main(argv: list[str] | None = None) -> int:
         return 2
 
 
-def load_all(paths: list[Path], overrides: list[str] = ()) -> dict[Path, Study]:
-    """Read and check every params file before anything starts; all mistakes are reported together."""
+def load_all(paths: list[Path], overrides: list[str] = (), to_run: bool = False) -> dict[Path, Study]:
+    """Read and check every params file before anything starts; all mistakes are reported together.
+
+    With `to_run`, the scans must be there as well.
+    """
     studies, mistakes = {}, []
     for path in paths:
         try:
             studies[path] = params.load(path, overrides)
             store.check_label(studies[path])
+            if to_run:
+                studies[path].dataset.find()
         except ParamsError as error:
             mistakes.append(str(error))
     if mistakes:
@@ -118,11 +123,11 @@ def execute(study: Study, notebook: str, say=print) -> str:
                 kernel_name="python3",
                 config=sockets,
                 progress_bar=False,
-                cwd=store.NOTEBOOKS,
             )
         except papermill.PapermillExecutionError as error:
             say(f"{notebook}: {error.ename}: {error.evalue}\n  failed in {copy}")
             return "failed"
+        _forget_paths(copy)
         product.mark([copy, to_html(copy)], time.monotonic() - begun)
     return "ran"
 
@@ -135,6 +140,16 @@ def to_html(notebook: Path) -> Path:
     path = notebook.with_suffix(".html")
     path.write_text(page)
     return path
+
+
+def _forget_paths(notebook: Path) -> None:
+    """Keep file names, not folders, in what papermill notes: a copy says nothing of the machine."""
+    import nbformat
+
+    content = nbformat.read(notebook, as_version=4)
+    noted = content.metadata.papermill
+    noted.input_path, noted.output_path = Path(noted.input_path).name, Path(noted.output_path).name
+    nbformat.write(content, notebook)
 
 
 def pair(script: Path) -> str:
@@ -184,7 +199,7 @@ class _Live:
 
 
 def _run(arguments) -> int:
-    studies = load_all(arguments.params, arguments.overrides)
+    studies = load_all(arguments.params, arguments.overrides, to_run=not arguments.dry_run)
     if arguments.dry_run:
         for study in studies.values():
             print(_states(study, chapters(arguments.only or "")))

@@ -15,7 +15,7 @@ import resource
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from hashlib import sha256
@@ -91,6 +91,10 @@ class Product:
         return self.folder / f"{self.name}.product.json"
 
     @property
+    def lock(self) -> Path:
+        return self.folder / f".{self.name}.lock"
+
+    @property
     def part(self) -> Path:
         """Hidden folder in which the files grow; another fingerprint has another folder."""
         return self.folder / f".{self.name}.{self.fingerprint}.part"
@@ -112,10 +116,16 @@ class Product:
 
     @property
     def state(self) -> str:
-        """One of ``done``, ``stale`` (made from something else), ``part`` (begun) and ``missing``."""
+        """One of ``done``, ``running``, ``failed`` (a notebook cut short), ``stale``, ``begun`` and ``missing``."""
         if self.fresh:
             return "done"
-        return "part" if self.part.is_dir() else "stale" if self.stamp.exists() else "missing"
+        if _held(self.lock):
+            return "running"
+        if self.stamp.exists():
+            return "stale"
+        if (self.folder / f"{self.name}.ipynb").exists():
+            return "failed"
+        return "begun" if self.part.is_dir() else "missing"
 
     def mark(self, files: Iterable[Path], seconds: float) -> None:
         """Write the stamp: from now on the files count as whole."""
@@ -170,11 +180,20 @@ def locked(product: Product):
     """Hold the product's lock; the system frees it when the process ends, however it ends."""
     product.folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(product.folder / f".{product.name}.lock", timeout=0):
+        with FileLock(product.lock, timeout=0):
             yield
     except Timeout:
         where = product.folder / product.name
         raise ParamsError(f"{where}: another run is writing this product; start again when it has ended") from None
+
+
+def _held(lock: Path) -> bool:
+    """Whether a living process holds a lock."""
+    try:
+        with FileLock(lock, timeout=0) if lock.exists() else nullcontext():
+            return False
+    except Timeout:
+        return True
 
 
 @cache

@@ -19,7 +19,7 @@ def table(dataset) -> pd.DataFrame:
     Patients without clinical values keep their slices (they train and test the segmenter), with
     attributes and labels missing.
     """
-    root = dataset.folder / "kaggle_3m"
+    root = dataset.find() / "kaggle_3m"
     clinical = read_clinical(root / "data.csv")
     slices = [
         {"patient": "_".join(folder.name.split("_")[:3]), "path": str(path), "mask_path": str(_mask_of(path))}

@@ -15,14 +15,15 @@ def table(dataset) -> pd.DataFrame:
 
     Age and sex are constants of a patient: those of the first study. Race is not published.
     """
-    raw = read_entries(dataset.folder / dataset.about.metadata)
+    folder = dataset.find()
+    raw = read_entries(folder / dataset.about.metadata)
     findings = raw["Finding Labels"].str.get_dummies("|").astype(float)
     labels = {task: findings.get(task, pd.Series(0.0, raw.index)) for task in dataset.about.tasks if task != "Abnormal"}
     first = raw.groupby("Patient ID")[["Patient Age", "Patient Gender"]].transform("first")
-    where = {path.name: str(path) for path in dataset.folder.glob("images*/**/*.png")}
+    where = {path.name: str(path) for path in folder.glob("images*/**/*.png")}
     absent = raw["Image Index"][~raw["Image Index"].isin(where)]
     if len(absent):
-        raise ValueError(f"{dataset.folder}: image '{absent.iloc[0]}' and {len(absent) - 1} others are not there")
+        raise ValueError(f"{folder}: image '{absent.iloc[0]}' and {len(absent) - 1} others are not there")
     return pd.DataFrame(
         {
             "image_id": raw["Image Index"].str.removesuffix(".png"),

@@ -1,0 +1,73 @@
+"""What the tests share: real scans where they are at hand, and the demos at their smallest size."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from reconfair import data, diagnosis, mitigation, noise, params, recon
+from reconfair.store import PACKAGE
+
+PARAMS = PACKAGE.parent / "params"
+SMALLEST = {
+    "demo": [
+        "dataset.patients=80",
+        "reconstruction.unet.channels=4",
+        "reconstruction.unet.depth=2",
+        "reconstruction.unet.epochs=2",
+        "diagnosis.classify.epochs=1",
+        "diagnosis.classify.size=32",
+        "diagnosis.segment.epochs=1",
+        "fairness.resamples=99",
+        "fairness.min_cases=2",
+        "mitigation.epochs=1",
+    ],
+    "demo_xray": [
+        "dataset.patients=120",
+        "reconstruction.unet.channels=4",
+        "reconstruction.unet.depth=2",
+        "reconstruction.unet.epochs=1",
+        "diagnosis.classify.epochs=1",
+        "diagnosis.classify.size=32",
+        "fairness.resamples=99",
+        "fairness.min_cases=2",
+        "mitigation.epochs=1",
+    ],
+}
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of the real scans."""
+    folder = os.environ.get("RECONFAIR_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("RECONFAIR_DATA does not name a folder of real scans")
+    return Path(folder)
+
+
+@pytest.fixture
+def outputs(tmp_path, monkeypatch) -> Path:
+    """An empty output root of the test's own."""
+    monkeypatch.setenv("RECONFAIR_OUTPUTS", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def smallest(tmp_path_factory):
+    """The MRI demo at its smallest, run up to chapter 06 without notebooks; its output root is set."""
+    folder = tmp_path_factory.mktemp("smallest")
+    study = params.load(PARAMS / "demo.yaml", SMALLEST["demo"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECONFAIR_OUTPUTS", str(folder))
+        data.prepare(study)
+        noise.prepare(study)
+        recon.train(study, "unet")
+        recon.reconstruct(study, "unet")
+        for network in study.networks:
+            diagnosis.train(study, network)
+        for source in ("original", "noisy", "unet"):
+            diagnosis.predict(study, source)
+        mitigation.finetune(study, "unet", "reweight")
+        recon.reconstruct(study, "unet", "reweight")
+        diagnosis.predict(study, "unet", "reweight")
+        yield study

@@ -1,0 +1,103 @@
+"""The notebooks themselves, executed for both demos at their smallest size."""
+
+import json
+import subprocess
+import sys
+
+import nbformat
+import pytest
+import yaml
+from conftest import PARAMS, SMALLEST
+
+from reconfair import params, run, store, tables
+
+FIGURES = {
+    "01": ["groups", "montage", "prevalence"],
+    "02": ["physics", "noisy"],
+    "03": ["learning", "reconstructions"],
+    "04": ["learning", "roc"],
+    "05": ["performance", "shift_eodd", "groups", "groups_psnr"],
+    "06": ["performance", "shift_eodd", "groups_psnr"],
+    "07": ["against_noise", "bias_shift"],
+}
+
+
+@pytest.mark.parametrize("demo", SMALLEST)
+def test_every_notebook_runs_and_leaves_its_products(demo, outputs, capsys):
+    overrides = [word for override in SMALLEST[demo] for word in ("--set", override)]
+    assert run.main(["run", str(PARAMS / f"{demo}.yaml"), *overrides]) == 0
+    said = capsys.readouterr().out
+    assert said.count(" ran ") == len(store.CHAPTERS) and "07_report.html" in said
+
+    study = params.load(PARAMS / f"{demo}.yaml", SMALLEST[demo])
+    states = {key: product.state for key, product in store.flow(study).items()}
+    assert set(states.values()) == {"done"}, states
+    folder = outputs / study.name
+    for notebook in store.CHAPTERS:
+        copy = nbformat.read(folder / "notebooks" / f"{notebook}.ipynb", 4)
+        assert not any(output.output_type == "error" for cell in copy.cells for output in cell.get("outputs", ()))
+        assert (folder / "notebooks" / f"{notebook}.html").stat().st_size > 10_000
+        for figure in FIGURES[notebook[:2]]:
+            assert (folder / "figures" / f"{notebook[:2]}_{figure}.png").stat().st_size > 2_000
+    for name in tables.SCHEMAS:
+        assert {path.suffix for path in (folder / "tables").glob(f"{name}.*")} == {".parquet", ".csv"}
+    resolved = yaml.safe_load((folder / "study.yaml").read_text())
+    assert resolved["dataset"]["seed"] == 0 and "torch" in resolved["versions"]
+
+    # With nothing changed, nothing runs; with prose changed elsewhere, nothing is trained.
+    assert run.main(["run", str(PARAMS / f"{demo}.yaml"), *overrides]) == 0
+    assert capsys.readouterr().out.count(" fresh ") == len(store.CHAPTERS)
+
+
+def test_a_notebook_runs_three_ways_to_the_same_product(outputs, tmp_path):
+    """As it stands in Jupyter, by plain papermill with the demo's file, and by the runner."""
+    source, path = store.NOTEBOOKS / "01_data.ipynb", PARAMS / "demo.yaml"
+    execute = [
+        sys.executable,
+        "-m",
+        "nbconvert",
+        "--to",
+        "notebook",
+        "--execute",
+        str(source),
+        "--output-dir",
+        str(tmp_path),
+    ]
+    subprocess.run(execute, check=True, capture_output=True)
+    cohort = store.flow(params.load(path))["cohort"]
+    stamps = [cohort.read_stamp()]
+    papermill = [sys.executable, "-m", "papermill", str(source), str(tmp_path / "out.ipynb"), "-f", str(path)]
+    subprocess.run(papermill, check=True, capture_output=True, cwd=store.NOTEBOOKS)
+    stamps.append(cohort.read_stamp())
+    assert run.main(["run", str(path), "--only", "01"]) == 0
+    stamps.append(cohort.read_stamp())
+    assert cohort.fresh and stamps[0] == stamps[1] == stamps[2]
+
+
+def test_numbers_in_a_copy_are_those_of_the_tables(smallest):
+    """The report's sentences are made from the tables: spot-check one against the other."""
+    from reconfair import judge, report
+
+    performance, fairness = (table.assign(level=smallest.level) for table in judge.judge(smallest, mitigated=True))
+    said = report.summary(smallest, performance, fairness)
+    row = performance[
+        (performance.attribute == "all") & (performance.metric == "dice") & (performance.source == "unet")
+    ]
+    assert f"{row.value.iloc[0]:.2f} ({row.low.iloc[0]:.2f} to {row.high.iloc[0]:.2f})" in said
+    table = report.bias_table(fairness)
+    shifts = fairness[fairness.metric.isin(["eodd", "ser"]) & (fairness.source == "unet")]
+    for row in table.itertuples():
+        own = shifts[(shifts.attribute == row.attribute) & (shifts.strategy == row.strategy)].shift_percent
+        assert row.comparisons == own.notna().sum()
+        assert row.comparisons == 0 or abs(row.median - own.median()) < 1e-3
+
+
+def test_pairing_of_a_changed_script_is_noticed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(store, "NOTEBOOKS", tmp_path)
+    script = tmp_path / "01_data.py"
+    script.write_text((run.store.PACKAGE.parent / "notebooks" / "01_data.py").read_text())
+    assert run.main(["pairs"]) == 1 and "differs" in capsys.readouterr().out
+    assert run.main(["pairs", "--write"]) == 0 and run.main(["pairs"]) == 0
+    script.write_text(script.read_text().replace("who is in the study?", "who is here?"))
+    assert run.main(["pairs"]) == 1
+    assert json.loads(script.with_suffix(".ipynb").read_text())["nbformat"] == 4
