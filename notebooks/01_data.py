@@ -90,12 +90,9 @@ patients[columns].isna().sum().rename("patients without").to_frame().T
 # ## What do they look like?
 
 # %%
-shown = patients.dropna(subset="sex").groupby(["sex", "age_group"]).head(5)
-shown = shown[shown.groupby(["sex", "age_group"]).sex.transform("size") == 5]
-middle = {p: rows.index[len(rows) // 2] for p, rows in cohort.table.groupby("patient_id")}
-grid = shown.groupby(["sex", "age_group"]).patient_id.apply(list)
-pictures = [[cohort.images[middle[p]] for p in row] for row in grid]
-rf.figures.keep(rf.figures.montage(pictures, [""] * 5, [", ".join(key) for key in grid.index]), study, "01_montage")
+chosen = splits.examples(cohort.table, ["sex", "age_group"], each=5)
+pictures = [[cohort.images[row] for row in rows] for rows in chosen.values()]
+rf.figures.keep(rf.figures.montage(pictures, [""] * 5, list(chosen)), study, "01_montage")
 
 # %% [markdown]
 # ## How common is the disease in each group?

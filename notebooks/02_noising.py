@@ -49,23 +49,11 @@ study.noise
 # is a surrogate, as in the paper.)
 
 # %%
-from importlib import import_module
-
-physics = import_module(f"reconfair.noise.{study.noise.kind}")
-at = int(cohort.images[: min(len(cohort.images), 200)].astype(float).var((1, 2)).argmax())
-x = np.asarray(cohort.images[at], np.float32)[None]
-if study.noise.kind == "kspace":
-    measured = np.log1p(100 * np.abs(physics.to_kspace(x)[0]))
-    mask = physics.radial_mask(study.dataset.size, study.noise.acceleration, study.noise.angles)
-    seen, titles = measured * mask, ["original", "k-space (log)", "measured part"]
-else:
-    line_integrals = study.noise.attenuation * physics.radon(x, study.noise.angles)
-    measured = line_integrals[0]
-    seen = physics.low_dose(line_integrals, cohort.table.image_id[[at]], study.noise)[0]
-    titles = ["original", "sinogram", "measured sinogram"]
-scale = (0, float(measured.max()))
-steps = rf.figures.montage([[x[0], measured, seen]], titles, [study.level], [(0, 1), scale, scale])
-rf.figures.keep(steps, study, "02_physics")
+shown = len(cohort.images) // 2
+steps = rf.noise.steps(cohort.images[shown], cohort.table.image_id[shown], study.noise)
+limits = [(0, 1)] + [(0, float(picture.max())) for picture in steps.values()]
+pictures = [[cohort.images[shown], *steps.values()]]
+rf.figures.keep(rf.figures.montage(pictures, ["original", *steps], [study.level], limits), study, "02_physics")
 
 # %% [markdown]
 # ## What it does to the image
@@ -73,11 +61,9 @@ rf.figures.keep(steps, study, "02_physics")
 # **Predict first:** where will the error be largest, in smooth regions or at edges?
 
 # %%
-rows = np.unique(np.linspace(0, len(noisy) - 1, 12).astype(int))[4:7]
-pictures = [[cohort.images[r], noisy[r], noisy[r].astype(float) - cohort.images[r]] for r in rows]
-labels = cohort.table.image_id[rows].str.slice(0, 12).tolist()
-limits = [(0, 1), (0, 1), (-0.3, 0.3)]
-rf.figures.keep(rf.figures.montage(pictures, ["original x", "noisy y", "y - x"], labels, limits), study, "02_noisy")
+rows = np.linspace(0, len(noisy) - 1, 12).astype(int)[4:7]
+labels = cohort.table.image_id[rows].str[:12].tolist()
+rf.figures.keep(rf.figures.comparison(cohort.images[rows], {"noisy": noisy[rows]}, labels), study, "02_noisy")
 
 # %% [markdown]
 # Undersampling blurs and leaves streaks at edges; few photons leave grain. Neither looks like the white noise of textbooks, and

@@ -63,19 +63,10 @@ cohort, noisy = rf.data.load(study), rf.noise.load(study)
 evaluated = rf.data.rows(cohort.table, "eval")
 test = np.flatnonzero(cohort.table.split.iloc[evaluated] == "test")
 shown = test[np.linspace(0, len(test) - 1, 8).astype(int)][2:6]
-pictures = [
-    [cohort.images[evaluated[k]], noisy[evaluated[k]]]
-    + [
-        picture
-        for model in models
-        for picture in (restored[model][k], restored[model][k].astype(float) - cohort.images[evaluated[k]])
-    ]
-    for k in shown
-]
-titles = ["original", "noisy"] + [title for model in models for title in (rf.figures.name(model), "error")]
-labels = cohort.table.image_id.iloc[evaluated[shown]].str.slice(0, 12).tolist()
-limits = [(0, 1), (0, 1)] + [(0, 1), (-0.3, 0.3)] * len(models)
-rf.figures.keep(rf.figures.montage(pictures, titles, labels, limits), study, "03_reconstructions")
+rows = evaluated[shown]
+sources = {"noisy": noisy[rows], **{model: images[shown] for model, images in restored.items()}}
+pictures = rf.figures.comparison(cohort.images[rows], sources, cohort.table.image_id[rows].str[:12].tolist())
+rf.figures.keep(pictures, study, "03_reconstructions")
 
 # %% [markdown]
 # ## Image quality, and for whom

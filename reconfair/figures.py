@@ -79,13 +79,24 @@ def montage(rows: list[list[np.ndarray]], titles: list[str], labels: list[str], 
     for i, row in enumerate(rows):
         for j, (picture, (low, high)) in enumerate(zip(row, limits, strict=True)):
             colours = "gray" if low >= 0 else "RdBu_r"
-            shown = axes[i, j].imshow(np.asarray(picture, float), cmap=colours, vmin=low, vmax=high)
-            axes[i, j].set(xticks=[], yticks=[], title=titles[j] if i == 0 else "")
+            shown = axes[i, j].imshow(np.asarray(picture, float), cmap=colours, vmin=low, vmax=high, aspect="auto")
+            axes[i, j].set(xticks=[], yticks=[], box_aspect=1, title=titles[j] if i == 0 else "")
             differences = shown if low < 0 else differences
         axes[i, 0].set_ylabel(labels[i], fontsize="x-small")
     if differences is not None:
         figure.colorbar(differences, ax=axes, shrink=0.8, label="difference")
     return figure
+
+
+def comparison(originals: np.ndarray, sources: dict[str, np.ndarray], labels: list[str]) -> Figure:
+    """Draw originals beside what each source made of them, with the error of each: arrays (n, s, s)."""
+    originals = np.asarray(originals, float)
+    columns, titles, limits = [originals], [name("original")], [(0, 1)]
+    for source, images in sources.items():
+        columns += [images, np.asarray(images, float) - originals]
+        titles += [name(source), "error"]
+        limits += [(0, 1), (-0.3, 0.3)]
+    return montage([list(row) for row in zip(*columns, strict=True)], titles, labels, limits)
 
 
 def by_group(groups: pd.DataFrame) -> Figure:

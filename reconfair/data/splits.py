@@ -85,4 +85,19 @@ def prevalence(table: pd.DataFrame, tasks, attributes, unit: str) -> pd.DataFram
     long = long.melt(["task", "label"], list(attributes), "attribute", "group").dropna(subset="group")
     rates = long.groupby(["task", "attribute", "group"], sort=False).label.agg(["sum", "count"]).reset_index()
     low, high = proportion_confint(rates["sum"], rates["count"], method="wilson")
-    return rates.assign(share=rates["sum"] / rates["count"], low=low, high=high)
+    share = rates["sum"] / rates["count"]
+    return rates.assign(share=share, low=np.minimum(low, share), high=np.maximum(high, share))  # but for rounding
+
+
+def examples(table: pd.DataFrame, attributes, each: int) -> dict[str, list[int]]:
+    """Rows of the middle image of the first `each` patients of every joint group that has so many."""
+    middle = table.reset_index(names="row").groupby("patient_id").row.apply(lambda rows: rows.iloc[len(rows) // 2])
+    grouped = (
+        table.loc[middle]
+        .rename_axis("row")
+        .reset_index()
+        .dropna(subset=list(attributes))
+        .groupby(list(attributes))
+        .row.apply(list)
+    )
+    return {", ".join(group): rows[:each] for group, rows in grouped.items() if len(rows) >= each}

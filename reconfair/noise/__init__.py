@@ -1,6 +1,7 @@
 """Chapter 02: what a faster or gentler scan would have given.
 
-A kind of noise is a module of this folder with one function, ``degrade(images, ids, noise)``.
+A kind of noise is a module of this folder with two functions: ``degrade(images, ids, noise)``, and
+``steps(image, image_id, noise)``, which shows what is measured of one image.
 """
 
 from functools import partial
@@ -35,6 +36,11 @@ def degrade(images: np.ndarray, ids, noise) -> np.ndarray:
     images = np.asarray(images, np.float32)
     check(images)
     return import_module(f"reconfair.noise.{noise.kind}").degrade(images, ids, noise)
+
+
+def steps(image: np.ndarray, image_id: str, noise) -> dict[str, np.ndarray]:
+    """Pictures of what is measured of one image (size, size), by title."""
+    return import_module(f"reconfair.noise.{noise.kind}").steps(np.asarray(image, np.float32), image_id, noise)
 
 
 def check(images: np.ndarray) -> None:

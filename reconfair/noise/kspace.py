@@ -135,3 +135,10 @@ def _draw(size: int, angles: np.ndarray) -> np.ndarray:
     mask = np.zeros((size, size), bool)
     mask[rows, columns] = True
     return mask
+
+
+def steps(image, image_id, noise):
+    """Show what is measured of one image (s, s): ``{title: (s, s) array}``, brightness logarithmic."""
+    whole = np.log1p(100 * np.abs(to_kspace(image[None])[0]))
+    mask = radial_mask(len(image), noise.acceleration, noise.angles)
+    return {"k-space (log)": whole, "measured part": whole * mask}

@@ -215,3 +215,9 @@ def _ramp(bins: int) -> np.ndarray:
     kernel[0] = 1 / 4
     hann = (1 + np.cos(2 * np.pi * fft.rfftfreq(length))) / 2
     return (fft.rfft(kernel).real * hann).astype(np.float32)
+
+
+def steps(image, image_id, noise):
+    """Show what is measured of one image (s, s): ``{title: (angles, bins) array}``, line integrals."""
+    whole = noise.attenuation * radon(image[None], noise.angles)
+    return {"sinogram": whole[0], "measured sinogram": low_dose(whole, [image_id], noise)[0]}

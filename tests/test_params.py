@@ -1,0 +1,301 @@
+"""Parameters: what is left out is the paper's, and every mistake is named with what was expected."""
+
+from pathlib import Path
+
+import pytest
+
+from reconfair import params
+from reconfair.params import ParamsError
+
+MRI, XRAY = {"name": "phantom_mri"}, {"name": "phantom_xray"}
+
+
+def study(**sections):
+    return params.study(**({"dataset": MRI} | sections))
+
+
+def dialled(dial, attribute, group, value):
+    return {"dataset": {**MRI, "dials": {dial: {attribute: {group: value}}}}}
+
+
+def write(folder, text, name="study.yaml"):
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+# --- what is left out ---
+
+
+def test_networks_default_to_the_papers_training():
+    unet = study().reconstruction.unet
+    assert (unet.epochs, unet.batch_size, unet.lr, unet.channels, unet.depth) == (20, 16, 1e-3, 64, 4)
+    segment = study().diagnosis.segment
+    assert (segment.epochs, segment.batch_size, segment.lr) == (20, 8, 1e-3)
+
+
+def test_classifier_defaults_to_the_papers_for_the_modality():
+    mri = study().diagnosis.classify
+    assert (mri.architecture, mri.epochs, mri.batch_size, mri.lr, mri.weight_decay) == ("resnet50", 20, 16, 1e-4, 0)
+    xray = study(dataset=XRAY).diagnosis.classify
+    assert (xray.architecture, xray.epochs, xray.lr, xray.weight_decay) == ("densenet121", 50, 1e-3, 1e-5)
+    assert (xray.size, xray.value_range) == (224, (-1024, 1024))
+    assert mri.pretrained and xray.pretrained
+
+
+def test_a_named_setting_of_the_classifier_leaves_the_others_as_the_papers():
+    classify = study(dataset=XRAY, diagnosis={"classify": {"epochs": 3}}).diagnosis.classify
+    assert (classify.epochs, classify.architecture, classify.size) == (3, "densenet121", 224)
+
+
+def test_statistics_and_fine_tuning_default_to_the_papers():
+    whole = study()
+    assert (whole.fairness.resamples, whole.fairness.eodd, whole.fairness.inference) == (1000, "mean", "bootstrap")
+    assert (whole.mitigation.epochs, whole.mitigation.lr_factor) == (10, 0.1)
+    assert (whole.dataset.split, whole.dataset.size) == ((0.7, 0.1, 0.2), 256)
+
+
+def test_noise_defaults_to_the_methods():
+    kspace, sinogram = params.KSpace(), params.Sinogram(kind="sinogram")
+    assert (kspace.angles, kspace.magnitude) == ("golden", "complex")
+    assert (sinogram.angles, sinogram.attenuation, sinogram.bowtie) == (256, 4, 0.2)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("lgg", "kspace"), ("phantom_mri", "kspace"), ("nih", "sinogram")])
+def test_noise_defaults_to_that_of_the_modality(name, kind):
+    assert study(dataset={"name": name}).noise.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes"), [("phantom_mri", ("sex", "age_group", "race")), ("nih", ("sex", "age_group"))]
+)
+def test_attributes_default_to_those_that_the_dataset_records(name, attributes):
+    whole = study(dataset={"name": name})
+    assert whole.attributes() == whole.attributes("mitigation") == attributes
+
+
+def test_named_attributes_win():
+    whole = study(fairness={"attributes": ["race_merged"]})
+    assert whole.attributes() == ("race_merged",) and whole.attributes("mitigation") == ("sex", "age_group", "race")
+
+
+# --- what is derived ---
+
+
+def test_an_mri_has_a_network_for_each_task():
+    assert [(n.name, n.kind, n.tasks) for n in study().networks] == [
+        ("grade", "classify", ("grade",)),
+        ("type", "classify", ("type",)),
+        ("tumour", "segment", ("tumour",)),
+    ]
+
+
+def test_a_radiograph_has_one_network_for_all_findings():
+    (network,) = study(dataset=XRAY, diagnosis={"tasks": ["nodule", "effusion"]}).networks
+    assert network == ("findings", "classify", ("nodule", "effusion"))
+
+
+@pytest.mark.parametrize(
+    ("noise", "level"),
+    [
+        ({"kind": "kspace"}, "x8"),
+        ({"kind": "kspace", "acceleration": 4.5}, "x4.5"),
+        ({"kind": "kspace", "angles": "uniform", "magnitude": "real_part"}, "x8_angles-uniform_magnitude-real_part"),
+        ({"kind": "sinogram"}, "1e4"),
+        ({"kind": "sinogram", "photons": 3000}, "3e3"),
+        ({"kind": "sinogram", "photons": "1e5"}, "1e5"),
+        ({"kind": "sinogram", "photons": 12500}, "1.25e4"),
+        ({"kind": "sinogram", "bowtie": 0.5, "seed": 3}, "1e4_bowtie-0.5_seed-3"),
+    ],
+)
+def test_level_is_named_for_the_noise(noise, level):
+    whole = study(noise=noise)
+    assert whole.level == level and whole.name == f"phantom_mri/{level}"
+
+
+def test_label_names_the_folder():
+    assert study(dataset={**MRI, "label": "small"}).name == "small/x8"
+
+
+def test_every_reconstructor_is_fine_tuned_unless_some_are_named():
+    assert study().mitigated == study(mitigation={"models": ["unet"]}).mitigated == [("unet", "reweight")]
+
+
+def test_settings_tell_all_that_a_training_depends_on():
+    whole = study(reconstruction={"seed": 5}, diagnosis={"seed": 6})
+    assert whole.reconstruction.settings("unet")["seed"] == 5 and whole.reconstruction.settings("unet")["epochs"] == 20
+    settings = whole.diagnosis.settings(whole.networks[0])
+    assert (settings["seed"], settings["tasks"], settings["architecture"]) == (6, ["grade"], "resnet50")
+
+
+def test_a_study_does_not_change_once_read():
+    with pytest.raises(ValueError, match="frozen"):
+        study().dataset.size = 64
+
+
+# --- mistakes ---
+
+MISTAKES = {
+    "section": ({"datset": MRI}, "datset: unknown key; did you mean 'dataset'?"),
+    "key": ({"reconstruction": {"unet": {"epoch": 3}}}, "reconstruction.unet.epoch: unknown key in 'reconstruction.unet'"),
+    "nearest key": ({"reconstruction": {"unet": {"epoch": 3}}}, "did you mean 'epochs'?"),
+    "key near none": ({"mitigation": {"zzz": 3}}, "valid here: strategies, models, attributes, epochs, lr_factor, seed"),
+    "key of a dataset": ({"dataset": {**MRI, "pateints": 9}}, "dataset.pateints: unknown key in 'dataset'; did you mean 'pa"),
+    "key of another dataset": ({"dataset": {"name": "lgg", "patients": 90}}, "dataset.patients: unknown key in 'dataset'"),
+    "key of a noise": ({"noise": {"kind": "kspace", "angle": 3}}, "noise.angle: unknown key in 'noise'; did you mean 'angles'?"),
+    "key of another noise": ({"noise": {"kind": "kspace", "photons": 9}}, "noise.photons: unknown key in 'noise'"),
+    "key of the dials": ({"dataset": {**MRI, "dials": {"contrst": {}}}}, "dataset.dials.contrst: unknown key"),
+    "key that names a dataset": ({"lgg": {}}, "lgg: unknown key; valid here: dataset, noise"),
+    "key that names a noise": ({"noise": {"kind": "kspace", "sinogram": {}}}, "noise.sinogram: unknown key in 'noise'"),
+    "type": ({"fairness": {"seed": "x"}}, "fairness.seed: Input should be a valid integer, unable to parse"),
+    "section that is none": ({"diagnosis": 3}, "diagnosis: Input should be a valid dictionary"),
+    "dataset that is none": ({"dataset": "lgg"}, "dataset: Input should be a valid dictionary"),
+    "list that is none": ({"fairness": {"attributes": "sex"}}, "fairness.attributes: Input should be a valid tuple"),
+    "range": ({"fairness": {"resamples": 5}}, "fairness.resamples: Input should be greater than or equal to 99 (given: 5)"),
+    "range of a rate": ({"reconstruction": {"unet": {"lr": 0}}}, "reconstruction.unet.lr: Input should be greater than 0"),
+    "not finite": ({"noise": {"kind": "sinogram", "photons": float("inf")}}, "noise.photons: Input should be a finite number"),
+    "not a number": ({"mitigation": {"lr_factor": float("nan")}}, "mitigation.lr_factor: Input should be"),
+    "size": ({"dataset": {**MRI, "size": 65}}, "dataset.size: Input should be a multiple of 16 (given: 65)"),
+    "length": ({"diagnosis": {"segment": {"decoder": [8, 8]}}}, "diagnosis.segment.decoder: Tuple should have at least 5"),
+    "label": ({"dataset": {**MRI, "label": "a/b"}}, "dataset.label: String should match"),
+    "choice": ({"fairness": {"eodd": "worstcase"}}, "'worstcase' is not one of mean, worst_case; did you mean 'worst_case'?"),
+    "choice in a list": ({"reconstruction": {"models": ["unett"]}}, "reconstruction.models.0: 'unett' is not one of unet; did"),
+    "dataset's name": ({"dataset": {"name": "lgg2"}}, "'lgg2' is not one of phantom_mri, phantom_xray, lgg, nih; did you mean 'lgg'?"),
+    "noise's kind": ({"noise": {"kind": "kspac"}}, "'kspac' is not one of kspace, sinogram; did you mean 'kspace'?"),
+    "no dataset's name": ({"dataset": {"size": 64}}, "dataset: 'name' is missing; one of phantom_mri, phantom_xray, lgg, nih"),
+    "no noise's kind": ({"noise": {"acceleration": 8}}, "noise: 'kind' is missing; one of kspace, sinogram"),
+    "no dataset": ({"dataset": None}, "dataset: Input should be a valid dictionary"),
+    "split": ({"dataset": {**MRI, "split": [0.7, 0.1, 0.1]}}, "split must add up to 1, not 0.9"),
+    "split in two": ({"dataset": {**MRI, "split": [0.7, 0.3]}}, "dataset.split.2: missing"),
+    "unreachable": ({"noise": {"kind": "kspace", "acceleration": 1.1}}, "use 1 or at least 1.3"),
+    "task": ({"diagnosis": {"tasks": ["grad"]}}, "diagnosis.tasks: task of phantom_mri 'grad' is unknown; did you mean 'grade'?"),
+    "task of another dataset": ({"dataset": XRAY, "diagnosis": {"tasks": ["tumour"]}}, "task of phantom_xray 'tumour' is unknown"),
+    "attribute": ({"fairness": {"attributes": ["rase"]}}, "'rase' is not one of sex, age_group, race, race_merged; did you mean 'race'?"),
+    "attribute not recorded": (
+        {"dataset": {"name": "nih"}, "fairness": {"attributes": ["race"]}},
+        "fairness.attributes: attribute of nih 'race' is unknown",
+    ),
+    "merged attribute not recorded": (
+        {"dataset": {"name": "nih"}, "mitigation": {"attributes": ["race_merged"]}},
+        "mitigation.attributes: attribute of nih 'race_merged' is unknown",
+    ),
+    "model not in the study": (
+        {"reconstruction": {"models": []}, "mitigation": {"models": ["unet"]}},
+        "mitigation.models: model of this study 'unet' is unknown",
+    ),
+    "dial's attribute": (dialled("contrast", "sexx", "female", 0.1), "contrast: attribute 'sexx' is unknown; did you mean 'sex'?"),
+    "dial's group": (dialled("prevalence", "sex", "femal", 0.1), "prevalence.sex: group 'femal' is unknown; did you mean 'female'?"),
+    "dial's range": (dialled("contrast", "sex", "female", -2), "contrast.sex.female must lie in [-1, 1], not -2"),
+    "dial's probability": (dialled("label_noise", "race", "Asian", -0.1), "label_noise.race.Asian must lie in [0, 1], not -0.1"),
+    "dial's type": (dialled("contrast", "sex", "female", "a"), "dataset.dials.contrast.sex.female: Input should be a valid number"),
+    "null with dials": (
+        {"dataset": {**MRI, "null": True, "dials": {"contrast": {"sex": {"female": 0.2}}}}},
+        "null: true means no bias at all; remove the dials or set null: false",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistake_is_named(mistake):
+    sections, message = MISTAKES[mistake]
+    with pytest.raises(ParamsError) as error:
+        study(**sections)
+    assert message in str(error.value)
+
+
+def test_all_mistakes_are_named_at_once():
+    with pytest.raises(ParamsError) as error:
+        params.study(datset=MRI, fairness={"resamples": 5, "eodd": "max"})
+    assert len(str(error.value).splitlines()) == 4  # dataset missing, datset unknown, and two of fairness
+
+
+# --- files ---
+
+
+def test_a_rate_that_yaml_reads_as_text_becomes_a_number(tmp_path):
+    path = write(tmp_path, "dataset: {name: phantom_mri}\nreconstruction: {unet: {lr: 1e-3}}\n")
+    assert params.load(path).reconstruction.unet.lr == 0.001
+
+
+def test_overrides_win(tmp_path):
+    path = write(tmp_path, "dataset: {name: phantom_mri}\nnoise: {kind: kspace, acceleration: 8}\n")
+    overrides = ["noise.acceleration=4", "dataset.split=[0.6, 0.2, 0.2]", "reconstruction.unet.lr=1e-4"]
+    whole = params.load(path, overrides)
+    assert (whole.level, whole.dataset.split, whole.reconstruction.unet.lr) == ("x4", (0.6, 0.2, 0.2), 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("acceleration=4", "--set acceleration=4: expected section.key=value"),
+        ("noise.acceleration", "--set noise.acceleration: expected section.key=value"),
+        ("noise.acelleration=4", "noise.acelleration: unknown key in 'noise'; did you mean 'acceleration'?"),
+        ("noise.acceleration=0.5", "noise.acceleration: Input should be greater than or equal to 1"),
+        ("noise.acceleration.x=4", "--set noise.acceleration.x=4"),
+        ("dataset.split=[0.7", "--set dataset.split=[0.7"),
+    ],
+)
+def test_wrong_override_is_named(tmp_path, override, message):
+    path = write(tmp_path, "dataset: {name: phantom_mri}\nnoise: {kind: kspace, acceleration: 8}\n")
+    with pytest.raises(ParamsError) as error:
+        params.load(path, [override])
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dataset: [1", "not valid YAML"),
+        ("- dataset", "expected sections such as 'dataset:', found list"),
+        ("lgg", "expected sections such as 'dataset:', found str"),
+        ("", "dataset: missing"),
+        ("dataset: {name: lgg}\n1: 2", "1: unknown key"),
+        ("dataset: {name: lgg, siez: 64}", "dataset.siez: unknown key in 'dataset'; did you mean 'size'?"),
+    ],
+)
+def test_wrong_file_is_named_with_what_is_wrong(tmp_path, text, message):
+    path = write(tmp_path, text)
+    with pytest.raises(ParamsError) as error:
+        params.load(path)
+    assert str(error.value).startswith(f"{path}: ") and message in str(error.value)
+
+
+def test_file_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "study.yaml").write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(ParamsError, match=r"study\.yaml: not valid YAML"):
+        params.load(tmp_path / "study.yaml")
+
+
+def test_missing_file_names_the_nearest(tmp_path):
+    write(tmp_path, "", "lgg_x8.yaml")
+    with pytest.raises(ParamsError, match=r"lgg_x4\.yaml: no such params file; did you mean .*lgg_x8\.yaml\?"):
+        params.load(tmp_path / "lgg_x4.yaml")
+
+
+# --- where real scans lie ---
+
+
+def test_folder_of_scans_is_found_by_root_or_environment(tmp_path, monkeypatch):
+    (tmp_path / "nih").mkdir()
+    metadata = write(tmp_path / "nih", "Image Index\n", "Data_Entry_2017_v2020.csv")
+    monkeypatch.setenv("RECONFAIR_DATA", str(tmp_path))
+    assert study(dataset={"name": "nih"}).dataset.folder == metadata.parent.resolve()
+    monkeypatch.setenv("RECONFAIR_DATA", "elsewhere")
+    dataset = study(dataset={"name": "nih", "root": str(metadata.parent)}).dataset
+    before = dataset.signature
+    metadata.write_text("Image Index,Finding Labels\n")
+    assert before != dataset.signature != ""
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "where"),
+    [("lgg", Path("lgg/kaggle_3m/data.csv"), "kaggle.com"), ("nih", Path("nih/Data_Entry_2017_v2020.csv"), "nihcc.app.box.com")],
+)  # fmt: skip
+def test_missing_scans_say_what_was_looked_for_and_where_to_get_it(tmp_path, monkeypatch, name, file, where):
+    monkeypatch.setenv("RECONFAIR_DATA", str(tmp_path))
+    dataset = study(dataset={"name": name}).dataset
+    with pytest.raises(ParamsError) as error:
+        _ = dataset.folder
+    for said in (f"looked for {tmp_path / file}", where, "dataset.root", "RECONFAIR_DATA"):
+        assert said in str(error.value)
+    assert dataset.signature == ""
