@@ -1,6 +1,9 @@
 """Chapter 07: one run, or all levels of a dataset, brought together from the tables alone."""
 
+from pathlib import Path
+
 import pandas as pd
+import yaml
 
 from reconfair import figures, judge, params, store, tables
 from reconfair.params import Study
@@ -93,10 +96,15 @@ def export(study: Study) -> pd.DataFrame:
 
 def _levels(study: Study) -> list[str]:
     """Finished levels of the dataset, the mildest noise first."""
-    done = sorted((store.outputs() / study.label).glob("*/mitigation/mitigation.product.json"))
-    found = {path.parts[-3]: params.load(path.parents[1] / "study.yaml").noise for path in done}
+    found = {path.parts[-3]: _noise_of(path.parents[1] / "study.yaml") for path in store.finished(study)}
     mild = {level: getattr(noise, "acceleration", 0) or -noise.photons for level, noise in found.items()}
     return sorted(mild, key=mild.get)
+
+
+def _noise_of(resolved: Path):
+    """Noise section of a run's resolved study, which also tells its versions."""
+    sections = yaml.safe_load(resolved.read_text())
+    return params.study(**{key: value for key, value in sections.items() if key != "versions"}).noise
 
 
 def _of_level(table: pd.DataFrame, study: Study) -> pd.DataFrame:

@@ -61,14 +61,14 @@ def load_all(paths: list[Path], overrides: list[str] = (), to_run: bool = False)
     return studies
 
 
-def run_study(study: Study, only: str = "", say=print) -> list[dict]:
-    """Run the notebooks of one study in sequence, skipping what is fresh.
+def run_study(study: Study, notebooks: list[str], say=print) -> list[dict]:
+    """Run notebooks of one study in sequence, skipping what is fresh.
 
     Parameters
     ----------
     study : Study
-    only : str
-        Number of a single chapter; empty: all.
+    notebooks : list of str
+        Names of the chapters, as from `chapters`.
     say : callable
         Takes one line of progress.
 
@@ -79,7 +79,7 @@ def run_study(study: Study, only: str = "", say=print) -> list[dict]:
     """
     _write_resolved(study)
     rows = []
-    for notebook in chapters(only):
+    for notebook in notebooks:
         begun = time.monotonic()
         state = "fresh" if is_fresh(study, notebook) else execute(study, notebook, say)
         rows.append({"run": study.name, "notebook": notebook, "state": state, "seconds": time.monotonic() - begun})
@@ -199,16 +199,17 @@ class _Live:
 
 
 def _run(arguments) -> int:
+    notebooks = chapters(arguments.only or "")
     studies = load_all(arguments.params, arguments.overrides, to_run=not arguments.dry_run)
     if arguments.dry_run:
         for study in studies.values():
-            print(_states(study, chapters(arguments.only or "")))
+            print(_states(study, notebooks))
         return 0
     rows = []
     for path, study in studies.items():
         print(f"{path}: {study.name}", flush=True)
         try:
-            rows += run_study(study, arguments.only or "", lambda line: print(line, flush=True))
+            rows += run_study(study, notebooks, lambda line: print(line, flush=True))
         except (ParamsError, ValueError) as error:
             print(error, file=sys.stderr)
             rows.append({"run": study.name, "notebook": "", "state": "failed", "seconds": 0.0})

@@ -265,9 +265,16 @@ def flow(study: Study) -> dict[str, Product]:
     for notebook, sections in CHAPTERS.items():
         told = {"text": sha256((NOTEBOOKS / f"{notebook}.ipynb").read_bytes()).hexdigest()}
         told |= study.model_dump(mode="json", include=set(sections) - {"compute"})
+        if notebook == "07_report" and study.report.runs == "all":
+            told["runs"] = {path.parts[-3]: path.read_text() for path in finished(study)}
         before = [key for key, product in products.items() if product.chapter <= notebook and "/" + notebook not in key]
         add(f"notebooks/{notebook}", notebook[:2], level / "notebooks", told, "figures", *before)
     return products
+
+
+def finished(study: Study) -> list[Path]:
+    """Stamps of the noise levels of the study's dataset that were run to chapter 06."""
+    return sorted((outputs() / study.label).glob("*/mitigation/mitigation.product.json"))
 
 
 def check_label(study: Study) -> None:

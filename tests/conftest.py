@@ -4,36 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
+from smallest import PARAMS, SMALLEST
 
 from reconfair import data, diagnosis, mitigation, noise, params, recon
-from reconfair.store import PACKAGE
-
-PARAMS = PACKAGE.parent / "params"
-SMALLEST = {
-    "demo": [
-        "dataset.patients=80",
-        "reconstruction.unet.channels=4",
-        "reconstruction.unet.depth=2",
-        "reconstruction.unet.epochs=2",
-        "diagnosis.classify.epochs=1",
-        "diagnosis.classify.size=32",
-        "diagnosis.segment.epochs=1",
-        "fairness.resamples=99",
-        "fairness.min_cases=2",
-        "mitigation.epochs=1",
-    ],
-    "demo_xray": [
-        "dataset.patients=120",
-        "reconstruction.unet.channels=4",
-        "reconstruction.unet.depth=2",
-        "reconstruction.unet.epochs=1",
-        "diagnosis.classify.epochs=1",
-        "diagnosis.classify.size=32",
-        "fairness.resamples=99",
-        "fairness.min_cases=2",
-        "mitigation.epochs=1",
-    ],
-}
 
 
 @pytest.fixture(scope="session")

@@ -26,8 +26,9 @@ def test_draws_of_a_key_begin_alike_however_many_are_taken():
 
 
 @pytest.mark.parametrize(
-    "other", [(1, "noise", "a"), (0, "split", "a"), (0, "noise", "b"), ("0", "noise", "a"), (0, "noisea"), ("a", "noise", 0)]
-)  # fmt: skip
+    "other",
+    [(1, "noise", "a"), (0, "split", "a"), (0, "noise", "b"), ("0", "noise", "a"), (0, "noisea"), ("a", "noise", 0)],
+)
 def test_another_key_another_seed(other):
     assert seed_of(*other) != seed_of(0, "noise", "a")
 

@@ -7,7 +7,7 @@ import sys
 import nbformat
 import pytest
 import yaml
-from conftest import PARAMS, SMALLEST
+from smallest import PARAMS, SMALLEST
 
 from reconfair import params, run, store, tables
 

@@ -137,12 +137,27 @@ def test_a_study_does_not_change_once_read():
 
 MISTAKES = {
     "section": ({"datset": MRI}, "datset: unknown key; did you mean 'dataset'?"),
-    "key": ({"reconstruction": {"unet": {"epoch": 3}}}, "reconstruction.unet.epoch: unknown key in 'reconstruction.unet'"),
+    "key": (
+        {"reconstruction": {"unet": {"epoch": 3}}},
+        "reconstruction.unet.epoch: unknown key in 'reconstruction.unet'",
+    ),
     "nearest key": ({"reconstruction": {"unet": {"epoch": 3}}}, "did you mean 'epochs'?"),
-    "key near none": ({"mitigation": {"zzz": 3}}, "valid here: strategies, models, attributes, epochs, lr_factor, seed"),
-    "key of a dataset": ({"dataset": {**MRI, "pateints": 9}}, "dataset.pateints: unknown key in 'dataset'; did you mean 'pa"),
-    "key of another dataset": ({"dataset": {"name": "lgg", "patients": 90}}, "dataset.patients: unknown key in 'dataset'"),
-    "key of a noise": ({"noise": {"kind": "kspace", "angle": 3}}, "noise.angle: unknown key in 'noise'; did you mean 'angles'?"),
+    "key near none": (
+        {"mitigation": {"zzz": 3}},
+        "valid here: strategies, models, attributes, epochs, lr_factor, seed",
+    ),
+    "key of a dataset": (
+        {"dataset": {**MRI, "pateints": 9}},
+        "dataset.pateints: unknown key in 'dataset'; did you mean 'pa",
+    ),
+    "key of another dataset": (
+        {"dataset": {"name": "lgg", "patients": 90}},
+        "dataset.patients: unknown key in 'dataset'",
+    ),
+    "key of a noise": (
+        {"noise": {"kind": "kspace", "angle": 3}},
+        "noise.angle: unknown key in 'noise'; did you mean 'angles'?",
+    ),
     "key of another noise": ({"noise": {"kind": "kspace", "photons": 9}}, "noise.photons: unknown key in 'noise'"),
     "key of the dials": ({"dataset": {**MRI, "dials": {"contrst": {}}}}, "dataset.dials.contrst: unknown key"),
     "key that names a dataset": ({"lgg": {}}, "lgg: unknown key; valid here: dataset, noise"),
@@ -151,26 +166,59 @@ MISTAKES = {
     "section that is none": ({"diagnosis": 3}, "diagnosis: Input should be a valid dictionary"),
     "dataset that is none": ({"dataset": "lgg"}, "dataset: Input should be a valid dictionary"),
     "list that is none": ({"fairness": {"attributes": "sex"}}, "fairness.attributes: Input should be a valid tuple"),
-    "range": ({"fairness": {"resamples": 5}}, "fairness.resamples: Input should be greater than or equal to 99 (given: 5)"),
-    "range of a rate": ({"reconstruction": {"unet": {"lr": 0}}}, "reconstruction.unet.lr: Input should be greater than 0"),
-    "not finite": ({"noise": {"kind": "sinogram", "photons": float("inf")}}, "noise.photons: Input should be a finite number"),
+    "range": (
+        {"fairness": {"resamples": 5}},
+        "fairness.resamples: Input should be greater than or equal to 99 (given: 5)",
+    ),
+    "range of a rate": (
+        {"reconstruction": {"unet": {"lr": 0}}},
+        "reconstruction.unet.lr: Input should be greater than 0",
+    ),
+    "not finite": (
+        {"noise": {"kind": "sinogram", "photons": float("inf")}},
+        "noise.photons: Input should be a finite number",
+    ),
     "not a number": ({"mitigation": {"lr_factor": float("nan")}}, "mitigation.lr_factor: Input should be"),
     "size": ({"dataset": {**MRI, "size": 65}}, "dataset.size: Input should be a multiple of 16 (given: 65)"),
-    "length": ({"diagnosis": {"segment": {"decoder": [8, 8]}}}, "diagnosis.segment.decoder: Tuple should have at least 5"),
+    "length": (
+        {"diagnosis": {"segment": {"decoder": [8, 8]}}},
+        "diagnosis.segment.decoder: Tuple should have at least 5",
+    ),
     "label": ({"dataset": {**MRI, "label": "a/b"}}, "dataset.label: String should match"),
-    "choice": ({"fairness": {"eodd": "worstcase"}}, "'worstcase' is not one of mean, worst_case; did you mean 'worst_case'?"),
-    "choice in a list": ({"reconstruction": {"models": ["unett"]}}, "reconstruction.models.0: 'unett' is not one of unet; did"),
-    "dataset's name": ({"dataset": {"name": "lgg2"}}, "'lgg2' is not one of phantom_mri, phantom_xray, lgg, nih; did you mean 'lgg'?"),
+    "choice": (
+        {"fairness": {"eodd": "worstcase"}},
+        "'worstcase' is not one of mean, worst_case; did you mean 'worst_case'?",
+    ),
+    "choice in a list": (
+        {"reconstruction": {"models": ["unett"]}},
+        "reconstruction.models.0: 'unett' is not one of unet; did",
+    ),
+    "dataset's name": (
+        {"dataset": {"name": "lgg2"}},
+        "'lgg2' is not one of phantom_mri, phantom_xray, lgg, nih; did you mean 'lgg'?",
+    ),
     "noise's kind": ({"noise": {"kind": "kspac"}}, "'kspac' is not one of kspace, sinogram; did you mean 'kspace'?"),
-    "no dataset's name": ({"dataset": {"size": 64}}, "dataset: 'name' is missing; one of phantom_mri, phantom_xray, lgg, nih"),
+    "no dataset's name": (
+        {"dataset": {"size": 64}},
+        "dataset: 'name' is missing; one of phantom_mri, phantom_xray, lgg, nih",
+    ),
     "no noise's kind": ({"noise": {"acceleration": 8}}, "noise: 'kind' is missing; one of kspace, sinogram"),
     "no dataset": ({"dataset": None}, "dataset: Input should be a valid dictionary"),
     "split": ({"dataset": {**MRI, "split": [0.7, 0.1, 0.1]}}, "split must add up to 1, not 0.9"),
     "split in two": ({"dataset": {**MRI, "split": [0.7, 0.3]}}, "dataset.split.2: missing"),
     "unreachable": ({"noise": {"kind": "kspace", "acceleration": 1.1}}, "use 1 or at least 1.3"),
-    "task": ({"diagnosis": {"tasks": ["grad"]}}, "diagnosis.tasks: task of phantom_mri 'grad' is unknown; did you mean 'grade'?"),
-    "task of another dataset": ({"dataset": XRAY, "diagnosis": {"tasks": ["tumour"]}}, "task of phantom_xray 'tumour' is unknown"),
-    "attribute": ({"fairness": {"attributes": ["rase"]}}, "'rase' is not one of sex, age_group, race, race_merged; did you mean 'race'?"),
+    "task": (
+        {"diagnosis": {"tasks": ["grad"]}},
+        "diagnosis.tasks: task of phantom_mri 'grad' is unknown; did you mean 'grade'?",
+    ),
+    "task of another dataset": (
+        {"dataset": XRAY, "diagnosis": {"tasks": ["tumour"]}},
+        "task of phantom_xray 'tumour' is unknown",
+    ),
+    "attribute": (
+        {"fairness": {"attributes": ["rase"]}},
+        "'rase' is not one of sex, age_group, race, race_merged; did you mean 'race'?",
+    ),
     "attribute not recorded": (
         {"dataset": {"name": "nih"}, "fairness": {"attributes": ["race"]}},
         "fairness.attributes: attribute of nih 'race' is unknown",
@@ -183,16 +231,28 @@ MISTAKES = {
         {"reconstruction": {"models": []}, "mitigation": {"models": ["unet"]}},
         "mitigation.models: model of this study 'unet' is unknown",
     ),
-    "dial's attribute": (dialled("contrast", "sexx", "female", 0.1), "contrast: attribute 'sexx' is unknown; did you mean 'sex'?"),
-    "dial's group": (dialled("prevalence", "sex", "femal", 0.1), "prevalence.sex: group 'femal' is unknown; did you mean 'female'?"),
+    "dial's attribute": (
+        dialled("contrast", "sexx", "female", 0.1),
+        "contrast: attribute 'sexx' is unknown; did you mean 'sex'?",
+    ),
+    "dial's group": (
+        dialled("prevalence", "sex", "femal", 0.1),
+        "prevalence.sex: group 'femal' is unknown; did you mean 'female'?",
+    ),
     "dial's range": (dialled("contrast", "sex", "female", -2), "contrast.sex.female must lie in [-1, 1], not -2"),
-    "dial's probability": (dialled("label_noise", "race", "Asian", -0.1), "label_noise.race.Asian must lie in [0, 1], not -0.1"),
-    "dial's type": (dialled("contrast", "sex", "female", "a"), "dataset.dials.contrast.sex.female: Input should be a valid number"),
+    "dial's probability": (
+        dialled("label_noise", "race", "Asian", -0.1),
+        "label_noise.race.Asian must lie in [0, 1], not -0.1",
+    ),
+    "dial's type": (
+        dialled("contrast", "sex", "female", "a"),
+        "dataset.dials.contrast.sex.female: Input should be a valid number",
+    ),
     "null with dials": (
         {"dataset": {**MRI, "null": True, "dials": {"contrast": {"sex": {"female": 0.2}}}}},
         "null: true means no bias at all; remove the dials or set null: false",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -279,7 +339,7 @@ def test_folder_of_scans_is_found_by_root_or_environment(tmp_path, monkeypatch):
     (tmp_path / "nih").mkdir()
     metadata = write(tmp_path / "nih", "Image Index\n", "Data_Entry_2017_v2020.csv")
     monkeypatch.setenv("RECONFAIR_DATA", str(tmp_path))
-    assert study(dataset={"name": "nih"}).dataset.folder == metadata.parent.resolve()
+    assert study(dataset={"name": "nih"}).dataset.find() == metadata.parent.resolve()
     monkeypatch.setenv("RECONFAIR_DATA", "elsewhere")
     dataset = study(dataset={"name": "nih", "root": str(metadata.parent)}).dataset
     before = dataset.signature
@@ -289,13 +349,16 @@ def test_folder_of_scans_is_found_by_root_or_environment(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "file", "where"),
-    [("lgg", Path("lgg/kaggle_3m/data.csv"), "kaggle.com"), ("nih", Path("nih/Data_Entry_2017_v2020.csv"), "nihcc.app.box.com")],
-)  # fmt: skip
+    [
+        ("lgg", Path("lgg/kaggle_3m/data.csv"), "kaggle.com"),
+        ("nih", Path("nih/Data_Entry_2017_v2020.csv"), "nihcc.app.box.com"),
+    ],
+)
 def test_missing_scans_say_what_was_looked_for_and_where_to_get_it(tmp_path, monkeypatch, name, file, where):
     monkeypatch.setenv("RECONFAIR_DATA", str(tmp_path))
     dataset = study(dataset={"name": name}).dataset
     with pytest.raises(ParamsError) as error:
-        _ = dataset.folder
+        dataset.find()
     for said in (f"looked for {tmp_path / file}", where, "dataset.root", "RECONFAIR_DATA"):
         assert said in str(error.value)
     assert dataset.signature == ""

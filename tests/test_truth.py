@@ -11,8 +11,8 @@ class Bright(torch.nn.Module):
     """Scores a slice by its brightest part, as a lesion of full contrast would be found."""
 
     def diagnose(self, images):
-        bright = images[..., 16:48, 16:48].flatten(1).topk(40, dim=1).values.mean(1, keepdim=True)
-        return (4 * bright - 1.5).sigmoid()
+        bright = images[..., 14:50, 14:50].flatten(1).topk(80, dim=1).values.mean(1, keepdim=True)
+        return (40 * (bright - 0.64)).sigmoid()
 
 
 @pytest.fixture

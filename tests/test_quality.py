@@ -1,0 +1,78 @@
+"""Image quality: PSNR and SSIM against closed forms."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from reconfair import quality
+
+SIZE = 32
+
+
+@pytest.fixture
+def pictures():
+    return np.random.default_rng(0).random((3, SIZE, SIZE)).astype(np.float32)
+
+
+@pytest.fixture
+def table():
+    return pd.DataFrame(
+        {"image_id": list("abc"), "patient_id": list("xyz"), "split": ["val", "test", "test"], "sex": "male"}
+    )
+
+
+def constant(value):
+    return np.full((SIZE, SIZE), value, np.float32)
+
+
+@pytest.mark.parametrize(("error", "decibels"), [(0.1, 20), (0.01, 40), (1, 0)])
+def test_psnr_of_a_uniform_error(error, decibels):
+    assert quality.psnr(constant(0), constant(error)) == pytest.approx(decibels, abs=1e-4)
+
+
+def test_equal_images_are_perfect(pictures):
+    assert quality.psnr(pictures[0], pictures[0]) == np.inf
+    assert quality.ssim(pictures[0], pictures[0]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.2, 0.8), (0.5, 0.4), (0, 1)])
+def test_ssim_of_constant_images_is_that_of_their_luminance(a, b):
+    c1 = 0.01**2
+    assert quality.ssim(constant(a), constant(b)) == pytest.approx((2 * a * b + c1) / (a * a + b * b + c1), abs=1e-4)
+
+
+def test_ssim_is_the_formula_of_wang_with_a_gaussian_window(pictures):
+    def mean(image):
+        return gaussian_filter(image.astype(float), 1.5, radius=5)
+
+    x, y = pictures[0], 0.7 * pictures[0] + 0.3 * pictures[1]
+    mx, my, c1, c2 = mean(x), mean(y), 0.01**2, 0.03**2
+    vx, vy, vxy = mean(x * x) - mx**2, mean(y * y) - my**2, mean(x * y) - mx * my
+    similar = (2 * mx * my + c1) * (2 * vxy + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
+    assert quality.ssim(x, y) == pytest.approx(similar[5:-5, 5:-5].mean(), abs=1e-4)
+
+
+def test_a_negative_is_less_than_nothing(pictures):
+    assert quality.ssim(pictures[0], 1 - pictures[0]) < 0
+
+
+def test_rows_keep_the_order_of_the_cohort(pictures, table):
+    errors = np.array([0.1, 0.01, 0.001])[:, None, None]
+    rated = quality.rate(table, np.zeros_like(pictures), np.zeros_like(pictures) + errors, "unet", "reweight")
+    assert rated.psnr.to_numpy() == pytest.approx([20, 40, 60], abs=1e-3)
+    assert rated[["image_id", "patient_id", "split"]].equals(table[["image_id", "patient_id", "split"]])
+    assert set(rated.source) == {"unet"} and set(rated.strategy) == {"reweight"}
+    assert list(rated.columns) == ["image_id", "patient_id", "split", "source", "strategy", "psnr", "ssim"]
+
+
+def test_images_are_clipped_before_they_are_compared(pictures, table):
+    binary = np.round(pictures)
+    rated = quality.rate(table, binary, np.where(binary > 0, 1.5, -0.5), "noisy")
+    assert (rated.psnr == np.inf).all() and rated.ssim.to_numpy() == pytest.approx(1)
+
+
+def test_rows_of_a_part_of_the_cohort_belong_to_its_images(pictures, table):
+    part = table[table.split == "test"]
+    rated = quality.rate(part, pictures[1:], pictures[1:].astype(np.float16), "noisy")
+    assert rated.index.tolist() == [0, 1] and rated.image_id.tolist() == ["b", "c"] and (rated.psnr > 60).all()
