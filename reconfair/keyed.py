@@ -15,7 +15,8 @@ def seed_of(*words) -> int:
     >>> seed_of(0, "noise", "img-1") == seed_of(1, "noise", "img-1")
     False
     """
-    digest = blake2b(repr(words).encode(), digest_size=8).digest()
+    plain = tuple(word.item() if isinstance(word, np.generic) else word for word in words)
+    digest = blake2b(repr(plain).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 

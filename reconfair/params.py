@@ -95,7 +95,15 @@ class ParamsError(ValueError):
 class Section(BaseModel):
     """A section of a params file: no unknown keys, immutable once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _named_once(self):
+        for key, value in self:
+            repeated = [word for word in value if value.count(word) > 1] if isinstance(value, tuple) else []
+            if repeated and isinstance(repeated[0], str):
+                raise ValueError(f"{key} names '{repeated[0]}' more than once")
+        return self
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -362,13 +370,14 @@ class Study(Section):
     @model_validator(mode="before")
     @classmethod
     def _papers_classifier(cls, sections):
-        """Fill in the classifier that the paper uses for the dataset's modality."""
+        """Fill in the classifier and the noise that the paper uses for the dataset's modality."""
         dataset, diagnosis = sections.get("dataset"), sections.get("diagnosis", {})
         about = DATASETS.get(dataset.get("name")) if isinstance(dataset, dict) else None
         if about is None or not isinstance(diagnosis, dict) or not isinstance(diagnosis.get("classify", {}), dict):
             return sections  # the mistake is named when the sections are read
         classify = {**PAPER_CLASSIFIER[about.modality], **diagnosis.get("classify", {})}
-        return {**sections, "diagnosis": {**diagnosis, "classify": classify}}
+        noise = {"kind": "kspace" if about.modality == "mri" else "sinogram"}
+        return {"noise": noise, **sections, "diagnosis": {**diagnosis, "classify": classify}}
 
     @model_validator(mode="after")
     def _known_tasks(self):
@@ -444,14 +453,14 @@ def load(path: str | Path, overrides: list[str] = ()) -> Study:
         raise ParamsError(f"{path}: no such params file" + (f"; did you mean {path.parent / near[0]}?" if near else ""))
     try:
         sections = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(sections, dict):
         raise ParamsError(f"{path}: expected sections such as 'dataset:', found {type(sections).__name__}")
     for override in overrides:
         _override(sections, override)
     try:
-        return study(**sections)
+        return study(**{str(key): section for key, section in sections.items()})
     except ParamsError as error:
         raise ParamsError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
 
@@ -461,9 +470,12 @@ def _override(sections: dict, text: str) -> None:
     *parents, last = key.split(".")
     if not equals or not parents:
         raise ParamsError(f"--set {text}: expected section.key=value")
-    for parent in parents:
-        sections = sections.setdefault(parent, {})
-    sections[last] = yaml.safe_load(value)
+    try:
+        for parent in parents:
+            sections[parent] = sections = {} if sections.get(parent) is None else sections[parent]
+        sections[last] = yaml.safe_load(value)
+    except (AttributeError, TypeError, yaml.YAMLError):
+        raise ParamsError(f"--set {text}: expected section.key=value, with a value as in YAML") from None
 
 
 def _off_default(section: Section, *keys: str) -> list[str]:
@@ -474,13 +486,14 @@ def _off_default(section: Section, *keys: str) -> list[str]:
 
 def _one_of(word: str, valid, what: str) -> None:
     if word not in valid:
-        near = get_close_matches(word, list(valid), 1, 0)
-        raise ValueError(f"{what} '{word}' is unknown; did you mean '{near[0]}'?")
+        near = get_close_matches(word, list(valid), 1, 0.5)
+        hint = f"did you mean '{near[0]}'?" if near else f"valid here: {', '.join(valid) or 'none'}"
+        raise ValueError(f"{what} '{word}' is unknown; {hint}")
 
 
 def _explain(item: dict) -> str:
     """One mistake found by pydantic, as one line a user can act on."""
-    path = [str(part) for part in item["loc"] if part not in _TAGS]
+    path = [str(part) for at, part in enumerate(item["loc"]) if not (at == 1 and item["loc"][0] in _CHOICES)]
     key, where = ".".join(path), path[:-1]
     if item["type"] == "extra_forbidden":
         valid = _fields_at(item["loc"][:-1])

@@ -11,6 +11,7 @@ from reconfair.params import Study
 
 def tables_of(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Tables ``performance`` and ``fairness`` of this run, or of all levels of its dataset, with a column ``level``."""
+    store.require(store.flow(study)["mitigation"])
     levels = [study.level] if study.report.runs == "this" else _levels(study)
     folders = [store.outputs() / study.label / level / "mitigation" for level in levels]
     return tuple(

@@ -160,6 +160,8 @@ def make(product: Product, write: Callable[[Path], None]) -> Path:
     """
     if product.fresh:
         return product.folder
+    for need in product.needs:  # else the stamp would vouch for inputs that were not the ones read
+        require(need)
     with locked(product):
         begun = time.monotonic()
         for other in product.folder.glob(f".{product.name}.*.part"):
@@ -168,11 +170,19 @@ def make(product: Product, write: Callable[[Path], None]) -> Path:
         product.part.mkdir(exist_ok=True)
         write(product.part)
         product.stamp.unlink(missing_ok=True)
-        files = [path for path in product.part.iterdir() if not path.name.startswith(".")]
-        placed = [path.replace(product.folder / path.name) for path in files]
+        for scratch in product.part.glob(".*"):  # first of all: nobody goes on from a folder that is half moved
+            scratch.unlink()
+        placed = [path.replace(product.folder / path.name) for path in product.part.iterdir()]
         shutil.rmtree(product.part)
         product.mark(placed, time.monotonic() - begun)
     return product.folder
+
+
+def require(product: Product) -> None:
+    """Refuse to go on from a product that is not fresh, naming the chapter that makes it."""
+    if not product.fresh:
+        where = f"{product.folder / product.name} is needed and {product.state}"
+        raise ParamsError(f"{where}; run chapter {product.chapter} first")
 
 
 @contextmanager
@@ -222,9 +232,9 @@ def flow(study: Study) -> dict[str, Product]:
         products[key] = Product(chapter, folder, key.split("/")[-1], parameters, tuple(code.split()), needed)
 
     dataset, name = study.dataset, study.dataset.name
-    phantom = "data/phantom keyed" if name.startswith("phantom") else ""
+    drawn_with = "data/phantom keyed" if name.startswith("phantom") else "data/files keyed"
     parameters = {"dataset": dataset.model_dump(mode="json", exclude={"root"}), "raw": dataset.signature}
-    add("cohort", "01", data, parameters, f"data data/splits data/{name} {phantom}")
+    add("cohort", "01", data, parameters, f"data data/splits data/{name} {drawn_with}")
 
     noise = study.noise.model_dump(mode="json")
     add("noisy", "02", level / "noisy", noise, f"noise noise/{study.noise.kind} quality keyed", "cohort")
@@ -244,17 +254,14 @@ def flow(study: Study) -> dict[str, Product]:
     for model in models:
         add(f"{model}/predictions", "04", level / model, {}, "", f"{model}/reconstructed", *frozen)
 
-    fairness, statistics = (
-        study.fairness.model_dump(mode="json"),
-        "judge fairness fairness/metrics fairness/resampling",
-    )
+    fairness = study.fairness.model_dump(mode="json")
+    statistics = "judge fairness fairness/metrics fairness/resampling"
     rows = ["original/predictions", "noisy/predictions", *(f"{model}/predictions" for model in models)]
     add("fairness", "05", level / "fairness", fairness, statistics, *rows)
 
     for model, strategy in study.mitigated:
         key = variant(model, strategy)
-        folder = level / key
-        settings = study.mitigation.model_dump(mode="json", exclude={"strategies", "models"})
+        folder, settings = level / key, study.mitigation.model_dump(mode="json", exclude={"strategies", "models"})
         code = f"training mitigation mitigation/{strategy} keyed"
         add(f"{key}/model", "06", folder, settings, code, f"{model}/model", *frozen)
         add(f"{key}/reconstructed", "06", folder, {}, "quality", f"{key}/model", "noisy")
@@ -262,14 +269,21 @@ def flow(study: Study) -> dict[str, Product]:
         rows.append(f"{key}/predictions")
     add("mitigation", "06", level / "mitigation", fairness, statistics, *rows)
 
+    return products | _copies(study, products)
+
+
+def _copies(study: Study, products: dict[str, Product]) -> dict[str, Product]:
+    """The executed notebooks: stale when their text, their sections or what they show has changed."""
+    copies = {}
     for notebook, sections in CHAPTERS.items():
         told = {"text": sha256((NOTEBOOKS / f"{notebook}.ipynb").read_bytes()).hexdigest()}
         told |= study.model_dump(mode="json", include=set(sections) - {"compute"})
         if notebook == "07_report" and study.report.runs == "all":
             told["runs"] = {path.parts[-3]: path.read_text() for path in finished(study)}
-        before = [key for key, product in products.items() if product.chapter <= notebook and "/" + notebook not in key]
-        add(f"notebooks/{notebook}", notebook[:2], level / "notebooks", told, "figures", *before)
-    return products
+        shown = tuple(product for product in products.values() if product.chapter <= notebook[:2])
+        folder = outputs() / study.name / "notebooks"
+        copies[f"notebooks/{notebook}"] = Product(notebook[:2], folder, notebook, told, ("figures", "report"), shown)
+    return copies
 
 
 def finished(study: Study) -> list[Path]:
@@ -291,7 +305,7 @@ def check_label(study: Study) -> None:
 
 def parallel(function: Callable, items: Sequence, what: str, workers: int = 0) -> Iterable:
     """Yield ``function(item)`` in order, computed by `workers` processes (0: one per core), with progress."""
-    workers = min(workers or cpu_count(), len(items))
+    workers = max(1, min(workers or cpu_count(), len(items)))
     results = Parallel(n_jobs=workers, return_as="generator")(delayed(function)(item) for item in items)
     return progress(results, what, len(items))
 

@@ -248,6 +248,7 @@ MISTAKES = {
         dialled("contrast", "sex", "female", "a"),
         "dataset.dials.contrast.sex.female: Input should be a valid number",
     ),
+    "named twice": ({"fairness": {"attributes": ["sex", "sex"]}}, "attributes names 'sex' more than once"),
     "null with dials": (
         {"dataset": {**MRI, "null": True, "dials": {"contrast": {"sex": {"female": 0.2}}}}},
         "null: true means no bias at all; remove the dials or set null: false",

@@ -84,6 +84,11 @@ def test_a_failed_notebook_is_kept_and_the_next_file_still_runs(outputs, tmp_pat
     assert "failed" in capsys.readouterr().out
 
 
+def test_a_chapter_without_those_before_it_says_which_to_run(outputs, capsys):
+    assert run.main(["run", str(PARAMS / "demo.yaml"), "--only", "07"]) == 1
+    assert "run chapter 06 first" in capsys.readouterr().out
+
+
 @pytest.mark.skipif(os.name == "nt", reason="kills by signal")
 def test_a_killed_run_goes_on_from_the_last_whole_product(outputs, tmp_path):
     path = write(tmp_path, "long", reconstruction={"unet": {"epochs": 40, "channels": 4, "depth": 2}})

@@ -1,5 +1,6 @@
 """The store: what is taken for fresh is whole, and was made from today's parameters, code and inputs."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -292,6 +293,16 @@ def test_every_product_is_made_from_earlier_ones_and_stands_alone():
 )
 def test_a_change_reaches_what_depends_on_it_and_nothing_else(sections, products):
     assert changed(**sections) == products
+
+
+@pytest.mark.usefixtures("outputs")
+def test_another_word_in_a_notebook_reaches_its_copy_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "NOTEBOOKS", shutil.copytree(store.NOTEBOOKS, tmp_path / "notebooks"))
+    before = store.flow(study())
+    text = store.NOTEBOOKS / "02_noising.ipynb"
+    text.write_text(text.read_text() + " ")
+    after = store.flow(study())
+    assert {key for key in before if before[key].fingerprint != after[key].fingerprint} == {"notebooks/02_noising"}
 
 
 @pytest.mark.usefixtures("outputs")

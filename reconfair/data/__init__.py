@@ -36,7 +36,9 @@ def prepare(study: Study) -> Cohort:
     """Make the cohort unless it is fresh, and load it."""
     store.check_label(study)
     store.make(store.flow(study)["cohort"], partial(_write, study))
-    return load(study)
+    cohort = load(study)
+    check(cohort.table, _classified(study))  # a cohort made for other tasks may lack a class of these
+    return cohort
 
 
 def load(study: Study) -> Cohort:
@@ -62,7 +64,7 @@ def cohort_table(study: Study) -> pd.DataFrame:
     dataset = study.dataset
     table = import_module(f"reconfair.data.{dataset.name}").table(dataset)
     table = splits.assign(splits.derive(table), dataset.split, dataset.seed, dataset.about.modality)
-    check(table, [task for task, kind in study.tasks.items() if kind == "classify"])
+    check(table, _classified(study))
     return table
 
 
@@ -101,6 +103,10 @@ def rows(table: pd.DataFrame, use: str) -> np.ndarray:
     """Row numbers of `table` for a use: ``recon`` or ``diag`` training, ``val``, ``test`` or ``eval`` (both)."""
     wanted = {"recon": ("train", "train_recon"), "diag": ("train", "train_diag"), "eval": ("val", "test")}
     return np.flatnonzero(table.split.isin(wanted.get(use, (use,))))
+
+
+def _classified(study: Study) -> list[str]:
+    return [task for task, kind in study.tasks.items() if kind == "classify"]
 
 
 def _write(study: Study, part: Path) -> None:

@@ -56,6 +56,8 @@ def read_clinical(path: Path) -> pd.DataFrame:
 def image(row, dataset) -> tuple[np.ndarray, np.ndarray]:
     """FLAIR slice within [0, 1] and its tumour mask, both (size, size)."""
     picture, outline = files.read(row.path), files.read(row.mask_path)
+    if picture.ndim != 3:
+        raise ValueError(f"{row.path}: expected three channels, FLAIR the second, found shape {picture.shape}")
     if outline.shape[:2] != picture.shape[:2]:
         raise ValueError(f"{row.mask_path}: mask of {outline.shape[:2]} for a slice of {picture.shape[:2]} pixels")
     return files.scaled(picture[..., FLAIR], dataset.size), files.mask(outline, dataset.size)

@@ -18,6 +18,7 @@ def table(dataset) -> pd.DataFrame:
     folder = dataset.find()
     raw = read_entries(folder / dataset.about.metadata)
     findings = raw["Finding Labels"].str.get_dummies("|").astype(float)
+    findings[raw["Finding Labels"].isna()] = np.nan
     labels = {task: findings.get(task, pd.Series(0.0, raw.index)) for task in dataset.about.tasks if task != "Abnormal"}
     first = raw.groupby("Patient ID")[["Patient Age", "Patient Gender"]].transform("first")
     where = {path.name: str(path) for path in folder.glob("images*/**/*.png")}

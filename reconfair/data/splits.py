@@ -49,9 +49,10 @@ def assign(table: pd.DataFrame, shares: tuple[float, ...], seed: int, modality: 
     """
     patients = table.groupby("patient_id", sort=True)[["sex", "age_group", "race"]].first()
     stratum = patients.fillna("unknown").agg("/".join, axis=1)
-    order = np.lexsort([generator(seed, "split").random(len(patients)), stratum])
+    rng = generator(seed, "split")
+    order = np.lexsort([rng.random(len(patients)), stratum])
     place = np.empty(len(patients))
-    place[order] = (np.arange(len(patients)) * GOLDEN) % 1
+    place[order] = (np.arange(len(patients)) * GOLDEN + rng.random()) % 1
     rank = place.argsort().argsort() + 0.5
     train, val, test = shares
     parted = modality == "xray"
@@ -91,13 +92,7 @@ def prevalence(table: pd.DataFrame, tasks, attributes, unit: str) -> pd.DataFram
 
 def examples(table: pd.DataFrame, attributes, each: int) -> dict[str, list[int]]:
     """Rows of the middle image of the first `each` patients of every joint group that has so many."""
-    middle = table.reset_index(names="row").groupby("patient_id").row.apply(lambda rows: rows.iloc[len(rows) // 2])
-    grouped = (
-        table.loc[middle]
-        .rename_axis("row")
-        .reset_index()
-        .dropna(subset=list(attributes))
-        .groupby(list(attributes))
-        .row.apply(list)
-    )
-    return {", ".join(group): rows[:each] for group, rows in grouped.items() if len(rows) >= each}
+    images = table.groupby("patient_id").image_id
+    middle = table[images.cumcount() == images.transform("size") // 2].dropna(subset=list(attributes))
+    groups = middle.groupby(list(attributes))
+    return {", ".join(group): list(rows.index[:each]) for group, rows in groups if len(rows) >= each}

@@ -35,6 +35,8 @@ def degrade(images: np.ndarray, ids, noise) -> np.ndarray:
     """
     images = np.asarray(images, np.float32)
     check(images)
+    if len(ids) != len(images):
+        raise ValueError(f"{len(images)} images need {len(images)} ids, found {len(ids)}")
     return import_module(f"reconfair.noise.{noise.kind}").degrade(images, ids, noise)
 
 
