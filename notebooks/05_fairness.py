@@ -128,5 +128,14 @@ rf.figures.keep(rf.figures.group_values(grouped, metric), study, "05_groups")
 rf.figures.keep(rf.figures.group_values(grouped[grouped.task == "image"], "psnr"), study, "05_groups_psnr")
 
 # %% [markdown]
+# ## When the truth can be known
+#
+# A phantom population has no end. With twenty thousand fresh patients chance hardly matters, and what is left is the true disparity of these
+# very models, with which the estimates above can be compared. It takes some minutes:
+#
+# ```python
+# rf.truth.true_disparity(study, "original"), rf.truth.true_disparity(study, "unet")
+# ```
+#
 # **What this chapter does not prove.** No significant shift is not the same as no shift: with this many patients only large ones can be seen. A shift is a
 # property of these models on these patients; it says nothing about why, nor about what a clinician would have decided.
