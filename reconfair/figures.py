@@ -178,23 +178,13 @@ def values(rows: pd.DataFrame, title: str = "") -> Figure:
 def group_values(rows: pd.DataFrame, metric: str) -> Figure:
     """Draw one metric by group (vertical) and source (colour), a column per task: rows of ``performance``."""
     rows = rows[(rows.metric == metric) & rows.value.notna()]
-    tasks, groups = list(rows.task.unique()), rows[["attribute", "group"]].drop_duplicates()
-    arms = rows[["source", "strategy"]].drop_duplicates()
-    figure, axes = plt.subplots(
-        1, len(tasks), figsize=(2.4 * len(tasks) + 2.4, 0.5 * len(groups) + 1.4), sharey=True, squeeze=False
-    )
-    for axis, task in zip(axes[0], tasks, strict=True):
-        for k, arm in enumerate(arms.itertuples(index=False)):
-            part = rows[(rows.task == task) & (rows.source == arm.source) & (rows.strategy == arm.strategy)]
-            part = groups.merge(part, how="left")
-            for at, row in enumerate(part.itertuples()):
-                _point(axis, at + 0.7 * ((k + 0.5) / len(arms) - 0.5), row, label=_arm(arm) if at == 0 else None)
+    rows = rows.assign(line=rows.attribute.map(name) + ": " + rows.group)
+    lines = list(rows.line.unique())
+    figure, axes = _columns(rows.task.unique(), (2.4, 0.5 * len(lines) + 1.4), 2.4)
+    for axis, (task, part) in zip(axes, rows.groupby("task", sort=False), strict=True):
+        _dodged(axis, part, lines, list(rows.groupby(["source", "strategy"], sort=False).groups))
         axis.set(title=task, xlabel=name(metric))
-    axes[0, 0].set_yticks(range(len(groups)), [f"{name(row.attribute)}: {row.group}" for row in groups.itertuples()])
-    axes[0, 0].invert_yaxis()
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=5, fontsize="small")
-    figure.tight_layout(rect=(0, 0, 1, 0.93))
-    return figure
+    return _named(figure, axes, lines)
 
 
 def shifts(rows: pd.DataFrame, metric: str) -> Figure:
@@ -203,31 +193,16 @@ def shifts(rows: pd.DataFrame, metric: str) -> Figure:
     A column per attribute; right of zero the source adds bias, left of it there is less.
     """
     rows = rows[(rows.metric == metric) & (rows.source != "original") & rows["shift"].notna()]
-    attributes, tasks = list(rows.attribute.unique()), list(rows.task.unique())
-    if not attributes:
+    rows = rows.assign(line=rows.task, value=rows["shift"], low=rows.shift_low, high=rows.shift_high)
+    if rows.empty:
         return _empty(f"{name(metric)}: no attribute has two groups with enough cases to compare")
-    arms = rows[["source", "strategy"]].drop_duplicates()
-    figure, axes = plt.subplots(
-        1,
-        len(attributes),
-        figsize=(2.8 * len(attributes) + 1.4, 0.28 * len(tasks) * len(arms) + 1.6),
-        sharey=True,
-        squeeze=False,
-    )
-    for axis, attribute in zip(axes[0], attributes, strict=True):
-        for k, arm in enumerate(arms.itertuples(index=False)):
-            part = rows[(rows.attribute == attribute) & (rows.source == arm.source) & (rows.strategy == arm.strategy)]
-            for row in part.rename(columns={"value": "_", "low": "_l", "high": "_h"}).itertuples():
-                at = tasks.index(row.task) + 0.7 * ((k + 0.5) / len(arms) - 0.5)
-                shift = pd.Series({**arm._asdict(), "value": row.shift, "low": row.shift_low, "high": row.shift_high})
-                _point(axis, at, shift, label=_arm(arm) if row.task == tasks[0] else None)
+    lines, arms = list(rows.line.unique()), list(rows.groupby(["source", "strategy"], sort=False).groups)
+    figure, axes = _columns(rows.attribute.unique(), (2.8, 0.28 * len(lines) * len(arms) + 1.6), 1.4)
+    for axis, (attribute, part) in zip(axes, rows.groupby("attribute", sort=False), strict=True):
+        _dodged(axis, part, lines, arms)
         axis.axvline(0, color="black", lw=0.8)
         axis.set(title=name(attribute), xlabel=f"shift of {name(metric)}")
-    axes[0, 0].set_yticks(range(len(tasks)), tasks)
-    axes[0, 0].invert_yaxis()
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=5, fontsize="small")
-    figure.tight_layout(rect=(0, 0, 1, 0.9))
-    return figure
+    return _named(figure, axes, lines)
 
 
 def shift_histogram(rows: pd.DataFrame) -> Figure:
@@ -310,14 +285,43 @@ def _arm(row) -> str:
     return name(row.source) + ("" if row.strategy == "standard" else f", {name(row.strategy)}")
 
 
-def _point(axis, at: float, row, vertical: bool = False, label: str | None = None) -> None:
+def _columns(panels, size: tuple[float, float], margin: float) -> tuple[Figure, np.ndarray]:
+    """One axis per panel, `size` inches each, side by side with a common vertical axis."""
+    figure, axes = plt.subplots(
+        ncols=len(panels),
+        figsize=(size[0] * len(panels) + margin, size[1]),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    return figure, axes[0]
+
+
+def _dodged(axis, rows: pd.DataFrame, lines: list[str], arms: list[tuple[str, str]]) -> None:
+    """Values on their lines, those of one source and strategy always at the same place within a line."""
+    for k, (source, strategy) in enumerate(arms):
+        part = rows[(rows.source == source) & (rows.strategy == strategy)]
+        for row in part.itertuples():
+            _point(axis, lines.index(row.line) + 0.7 * ((k + 0.5) / len(arms) - 0.5), row)
+
+
+def _named(figure: Figure, axes: np.ndarray, lines: list[str]) -> Figure:
+    """Name the lines from top to bottom, and every source once above the panels."""
+    axes[0].set_yticks(range(len(lines)), lines)
+    axes[0].set_ylim(len(lines) - 0.5, -0.5)
+    shown = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(shown.values(), shown.keys(), loc="outside upper center", ncols=5, fontsize="small")
+    return figure
+
+
+def _point(axis, at: float, row, vertical: bool = False) -> None:
     """One value with its interval, in the colour of its source and the marker of its strategy."""
     error = np.abs([[row.value - row.low], [row.high - row.value]])
-    style = {"color": COLOURS[row.source], "fmt": MARKERS.get(row.strategy, "^"), "ms": 5, "capsize": 2, "label": label}
+    style = {"color": COLOURS[row.source], "fmt": MARKERS.get(row.strategy, "^"), "ms": 5, "capsize": 2}
     if vertical:
-        axis.errorbar(at, row.value, yerr=error, **style)
+        axis.errorbar(at, row.value, yerr=error, label=_arm(row), **style)
     else:
-        axis.errorbar(row.value, at, xerr=error, **style)
+        axis.errorbar(row.value, at, xerr=error, label=_arm(row), **style)
 
 
 def _empty(sentence: str) -> Figure:
