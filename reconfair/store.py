@@ -23,7 +23,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 from joblib import Parallel, cpu_count, delayed
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from reconfair.params import ParamsError, Study
 
