@@ -190,7 +190,7 @@ def locked(product: Product):
     """Hold the product's lock; the system frees it when the process ends, however it ends."""
     product.folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(product.lock, timeout=0):
+        with FileLock(product.lock, timeout=1):  # a question after its state holds a lock for a moment
             yield
     except Timeout:
         where = product.folder / product.name
