@@ -113,7 +113,7 @@ Size = Annotated[int, Field(ge=32, le=1024, multiple_of=16)]
 class Dials(Section):
     """Bias planted in a phantom cohort: ``{attribute: {group: value}}``, all zero by default."""
 
-    contrast: dict[str, dict[str, float]] = {}  # relative change of lesion contrast, > -1
+    contrast: dict[str, dict[str, float]] = {}  # relative change of lesion contrast; -1: invisible
     prevalence: dict[str, dict[str, float]] = {}  # added to the probability of every finding
     label_noise: dict[str, dict[str, float]] = {}  # probability that a label is flipped
 
@@ -369,7 +369,7 @@ class Study(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _papers_classifier(cls, sections):
+    def _papers_choices(cls, sections):
         """Fill in the classifier and the noise that the paper uses for the dataset's modality."""
         dataset, diagnosis = sections.get("dataset"), sections.get("diagnosis", {})
         about = DATASETS.get(dataset.get("name")) if isinstance(dataset, dict) else None

@@ -33,13 +33,14 @@ def summary(study: Study, performance: pd.DataFrame, fairness: pd.DataFrame) -> 
             where = "PSNR" if metric == "psnr" else f"{figures.name(metric)} of *{task}*"
             lines.append(f"- {where}: {'; '.join(said)}.")
     shifted = shifts(_of_level(fairness, study))
-    compared = shifted[~shifted.source.isin(["original", "noisy"]) & (shifted.strategy == "standard")]
+    restored = ~shifted.source.isin(["original", "noisy"]) & (shifted.strategy == "standard")
+    compared = shifted[restored & shifted["shift"].notna()]
     marked = compared[compared.p < 0.05]
     lines.append(
         f"- Bias shift: {len(compared)} comparisons of task, attribute and reconstructor could be made; "
         f"in {len(marked)} of them p < 0.05 (the paper's bootstrap, not corrected for their number)."
     )
-    silent = shifted[shifted.source.isin(["original"])]
+    silent = shifted[shifted.source == "original"]
     names = sorted({f"{row.attribute} ({row.task})" for row in silent.itertuples() if pd.isna(row.value)})
     if names:
         lines.append(f"- Not compared, for want of patients: {', '.join(names)}. This says nothing about these groups.")

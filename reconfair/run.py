@@ -90,7 +90,7 @@ def run_study(study: Study, notebooks: list[str], say=print) -> list[dict]:
 
 def chapters(only: str = "") -> list[str]:
     """Names of all notebooks, or of the one whose number is given."""
-    found = [name for name in store.CHAPTERS if name.startswith(only)]
+    found = [name for name in store.CHAPTERS if not only or name[:2] == only.zfill(2)]
     if not found:
         raise ParamsError(f"--only {only}: there is no such chapter; one of {', '.join(n[:2] for n in store.CHAPTERS)}")
     return found
@@ -105,6 +105,7 @@ def is_fresh(study: Study, notebook: str) -> bool:
 def execute(study: Study, notebook: str, say=print) -> str:
     """Execute one notebook with its own sections; keep the copy, its HTML, and, if it failed, its error."""
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from traitlets.config import Config
 
     product = store.flow(study)[f"notebooks/{notebook}"]
@@ -126,6 +127,9 @@ def execute(study: Study, notebook: str, say=print) -> str:
             )
         except papermill.PapermillExecutionError as error:
             say(f"{notebook}: {error.ename}: {error.evalue}\n  failed in {copy}")
+            return "failed"
+        except DeadKernelError:
+            say(f"{notebook}: its process died, most often for want of memory\n  failed in {copy}")
             return "failed"
         _forget_paths(copy)
         product.mark([copy, to_html(copy)], time.monotonic() - begun)

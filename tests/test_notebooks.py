@@ -84,6 +84,10 @@ def test_numbers_in_a_copy_are_those_of_the_tables(smallest):
         (performance.attribute == "all") & (performance.metric == "dice") & (performance.source == "unet")
     ]
     assert f"{row.value.iloc[0]:.2f} ({row.low.iloc[0]:.2f} to {row.high.iloc[0]:.2f})" in said
+    made = fairness[
+        fairness.metric.isin(["eodd", "ser"]) & (fairness.source == "unet") & (fairness.strategy == "standard")
+    ]
+    assert f"{made['shift'].notna().sum()} comparisons" in said and made["shift"].isna().any()
     table = report.bias_table(fairness)
     shifts = fairness[fairness.metric.isin(["eodd", "ser"]) & (fairness.source == "unet")]
     for row in table.itertuples():

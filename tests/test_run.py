@@ -66,9 +66,22 @@ def test_a_dry_run_says_what_would_be_made(outputs, capsys):
     assert not any(outputs.rglob("*.npy"))
 
 
-def test_an_unknown_chapter_is_refused(outputs, capsys):
-    assert run.main(["run", str(PARAMS / "demo.yaml"), "--only", "9"]) == 2
-    assert "--only 9" in capsys.readouterr().err
+@pytest.mark.parametrize("chapter", ["9", "0", "data"])
+def test_an_unknown_chapter_is_refused(outputs, capsys, chapter):
+    assert run.main(["run", str(PARAMS / "demo.yaml"), "--only", chapter]) == 2
+    assert f"--only {chapter}" in capsys.readouterr().err
+
+
+def test_a_kernel_that_dies_is_a_failed_notebook(outputs, monkeypatch, capsys):
+    from nbclient.exceptions import DeadKernelError
+
+    def dies(*_, **__):
+        raise DeadKernelError("Kernel died")
+
+    monkeypatch.setattr("papermill.execute_notebook", dies)
+    assert run.main(["run", str(PARAMS / "demo.yaml"), "--only", "1"]) == 1
+    said = capsys.readouterr().out
+    assert "process died" in said and "01_data.ipynb" in said
 
 
 def test_a_failed_notebook_is_kept_and_the_next_file_still_runs(outputs, tmp_path, capsys):
