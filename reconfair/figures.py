@@ -28,6 +28,7 @@ NAMES = {
     "sde": "SDE",
     "standard": "standard",
     "reweight": "reweighted",
+    "physics": "Noise model",
     "sex": "Sex",
     "age_group": "Age",
     "race": "Race",
@@ -97,6 +98,44 @@ def comparison(originals: np.ndarray, sources: dict[str, np.ndarray], labels: li
         titles += [name(source), "error"]
         limits += [(0, 1), (-0.3, 0.3)]
     return montage([list(row) for row in zip(*columns, strict=True)], titles, labels, limits)
+
+
+def by_level(rows: pd.DataFrame, metric: str) -> Figure:
+    """Draw a metric by noise level, a panel per attribute and a colour per group.
+
+    Rows ``level`` (in order of noise), ``attribute, group, metric, value, low, high``.
+    """
+    rows = rows[rows.metric == metric]
+    levels, attributes = list(rows.level.unique()), list(rows.attribute.unique())
+    figure, axes = plt.subplots(
+        1, len(attributes), figsize=(3 * len(attributes) + 0.6, 3.2), sharey=True, squeeze=False, layout="constrained"
+    )
+    for axis, (attribute, panel) in zip(axes[0], rows.groupby("attribute", sort=False), strict=True):
+        groups = list(panel.groupby("group", sort=False))
+        for k, (group, part) in enumerate(groups):
+            at = [levels.index(level) + 0.5 * ((k + 0.5) / len(groups) - 0.5) for level in part.level]
+            error = [part.value - part.low, part.high - part.value]
+            axis.errorbar(at, part.value, error, fmt="o-", color=GROUPS[k % 6], label=group, capsize=2, ms=4, lw=1)
+        axis.set(title=name(attribute), xlabel="noise level", xlim=(-0.5, len(levels) - 0.5))
+        axis.set_xticks(range(len(levels)), levels)
+        axis.legend(fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.28))
+    axes[0, 0].set_ylabel(name(metric))
+    return figure
+
+
+def texture(errors: dict[str, np.ndarray], power: dict[str, tuple]) -> Figure:
+    """Draw an image's error at each level (s, s), and the power spectrum of errors: (frequency, power) by level."""
+    figure, axes = plt.subplots(1, len(errors) + 1, figsize=(2.3 * len(errors) + 3.6, 2.6), layout="constrained")
+    reach = max(np.abs(error).max() for error in errors.values()) / 2
+    greys = plt.get_cmap("Greys")(np.linspace(0.4, 1, len(errors)))
+    for axis, (level, error), grey, line in zip(axes, errors.items(), greys, ["-", "--", ":", "-."], strict=False):
+        shown = axis.imshow(error, cmap="RdBu_r", vmin=-reach, vmax=reach)
+        axis.set(title=level, xticks=[], yticks=[])
+        axes[-1].semilogy(*power[level], line, color=grey, label=level)
+    figure.colorbar(shown, ax=axes[:-1], shrink=0.8, label="error")
+    axes[-1].set(xlabel="spatial frequency (cycles per pixel)", ylabel="power", title="power spectrum of the error")
+    axes[-1].legend(fontsize="small")
+    return figure
 
 
 def by_group(groups: pd.DataFrame) -> Figure:

@@ -238,6 +238,7 @@ class Sinogram(Section):
     angles: Annotated[int, Field(ge=8)] = 256
     attenuation: Annotated[float, Field(gt=0)] = 4  # line integral across an image of ones
     bowtie: Annotated[float, Field(gt=0, le=1)] = 0.2  # relative exposure at the detector's edge
+    physics: Literal["transmission", "as_published"] = "transmission"
     seed: int = 0
 
     @property
@@ -245,7 +246,7 @@ class Sinogram(Section):
         """Name of the noise level, such as ``1e4``; settings off the default are part of it."""
         digits, exponent = f"{self.photons:.6e}".split("e")
         name = f"{float(digits):g}e{int(exponent)}"
-        return "_".join([name, *_off_default(self, "angles", "attenuation", "bowtie", "seed")])
+        return "_".join([name, *_off_default(self, "angles", "attenuation", "bowtie", "physics", "seed")])
 
 
 Noise = Annotated[KSpace | Sinogram, Field(discriminator="kind")]

@@ -19,8 +19,11 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from hashlib import sha256
+from io import BytesIO
+from math import prod
 from pathlib import Path
 
+import numpy as np
 from filelock import FileLock, Timeout
 from joblib import Parallel, cpu_count, delayed
 from tqdm import tqdm
@@ -303,11 +306,55 @@ def check_label(study: Study) -> None:
             )
 
 
-def parallel(function: Callable, items: Sequence, what: str, workers: int = 0) -> Iterable:
-    """Yield ``function(item)`` in order, computed by `workers` processes (0: one per core), with progress."""
+class Growing:
+    """An ``.npy`` file written from front to back; what a killed run left of it is kept.
+
+    It is a plain stream, so that memory does not grow with it.
+
+    Parameters
+    ----------
+    path : Path
+    shape : tuple of int
+        Of the whole array.
+    dtype : dtype
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype):
+        header = BytesIO()
+        described = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(header, described)
+        self.path, self.dtype, self.header = path, dtype, header.getvalue()
+        self.row_bytes = prod(shape[1:]) * np.dtype(dtype).itemsize
+        if not path.exists() or path.stat().st_size < len(self.header):
+            path.write_bytes(self.header)
+
+    @property
+    def done(self) -> int:
+        """Whole rows in the file."""
+        return (self.path.stat().st_size - len(self.header)) // self.row_bytes
+
+    def append(self, rows) -> None:
+        with self.path.open("ab") as file:
+            file.write(np.ascontiguousarray(rows, self.dtype).data)
+
+
+def resume(chunk: int, *files: Growing) -> int:
+    """Cut files that grow together back to their common whole chunks; returns the rows they then have."""
+    done = min(file.done for file in files) // chunk * chunk
+    for file in files:
+        os.truncate(file.path, len(file.header) + done * file.row_bytes)
+    return done
+
+
+def parallel(function: Callable, items: Sequence, what: str, workers: int = 0, threads: bool = False) -> Iterable:
+    """Yield ``function(item)`` in order, with progress, computed by processes or by threads.
+
+    Threads share large tables, and are as fast where NumPy or SciPy does the work. `workers` of them
+    are used (0: one per core).
+    """
     workers = max(1, min(workers or cpu_count(), len(items)))
-    results = Parallel(n_jobs=workers, return_as="generator")(delayed(function)(item) for item in items)
-    return progress(results, what, len(items))
+    pool = Parallel(n_jobs=workers, return_as="generator", prefer="threads" if threads else None)
+    return progress(pool(delayed(function)(item) for item in items), what, len(items))
 
 
 def variant(source: str, strategy: str = "standard") -> str:

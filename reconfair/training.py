@@ -19,6 +19,7 @@ from reconfair.params import Compute
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # it announces what nobody asked for
 PRECISION = {"cpu": "32-true", "mps": "32-true", "cuda": "bf16-mixed"}
+BATCH = 32  # images that a frozen model sees at a time
 
 
 class Batches:
@@ -181,7 +182,7 @@ def device_of(compute: Compute) -> str:
 
 
 @torch.inference_mode()
-def apply(function, images, rows, compute: Compute, what: str, batch_size: int = 32):
+def apply(function, images, rows, compute: Compute, what: str, batch_size: int = BATCH):
     """Yield (rows, function(images of these rows)) in batches, with progress.
 
     `function` maps (n, 1, size, size) float32 on the device to (n, ...); it yields NumPy arrays.

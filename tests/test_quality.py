@@ -76,3 +76,12 @@ def test_rows_of_a_part_of_the_cohort_belong_to_its_images(pictures, table):
     part = table[table.split == "test"]
     rated = quality.rate(part, pictures[1:], pictures[1:].astype(np.float16), "noisy")
     assert rated.index.tolist() == [0, 1] and rated.image_id.tolist() == ["b", "c"] and (rated.psnr > 60).all()
+
+
+def test_means_of_groups_are_over_patients_with_a_normal_interval():
+    rated = pd.DataFrame({"patient_id": list("aabc"), "psnr": [20.0, 30, 35, 45], "ssim": [0.5, 0.7, 0.8, 0.9]})
+    cohort = pd.DataFrame({"patient_id": list("abcd"), "sex": ["f", "f", "m", "m"]})
+    rows = quality.by_group(rated, cohort, ["sex"]).set_index(["group", "metric"])
+    assert rows.value["f", "psnr"] == 30 and rows.value["m", "ssim"] == 0.9
+    # Two patients with 25 and 35 dB: the standard error is 5 dB.
+    assert rows.low["f", "psnr"] == pytest.approx(30 - 1.96 * 5) and rows.patients["f", "psnr"] == 2

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from reconfair import params, store
@@ -404,3 +405,30 @@ def test_without_a_runner_nothing_is_told(monkeypatch):
 
 def test_a_fine_tuned_source_has_its_own_name():
     assert (store.variant("unet"), store.variant("unet", "reweight")) == ("unet", "unet-reweight")
+
+
+def test_a_growing_file_is_a_plain_array_when_whole_and_is_cut_to_whole_chunks(tmp_path):
+    array = np.arange(60, dtype=np.float16).reshape(10, 2, 3)
+    file = store.Growing(tmp_path / "array.npy", array.shape, np.float16)
+    file.append(array[:7].astype(float))
+    with (tmp_path / "array.npy").open("ab") as half_a_row:
+        half_a_row.write(b"12345")
+    again, other = (store.Growing(tmp_path / name, array.shape, np.float16) for name in ("array.npy", "other.npy"))
+    other.append(array[:5])
+    assert again.done == 7
+    assert store.resume(2, again, other) == again.done == other.done == 4
+    again.append(array[4:])
+    assert (np.load(tmp_path / "array.npy") == array).all()
+
+
+def test_a_growing_file_killed_in_its_header_begins_anew(tmp_path):
+    (tmp_path / "array.npy").write_bytes(b"\x93NUMPY")
+    file = store.Growing(tmp_path / "array.npy", (2, 3), np.uint8)
+    assert file.done == 0
+    file.append(np.ones((2, 3)))
+    assert np.load(tmp_path / "array.npy").sum() == 6
+
+
+@pytest.mark.parametrize("threads", [False, True])
+def test_work_side_by_side_comes_back_in_order(threads):
+    assert list(store.parallel(abs, range(-20, 0), "numbers", 2, threads)) == list(range(20, 0, -1))

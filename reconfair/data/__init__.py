@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.lib.format import open_memmap
 
 from reconfair import store, tables
 from reconfair.data import splits
@@ -112,17 +111,14 @@ def _classified(study: Study) -> list[str]:
 def _write(study: Study, part: Path) -> None:
     table = cohort_table(study)
     shape = (len(table), study.dataset.size, study.dataset.size)
-    images = open_memmap(part / "images.npy", "w+", np.float16, shape)
-    masked = "segment" in study.dataset.about.tasks.values()
-    masks = open_memmap(part / "masks.npy", "w+", np.uint8, shape) if masked else None
-    chunks = [table.iloc[start : start + CHUNK] for start in range(0, len(table), CHUNK)]
-    drawn = store.parallel(partial(images_of, dataset=study.dataset), chunks, "images", study.compute.workers)
-    for chunk, (pictures, outlines) in zip(chunks, drawn, strict=True):
-        at = slice(chunk.index[0], chunk.index[-1] + 1)
-        images[at] = pictures
-        if masked:
-            masks[at] = outlines
-    images.flush()
+    files = [store.Growing(part / "images.npy", shape, np.float16)]
+    if "segment" in study.dataset.about.tasks.values():
+        files.append(store.Growing(part / "masks.npy", shape, np.uint8))
+    starts = range(store.resume(CHUNK, *files), len(table), CHUNK)
+    chunks = [table.iloc[start : start + CHUNK] for start in starts]
+    for arrays in store.parallel(partial(images_of, dataset=study.dataset), chunks, "images", study.compute.workers):
+        for file, rows in zip(files, arrays, strict=False):  # masks are None where there are none
+            file.append(rows)
     tables.write(table, "cohort", part)
 
 

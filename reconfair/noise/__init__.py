@@ -1,7 +1,8 @@
 """Chapter 02: what a faster or gentler scan would have given.
 
-A kind of noise is a module of this folder with two functions: ``degrade(images, ids, noise)``, and
-``steps(image, image_id, noise)``, which shows what is measured of one image.
+A kind of noise is a module of this folder with three functions: ``measure(images, noise)``, the
+complete measurement, which is the same at every level; ``restore(measured, ids, noise, size)``, the
+images from what a level leaves of it; and ``steps(image, image_id, noise)``, pictures of both.
 """
 
 from functools import partial
@@ -9,12 +10,14 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.format import open_memmap
 
 from reconfair import data, quality, store, tables
 from reconfair.params import Study
 
-CHUNK = 64
+CHUNK = 32
+# The level without noise and those that the paper looks at; the settings of its published code.
+LEVELS = {"kspace": ("acceleration", (1, 4, 8, 16)), "sinogram": ("photons", (1e12, 1e5, 1e4, 3e3))}
+PUBLISHED = {"kspace": {"angles": "uniform", "magnitude": "real_part"}, "sinogram": {"physics": "as_published"}}
 
 
 def degrade(images: np.ndarray, ids, noise) -> np.ndarray:
@@ -33,11 +36,64 @@ def degrade(images: np.ndarray, ids, noise) -> np.ndarray:
     ndarray
         (n, size, size) float32, not clipped.
     """
+    return levels(images, ids, [noise])[0]
+
+
+def levels(images: np.ndarray, ids, noises) -> list[np.ndarray]:
+    """Degrade images at several levels of one kind; what the levels share is computed once.
+
+    Parameters are those of `degrade`, with a list of sections `noise`, in the order of which the
+    degraded images are returned. What a scan measures at all (``angles``) must be the same in all.
+    """
     images = np.asarray(images, np.float32)
     check(images)
     if len(ids) != len(images):
         raise ValueError(f"{len(images)} images need {len(images)} ids, found {len(ids)}")
-    return import_module(f"reconfair.noise.{noise.kind}").degrade(images, ids, noise)
+    if len({(noise.kind, noise.angles) for noise in noises}) != 1:
+        raise ValueError("levels of one kind and with the same angles are expected, for they share a measurement")
+    physics = import_module(f"reconfair.noise.{noises[0].kind}")
+    measured = physics.measure(images, noises[0])
+    return [physics.restore(measured, ids, noise, images.shape[-1]) for noise in noises]
+
+
+def ladder(noise) -> list:
+    """Return the level without noise and the paper's three, the other settings being those of the section `noise`."""
+    key, values = LEVELS[noise.kind]
+    return [noise.model_copy(update={key: value}) for value in values]
+
+
+def as_published(noise):
+    """Return the section `noise` with the settings of the paper's published code."""
+    return noise.model_copy(update=PUBLISHED[noise.kind])
+
+
+def power_spectrum(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean power of errors by spatial frequency: the texture of noise.
+
+    Parameters
+    ----------
+    errors : ndarray
+        (n, size, size).
+
+    Returns
+    -------
+    frequency, power : ndarray
+        (size // 2,) each: rings of one cycle per image up to the Nyquist frequency, in cycles per pixel,
+        and the mean squared Fourier coefficient in each. White noise has its variance in every ring.
+
+    Examples
+    --------
+    >>> white = np.random.default_rng(0).normal(0, 0.1, (50, 64, 64))
+    >>> bool(np.allclose(power_spectrum(white)[1], 0.01, rtol=0.2))
+    True
+    """
+    size = errors.shape[-1]
+    power = (np.abs(np.fft.fft2(errors, norm="ortho")) ** 2).mean(0)
+    along = np.fft.fftfreq(size, 1 / size)
+    ring = np.rint(np.hypot(along, along[:, None])).astype(int)
+    rings = np.arange(1, size // 2 + 1)
+    mean = np.bincount(ring.ravel(), power.ravel())[rings] / np.bincount(ring.ravel())[rings]
+    return rings / size, mean
 
 
 def steps(image: np.ndarray, image_id: str, noise) -> dict[str, np.ndarray]:
@@ -75,15 +131,16 @@ def load(study: Study) -> np.ndarray:
 
 def _write(study: Study, part: Path) -> None:
     cohort = data.load(study)
-    noisy = open_memmap(part / "noisy.npy", "w+", np.float16, cohort.images.shape)
-    chunks = [slice(start, start + CHUNK) for start in range(0, len(noisy), CHUNK)]
-    degraded = store.parallel(partial(_chunk, study), chunks, f"noise {study.level}", study.compute.workers)
-    for at, images in zip(chunks, degraded, strict=True):
-        noisy[at] = images
-    noisy.flush()
-    tables.write(quality.rate(cohort.table, cohort.images, noisy, "noisy"), "quality", part)
+    noisy = store.Growing(part / "noisy.npy", cohort.images.shape, np.float16)
+    starts = range(store.resume(CHUNK, noisy), len(cohort.images), CHUNK)
+    degraded = partial(_chunk, study, cohort.table.image_id.to_numpy())
+    degrade(cohort.images[:1], cohort.table.image_id[:1], study.noise)  # builds the tables that threads share
+    for images in store.parallel(degraded, starts, f"noise {study.level}", study.compute.workers, threads=True):
+        noisy.append(images)
+    images = np.load(part / "noisy.npy", mmap_mode="r")
+    tables.write(quality.rate(cohort.table, cohort.images, images, "noisy"), "quality", part)
 
 
-def _chunk(study: Study, at: slice) -> np.ndarray:
-    cohort = data.load(study)
-    return degrade(cohort.images[at], cohort.table.image_id[at], study.noise)
+def _chunk(study: Study, ids: np.ndarray, start: int) -> np.ndarray:
+    at = slice(start, start + CHUNK)
+    return degrade(data.load(study).images[at], ids[at], study.noise)

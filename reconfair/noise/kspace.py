@@ -9,17 +9,24 @@ from scipy import fft
 GOLDEN_ANGLE = np.pi * (np.sqrt(5) - 1) / 2
 
 
-def degrade(images, ids, noise) -> np.ndarray:
+def measure(images, noise) -> np.ndarray:
+    """Half of each image's k-space, the other half being its conjugate: (n, size, size) to (n, size, size // 2 + 1)."""
+    return fft.rfft2(images)
+
+
+def restore(kspace, ids, noise, size) -> np.ndarray:
     """Keep the k-space samples on the spokes, fill the others with zeros and transform back.
 
     Parameters
     ----------
-    images : float32 array, shape (n, size, size)
-        Originals in [0, 1].
+    kspace : complex64 array, shape (n, size, size // 2 + 1)
+        As `measure` returns it.
     ids : sequence of str
-        One id per image; unused, for undersampling draws nothing at random.
+        Unused, for undersampling draws nothing at random.
     noise : reconfair.params.KSpace
         Acceleration, angles of the spokes and how the complex image is shown.
+    size : int
+        Pixels a side.
 
     Returns
     -------
@@ -32,9 +39,9 @@ def degrade(images, ids, noise) -> np.ndarray:
     ValueError
         If the acceleration is below 1, or between 1 and 1.3.
     """
-    mask = radial_mask(images.shape[-1], noise.acceleration, noise.angles)
-    zero_filled = to_image(to_kspace(images) * mask)
-    return np.abs(zero_filled) if noise.magnitude == "complex" else zero_filled.real.copy()
+    mask = fft.ifftshift(radial_mask(size, noise.acceleration, noise.angles))[:, : size // 2 + 1].astype(np.float32)
+    zero_filled = fft.irfft2(kspace * mask, (size, size))
+    return np.abs(zero_filled, out=zero_filled) if noise.magnitude == "complex" else zero_filled
 
 
 def to_kspace(images) -> np.ndarray:

@@ -10,7 +10,6 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.format import open_memmap
 
 from reconfair import data, noise, quality, store, tables
 from reconfair.params import Study
@@ -83,12 +82,11 @@ def _reconstruct(study: Study, model: str, strategy: str, part: Path) -> None:
     cohort, noisy, key = data.load(study), noise.load(study), store.variant(model, strategy)
     rows = data.rows(cohort.table, "eval")
     module = load(study, model, strategy).to(training.device_of(study.compute))
-    images = open_memmap(part / "reconstructed.npy", "w+", np.float16, (len(rows), *noisy.shape[1:]))
-    done = 0
-    for batch, x_hat in training.apply(module.reconstruct, noisy, rows, study.compute, f"{key} reconstructs"):
-        images[done : done + len(batch)] = x_hat[:, 0]
-        done += len(batch)
-    images.flush()
+    images = store.Growing(part / "reconstructed.npy", (len(rows), *noisy.shape[1:]), np.float16)
+    left = rows[store.resume(training.BATCH, images) :]
+    for _, x_hat in training.apply(module.reconstruct, noisy, left, study.compute, f"{key} reconstructs"):
+        images.append(x_hat[:, 0])
+    images = np.load(part / "reconstructed.npy", mmap_mode="r")
     rated = quality.rate(cohort.table.iloc[rows], _Rows(cohort.images, rows), images, model, strategy)
     tables.write(rated, "quality", part)
 

@@ -1,10 +1,12 @@
 """Degrading images: what is no stack of images is refused in one sentence; the rest keeps its shape."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from reconfair import noise, params
+from reconfair import data, noise, params
 
 KSPACE, SINOGRAM = params.KSpace(acceleration=4), params.Sinogram(kind="sinogram", angles=48, photons=1e5)
 both = pytest.mark.parametrize("kind", [KSPACE, SINOGRAM], ids=["kspace", "sinogram"])
@@ -95,6 +97,44 @@ def test_ids_may_come_in_any_sequence(gathered):
     assert (noise.degrade(images(), gathered(names()), SINOGRAM) == noise.degrade(images(), names(), SINOGRAM)).all()
 
 
+@pytest.mark.parametrize("settings", [{"acceleration": (4, 8)}, {"photons": (1e5, 3e3), "angles": (48, 48)}], ids=str)
+def test_levels_computed_together_are_those_computed_alone(settings):
+    kind = params.KSpace if "acceleration" in settings else partial(params.Sinogram, kind="sinogram")
+    noises = [kind(**dict(zip(settings, values, strict=True))) for values in zip(*settings.values(), strict=True)]
+    for together, level in zip(noise.levels(images(), names(), noises), noises, strict=True):
+        assert (together == noise.degrade(images(), names(), level)).all()
+
+
+def test_levels_share_a_measurement():
+    with pytest.raises(ValueError, match="levels of one kind and with the same angles"):
+        noise.levels(images(), names(), [SINOGRAM, SINOGRAM.model_copy(update={"angles": 64})])
+
+
+@pytest.mark.parametrize("kind", [{"kind": "kspace"}, {"kind": "sinogram", "angles": 16}], ids=lambda k: k["kind"])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_killed_run_goes_on_and_ends_with_the_very_same_images(outputs, monkeypatch, kind, workers):
+    name = "phantom_mri" if kind["kind"] == "kspace" else "phantom_xray"
+    dataset = {"name": name, "size": 64, "patients": 100, **({"slices": 1} if name == "phantom_mri" else {})}
+    study = params.study(dataset=dataset, noise=kind, compute={"workers": workers})
+    cohort = data.prepare(study)
+    whole, made = noise.degrade(cohort.images, cohort.table.image_id, study.noise).astype(np.float16), []
+
+    def dies(images, ids, settings):
+        if 0 not in made and ids[0] == cohort.table.image_id[64]:
+            made.append(0)
+            raise KeyboardInterrupt
+        made.append(ids[0] if len(ids) > 1 else None)
+        return degrade(images, ids, settings)
+
+    degrade = noise.degrade
+    monkeypatch.setattr(noise, "degrade", dies)
+    with pytest.raises(KeyboardInterrupt):
+        noise.prepare(study)
+    assert (noise.prepare(study) == whole).all()
+    if workers == 1:
+        assert made.count(cohort.table.image_id[0]) == 1, "what was done is not done again"
+
+
 @both
 def test_half_precision_is_enough(kind):
     x = images().astype(np.float16)
@@ -111,3 +151,19 @@ def test_steps_show_what_is_measured(kind):
         assert whole.shape == x.shape and 0.2 < np.mean(measured > 0) < 0.35 and (measured <= whole).all()
     else:
         assert len(whole) == kind.angles and np.corrcoef(whole.ravel(), measured.ravel())[0, 1] > 0.99
+
+
+@both
+def test_the_ladder_begins_without_noise_and_keeps_the_other_settings(kind):
+    ladder = noise.ladder(noise.as_published(kind))
+    level = [section.level for section in ladder]
+    assert level == [
+        f"x{r}_angles-uniform_magnitude-real_part" if kind is KSPACE else f"{r}_angles-48_physics-as_published"
+        for r in ((1, 4, 8, 16) if kind is KSPACE else ("1e12", "1e5", "1e4", "3e3"))
+    ]
+
+
+def test_the_power_spectrum_finds_a_wave_at_its_frequency():
+    wave = np.sin(2 * np.pi * 5 * np.arange(64) / 64) * np.ones((64, 1))
+    frequency, power = noise.power_spectrum(wave[None])
+    assert frequency[power.argmax()] == 5 / 64 and power[4] > 1e6 * np.delete(power, 4).max()

@@ -3,7 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from reconfair.noise import kspace
+from reconfair.noise import degrade, kspace
 from reconfair.params import KSpace
 
 SIZES = (32, 33, 64, 101)
@@ -91,7 +91,7 @@ def test_unreachable_acceleration_is_refused(acceleration):
 def test_fully_sampled_is_the_identity(size):
     images = _images(size=size)
     assert kspace.radial_mask(size, 1).all()
-    np.testing.assert_allclose(kspace.degrade(images, _ids(images), KSpace(acceleration=1)), images, atol=1e-6)
+    np.testing.assert_allclose(degrade(images, _ids(images), KSpace(acceleration=1)), images, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -115,26 +115,26 @@ def test_wave_survives_only_where_it_is_sampled(v, u):
     wave = (0.5 + 0.5 * np.cos(2 * np.pi * (u * x + v * y) / 64)).astype(np.float32)[None]
     sampled = kspace.radial_mask(64, 8)[32 + v, 32 + u]
     expected = wave if sampled else np.full_like(wave, 0.5)
-    np.testing.assert_allclose(kspace.degrade(wave, ["wave"], KSpace(acceleration=8)), expected, atol=1e-6)
+    np.testing.assert_allclose(degrade(wave, ["wave"], KSpace(acceleration=8)), expected, atol=1e-6)
 
 
 def test_constant_image_stays_constant():
     images = np.full((1, 33, 33), 0.7, np.float32)
-    np.testing.assert_allclose(kspace.degrade(images, ["flat"], KSpace(acceleration=16)), 0.7, atol=1e-6)
+    np.testing.assert_allclose(degrade(images, ["flat"], KSpace(acceleration=16)), 0.7, atol=1e-6)
 
 
 def test_quality_falls_with_acceleration():
     y, x = np.mgrid[:64, :64] / 64 - 0.5
     image = (np.hypot(x / 0.8, y) < 0.4).astype(np.float32)[None]
-    psnr = [_psnr(image, kspace.degrade(image, ["disc"], KSpace(acceleration=r))) for r in (1.5, 2, 4, 8, 16)]
+    psnr = [_psnr(image, degrade(image, ["disc"], KSpace(acceleration=r))) for r in (1.5, 2, 4, 8, 16)]
     assert all(better > worse for better, worse in pairwise(psnr))
 
 
 def test_real_part_is_the_magnitude_up_to_its_sign():
     images = np.zeros((2, 64, 64), np.float32)
     images[:, 20:40, 30:50] = 1  # its edges ring below zero
-    magnitude = kspace.degrade(images, _ids(images), KSpace(acceleration=8))
-    real = kspace.degrade(images, _ids(images), KSpace(acceleration=8, magnitude="real_part"))
+    magnitude = degrade(images, _ids(images), KSpace(acceleration=8))
+    real = degrade(images, _ids(images), KSpace(acceleration=8, magnitude="real_part"))
     assert magnitude.dtype == real.dtype == np.float32
     assert real.min() < 0 <= magnitude.min()
     np.testing.assert_allclose(np.abs(real), magnitude, atol=1e-6)
@@ -142,6 +142,6 @@ def test_real_part_is_the_magnitude_up_to_its_sign():
 
 def test_batch_and_order_change_nothing():
     images, noise = _images(7), KSpace()
-    together = kspace.degrade(images, _ids(images), noise)
-    alone = np.concatenate([kspace.degrade(image[None], ["any"], noise) for image in images[::-1]])[::-1]
+    together = degrade(images, _ids(images), noise)
+    alone = np.concatenate([degrade(image[None], ["any"], noise) for image in images[::-1]])[::-1]
     np.testing.assert_allclose(alone, together, atol=1e-6)

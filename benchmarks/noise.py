@@ -1,0 +1,139 @@
+"""How fast images are degraded, beside scikit-image and deepinv, on one thread of this machine.
+
+Run ``python benchmarks/noise.py`` with the extra ``bench`` installed; it takes about four minutes. Every
+ratio is of the same 256-pixel images in the same run, the best of several repetitions:
+
+low_dose_vs_skimage
+    scikit-image's ``radon`` and ``iradon`` (256 angles, Hann) over our Radon transform, noise and
+    filtered back-projection: how many times as fast ours is.
+low_dose_vs_deepinv
+    The same over deepinv's batched ``Tomography`` operator and its ``fbp``.
+three_doses_vs_one
+    Time of three doses of the same images over that of one.
+kspace_vs_fft
+    Time of a bare pair of real FFTs over that of radial undersampling.
+peak_gb_200k
+    Peak of the memory that the system cannot reclaim (anonymous; mapped files can be dropped at any time)
+    while chapter 02 degrades and rates a cohort, extrapolated to 200,000 images from two sizes.
+"""
+
+import os
+
+os.environ |= {"OMP_NUM_THREADS": "1", "RECONFAIR_PROGRESS": os.devnull}
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from threading import Event, Thread
+
+import numpy as np
+from scipy import fft
+
+from reconfair import data, noise, params
+
+SIZE, BATCH, DOSES = 256, 32, (1e5, 1e4, 3e3)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=600, help="of the smaller cohort whose memory is measured")
+    images, results = pictures(), {}
+    smaller = parser.parse_args().images
+    results |= speed(images)
+    small, large = (memory(patients) for patients in (smaller, 3 * smaller))
+    for name, value in {**results, "peak_gb_200k": extrapolated(small, large, 200_000)}.items():
+        print(f"{name}={value:.3g}")
+
+
+def pictures() -> np.ndarray:
+    """A batch of chest phantoms."""
+    study = params.study(dataset={"name": "phantom_xray", "size": SIZE, "patients": 100})
+    return data.images_of(data.cohort_table(study)[:BATCH], study.dataset)[0].astype(np.float32)
+
+
+def speed(images: np.ndarray) -> dict[str, float]:
+    ids = [str(at) for at in range(len(images))]
+    doses = [params.Sinogram(kind="sinogram", photons=dose) for dose in DOSES]
+    radial = params.KSpace(acceleration=8)
+    ours = per_image("Radon, noise, FBP (ours)", lambda: noise.degrade(images, ids, doses[1]), len(images), 7)
+    three = per_image("three doses (ours)", lambda: noise.levels(images, ids, doses), len(images), 7)
+    kspace = per_image("radial k-space (ours)", lambda: noise.degrade(images, ids, radial), len(images), 15)
+    pair = per_image("bare FFT pair", lambda: fft.irfft2(fft.rfft2(images), (SIZE, SIZE)), len(images), 15)
+    return {
+        "low_dose_vs_skimage": per_image("Radon, FBP (scikit-image)", lambda: skimage(images[:2]), 2, 2) / ours,
+        "low_dose_vs_deepinv": per_image("Radon, FBP (deepinv)", deepinv(images), len(images), 2) / ours,
+        "three_doses_vs_one": three / ours,
+        "kspace_vs_fft": pair / kspace,
+    }
+
+
+def per_image(what: str, function, images: int, repetitions: int) -> float:
+    """Seconds per image, the best of some repetitions after a first that fills caches."""
+    function()
+    times = []
+    for _ in range(repetitions):
+        begun = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - begun)
+    print(f"{what:28} {1000 * min(times) / images:9.2f} ms an image")
+    return min(times) / images
+
+
+def skimage(images: np.ndarray) -> None:
+    from skimage.transform import iradon, radon
+
+    theta = np.arange(256) * 180 / 256
+    for image in images:
+        iradon(radon(image, theta, circle=False), theta, filter_name="hann", circle=False, output_size=SIZE)
+
+
+def deepinv(images: np.ndarray):
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from deepinv.physics import Tomography
+
+        torch.set_num_threads(1)
+        operator, tensor = Tomography(angles=256, img_width=SIZE, normalize=False), torch.from_numpy(images)[:, None]
+    return lambda: operator.fbp(operator.A(tensor))
+
+
+def memory(patients: int) -> tuple[int, float]:
+    """Images, and peak anonymous memory in GB, of chapter 02 in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        worker = [sys.executable, __file__, "measure", str(patients)]
+        said = subprocess.run(worker, env=os.environ | {"RECONFAIR_OUTPUTS": folder}, capture_output=True, check=True)
+    images, peak, seconds = said.stdout.split()
+    rate = f"{int(images) / float(seconds):.0f} images a second on {os.cpu_count()} cores, with PSNR and SSIM"
+    print(f"chapter 02, {int(images)} images: {float(peak):.3f} GB, {rate}")
+    return int(images), float(peak)
+
+
+def extrapolated(small: tuple[int, float], large: tuple[int, float], images: int) -> float:
+    return large[1] + (images - large[0]) * max(large[1] - small[1], 0) / (large[0] - small[0])
+
+
+def measure(patients: int) -> None:
+    study = params.study(
+        dataset={"name": "phantom_xray", "size": SIZE, "patients": patients}, noise={"kind": "sinogram"}
+    )
+    cohort, ended, peaks = data.prepare(study), Event(), []
+    Thread(target=watch, args=(ended, peaks)).start()
+    begun = time.monotonic()
+    noise.prepare(study)
+    ended.set()
+    print(len(cohort.images), max(peaks), time.monotonic() - begun)
+
+
+def watch(ended: Event, peaks: list[float]) -> None:
+    while not ended.wait(0.02):
+        with open("/proc/self/status") as status:
+            peaks += [int(line.split()[1]) / 1024**2 for line in status if line.startswith("RssAnon")]
+
+
+if __name__ == "__main__":
+    measure(int(sys.argv[2])) if sys.argv[1:2] == ["measure"] else main()
