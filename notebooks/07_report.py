@@ -16,6 +16,7 @@
 from IPython.display import Markdown
 
 import reconfair as rf
+from reconfair import judge
 
 # %% tags=["parameters"]
 dataset = {
@@ -69,7 +70,9 @@ rf.figures.keep(rf.figures.against_noise(rf.report.against_noise(performance)), 
 # Every task and model is one count: by how many percent of its bias on originals did the disparity change?
 
 # %%
-rf.figures.keep(rf.figures.shift_histogram(rf.report.shifts(gaps[gaps.strategy == "standard"])), study, "07_bias_shift")
+rf.figures.keep(
+    rf.figures.shift_histogram(judge.main_measure(gaps[gaps.strategy == "standard"])), study, "07_bias_shift"
+)
 
 # %%
 rf.report.bias_table(gaps)

@@ -46,8 +46,13 @@ NAMES = {
     "psnr_gap": "PSNR gap (dB)",
     "ssim_gap": "SSIM gap",
     "auroc_gap": "AUROC gap",
-    "tpr_gap": "TPR gap",
     "fpr_gap": "FPR gap",
+    "auprc": "AUPRC",
+    "auprc_gap": "AUPRC gap",
+    "ppr": "share called positive",
+    "demographic_parity": "demographic parity difference",
+    "calibration": "mean score - prevalence",
+    "calibration_gap": "calibration gap",
 }
 MARKERS = {"standard": "o", "reweight": "s"}
 sns.set_theme(style="whitegrid", rc={"figure.dpi": 90, "savefig.dpi": 150, "axes.titlesize": "medium"})
@@ -64,7 +69,7 @@ def keep(figure: Figure, study: Study, name: str) -> Figure:
 
 def name(word: str) -> str:
     """How a word of the vocabulary is written in a figure."""
-    return NAMES.get(word, word)
+    return NAMES.get(word, " x ".join(NAMES.get(part, part) for part in word.split("*")))
 
 
 def montage(rows: list[list[np.ndarray]], titles: list[str], labels: list[str], limits: list | None = None) -> Figure:
@@ -226,10 +231,11 @@ def group_values(rows: pd.DataFrame, metric: str) -> Figure:
     return _named(figure, axes, lines)
 
 
-def shifts(rows: pd.DataFrame, metric: str) -> Figure:
+def shifts(rows: pd.DataFrame, metric: str, margin: float = 0) -> Figure:
     """Draw the shift of a bias against the originals, with intervals: rows of ``fairness``.
 
-    A column per attribute; right of zero the source adds bias, left of it there is less.
+    A column per attribute; right of zero the source adds bias, left of it there is less. Shaded:
+    changes within the margin. Hollow: adjusted p of 0.05 or more.
     """
     rows = rows[(rows.metric == metric) & (rows.source != "original") & rows["shift"].notna()]
     rows = rows.assign(line=rows.task, value=rows["shift"], low=rows.shift_low, high=rows.shift_high)
@@ -238,10 +244,43 @@ def shifts(rows: pd.DataFrame, metric: str) -> Figure:
     lines, arms = list(rows.line.unique()), list(rows.groupby(["source", "strategy"], sort=False).groups)
     figure, axes = _columns(rows.attribute.unique(), (2.8, 0.28 * len(lines) * len(arms) + 1.6), 1.4)
     for axis, (attribute, part) in zip(axes, rows.groupby("attribute", sort=False), strict=True):
+        axis.axvspan(-margin, margin, color="#E6E6E6", lw=0)
         _dodged(axis, part, lines, arms)
         axis.axvline(0, color="black", lw=0.8)
         axis.set(title=name(attribute), xlabel=f"shift of {name(metric)}")
     return _named(figure, axes, lines)
+
+
+def decisions(rows: pd.DataFrame, threshold: float) -> Figure:
+    """Draw scores by group and label, a dot a row, with the threshold and the rates: ``score, label, group``."""
+    lines = [(group, label) for group in sorted(rows.group.unique()) for label in (1, 0)]
+    figure, axis = plt.subplots(figsize=(7, 0.55 * len(lines) + 1))
+    for at, (group, label) in enumerate(lines):
+        score = rows.score[(rows.group == group) & (rows.label == label)].to_numpy()
+        place = at + np.linspace(-0.25, 0.25, 7)[np.arange(len(score)) % 7]
+        axis.plot(score, place, "o", ms=4, alpha=0.7, color="#D55E00" if label else "#0072B2")
+        rate = f"{'TPR' if label else 'FPR'} {np.mean(score >= threshold):.2f}" if len(score) else "no case"
+        axis.annotate(rate, (1.02, at), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
+    axis.axvline(threshold, color="black", lw=1)
+    axis.set_yticks(range(len(lines)), [f"{group}, {'with' if label else 'without'}" for group, label in lines])
+    axis.set(xlabel="score (line: threshold; at or right of it, called positive)", ylim=(len(lines) - 0.5, -0.5))
+    figure.tight_layout()
+    return figure
+
+
+def histograms(panels: dict[str, dict[str, np.ndarray]], xlabel: str, marks: dict[str, float] | None = None) -> Figure:
+    """Draw distributions, a panel per title and a colour per name; `marks` are vertical lines by name."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(3.8 * len(panels), 2.8), squeeze=False, layout="constrained")
+    for axis, (title, drawn) in zip(axes[0], panels.items(), strict=True):
+        edges = np.histogram_bin_edges(np.concatenate(list(drawn.values())), 24)
+        for (label, values), colour in zip(drawn.items(), GROUPS, strict=False):
+            axis.hist(values, edges, color=colour, alpha=0.7, label=label)
+        for (label, value), line in zip((marks or {}).items(), ["-", "--", ":"], strict=False):
+            axis.axvline(value, color="black", ls=line, lw=1, label=label)
+        axis.set(title=title, xlabel=xlabel)
+        axis.legend(fontsize="x-small")
+    axes[0, 0].set_ylabel("draws")
+    return figure
 
 
 def shift_histogram(rows: pd.DataFrame) -> Figure:
@@ -357,6 +396,8 @@ def _point(axis, at: float, row, vertical: bool = False) -> None:
     """One value with its interval, in the colour of its source and the marker of its strategy."""
     error = np.abs([[row.value - row.low], [row.high - row.value]])
     style = {"color": COLOURS[row.source], "fmt": MARKERS.get(row.strategy, "^"), "ms": 5, "capsize": 2}
+    if getattr(row, "p_adjusted", 0) >= 0.05:
+        style["mfc"] = "white"
     if vertical:
         axis.errorbar(at, row.value, yerr=error, label=_arm(row), **style)
     else:

@@ -26,6 +26,8 @@ RACES = (
     "Native Hawaiian/Pacific Islander",
     "American Indian/Alaska Native",
 )
+GAPS = ("eodd", "eop", "fpr_gap", "demographic_parity", "auroc_gap", "auprc_gap", "calibration_gap")
+GAPS += ("delta_dice", "ser", "psnr_gap", "ssim_gap")
 GROUPS = {"sex": SEXES, "age_group": AGE_GROUPS, "race": RACES}
 
 
@@ -323,12 +325,19 @@ class Diagnosis(Section):
 class Fairness(Section):
     """Which attributes are compared, and by which inference."""
 
-    attributes: tuple[Literal[ATTRIBUTES], ...] = ()  # empty: those that the dataset records
-    inference: Literal["bootstrap"] = "bootstrap"
+    attributes: tuple[str, ...] = ()  # empty: those that the dataset records; sex*age_group: their intersections
+    inference: Literal["randomisation", "bootstrap", "as_published"] = "randomisation"
     resamples: Annotated[int, Field(ge=99)] = 1000
     eodd: Literal["mean", "worst_case"] = "mean"
     min_cases: Annotated[int, Field(ge=1)] = 20  # patients of each label a group needs to be compared
+    margins: dict[str, Annotated[float, Field(gt=0)]] = {}  # changes that would not matter, by metric
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _known_metrics(self):
+        for metric in self.margins:
+            _one_of(metric, GAPS, "margins: metric")
+        return self
 
 
 class Mitigation(Section):
@@ -389,8 +398,8 @@ class Study(Section):
         recorded = self.dataset.about.attributes
         recorded += ("race_merged",) if "race" in recorded else ()
         for section in ("fairness", "mitigation"):
-            for attribute in getattr(self, section).attributes:
-                _one_of(attribute, recorded, f"{section}.attributes: attribute of {self.dataset.name}")
+            for attribute in "*".join(getattr(self, section).attributes).split("*"):
+                _one_of(attribute, ("", *recorded), f"{section}.attributes: attribute of {self.dataset.name}")
         return self
 
     def attributes(self, section: str = "fairness") -> tuple[str, ...]:

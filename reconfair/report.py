@@ -32,13 +32,13 @@ def summary(study: Study, performance: pd.DataFrame, fairness: pd.DataFrame) -> 
             said = [f"{figures.name(row.source)} {_interval(row)}{unit}" for row in part.itertuples()]
             where = "PSNR" if metric == "psnr" else f"{figures.name(metric)} of *{task}*"
             lines.append(f"- {where}: {'; '.join(said)}.")
-    shifted = shifts(_of_level(fairness, study))
+    shifted = judge.main_measure(_of_level(fairness, study))
     restored = ~shifted.source.isin(["original", "noisy"]) & (shifted.strategy == "standard")
     compared = shifted[restored & shifted["shift"].notna()]
-    marked = compared[compared.p < 0.05]
     lines.append(
-        f"- Bias shift: {len(compared)} comparisons of task, attribute and reconstructor could be made; "
-        f"in {len(marked)} of them p < 0.05 (the paper's bootstrap, not corrected for their number)."
+        f"- Bias shift: {len(compared)} comparisons of task, attribute and reconstructor could be made; in "
+        f"{(compared.p_adjusted < 0.05).sum()} of them p < 0.05 after adjustment for their number, and in "
+        f"{int(compared.equivalent.sum())} this cohort can claim that nothing changed by more than the margin."
     )
     silent = shifted[shifted.source == "original"]
     names = sorted({f"{row.attribute} ({row.task})" for row in silent.itertuples() if pd.isna(row.value)})
@@ -61,14 +61,9 @@ def against_noise(performance: pd.DataFrame) -> pd.DataFrame:
     return rows[rows.source != "original"]
 
 
-def shifts(fairness: pd.DataFrame) -> pd.DataFrame:
-    """The paper's measure of each task: EODD for classification, SER for segmentation."""
-    return fairness[fairness.metric.isin(["eodd", "ser"])]
-
-
 def bias_table(fairness: pd.DataFrame) -> pd.DataFrame:
     """Median bias on originals and median shift by attribute and strategy, over tasks and reconstructors."""
-    rows = shifts(fairness)
+    rows = judge.main_measure(fairness)
     originals = rows[rows.source == "original"].groupby("attribute", sort=False).value.median()
     restored = rows[~rows.source.isin(["original", "noisy"])].groupby(["attribute", "strategy"], sort=False)
     table = restored.shift_percent.agg(

@@ -42,6 +42,7 @@ CHAPTERS = {
     "06_mitigation": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "mitigation", "compute"),
     "07_report": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "mitigation", "report"),
 }
+STATISTICS = ("__init__", "checks", "counts", "metrics", "resampling", "scores", "threshold")
 
 
 def outputs() -> Path:
@@ -249,7 +250,7 @@ def flow(study: Study) -> dict[str, Product]:
 
     for network in networks:
         settings = study.diagnosis.settings(network)
-        code = f"training diagnosis diagnosis/{network.kind} keyed"
+        code = f"training diagnosis diagnosis/{network.kind} fairness/threshold keyed"
         add(f"diagnosis/{network.name}", "04", data / "diagnosis" / network.name, settings, code, "cohort")
     frozen = [f"diagnosis/{network.name}" for network in networks]
     add("original/predictions", "04", data / "original", {}, "", "cohort", *frozen)
@@ -258,7 +259,7 @@ def flow(study: Study) -> dict[str, Product]:
         add(f"{model}/predictions", "04", level / model, {}, "", f"{model}/reconstructed", *frozen)
 
     fairness = study.fairness.model_dump(mode="json")
-    statistics = "judge fairness fairness/metrics fairness/resampling"
+    statistics = "judge " + " ".join(f"fairness/{part}" for part in STATISTICS)
     rows = ["original/predictions", "noisy/predictions", *(f"{model}/predictions" for model in models)]
     add("fairness", "05", level / "fairness", fairness, statistics, *rows)
 

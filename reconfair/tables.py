@@ -39,8 +39,10 @@ SCHEMAS = {
     # one row per task x source x strategy x attribute x metric
     "fairness": {
         "task": TEXT, "source": TEXT, "strategy": TEXT, "attribute": TEXT, "metric": TEXT,
-        "value": NUMBER, "low": NUMBER, "high": NUMBER, "se": NUMBER, "shift": NUMBER, "shift_percent": NUMBER,
-        "shift_low": NUMBER, "shift_high": NUMBER, "shift_se": NUMBER, "p": NUMBER,
+        "value": NUMBER, "low": NUMBER, "high": NUMBER, "se": NUMBER, "expected": NUMBER, "p_range": NUMBER,
+        "p_disparity": NUMBER, "sd_between": NUMBER, "shift": NUMBER, "shift_percent": NUMBER,
+        "shift_low": NUMBER, "shift_high": NUMBER, "shift_se": NUMBER, "p": NUMBER, "p_adjusted": NUMBER,
+        "p_interaction": NUMBER, "gamma": NUMBER, "margin": NUMBER, "equivalent": NUMBER, "detectable": NUMBER,
         "shift_standard": NUMBER, "shift_standard_low": NUMBER, "shift_standard_high": NUMBER,
         "shift_standard_p": NUMBER, "n_smallest": NUMBER, "groups": TEXT, "left_out": TEXT, "missing": COUNT,
         "B": COUNT,

@@ -13,10 +13,20 @@ from reconfair import params, run, store, tables
 
 FIGURES = {
     "01": ["groups", "montage", "prevalence"],
-    "02": ["physics", "noisy"],
+    "02": ["physics", "texture", "published", "as_published", "psnr_by_group", "ssim_by_group"],
     "03": ["learning", "reconstructions"],
     "04": ["learning", "roc"],
-    "05": ["performance", "shift_eodd", "groups", "groups_psnr"],
+    "05": [
+        "performance",
+        "decisions",
+        "chance",
+        "swap",
+        "p_values",
+        "shift_eodd",
+        "histogram",
+        "groups",
+        "groups_psnr",
+    ],
     "06": ["performance", "shift_eodd", "groups_psnr"],
     "07": ["against_noise", "bias_shift"],
 }

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from reconfair import data, noise, recon, store, tables
+from reconfair.fairness.threshold import balanced_threshold
 from reconfair.params import Network, Study
 
 
@@ -53,37 +54,6 @@ def thresholds(study: Study) -> dict[str, float]:
         folder = store.flow(study)[f"diagnosis/{network.name}"].folder
         found |= json.loads((folder / "threshold.json").read_text())
     return found
-
-
-def balanced_threshold(score, label) -> float:
-    """Score at which sensitivity and specificity are most alike (decision: score >= threshold).
-
-    Parameters
-    ----------
-    score : array_like
-        (n,) scores.
-    label : array_like
-        (n,) 0 or 1; NaN is left out.
-
-    Returns
-    -------
-    float
-        The observed score with the smallest abs(TPR - TNR); of several, the lowest.
-
-    Examples
-    --------
-    >>> balanced_threshold([0.1, 0.4, 0.6, 0.9], [0, 0, 1, 1])
-    0.6
-    """
-    score, label = np.asarray(score, float), np.asarray(label, float)
-    known = ~np.isnan(label)
-    score, positive = score[known], label[known] == 1
-    if positive.all() or not positive.any():
-        raise ValueError("a threshold needs cases of both classes")
-    candidates = np.unique(score)
-    tpr = 1 - np.searchsorted(np.sort(score[positive]), candidates) / positive.sum()
-    tnr = np.searchsorted(np.sort(score[~positive]), candidates) / (~positive).sum()
-    return float(candidates[np.argmin(np.round(np.abs(tpr - tnr), 12))])
 
 
 def images_of(study: Study, source: str, strategy: str = "standard"):
@@ -159,7 +129,7 @@ def _write_threshold(study: Study, network: Network, part: Path) -> None:
         frozen = training.load(part / "best.ckpt", build(study, network)).to(training.device_of(study.compute))
         said = training.apply(frozen.diagnose, cohort.images, val, study.compute, f"{network.name} threshold")
         decided = units(study, network, cohort.table.iloc[val], np.concatenate([answer for _, answer in said]))
-        found = {task: balanced_threshold(one.score, one.label) for task, one in decided.groupby("task")}
+        found = {task: balanced_threshold(score=one.score, label=one.label) for task, one in decided.groupby("task")}
     (part / "threshold.json").write_text(json.dumps(found, indent=1))
 
 

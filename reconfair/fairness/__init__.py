@@ -1,28 +1,59 @@
 """Who is served worse, and whether a source changes that: `assess` turns predictions into tables.
 
-The room imports NumPy, SciPy and pandas only and nothing else of the package.
+The room imports NumPy, SciPy and pandas only and nothing else of the package, so that it can be used
+on anyone's predictions. Inference on rates is in `counts`, on AUROC, Dice and image quality in
+`scores`, the paper's bootstrap in `resampling`; each says what its numbers are good for.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
-from .metrics import FAIRNESS, PERFORMANCE, membership
-from .resampling import bootstrap, interval, shift
+from . import counts, metrics, scores
+from .checks import COLUMNS, task_of, tasks_of, traits_of
+from .resampling import interval, patient_weights, shift
+from .threshold import balanced_threshold
 
-__all__ = ["assess"]
+__all__ = ["INFERENCES", "MARGINS", "assess"]
 
-_KEYS = ["unit", "patient_id", "source", "strategy"]
-_COLUMNS = {"classify": ["label", "score"], "segment": ["dice"], "image": ["psnr", "ssim"]}
-_VALID = {
-    "label": ("0, 1 or NaN", lambda v: v.isna() | v.isin([0, 1])),
-    "score": ("0 to 1", lambda v: v.between(0, 1)),
-    "dice": ("0 to 1 or NaN", lambda v: v.isna() | v.between(0, 1)),
-    "psnr": ("decibels or NaN", lambda v: v.isna() | (v > -np.inf)),
-    "ssim": ("-1 to 1 or NaN", lambda v: v.isna() | v.between(-1, 1)),
+INFERENCES = ("randomisation", "bootstrap", "as_published")
+# Changes that would not matter: of rates and scores (0 to 1), of dB, and of the relative change of SER.
+MARGINS = {
+    "eodd": 0.05,
+    "eop": 0.05,
+    "fpr_gap": 0.05,
+    "demographic_parity": 0.05,
+    "auroc_gap": 0.02,
+    "auprc_gap": 0.02,
+    "calibration_gap": 0.02,
+    "delta_dice": 0.02,
+    "ser": 0.05,
+    "psnr_gap": 0.5,
+    "ssim_gap": 0.02,
+}
+# By kind and metric: what it compares between groups, and whether by their ratio of errors.
+_GAPS = {
+    "classify": {
+        "auroc_gap": ("auroc", False),
+        "auprc_gap": ("auprc", False),
+        "demographic_parity": ("ppr", False),
+        "calibration_gap": ("calibration", False),
+    },
+    "segment": {"ser": ("dice", True), "delta_dice": ("dice", False)},
+    "image": {"psnr_gap": ("psnr", False), "ssim_gap": ("ssim", False)},
 }
 _ORIGINAL = ("original", "standard")
+# Columns of the fairness table and what the inferences call them.
+_DISPARITY = {
+    "value": "value",
+    "low": "low",
+    "high": "high",
+    "se": "se",
+    "expected": "expected_if_none",
+    "p_range": "p",
+    "p_disparity": "p_max_t",
+    "sd_between": "sd_between",
+}
 _SHIFT = {
     "shift": "value",
     "shift_percent": "percent",
@@ -30,6 +61,11 @@ _SHIFT = {
     "shift_high": "high",
     "shift_se": "se",
     "p": "p",
+    "p_interaction": "p_interaction",
+    "gamma": "gamma",
+    "margin": "margin_supported",
+    "equivalent": "equivalent",
+    "detectable": "detectable",
 }
 _SHIFT_STANDARD = {
     "shift_standard": "value",
@@ -46,15 +82,14 @@ def assess(
     quality=None,
     attributes=("sex", "age_group", "race"),
     thresholds,
+    inference="randomisation",
     eodd="mean",
     min_cases=20,
+    margins=None,
     resamples=1000,
     seed=0,
 ):
     """Performance by group, disparity between groups, and its shift against the originals.
-
-    Inference is the paper's: a bootstrap of patients, the same resamples for every source of a
-    task. Its limits for disparities are in `reconfair.fairness.resampling`; read them first.
 
     Parameters
     ----------
@@ -68,257 +103,217 @@ def assess(
     quality : pandas.DataFrame, optional
         ``image_id, patient_id, source, strategy, psnr`` (dB), ``ssim``; becomes task "image".
     attributes : sequence of str
+        Columns of the cohort; ``"sex*age_group"`` compares the intersections of both.
     thresholds : dict of float
-        By task; a score at or above it is called positive.
+        By task; a score at or above it is called positive. Choose it on other patients.
+    inference : {"randomisation", "bootstrap", "as_published"}
+        Permutation and swap tests with intersection bounds; or the paper's bootstrap of patients; or
+        that of its code: images are resampled, p is one-sided, and each source has its own balanced
+        threshold, chosen on the scores that are judged.
     eodd : {"mean", "worst_case"}
     min_cases : int
         Patients of each label (segment, image: with a value in every source) without which a
         group is left out of comparisons.
+    margins : dict of float, optional
+        Changes of a metric that would not matter, where they are not those of `MARGINS`.
     resamples, seed : int
 
     Returns
     -------
     performance : pandas.DataFrame
         By ``task, source, strategy, attribute, group`` ("all" for everyone) and ``metric``:
-        ``value``, 95 % interval ``low, high``, ``se``; units ``n``, ``patients``, ``positives``,
-        and units ``missing`` for want of label or attribute.
+        ``value``, percentile 95 % interval ``low, high`` of a bootstrap of patients, ``se``; units
+        ``n``, ``patients``, ``positives``, and units ``missing`` for want of label or attribute.
     fairness : pandas.DataFrame
-        By ``task, source, strategy, attribute, metric``: ``value, low, high, se``; ``shift`` from
-        the original, ``shift_percent`` of the original's value, ``shift_low, shift_high,
-        shift_se, p``; ``shift_standard`` from the unmitigated strategy of the same source, with
-        ``_low, _high, _p``; ``n_smallest`` patients of the rarer label in the smallest compared
-        group; ``groups`` compared, those ``left_out`` with patients of their rarer label;
-        ``missing``; ``B`` resamples that gave a value. NaN where there is nothing to compare.
+        By ``task, source, strategy, attribute, metric``:
+
+        - ``value`` with its 95 % interval ``low, high`` and ``se``; ``expected``, the mean value if
+          groups did not differ; ``p_disparity`` (max-t) and the weaker ``p_range`` of the value;
+          ``sd_between`` groups, noise subtracted;
+        - ``shift`` from the original, ``shift_percent`` of the original's value, ``shift_low,
+          shift_high, shift_se``; ``p`` of the swap test and ``p_adjusted`` (Benjamini-Hochberg over all
+          rows of the metric); ``p_interaction``, whether groups changed unequally; ``gamma``, the largest
+          change of any gap, its upper bound ``margin``, and ``equivalent`` (1, 0), whether that is within
+          the margin; ``detectable``, the smallest shift that would be found with 80 % power;
+        - ``shift_standard`` from the unmitigated strategy of the same source, with ``_low, _high, _p``;
+        - ``n_smallest`` patients of the rarer label in the smallest compared group; ``groups``
+          compared, those ``left_out`` with patients of their rarer label; ``missing``; ``B``.
+
+        NaN where there is nothing to compare, or where an inference does not know a column.
 
     Raises
     ------
     ValueError
-        Naming the row, patient, unit, column or task that is not as described.
+        Naming the row, patient, unit, column, task or argument that is not as described.
     """
-    traits = _traits(cohort, attributes)
+    if inference not in INFERENCES:
+        raise ValueError(f"inference must be one of {', '.join(INFERENCES)}, not {inference!r}")
+    compare, traits = _randomised if inference == "randomisation" else _bootstrapped, traits_of(cohort, attributes)
+    options = {"combine": eodd, "min_cases": min_cases, "resamples": resamples, "seed": seed}
+    options |= {"margins": MARGINS | (margins or {}), "one_sided": inference == "as_published"}
     performance, fairness = [], []
-    for name, rows in _tasks(predictions, quality).items():
-        task = _task(name, rows, traits, thresholds)
-        draws = bootstrap(task.statistics, patient=task.patient, resamples=resamples, seed=seed)
-        performance += _performance(task, draws)
-        for attribute in attributes:
-            fairness += _fairness(task, draws, attribute, min_cases, eodd)
-    return pd.DataFrame(performance), pd.DataFrame(fairness)
+    for name, rows in tasks_of(predictions, quality).items():
+        task = task_of(name, rows, traits)
+        decided = _decisions(task, thresholds, inference)
+        patient = np.arange(task.patient.size) if inference == "as_published" else task.patient
+        drawn = patient_weights(patient=np.unique(patient), resamples=resamples, rng=np.random.default_rng(seed))
+        weights = np.concatenate([chunk.astype(np.uint8) for chunk in drawn])
+        for attribute in task.groups:
+            terms = _terms(task, decided, attribute, patient)
+            draws = {measure: scores.resample(own, weights=weights) for measure, own in terms.items()}
+            performance += _performance(task, attribute, terms, draws)
+            if attribute != "all":
+                fairness += compare(task, decided, attribute, terms, draws, **options)
+    return pd.DataFrame(performance), _adjusted(pd.DataFrame(fairness))
 
 
-@dataclass(frozen=True)
-class _Task:
-    """Units of one task, in the same order in every arm (a source with a strategy)."""
-
-    name: str
-    kind: str
-    arms: dict  # (source, strategy): {column: (n,) array}
-    patient: np.ndarray  # (n,) codes from 0
-    groups: list  # (attribute, group)
-    member: np.ndarray  # (n, groups) bool
-    unlabelled: int  # units left out for want of a label
-
-    def statistics(self, weights):
-        """Every metric in every arm and group, (B, groups), keyed by arm and metric."""
+def _decisions(task, thresholds, inference):
+    """By arm, which units are called positive; empty for tasks without a decision."""
+    if task.kind != "classify":
+        return {}
+    if inference == "as_published":
         return {
-            (arm, metric): function(columns, weights=weights, member=self.member)
-            for arm, columns in self.arms.items()
-            for metric, function in PERFORMANCE[self.kind].items()
+            arm: (rows.score >= balanced_threshold(score=rows.score, label=rows.label)).to_numpy()
+            for arm, rows in task.arms.items()
         }
-
-    def columns_of(self, attribute):
-        """Columns of the groups of an attribute."""
-        return [k for k, group in enumerate(self.groups) if group[0] == attribute]
-
-    def missing(self, attribute):
-        """Units that do not enter the analysis of `attribute`."""
-        return self.unlabelled + int((~self.member[:, self.columns_of(attribute)].any(axis=1)).sum())
-
-    def cases(self):
-        """Patients by group: those of the rarer label, or those with a value in every arm."""
-        first = np.unique(self.patient, return_index=True)[1]
-        arms = list(self.arms.values())
-        if self.kind == "classify":
-            carriers = [self._carriers(arms[0]["label"] == label) for label in (0, 1)]
-        else:
-            valued = [self._carriers(np.isfinite(arm[value])) for arm in arms for value in _COLUMNS[self.kind]]
-            carriers = [np.min(valued, axis=0)]
-        return np.min(carriers @ self.member[first].astype(int), axis=0)
-
-    def _carriers(self, rows):
-        """Which patients have one of the `rows`, as 0 and 1."""
-        return (np.bincount(self.patient, rows) > 0).astype(int)
+    if task.name not in thresholds:
+        raise ValueError(f"thresholds: none for task '{task.name}'")
+    return {arm: (rows.score >= thresholds[task.name]).to_numpy() for arm, rows in task.arms.items()}
 
 
-def _performance(task, draws):
-    """Rows of the performance table."""
-    missing = [task.missing(attribute) for attribute, _ in task.groups]
-    for ((source, strategy), metric), values in draws.items():
-        columns = task.arms[source, strategy]
-        valued = np.isfinite(columns[metric]) if metric in columns else True
-        for k, (attribute, group) in enumerate(task.groups):
-            rows = valued & task.member[:, k]
+def _terms(task, decided, attribute, patient):
+    """Every measure of performance, as `scores` has it, by name; its sources are the numbers of the arms."""
+    who = {"patient": patient, "group": task.groups[attribute]}
+    if task.kind != "classify":
+        values = {
+            column: {a: rows[column] for a, rows in enumerate(task.arms.values())} for column in COLUMNS[task.kind]
+        }
+        return {column: scores.mean_terms(value=value, **who) for column, value in values.items()}
+    score = {a: rows["score"].to_numpy(float) for a, rows in enumerate(task.arms.values())}
+    called = dict(enumerate(decided.values()))
+    rates = {
+        name: {a: np.where(task.label == y, decision, np.nan) for a, decision in called.items()}
+        for name, y in (("tpr", 1), ("fpr", 0))
+    }
+    return {
+        "auroc": scores.auroc_terms(score=score, label=task.label, **who),
+        "auprc": scores.auprc_terms(score=score, label=task.label, **who),
+        **{name: scores.row_terms(value=rate, **who) for name, rate in rates.items()},
+        "ppr": scores.row_terms(value={a: decision * 1.0 for a, decision in called.items()}, **who),
+        "calibration": scores.row_terms(value={a: s - task.label for a, s in score.items()}, **who),
+    }
+
+
+def _performance(task, attribute, terms, draws):
+    """Rows of the performance table for one attribute."""
+    groups, arms = task.groups[attribute], list(task.arms)
+    for measure, own in terms.items():
+        for (a, group), row in scores.performance(own, draws[measure])[["value", "low", "high", "se"]].iterrows():
+            source, strategy = arms[a]
+            rows = groups == group
+            if measure in COLUMNS[task.kind]:
+                rows = rows & np.isfinite(task.arms[arms[a]][measure].to_numpy(float))
             yield {
-                "task": task.name,
-                "source": source,
-                "strategy": strategy,
-                "attribute": attribute,
-                "group": group,
-                "metric": metric,
-                **interval(values[:, k]),
+                **{"task": task.name, "source": source, "strategy": strategy},
+                **{"attribute": attribute, "group": group, "metric": measure, **row},
                 "n": int(rows.sum()),
                 "patients": np.unique(task.patient[rows]).size,
-                "positives": int((columns["label"][rows] == 1).sum()) if task.kind == "classify" else np.nan,
-                "missing": missing[k],
+                "positives": int((task.label[rows] == 1).sum()) if task.kind == "classify" else np.nan,
+                "missing": task.missing(attribute),
             }
 
 
-def _fairness(task, draws, attribute, min_cases, combine):
-    """Rows of the fairness table for one attribute."""
-    cases = {k: int(task.cases()[k]) for k in task.columns_of(attribute)}
-    kept = [k for k, count in cases.items() if count >= min_cases]
-    compared = {
-        "n_smallest": min((cases[k] for k in kept), default=np.nan),
-        "groups": ", ".join(task.groups[k][1] for k in kept),
-        "left_out": _left_out({task.groups[k][1]: cases[k] for k in cases if k not in kept}, len(kept)),
+def _randomised(task, decided, attribute, terms, draws, *, combine, min_cases, margins, resamples, seed, **_):
+    """Rows of the fairness table for one attribute, by permutation and swap tests and intersection bounds."""
+    found, arms = {}, list(task.arms)
+    compared = _compared(task, attribute, terms, min_cases)
+    how = {"resamples": resamples, "seed": seed}
+    for arm in decided:
+        found |= _of_rates(task, decided, attribute, arm, min_cases, how | {"combine": combine}, margins)
+    for metric, (measure, ratio) in _GAPS[task.kind].items():
+        own, drawn, same = terms[measure], draws[measure], {"ratio": ratio, "min_cases": min_cases, "seed": seed}
+        gaps = scores.disparity(own, drawn, permutations=resamples, **same)
+        same |= {"swaps": resamples, "margin": margins[metric]}
+        for a, arm in enumerate(arms):
+            found[arm, metric] = [gaps.loc[a], None, None]
+        for part, reference, others in _references(arms):
+            pair = scores.only(own, drawn, [reference, *others])
+            for a, row in scores.shift(*pair, reference=reference, **same).iterrows():
+                found[arms[a], metric][part] = row
+    for (arm, metric), (gaps, against, standard) in found.items():
+        row = _row(task, attribute, arm, metric, gaps, against, standard)
+        yield row | compared | {"B": resamples if np.isfinite(row["value"]) else 0}
+
+
+def _of_rates(task, decided, attribute, arm, min_cases, how, margins):
+    """EODD, EOP and the gap in FPR of one arm: their disparity, and their shifts from original and standard."""
+    given = {"label": task.label, "patient": task.patient, "group": task.groups[attribute]}
+    kept, _ = counts.tabulate(**given, decision=decided[arm]).keep(min_cases)
+    found = {(arm, metric): [row, None, None] for metric, row in counts.disparity(kept, **how).items()}
+    for part, reference in ((1, _ORIGINAL), (2, (arm[0], "standard"))):
+        if arm != reference and reference in decided and (part == 1 or arm[1] != "standard"):
+            pair, _ = counts.tabulate(**given, decision=decided[arm], reference=decided[reference]).keep(min_cases)
+            for metric, row in counts.shift(pair, margin=margins["eodd"], **how).items():
+                found[arm, metric][part] = row | {"equivalent": row["margin_supported"] < margins[metric]}
+    return found
+
+
+def _bootstrapped(task, decided, attribute, terms, draws, *, combine, min_cases, one_sided, **_):
+    """Rows of the fairness table for one attribute, by the paper's bootstrap."""
+    arms, compared = list(task.arms), _compared(task, attribute, terms, min_cases)
+    kept = [k for k, group in enumerate(next(iter(terms.values())).groups) if group in compared["groups"].split("; ")]
+    all_draws = {m: np.concatenate([terms[m].value[None], draws[m]])[:, :, kept] for m in terms}
+    for metric, function in metrics.FAIRNESS[task.kind].items():
+        bias = function(all_draws, combine=combine) if kept else np.full((2, len(arms)), np.nan)
+        for a, arm in enumerate(arms):
+            against = {
+                part: shift(bias[:, a], bias[:, reference], one_sided=one_sided)
+                for part, reference, others in _references(arms)
+                if a in others
+            }
+            row = _row(task, attribute, arm, metric, interval(bias[:, a]), against.get(1), against.get(2))
+            yield row | compared | {"B": int(np.isfinite(bias[1:, a]).sum())}
+
+
+def _references(arms):
+    """What is compared with what: part of a row, number of the reference, numbers of the others."""
+    original = [(1, arms.index(_ORIGINAL))] if _ORIGINAL in arms else []
+    for part, reference in original:
+        if others := [a for a in range(len(arms)) if a != reference]:
+            yield part, reference, others
+    for reference, (source, strategy) in enumerate(arms):
+        others = [a for a, arm in enumerate(arms) if arm[0] == source and arm[1] != "standard"]
+        if strategy == "standard" and others:
+            yield 2, reference, others
+
+
+def _compared(task, attribute, terms, min_cases):
+    """Columns that say which groups are compared, and which are not."""
+    cases = dict.fromkeys(next(iter(terms.values())).groups, np.inf)
+    for measure in [measure for measure in terms if measure in ("auroc", *COLUMNS[task.kind])]:
+        cases = {group: int(min(cases[group], n)) for group, n in scores.cases(terms[measure]).items()}
+    kept = [group for group, n in cases.items() if n >= min_cases]
+    reason = "" if len(kept) >= 2 else "fewer than two groups have enough cases: "
+    return {
+        "n_smallest": min((cases[group] for group in kept), default=np.nan),
+        "groups": "; ".join(kept),
+        "left_out": reason + "; ".join(f"{group} ({n})" for group, n in cases.items() if group not in kept),
         "missing": task.missing(attribute),
     }
-    for metric, function in FAIRNESS[task.kind].items():
-        bias = {
-            arm: function({name: draws[arm, name][:, kept] for name in PERFORMANCE[task.kind]}, combine=combine)
-            for arm in task.arms
-        }
-        for (source, strategy), values in bias.items():
-            original = bias.get(_ORIGINAL) if (source, strategy) != _ORIGINAL else None
-            standard = bias.get((source, "standard")) if strategy != "standard" else None
-            yield {
-                "task": task.name,
-                "source": source,
-                "strategy": strategy,
-                "attribute": attribute,
-                "metric": metric,
-                **interval(values),
-                **_shift(values, original, _SHIFT),
-                **_shift(values, standard, _SHIFT_STANDARD),
-                **compared,
-                "B": int(np.isfinite(values[1:]).sum()),
-            }
 
 
-def _shift(values, reference, columns):
-    """Columns of the shift from `reference`, NaN where there is none."""
-    against = shift(values, np.full_like(values, np.nan) if reference is None else reference)
-    return {column: against[part] for column, part in columns.items()}
+def _row(task, attribute, arm, metric, gaps, against, standard):
+    """One row of the fairness table from what the inferences call it."""
+    row = {"task": task.name, "source": arm[0], "strategy": arm[1], "attribute": attribute, "metric": metric}
+    for columns, found in ((_DISPARITY, gaps), (_SHIFT, against), (_SHIFT_STANDARD, standard)):
+        row |= {column: np.nan if found is None else float(found.get(part, np.nan)) for column, part in columns.items()}
+    return row if np.isfinite(row["shift"]) else row | {"equivalent": np.nan}
 
 
-def _left_out(cases, kept):
-    """Groups that are not compared, with their cases, and why nothing is."""
-    reason = "" if kept >= 2 else "fewer than two groups have enough cases: "
-    return reason + ", ".join(f"{group} ({count})" for group, count in cases.items())
-
-
-def _traits(cohort, attributes):
-    """Attributes by patient, None where missing."""
-    _require(cohort, ["patient_id", *attributes], "cohort")
-    by_patient = cohort.groupby("patient_id")[list(attributes)]
-    for attribute, varies in (by_patient.nunique(dropna=False) > 1).items():
-        if varies.any():
-            raise ValueError(f"cohort: patient {varies.idxmax()!r} has more than one {attribute}, expected one")
-    traits = cohort.drop_duplicates("patient_id").set_index("patient_id")[list(attributes)].astype(object)
-    return traits.where(traits.notna(), None)
-
-
-def _tasks(predictions, quality):
-    """Rows by task, sorted by name; image quality is the last."""
-    _require(predictions, ["task", "kind", *_KEYS], "predictions", complete=["task", *_KEYS])
-    tasks = dict(list(predictions.groupby("task")))
-    if quality is not None:
-        if "image" in tasks:
-            raise ValueError("predictions: task 'image' is the name of image quality; expected another")
-        images = quality.rename(columns={"image_id": "unit"}).assign(kind="image")
-        _require(images, _KEYS, "quality", complete=_KEYS)
-        tasks["image"] = images
-    return tasks
-
-
-def _task(name, rows, traits, thresholds):
-    """Check the rows of a task and lay its arms side by side."""
-    kind = rows["kind"].iloc[0]
-    if kind not in PERFORMANCE or (rows["kind"] != kind).any():
-        raise ValueError(f"task '{name}': kind must be one of {', '.join(PERFORMANCE)}, the same in all rows")
-    if kind == "classify" and name not in thresholds:
-        raise ValueError(f"thresholds: none for task '{name}'")
-    _check_values(name, rows, kind)
-    frames = _aligned(name, rows)
-    first = next(iter(frames.values()))
-    labelled = first["label" if kind == "classify" else "unit"].notna()
-    if not labelled.any():
-        raise ValueError(f"task '{name}': no unit has a label")
-    patient_id = first["patient_id"][labelled]
-    patient = pd.factorize(patient_id, sort=True)[0]
-    arms = {}
-    for arm, frame in frames.items():
-        arms[arm] = {column: frame[column][labelled].to_numpy(float) for column in _COLUMNS[kind]}
-        arms[arm]["patient"] = patient
-        if kind == "classify":
-            arms[arm]["decision"] = arms[arm]["score"] >= thresholds[name]
-    groups, member = _member(name, patient_id, traits)
-    return _Task(name, kind, arms, patient, groups, member, unlabelled=int((~labelled).sum()))
-
-
-def _aligned(name, rows):
-    """Rows by arm, all in the order of units; every arm must hold the same units."""
-    by_arm = rows.sort_values("unit").groupby(["source", "strategy"])
-    arms = {arm: frame.reset_index(drop=True) for arm, frame in by_arm}
-    units, first = set(rows["unit"]), next(iter(arms.values()))
-    for (source, strategy), frame in arms.items():
-        where = f"task '{name}', source '{source}', strategy '{strategy}'"
-        twice = frame["unit"].duplicated()
-        if twice.any():
-            raise ValueError(f"{where}: more than one row for unit {frame['unit'][twice].iloc[0]!r}")
-        if lacking := sorted(units - set(frame["unit"])):
-            raise ValueError(f"{where}: {len(lacking)} units of other sources are missing: {_some(lacking)}")
-        for column in frame.columns.intersection(["patient_id", "label"]):
-            differs = (frame[column] != first[column]) & (frame[column].notna() | first[column].notna())
-            if differs.any():
-                unit = frame["unit"][differs].iloc[0]
-                raise ValueError(f"{where}: {column} of unit {unit!r} is not that of the other sources")
-    return arms
-
-
-def _member(name, patient_id, traits):
-    """Groups of every attribute and the units in them; first the group of all units."""
-    if unknown := sorted(set(patient_id) - set(traits.index)):
-        raise ValueError(f"task '{name}': patients absent from the cohort: {_some(unknown)}")
-    groups, member = [("all", "all")], [np.ones((len(patient_id), 1), bool)]
-    for attribute, values in traits.items():
-        names = sorted(values.dropna().unique(), key=str)
-        groups += [(attribute, str(group)) for group in names]
-        member.append(membership(group=values.loc[patient_id], names=names))
-    return groups, np.hstack(member)
-
-
-def _check_values(name, rows, kind):
-    """The columns of this kind are there and in range."""
-    _require(rows, _COLUMNS[kind], f"task '{name}'")
-    for column in _COLUMNS[kind]:
-        expected, valid = _VALID[column]
-        wrong = ~valid(rows[column].astype(float))
-        if wrong.any():
-            row = rows[wrong].iloc[0]
-            where = f"task '{name}', source '{row['source']}', strategy '{row['strategy']}', unit {row['unit']!r}"
-            raise ValueError(f"{where}: {column} is {row[column]}, expected {expected}")
-
-
-def _require(frame, columns, where, complete=()):
-    """The columns are there, and those in `complete` have no missing value."""
-    if absent := [column for column in columns if column not in frame]:
-        raise ValueError(f"{where}: column '{absent[0]}' is missing")
-    for column in complete:
-        if frame[column].isna().any():
-            raise ValueError(f"{where}: {column} is missing in row {frame.index[frame[column].isna()][0]}")
-
-
-def _some(names):
-    """The first few names."""
-    return ", ".join(map(str, names[:5])) + (", ..." if len(names) > 5 else "")
+def _adjusted(fairness):
+    """Add p adjusted by Benjamini and Hochberg (1995) over all rows of a metric."""
+    adjusted = pd.Series(np.nan, fairness.index)
+    for _, p in fairness["p"].dropna().groupby(fairness["metric"]) if len(fairness) else ():
+        adjusted[p.index] = stats.false_discovery_control(p)
+    fairness.insert(fairness.columns.get_loc("p") + 1, "p_adjusted", adjusted) if len(fairness) else None
+    return fairness

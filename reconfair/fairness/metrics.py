@@ -18,30 +18,6 @@ Hardt, Price, Srebro. Equality of opportunity in supervised learning. NeurIPS 20
 import numpy as np
 
 
-def membership(*, group, names):
-    """Which rows belong to which group.
-
-    Parameters
-    ----------
-    group : array_like, shape (n,)
-        Group of each row; a missing one belongs to no group.
-    names : sequence, length G
-        Groups, in the order of the columns.
-
-    Returns
-    -------
-    numpy.ndarray of bool, shape (n, G)
-
-    Examples
-    --------
-    >>> membership(group=["a", "b", None], names=["a", "b"]).astype(int)
-    array([[1, 0],
-           [0, 1],
-           [0, 0]])
-    """
-    return np.asarray(group, object)[:, None] == np.asarray(names, object)
-
-
 def tpr(*, decision, label, weights=None, member=None):
     """Share of the positive rows that are called positive (sensitivity).
 
@@ -73,6 +49,12 @@ def fpr(*, decision, label, weights=None, member=None):
     return _share(negative & np.asarray(decision, bool), negative, weights, member)
 
 
+def ppr(*, decision, weights=None, member=None):
+    """Share of all rows that are called positive, whatever their label; see `tpr`."""
+    decision = np.asarray(decision, bool)
+    return _share(decision, np.ones(decision.size), weights, member)
+
+
 def auroc(*, score, label, weights=None, member=None):
     """Area under the ROC curve: P(score of a positive > score of a negative), ties count 1/2.
 
@@ -92,11 +74,70 @@ def auroc(*, score, label, weights=None, member=None):
     >>> auroc(score=[0.1, 0.5, 0.5, 0.9], label=[0, 0, 1, 1])
     array([[0.875]])
     """
-    score, label = np.asarray(score, float), np.asarray(label, float)
-    weights, member = _defaults(score.size, weights, member)
-    order = np.argsort(score, kind="stable")
-    columns = [_auroc(score, label, weights, order[member[order, g]]) for g in range(member.shape[1])]
-    return np.stack(columns, axis=1)
+    return _ranked(_auroc, score, label, weights, member)
+
+
+def auprc(*, score, label, weights=None, member=None):
+    """Area under the precision-recall curve as average precision, without interpolation.
+
+    The mean over positives of the precision among the rows that score at least as high. By chance
+    alone it is the prevalence: between groups that differ in prevalence it differs for that reason.
+
+    Parameters
+    ----------
+    score, label : array_like, shape (n,)
+    weights : array_like, shape (B, n), optional
+    member : array_like of bool, shape (n, G), optional
+
+    Returns
+    -------
+    numpy.ndarray, shape (B, G)
+        In [0, 1]; NaN where a group has no positive row.
+
+    Examples
+    --------
+    >>> auprc(score=[0.1, 0.5, 0.5, 0.9], label=[0, 0, 1, 1]).round(3)
+    array([[0.833]])
+    """
+    return _ranked(_auprc, score, label, weights, member)
+
+
+def calibration(*, score, label, weights=None, member=None):
+    """Mean score minus prevalence: calibration in the large, 0 where risk is right on average.
+
+    Signed, so that one group's over- and another's underestimated risk show in the gap. A binned
+    error (ECE) is no substitute between groups: like every mean of absolute values it grows as a
+    group gets smaller, however well calibrated.
+
+    Parameters
+    ----------
+    score : array_like, shape (n,)
+        Probabilities.
+    label : array_like, shape (n,)
+        1, 0, or NaN where unknown; unknown rows do not count.
+    weights : array_like, shape (B, n), optional
+    member : array_like of bool, shape (n, G), optional
+
+    Returns
+    -------
+    numpy.ndarray, shape (B, G)
+        In [-1, 1]; NaN where a group has no labelled row.
+
+    References
+    ----------
+    Van Calster, McLernon, van Smeden, Wynants, Steyerberg. Calibration: the Achilles heel of
+    predictive analytics. BMC Medicine 2019 (mean calibration).
+    Ricci Lara, Mosquera, Ferrante, Echeveste. Towards unraveling calibration biases in medical
+    image analysis. FAIMI 2023 (binned errors depend on the size of the sample).
+
+    Examples
+    --------
+    >>> calibration(score=[0.5, 0.5, 0.4, 0.2], label=[0, 0, 1, 0]).round(12)
+    array([[0.15]])
+    """
+    error = np.asarray(score, float) - np.asarray(label, float)
+    known = np.isfinite(error)
+    return _share(np.where(known, error, 0), known, weights, member)
 
 
 def patient_mean(*, value, patient, weights=None, member=None):
@@ -121,8 +162,8 @@ def patient_mean(*, value, patient, weights=None, member=None):
     >>> patient_mean(value=[1.0, 0.0, 0.8], patient=["a", "a", "b"])
     array([[0.65]])
     """
-    value, valid = np.asarray(value, float), np.isfinite(value)
-    code = np.unique(patient, return_inverse=True)[1]
+    value = np.asarray(value, float)
+    valid, code = np.isfinite(value), np.unique(patient, return_inverse=True)[1]
     one_per_patient = valid / np.maximum(np.bincount(code, valid), 1)[code]
     return _share(np.where(valid, value, 0) * one_per_patient, one_per_patient, weights, member)
 
@@ -182,6 +223,11 @@ def eop(*, tpr):
     return gap(tpr)
 
 
+def demographic_parity(*, ppr):
+    """Gap in the share called positive, shape (..., G) to (...); it differs where prevalence does."""
+    return gap(ppr)
+
+
 def ser(*, dice):
     """Skewed error ratio (1 - min Dice) / (1 - max Dice), 1 is equal.
 
@@ -208,28 +254,16 @@ def delta_dice(*, dice):
     return gap(dice)
 
 
-# By kind of prediction and name: columns `c` of the units and resamples `r` to (B, G).
-PERFORMANCE = {
-    "classify": {
-        "auroc": lambda c, **r: auroc(score=c["score"], label=c["label"], **r),
-        "tpr": lambda c, **r: tpr(decision=c["decision"], label=c["label"], **r),
-        "fpr": lambda c, **r: fpr(decision=c["decision"], label=c["label"], **r),
-    },
-    "segment": {"dice": lambda c, **r: patient_mean(value=c["dice"], patient=c["patient"], **r)},
-    "image": {
-        "psnr": lambda c, **r: patient_mean(value=c["psnr"], patient=c["patient"], **r),
-        "ssim": lambda c, **r: patient_mean(value=c["ssim"], patient=c["patient"], **r),
-    },
-}
-
 # By kind and name: performance of the groups `g`, each (B, G), to (B,).
 FAIRNESS = {
     "classify": {
         "eodd": lambda g, combine="mean": eodd(tpr=g["tpr"], fpr=g["fpr"], combine=combine),
         "eop": lambda g, **_: eop(tpr=g["tpr"]),
         "auroc_gap": lambda g, **_: gap(g["auroc"]),
-        "tpr_gap": lambda g, **_: gap(g["tpr"]),
         "fpr_gap": lambda g, **_: gap(g["fpr"]),
+        "auprc_gap": lambda g, **_: gap(g["auprc"]),
+        "demographic_parity": lambda g, **_: demographic_parity(ppr=g["ppr"]),
+        "calibration_gap": lambda g, **_: gap(g["calibration"]),
     },
     "segment": {
         "ser": lambda g, **_: ser(dice=g["dice"]),
@@ -255,16 +289,41 @@ def _share(part, whole, weights, member):
     return _divide(weights @ (part[:, None] * member), weights @ (whole[:, None] * member))
 
 
+def _ranked(function, score, label, weights, member):
+    """`function` of the rows of each group in ascending order of score, (B, G)."""
+    score, label = np.asarray(score, float), np.asarray(label, float)
+    weights, member = _defaults(score.size, weights, member)
+    order = np.argsort(score, kind="stable")
+    return np.stack([function(score, label, weights, order[rows]) for rows in member.T[:, order]], axis=1)
+
+
 def _auroc(score, label, weights, rows):
     """AUROC of `rows`, which are in ascending order of score."""
     positive, negative = rows[label[rows] == 1], rows[label[rows] == 0]
-    below = np.zeros((len(weights), negative.size + 1))
-    np.cumsum(weights[:, negative], axis=1, out=below[:, 1:])
-    first = np.searchsorted(score[negative], score[positive], side="left")
-    last = np.searchsorted(score[negative], score[positive], side="right")
+    below = _below(weights, negative)
+    first, last = (np.searchsorted(score[negative], score[positive], side) for side in ("left", "right"))
     positives = weights[:, positive]
     wins = np.einsum("bi,bi->b", positives, below[:, first] + below[:, last]) / 2
     return _divide(wins, positives.sum(axis=1) * below[:, -1])
+
+
+def _auprc(score, label, weights, rows):
+    """Average precision of `rows`, which are in ascending order of score."""
+    positive, negative = rows[label[rows] == 1], rows[label[rows] == 0]
+    called = []  # weight of the positives and of the negatives that score at least as high as each positive
+    for some in (positive, negative):
+        below = _below(weights, some)
+        called.append(below[:, -1:] - below[:, np.searchsorted(score[some], score[positive])])
+    positives = weights[:, positive]
+    precision = np.nan_to_num(_divide(called[0], called[0] + called[1]))
+    return _divide(np.einsum("bi,bi->b", positives, precision), positives.sum(axis=1))
+
+
+def _below(weights, rows):
+    """Weight of the first 0, 1, 2, ... of `rows`, (B, rows + 1)."""
+    below = np.zeros((len(weights), rows.size + 1))
+    np.cumsum(weights[:, rows], axis=1, out=below[:, 1:])
+    return below
 
 
 def _extremes(values):

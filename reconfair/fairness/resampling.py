@@ -60,30 +60,6 @@ def patient_weights(*, patient, resamples, rng):
         yield counts[:, code].astype(float)
 
 
-def bootstrap(statistics, *, patient, resamples=1000, seed=0):
-    """Evaluate `statistics` on the rows as they are and on resamples of patients.
-
-    Parameters
-    ----------
-    statistics : callable
-        Takes weights of shape (b, n), returns a dict of arrays of shape (b, ...).
-    patient : array_like, shape (n,)
-        Patient of each row.
-    resamples : int
-        B.
-    seed : int
-
-    Returns
-    -------
-    dict of numpy.ndarray, shape (1 + B, ...)
-        The estimate, then the resamples; the same resamples for every statistic.
-    """
-    rng = np.random.default_rng(seed)
-    parts = [statistics(np.ones((1, len(patient))))]
-    parts += [statistics(weights) for weights in patient_weights(patient=patient, resamples=resamples, rng=rng)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
 def interval(draws):
     """Estimate, percentile 95 % interval and standard error.
 
@@ -104,7 +80,7 @@ def interval(draws):
     return {"value": float(draws[0]), "low": float(low), "high": float(high), "se": float(resampled.std(ddof=1))}
 
 
-def shift(draws, reference):
+def shift(draws, reference, *, one_sided=False):
     """Paired difference to a reference evaluated on the same resamples.
 
     ``p = min(1, 2 (1 + min(#{d* <= 0}, #{d* >= 0})) / (B + 1))``, d* the difference in a resample.
@@ -113,6 +89,8 @@ def shift(draws, reference):
     ----------
     draws, reference : numpy.ndarray, shape (1 + B,)
         The estimate, then the resamples.
+    one_sided : bool
+        As published: p is the share of resamples in which nothing was added, ``d* <= 0``.
 
     Returns
     -------
@@ -128,9 +106,10 @@ def shift(draws, reference):
     difference = draws - reference
     resampled = difference[1:][np.isfinite(difference[1:])]
     # Differences of counts tie at zero; the tolerance keeps rounding from breaking the tie.
-    least = min((resampled <= 1e-12).sum(), (resampled >= -1e-12).sum())
+    none, less = (resampled <= 1e-12).sum(), (resampled >= -1e-12).sum()
+    extreme = 1 + none if one_sided else 2 * (1 + min(none, less))
     defined = np.isfinite(difference[0]) and resampled.size
     return interval(difference) | {
         "percent": float(100 * difference[0] / reference[0]) if reference[0] else np.nan,
-        "p": float(min(1, 2 * (1 + least) / (resampled.size + 1))) if defined else np.nan,
+        "p": float(min(1, extreme / (resampled.size + 1))) if defined else np.nan,
     }

@@ -10,6 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from reconfair import data, diagnosis, params, store
 from reconfair.diagnosis import classify, segment
+from reconfair.fairness.threshold import balanced_threshold
 from reconfair.params import Network
 
 CLASSIFY = {
@@ -151,7 +152,7 @@ def test_the_threshold_is_that_of_the_validation_originals(smallest):
     predictions = diagnosis.predict(smallest, "original")
     for task, threshold in diagnosis.thresholds(smallest).items():
         rows = predictions[(predictions.task == task) & (predictions.split == "val")]
-        assert threshold == pytest.approx(diagnosis.balanced_threshold(rows.score, rows.label), abs=1e-6)
+        assert threshold == pytest.approx(balanced_threshold(score=rows.score, label=rows.label), abs=1e-6)
 
 
 def test_every_source_answers_for_the_same_units(smallest):

@@ -53,9 +53,9 @@ def test_chunks_do_not_change_the_draws(monkeypatch):
 
 def test_standard_error_of_a_mean_is_the_closed_form():
     value = np.random.default_rng(2).normal(size=400)
-    draws = resampling.bootstrap(
-        lambda w: {"mean": w @ value / w.sum(axis=1)}, patient=np.arange(400), resamples=4000, seed=3
-    )["mean"]
+    rng = np.random.default_rng(3)
+    w = np.concatenate([np.ones((1, 400)), *resampling.patient_weights(patient=range(400), resamples=4000, rng=rng)])
+    draws = w @ value / w.sum(axis=1)
     result = resampling.interval(draws)
     closed = value.std() / 20
     assert draws.shape == (4001,)

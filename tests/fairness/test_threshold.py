@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from reconfair import diagnosis
+from reconfair.fairness.threshold import balanced_threshold
 
 
 def test_balanced_threshold_by_hand():
     # At 0.5: TPR 2/3, TNR 2/3, the only balanced score.
-    assert diagnosis.balanced_threshold(score=[0.1, 0.3, 0.7, 0.4, 0.5, 0.9], label=[0, 0, 0, 1, 1, 1]) == 0.5
+    assert balanced_threshold(score=[0.1, 0.3, 0.7, 0.4, 0.5, 0.9], label=[0, 0, 0, 1, 1, 1]) == 0.5
     # At 0.5 (TPR 1/2, TNR 0) and at 0.8 (TPR 1/2, TNR 1) they differ by 1/2: the lower one.
-    assert diagnosis.balanced_threshold(score=[0.2, 0.8, 0.5], label=[1, 1, 0]) == 0.5
+    assert balanced_threshold(score=[0.2, 0.8, 0.5], label=[1, 1, 0]) == 0.5
     # A score of unknown label is no candidate.
-    assert diagnosis.balanced_threshold(score=[0.5, 0.1, 0.3, 0.9], label=[np.nan, 0, 0, 1]) == 0.9
+    assert balanced_threshold(score=[0.5, 0.1, 0.3, 0.9], label=[np.nan, 0, 0, 1]) == 0.9
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -25,9 +25,9 @@ def test_no_score_is_better_balanced_than_the_threshold(seed):
         imbalance[candidate] = abs(called[label == 1].mean() - (~called[label == 0]).mean())
     best = min(imbalance.values())
     lowest = min(candidate for candidate, value in imbalance.items() if value <= best + 1e-12)
-    assert diagnosis.balanced_threshold(score=score, label=label) == lowest
+    assert balanced_threshold(score=score, label=label) == lowest
 
 
 def test_a_threshold_needs_both_labels():
     with pytest.raises(ValueError, match="both classes"):
-        diagnosis.balanced_threshold(score=[0.1, 0.2, 0.3], label=[1, 1, np.nan])
+        balanced_threshold(score=[0.1, 0.2, 0.3], label=[1, 1, np.nan])

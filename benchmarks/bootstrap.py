@@ -1,0 +1,167 @@
+"""How fast is the inference? Against a pandas loop, against fairlearn, and over the whole grid of the paper.
+
+    python benchmarks/bootstrap.py
+
+Resampling: 1,000 paired resamples of the EODD of two sources, 20,000 images, six groups in CheXpert's
+proportions, one image per patient; and the same with 1 to 5 images per patient ("clustered"). The pandas
+loop draws patients, takes their rows and groups them; fairlearn's `MetricFrame(n_boot=...)` draws rows, one
+frame per source. Both are timed on a few resamples and scaled to 1,000. What is done once is left out on
+all sides: a frame with its index there, `tabulate` here, whose time is printed.
+
+Grid: 45,000 images of 13,000 patients, 12 findings, 14 arms (original, noisy, three models with four
+strategies), three attributes of 2, 2 and 6 groups, 1,000 draws of each kind, from arrays of scores in
+memory to tables: EODD and EOP with all points of the default inference, AUROC of every group, its gaps
+and their shifts. Two processes share the findings. Peak memory is the sum of all processes' own peaks, so
+shared pages count more than once.
+"""
+
+import os
+
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # before NumPy: one thread per process
+
+import resource
+from time import perf_counter
+
+import numpy as np
+import pandas as pd
+from fairlearn.metrics import MetricFrame, false_positive_rate, true_positive_rate
+from joblib import Parallel, delayed
+from scipy.stats import false_discovery_control
+
+from reconfair.fairness import counts, scores
+from reconfair.fairness.metrics import eodd
+from reconfair.fairness.resampling import patient_weights
+from reconfair.fairness.simulation import simulate
+
+B = 1000
+RACE = dict(zip("abcdef", np.array([176, 6936, 3093, 861, 9634, 36110]) / 56810, strict=True))
+PREVALENCE = [0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.13, 0.17, 0.22, 0.3, 0.4, 0.5]
+ARMS = [
+    "original",
+    "noisy",
+    *(f"{m}_{s}" for m in ("unet", "gan", "sde") for s in ("standard", "reweight", "eodd", "adv")),
+]
+
+
+def seconds(function, *arguments, repeat=1):
+    """Shortest time of a call."""
+    times = []
+    for _ in range(repeat):
+        start = perf_counter()
+        function(*arguments)
+        times.append(perf_counter() - start)
+    return min(times)
+
+
+def ours(tabulated):
+    """EODD of two sources in resamples of patients, (1 + B, 2)."""
+    rates = counts.bootstrap(tabulated, resamples=B)
+    return eodd(tpr=rates[:, :, 0], fpr=rates[:, :, 1])
+
+
+def pandas_loop(rows, resamples):
+    """The same, one resample after the other, (resamples, 2)."""
+    rng, patients, draws = np.random.default_rng(0), rows.index.unique(), []
+    for _ in range(resamples):
+        sample = rows.loc[rng.choice(patients, patients.size)]
+        rates = sample.groupby(["label", "group"])[["decision", "reference"]].mean().unstack("group")
+        draws.append([np.ptp(rates[source].to_numpy(), axis=1).mean() for source in ("decision", "reference")])
+    return np.array(draws)
+
+
+def fairlearn_frames(rows, resamples):
+    """TPR and FPR of two sources by group in resamples of rows."""
+    both = {"tpr": true_positive_rate, "fpr": false_positive_rate}
+    given = {"y_true": rows["label"], "sensitive_features": rows["group"], "random_state": 0}
+    for source in ("decision", "reference"):
+        MetricFrame(metrics=both, y_pred=rows[source], n_boot=resamples, ci_quantiles=[0.025, 0.975], **given)
+
+
+def resampling(images, few=20, fewer=4):
+    """How many times as long pandas and fairlearn take."""
+    table = simulate(patients=int(20_000 / np.mean(images)), share=RACE, images=images, seed=0)
+    rows = table.rename(columns={"patient_id": "patient"})[["patient", "group", "label"]]
+    rows = rows.assign(decision=table["score_source"] >= 0.75, reference=table["score"] >= 0.75)
+    tabulated, indexed = counts.tabulate(**rows), rows.set_index("patient")
+    spread = [draws.std(axis=0) for draws in (ours(tabulated), pandas_loop(indexed, 200))]
+    assert np.allclose(*spread, rtol=0.25), "the loop does not draw what the counts draw"
+    here, once = seconds(ours, tabulated, repeat=10), seconds(lambda: counts.tabulate(**rows), repeat=5)
+    loop = seconds(pandas_loop, indexed, few, repeat=3) * B / few
+    frames = (seconds(fairlearn_frames, rows, fewer + 1) - seconds(fairlearn_frames, rows, 1)) * B / fewer
+    print(f"{len(rows)} images, {images[0]} to {images[1]} per patient: {1000 * here:.1f} ms", end=", ")
+    print(f"once {1000 * once:.1f} ms to tabulate", end=", ")
+    print(f"pandas {loop:.1f} s (scaled from {few} resamples), fairlearn {frames:.0f} s (scaled from {fewer})")
+    return loop / here, frames / here
+
+
+def cohort(patients=13_000, images=45_000):
+    """Arrays in memory: patient of each image, groups by attribute; labels, scores by arm and threshold by finding."""
+    rng = np.random.default_rng(0)
+    patient = np.sort(np.concatenate([np.arange(patients), rng.integers(patients, size=images - patients)]))
+    race = rng.choice([*RACE, None], patients, p=[0.87 * share for share in RACE.values()] + [0.13])
+    groups = {
+        "sex": rng.choice(["f", "m"], patients),
+        "age_group": rng.choice(["old", "young"], patients),
+        "race": race,
+    }
+    findings = []
+    for prevalence in PREVALENCE:
+        label = (rng.random(images) < rng.beta(2 * prevalence, 2 * (1 - prevalence), patients)[patient]).astype(float)
+        shared = 1.5 * label + 0.6 * rng.normal(size=patients)[patient] + 0.7 * rng.normal(size=images)
+        score = {arm: 1 / (1 + np.exp(0.75 - shared - 0.4 * rng.normal(size=images))) for arm in ARMS}
+        label[rng.random(images) < 0.03] = np.nan
+        findings.append((label, score, 0.5))
+    return patient, {name: group[patient] for name, group in groups.items()}, findings
+
+
+def process():
+    """Number and peak memory in GB of this process."""
+    return os.getpid(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def finding(patient, groups, weights, label, score, threshold):
+    """Results of EODD and EOP and tables of AUROC of one finding, and what the process needed."""
+    results, tables = [], []
+    for attribute, group in groups.items():
+        given = {"label": label, "patient": patient, "group": group}
+        for arm, values in score.items():
+            reference = None if arm == "original" else score["original"] >= threshold
+            kept, left_out = counts.tabulate(**given, decision=values >= threshold, reference=reference).keep(20)
+            tests = [counts.disparity] if reference is None else [counts.disparity, counts.shift]
+            results.append(
+                (attribute, arm, left_out, *(test(kept, metrics=["eodd", "eop"], resamples=B) for test in tests))
+            )
+        terms = scores.auroc_terms(score=score, **given)
+        draws = scores.resample(terms, weights=weights)
+        tables += [scores.performance(terms, draws), scores.disparity(terms, draws), scores.shift(terms, draws)]
+    terms = scores.auroc_terms(score=score, label=label, patient=patient, group=np.full(patient.size, "all"))
+    tables.append(scores.performance(terms, scores.resample(terms, weights=weights)))
+    return results, tables, *process()
+
+
+def grid(patient, groups, findings):
+    """Adjusted p-values of all shifts of the whole grid, and the peak memory in GB."""
+    drawn = patient_weights(patient=np.unique(patient), resamples=B, rng=np.random.default_rng(0))
+    weights = np.concatenate([chunk.astype(np.uint8) for chunk in drawn])
+    done = Parallel(n_jobs=2)(delayed(finding)(patient, groups, weights, *one) for one in findings)
+    changes = [metrics for results, *_ in done for _, _, _, *tests in results for metrics in tests[1:]]
+    p = [metric["p"] for metrics in changes for metric in metrics.values()]
+    p += [value for _, tables, *_ in done for table in tables if "gamma" in table for value in table["p"]]
+    peaks = pd.DataFrame([process(), *(one[2:] for one in done)]).groupby(0)[1].max()
+    return false_discovery_control(p), peaks.sum()
+
+
+def main():
+    data = cohort()
+    start = perf_counter()
+    adjusted, peak = grid(*data)
+    took = perf_counter() - start
+    print(f"grid: {took:.1f} s; {adjusted.size} adjusted p-values")
+    for name, images in {"": (1, 1), "_clustered": (1, 5)}.items():
+        pandas, fairlearn = resampling(images)
+        print(f"bootstrap_vs_pandas{name}={pandas:.0f}\nbootstrap_vs_fairlearn{name}={fairlearn:.0f}")
+    print(f"grid_seconds={took:.1f}\ngrid_peak_gb={peak:.2f}")
+
+
+if __name__ == "__main__":
+    main()
