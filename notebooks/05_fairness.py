@@ -188,7 +188,8 @@ for seed in range(100):
     e = metrics.eodd(tpr=rate[:, :, 0], fpr=rate[:, :, 1])
     ps["paper's bootstrap"].append(resampling.shift(e[:, 0], e[:, 1])["p"])
 ps = {test: np.array(values) for test, values in ps.items()}
-rf.figures.keep(rf.figures.histograms({"nothing happened": ps}, "p", {"0.05": 0.05}), study, "05_p_values")
+panels = {test: {"nothing happened": values} for test, values in ps.items()}
+rf.figures.keep(rf.figures.histograms(panels, "p", {"0.05": 0.05}), study, "05_p_values")
 pd.Series({test: (values < 0.05).mean() for test, values in ps.items()}, name="share below 0.05")
 
 # %% [markdown]

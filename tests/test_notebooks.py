@@ -5,8 +5,10 @@ import subprocess
 import sys
 
 import nbformat
+import pandas as pd
 import pytest
 import yaml
+from nbclient import NotebookClient
 from smallest import PARAMS, SMALLEST
 
 from reconfair import params, run, store, tables
@@ -104,6 +106,19 @@ def test_numbers_in_a_copy_are_those_of_the_tables(smallest):
         own = shifts[(shifts.attribute == row.attribute) & (shifts.strategy == row.strategy)].shift_percent
         assert row.comparisons == own.notna().sum()
         assert row.comparisons == 0 or abs(row.median - own.median()) < 1e-3
+
+
+def test_the_appendix_shows_the_stored_studies_of_every_scenario():
+    copy = nbformat.read(store.NOTEBOOKS / "A1_calibration.ipynb", 4)
+    NotebookClient(copy, timeout=300).execute()
+    outputs = [output for cell in copy.cells for output in cell.get("outputs", ())]
+    studies = (
+        pd.read_csv(store.PACKAGE.parent / "benchmarks" / "results" / "calibration.csv")
+        .groupby("scenario")
+        .studies.sum()
+    )
+    assert outputs[0].text.startswith(f"{len(studies)} scenarios, {min(studies):.0f} to")
+    assert min(studies) >= 2000 and sum("image/png" in output.get("data", {}) for output in outputs) == 5
 
 
 def test_pairing_of_a_changed_script_is_noticed(tmp_path, monkeypatch, capsys):
