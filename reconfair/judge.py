@@ -43,9 +43,8 @@ def collect(study: Study, name: str, mitigated: bool = False) -> pd.DataFrame:
 
 def inferred(study: Study, inference: str) -> pd.DataFrame:
     """Table ``fairness`` of the standard models by another inference, for comparison; nothing is stored."""
-    return _assessed(study.model_copy(update={"fairness": study.fairness.model_copy(update={"inference": inference})}))[
-        1
-    ]
+    settings = study.fairness.model_copy(update={"inference": inference})
+    return _assessed(study.model_copy(update={"fairness": settings}))[1]
 
 
 def bias_on_originals(fairness: pd.DataFrame) -> pd.DataFrame:
@@ -58,11 +57,9 @@ def bias_on_originals(fairness: pd.DataFrame) -> pd.DataFrame:
 def shift_by_model(fairness: pd.DataFrame) -> pd.DataFrame:
     """Median and median absolute shift in percent by reconstructor, over tasks and attributes (the paper's table 2)."""
     rows = main_measure(fairness)
-    percent = rows[~rows.source.isin(["original", "noisy"]) & (rows.strategy == "standard")].groupby(
-        "source", sort=False
-    )
+    rows = rows[~rows.source.isin(["original", "noisy"]) & (rows.strategy == "standard")]
     medians = {"median": lambda shift: shift.median(), "absolute_median": lambda shift: shift.abs().median()}
-    return percent.shift_percent.agg(comparisons="count", **medians).T.round(2)
+    return rows.groupby("source", sort=False).shift_percent.agg(comparisons="count", **medians).T.round(2)
 
 
 def by_attribute(fairness: pd.DataFrame, attribute: str) -> pd.DataFrame:
@@ -74,11 +71,10 @@ def by_attribute(fairness: pd.DataFrame, attribute: str) -> pd.DataFrame:
     rows = rows[rows.metric.isin(["eodd", "eop", "ser", "delta_dice"]) & rows.value.notna()]
     sign = np.where(rows["shift"] > 0, "+", "-")
     mark = np.select([rows.p_adjusted < 0.05, rows.p_adjusted < 0.1], [np.char.multiply(sign, 2), sign], "")
-    unsure = np.where(rows.shift_se > rows["shift"].abs(), " ~", "")
+    unsure = np.where(rows.shift_se > rows["shift"].abs(), "~", "")
     cells = rows.value.map("{:.3f}".format) + " " + mark + unsure
-    return rows.assign(cell=cells.str.strip()).pivot_table(
-        "cell", "task", ["source", "metric"], "first", fill_value="", sort=False
-    )
+    cells = rows.assign(cell=cells.str.strip())
+    return cells.pivot_table("cell", "task", ["source", "metric"], "first", fill_value="", sort=False)
 
 
 def main_measure(fairness: pd.DataFrame) -> pd.DataFrame:
