@@ -69,6 +69,7 @@ DATASETS = {
     ),
 }
 # The paper's classifiers: ResNet-50 on slices, DenseNet-121 on radiographs as in TorchXRayVision.
+PAPER_SDE_EPOCHS = {"mri": 300, "xray": 40}
 PAPER_CLASSIFIER = {
     "mri": {"architecture": "resnet50"},
     "xray": {
@@ -251,6 +252,7 @@ class Sinogram(Section):
         return "_".join([name, *_off_default(self, "angles", "attenuation", "bowtie", "physics", "seed")])
 
 
+Model = Literal["unet", "pix2pix", "sde"]
 Noise = Annotated[KSpace | Sinogram, Field(discriminator="kind")]
 
 
@@ -260,6 +262,9 @@ class Training(Section):
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)]
     lr: Annotated[float, Field(gt=0)]
+
+
+SAMPLING = {"sampler", "evaluations", "samples"}  # settings that a trained network can be used with, whatever they are
 
 
 class UNet(Training):
@@ -272,16 +277,46 @@ class UNet(Training):
     depth: Annotated[int, Field(ge=1, le=6)] = 4  # number of halvings
 
 
+class Pix2Pix(Training):
+    """Conditional GAN of Isola et al. (2017): U-Net generator, 70x70 PatchGAN."""
+
+    epochs: Annotated[int, Field(ge=1)] = 200  # the second half with a falling learning rate
+    batch_size: Annotated[int, Field(ge=2)] = 32
+    lr: Annotated[float, Field(gt=0)] = 2e-4
+    channels: Annotated[int, Field(ge=1)] = 64  # of the first level, at most eight times as many below
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5  # in the coarsest levels of the decoder, in training
+    l1: Annotated[float, Field(ge=0)] = 100  # weight of the mean absolute error beside the adversary's loss
+
+
+class SDE(Training):
+    """Mean-reverting stochastic differential equation of Luo et al. (2023); epochs left out: the paper's."""
+
+    epochs: Annotated[int, Field(ge=1)] = 300
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    lr: Annotated[float, Field(gt=0)] = 1e-4
+    channels: Annotated[int, Field(ge=8)] = 64
+    depth: Annotated[int, Field(ge=2, le=6)] = 4  # number of levels
+    steps: Annotated[int, Field(ge=10)] = 100  # of the forward equation
+    lam: Annotated[float, Field(gt=0)] = 10 / 255  # standard deviation of its noise in the end
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # decay of the average of weights that is kept
+    sampler: Literal["reverse_sde", "posterior", "few_step"] = "reverse_sde"
+    evaluations: Annotated[int, Field(ge=2)] = 10  # of the network, by the sampler few_step
+    samples: Annotated[int, Field(ge=1)] = 1  # whose mean is the reconstruction
+
+
 class Reconstruction(Section):
     """Which reconstructors are trained, and how."""
 
-    models: tuple[Literal["unet"], ...] = ("unet",)
+    models: tuple[Model, ...] = ("unet", "pix2pix", "sde")
     unet: UNet = UNet()
+    pix2pix: Pix2Pix = Pix2Pix()
+    sde: SDE = SDE()
     seed: int = 0
 
-    def settings(self, model: str) -> dict:
-        """All that the training of `model` depends on, JSON-ready."""
-        return {**getattr(self, model).model_dump(mode="json"), "seed": self.seed}
+    def settings(self, model: str, sampling: bool = True) -> dict:
+        """All that `model` depends on, JSON-ready; without `sampling`, all that its training depends on."""
+        section = getattr(self, model).model_dump(mode="json", exclude=set() if sampling else SAMPLING)
+        return {**section, "seed": self.seed}
 
 
 class Classify(Training):
@@ -344,7 +379,7 @@ class Mitigation(Section):
     """Fine-tuning of the reconstructors against bias; the diagnosis stays frozen."""
 
     strategies: tuple[Literal["reweight"], ...] = ("reweight",)
-    models: tuple[Literal["unet"], ...] = ()  # empty: every reconstructor of the study
+    models: tuple[Model, ...] = ()  # empty: every reconstructor of the study
     attributes: tuple[Literal[ATTRIBUTES], ...] = ()  # empty: those that the dataset records
     epochs: Annotated[int, Field(ge=1)] = 10
     lr_factor: Annotated[float, Field(gt=0)] = 0.1  # of the learning rate of the first training
@@ -380,14 +415,18 @@ class Study(Section):
     @model_validator(mode="before")
     @classmethod
     def _papers_choices(cls, sections):
-        """Fill in the classifier and the noise that the paper uses for the dataset's modality."""
-        dataset, diagnosis = sections.get("dataset"), sections.get("diagnosis", {})
+        """Fill in noise, classifier and length of training that the paper uses for the dataset's modality."""
+        dataset = sections.get("dataset")
         about = DATASETS.get(dataset.get("name")) if isinstance(dataset, dict) else None
-        if about is None or not isinstance(diagnosis, dict) or not isinstance(diagnosis.get("classify", {}), dict):
+        if about is None:
             return sections  # the mistake is named when the sections are read
-        classify = {**PAPER_CLASSIFIER[about.modality], **diagnosis.get("classify", {})}
-        noise = {"kind": "kspace" if about.modality == "mri" else "sinogram"}
-        return {"noise": noise, **sections, "diagnosis": {**diagnosis, "classify": classify}}
+        sections = {"noise": {"kind": "kspace" if about.modality == "mri" else "sinogram"}, **sections}
+        choices = ("reconstruction", "sde", {"epochs": PAPER_SDE_EPOCHS[about.modality]})
+        for name, part, choice in (choices, ("diagnosis", "classify", PAPER_CLASSIFIER[about.modality])):
+            section = sections.get(name, {})
+            if isinstance(section, dict) and isinstance(section.get(part, {}), dict):
+                sections[name] = {**section, part: {**choice, **section.get(part, {})}}
+        return sections
 
     @model_validator(mode="after")
     def _known_tasks(self):

@@ -1,6 +1,8 @@
-"""Image quality against the original: PSNR and SSIM of each image, data range 1."""
+"""Image quality against the original: PSNR, SSIM and, where its weights are present, LPIPS; data range 1."""
 
+import os
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -26,6 +28,38 @@ def ssim(original: np.ndarray, image: np.ndarray) -> float:
     )
 
 
+def lpips_weights() -> Path:
+    """Where torchvision looks for the weights of the AlexNet on which LPIPS rests; they are not part of any package."""
+    cache = os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")
+    return Path(os.environ.get("TORCH_HOME", Path(cache) / "torch")) / "hub/checkpoints/alexnet-owt-7be5be79.pth"
+
+
+def lpips(originals, images) -> np.ndarray:
+    """Learned perceptual distance of Zhang et al. (2018), AlexNet, of each image; 0 is equal.
+
+    Parameters
+    ----------
+    originals, images : array_like
+        (n, size, size); read a few at a time.
+
+    Raises
+    ------
+    FileNotFoundError
+        The weights are not where `lpips_weights` says.
+    """
+    import torch
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+    if not lpips_weights().is_file():
+        raise FileNotFoundError(f"{lpips_weights()}: LPIPS needs these weights of torchvision's alexnet; none found")
+    measure = LearnedPerceptualImagePatchSimilarity("alex", reduction="none", normalize=True)
+    with torch.inference_mode():
+        for start in store.progress(range(0, len(images), CHUNK), "LPIPS"):
+            pair = (_chunk(array, start).clip(0, 1) for array in (originals, images))
+            measure.update(*(torch.from_numpy(part)[:, None].expand(-1, 3, -1, -1) for part in pair))
+        return measure.compute().flatten().numpy()
+
+
 def rate(table: pd.DataFrame, originals, images, source: str, strategy: str = "standard") -> pd.DataFrame:
     """Rows of the quality table for images that belong to the rows of a cohort table.
 
@@ -39,12 +73,13 @@ def rate(table: pd.DataFrame, originals, images, source: str, strategy: str = "s
     source, strategy : str
         What made the images.
     """
-
     starts = range(0, len(table), CHUNK)
     rated = store.parallel(partial(_rated, originals, images), starts, f"quality of {source}", threads=True)
     columns = table[["image_id", "patient_id", "split"]].reset_index(drop=True)
     columns = columns.assign(source=source, strategy=strategy)
     columns[["psnr", "ssim"]] = np.concatenate([np.empty((0, 2)), *rated])
+    if len(table) and lpips_weights().is_file():
+        columns["lpips"] = lpips(originals, images)
     return columns
 
 
@@ -76,7 +111,10 @@ def by_group(rated: pd.DataFrame, table: pd.DataFrame, attributes) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
+def _chunk(array, start: int) -> np.ndarray:
+    return np.asarray(array[start : start + CHUNK], np.float32)
+
+
 def _rated(originals, images, start: int) -> np.ndarray:
-    at = slice(start, start + CHUNK)
-    pairs = zip(np.asarray(originals[at], np.float32), np.asarray(images[at], np.float32).clip(0, 1), strict=True)
+    pairs = zip(_chunk(originals, start), _chunk(images, start).clip(0, 1), strict=True)
     return np.array([(psnr(original, image), ssim(original, image)) for original, image in pairs])

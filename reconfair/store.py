@@ -243,10 +243,12 @@ def flow(study: Study) -> dict[str, Product]:
     noise = study.noise.model_dump(mode="json")
     add("noisy", "02", level / "noisy", noise, f"noise noise/{study.noise.kind} quality keyed", "cohort")
 
+    sampled = {}  # by model, with what settings a trained one reconstructs
     for model in models:
-        settings = study.reconstruction.settings(model)
+        every, settings = (study.reconstruction.settings(model, sampling) for sampling in (True, False))
+        sampled[model] = {key: every[key] for key in every.keys() - settings.keys()}
         add(f"{model}/model", "03", level / model, settings, f"training recon recon/{model} keyed", "cohort", "noisy")
-        add(f"{model}/reconstructed", "03", level / model, {}, "quality", f"{model}/model", "noisy")
+        add(f"{model}/reconstructed", "03", level / model, sampled[model], "quality", f"{model}/model", "noisy")
 
     for network in networks:
         settings = study.diagnosis.settings(network)
@@ -268,7 +270,7 @@ def flow(study: Study) -> dict[str, Product]:
         folder, settings = level / key, study.mitigation.model_dump(mode="json", exclude={"strategies", "models"})
         code = f"training mitigation mitigation/{strategy} keyed"
         add(f"{key}/model", "06", folder, settings, code, f"{model}/model", *frozen)
-        add(f"{key}/reconstructed", "06", folder, {}, "quality", f"{key}/model", "noisy")
+        add(f"{key}/reconstructed", "06", folder, sampled[model], "quality", f"{key}/model", "noisy")
         add(f"{key}/predictions", "06", folder, {}, "", f"{key}/reconstructed", *frozen)
         rows.append(f"{key}/predictions")
     add("mitigation", "06", level / "mitigation", fairness, statistics, *rows)

@@ -182,17 +182,19 @@ def device_of(compute: Compute) -> str:
 
 
 @torch.inference_mode()
-def apply(function, images, rows, compute: Compute, what: str, batch_size: int = BATCH):
+def apply(function, images, rows, compute: Compute, what: str, *beside, batch_size: int = BATCH):
     """Yield (rows, function(images of these rows)) in batches, with progress.
 
     `function` maps (n, 1, size, size) float32 on the device to (n, ...); it yields NumPy arrays.
+    Of each sequence `beside`, one entry per row, it is given the batch too.
     """
     device = device_of(compute)
     starts = range(0, len(rows), batch_size)
     for start in store.progress(starts, what):
         batch = rows[start : start + batch_size]
         tensor = torch.from_numpy(np.asarray(images[batch], np.float32))[:, None].to(device)
-        yield batch, function(tensor).float().cpu().numpy()
+        answer = function(tensor, *(part[start : start + batch_size] for part in beside))
+        yield batch, answer.float().cpu().numpy()
 
 
 def _whole(path: Path, save) -> None:

@@ -50,7 +50,8 @@ def true_disparity(study: Study, source: str = "original", patients: int = 20_00
         chunk = table[table.patient_id.isin(some)].reset_index(drop=True)
         images, masks = drawn(fresh, chunk, study.compute.workers)
         seen = images if source == "original" else noise.degrade(images, chunk.image_id, study.noise)
-        seen = seen if model is None else _applied(model.reconstruct, seen, study)[:, 0]
+        if model is not None:
+            seen = _applied(model.reconstruct, seen, study, recon.sampling_seeds(study, chunk.image_id))[:, 0]
         for network, frozen in networks.items():
             said = _applied(frozen.diagnose, seen, study)
             parts.append(diagnosis.units(study, network, chunk, said, masks))
@@ -75,6 +76,6 @@ def drawn(dataset, table: pd.DataFrame, workers: int) -> tuple[np.ndarray, np.nd
     return images, None if parts[0][1] is None else np.concatenate([masks for _, masks in parts])
 
 
-def _applied(function, images: np.ndarray, study: Study) -> np.ndarray:
-    parts = training.apply(function, images, np.arange(len(images)), study.compute, "models")
+def _applied(function, images: np.ndarray, study: Study, *beside) -> np.ndarray:
+    parts = training.apply(function, images, np.arange(len(images)), study.compute, "models", *beside)
     return np.concatenate([answer for _, answer in parts])

@@ -118,7 +118,8 @@ def test_label_names_the_folder():
 
 
 def test_every_reconstructor_is_fine_tuned_unless_some_are_named():
-    assert study().mitigated == study(mitigation={"models": ["unet"]}).mitigated == [("unet", "reweight")]
+    assert study(mitigation={"models": ["unet"]}).mitigated == [("unet", "reweight")]
+    assert study().mitigated == [(model, "reweight") for model in ("unet", "pix2pix", "sde")]
 
 
 def test_settings_tell_all_that_a_training_depends_on():
@@ -191,7 +192,7 @@ MISTAKES = {
     ),
     "choice in a list": (
         {"reconstruction": {"models": ["unett"]}},
-        "reconstruction.models.0: 'unett' is not one of unet; did",
+        "reconstruction.models.0: 'unett' is not one of unet, pix2pix, sde; did",
     ),
     "dataset's name": (
         {"dataset": {"name": "lgg2"}},
@@ -363,3 +364,9 @@ def test_missing_scans_say_what_was_looked_for_and_where_to_get_it(tmp_path, mon
     for said in (f"looked for {tmp_path / file}", where, "dataset.root", "RECONFAIR_DATA"):
         assert said in str(error.value)
     assert dataset.signature == ""
+
+
+def test_the_sde_trains_as_long_as_the_paper_has_it_for_the_modality_unless_told():
+    assert study(dataset={"name": "nih"}).reconstruction.sde.epochs == 40
+    assert study(dataset={"name": "lgg"}).reconstruction.sde.epochs == 300
+    assert study(dataset={"name": "nih"}, reconstruction={"sde": {"epochs": 2}}).reconstruction.sde.epochs == 2

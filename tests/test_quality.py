@@ -3,7 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.ndimage import gaussian_filter
+from torchmetrics.functional.image.lpips import learned_perceptual_image_patch_similarity as lpips
+from torchvision.models import AlexNet_Weights, alexnet
 
 from reconfair import quality
 
@@ -85,3 +88,30 @@ def test_means_of_groups_are_over_patients_with_a_normal_interval():
     assert rows.value["f", "psnr"] == 30 and rows.value["m", "ssim"] == 0.9
     # Two patients with 25 and 35 dB: the standard error is 5 dB.
     assert rows.low["f", "psnr"] == pytest.approx(30 - 1.96 * 5) and rows.patients["f", "psnr"] == 2
+
+
+def test_without_its_weights_there_is_no_lpips_and_asking_for_it_says_where_they_belong(
+    pictures, table, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert "lpips" not in quality.rate(table, pictures, pictures, "unet")
+    with pytest.raises(FileNotFoundError, match=r"hub/checkpoints/alexnet-owt-7be5be79.pth: LPIPS needs"):
+        quality.lpips(pictures, pictures)
+
+
+def test_with_weights_lpips_is_that_of_torchmetrics(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    network, place = alexnet(), tmp_path / "hub" / "checkpoints"
+    place.mkdir(parents=True)
+    torch.save(network.state_dict(), place / "alexnet-owt-7be5be79.pth")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr(
+        AlexNet_Weights.DEFAULT, "get_state_dict", lambda **_: torch.load(place / "alexnet-owt-7be5be79.pth")
+    )
+    originals, images = np.random.default_rng(0).random((2, 35, 64, 64)).astype(np.float32)
+    rows = pd.DataFrame({key: [str(k) for k in range(35)] for key in ("image_id", "patient_id", "split")})
+    rated = quality.rate(rows, originals, images, "unet").lpips
+    pair = (torch.from_numpy(x[[33]])[:, None].expand(-1, 3, -1, -1) for x in (originals, images))
+    assert rated[33] == pytest.approx(float(lpips(*pair, net_type="alex", normalize=True)), abs=1e-6)
+    assert (quality.lpips(originals[:2], originals[:2]) == 0).all() and (rated > 0).all()

@@ -1,8 +1,9 @@
 """Chapter 03: reconstruction. From the noisy image back to the original.
 
-A reconstructor is a module of this folder with one class, ``Reconstructor(settings, size)``: a
-Lightning module with ``reconstruct(noisy)``. Here are the three things done with each: ``train``,
-``reconstruct``, and the rating that ``reconstruct`` writes beside its images.
+A reconstructor is a module of this folder with one class, ``Reconstructor(settings, size)``: a Lightning
+module with ``objective(batch)``, the loss that it minimises and the reconstruction this is a loss of,
+and ``reconstruct(noisy, seeds)``. Here are the three things done with each: ``train``, ``reconstruct``,
+and the rating that ``reconstruct`` writes beside its images.
 """
 
 from functools import partial
@@ -52,6 +53,13 @@ def load(study: Study, model: str, strategy: str = "standard"):
     return training.load(path, build(study, model))
 
 
+def sampling_seeds(study: Study, image_ids) -> list[int]:
+    """Return one seed per image for reconstructors that draw; all of them draw alike, to be compared."""
+    from reconfair.keyed import seed_of
+
+    return [seed_of(study.reconstruction.seed, "sample", image_id) for image_id in image_ids]
+
+
 def fit(study: Study, module, part: Path, what: str, epochs: int, weights=None) -> None:
     """Train `module` on the reconstruction split; `weights` draw its images unequally."""
     from reconfair import training
@@ -84,7 +92,8 @@ def _reconstruct(study: Study, model: str, strategy: str, part: Path) -> None:
     module = load(study, model, strategy).to(training.device_of(study.compute))
     images = store.Growing(part / "reconstructed.npy", (len(rows), *noisy.shape[1:]), np.float16)
     left = rows[store.resume(training.BATCH, images) :]
-    for _, x_hat in training.apply(module.reconstruct, noisy, left, study.compute, f"{key} reconstructs"):
+    seeds, what = sampling_seeds(study, cohort.table.image_id.iloc[left]), f"{key} reconstructs"
+    for _, x_hat in training.apply(module.reconstruct, noisy, left, study.compute, what, seeds):
         images.append(x_hat[:, 0])
     images = np.load(part / "reconstructed.npy", mmap_mode="r")
     rated = quality.rate(cohort.table.iloc[rows], _Rows(cohort.images, rows), images, model, strategy)

@@ -64,22 +64,23 @@ class Reconstructor(L.LightningModule):
     def forward(self, noisy: torch.Tensor) -> torch.Tensor:
         return self.net(noisy)
 
-    def reconstruct(self, noisy: torch.Tensor) -> torch.Tensor:
-        """Map noisy images (n, 1, s, s) to reconstructions within [0, 1]."""
+    def reconstruct(self, noisy: torch.Tensor, seeds=None) -> torch.Tensor:
+        """Map noisy images (n, 1, s, s) to reconstructions within [0, 1]; nothing is drawn by `seeds`."""
         return self(noisy).clamp(0, 1)
 
-    def loss(self, batch) -> torch.Tensor:
-        """Mean squared error of a batch (noisy, original), each (n, s, s)."""
+    def objective(self, batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean squared error of a batch (noisy, original), each (n, s, s), and the reconstruction (n, 1, s, s)."""
         noisy, original = batch
-        return F.mse_loss(self(noisy[:, None]), original[:, None])
+        x_hat = self(noisy[:, None])
+        return F.mse_loss(x_hat, original[:, None]), x_hat
 
     def training_step(self, batch, batch_idx):
-        loss = self.loss(batch)
+        loss, _ = self.objective(batch)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]))
         return loss
 
     def validation_step(self, batch, batch_idx):
-        self.log("val_loss", self.loss(batch), batch_size=len(batch[0]))
+        self.log("val_loss", self.objective(batch)[0], batch_size=len(batch[0]))
 
     def configure_optimizers(self):
         return torch.optim.Adam(self.parameters(), lr=self.settings["lr"])
