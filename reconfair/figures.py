@@ -39,6 +39,7 @@ NAMES = {
     "dice": "Dice",
     "psnr": "PSNR (dB)",
     "ssim": "SSIM",
+    "lpips": "LPIPS (smaller is better)",
     "eodd": "EODD",
     "eop": "EOP",
     "ser": "SER",
@@ -200,6 +201,20 @@ def learning(logs: dict[str, pd.DataFrame], ylabel: str = "loss") -> Figure:
         axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0, 0].legend(fontsize="small")
     figure.tight_layout()
+    return figure
+
+
+def tradeoff(quality: pd.DataFrame) -> Figure:
+    """Draw mean PSNR against SSIM and, where it was measured, LPIPS, by source, with bars of two standard errors."""
+    others = [metric for metric in ("ssim", "lpips") if metric in quality]
+    figure, axes = plt.subplots(1, len(others), figsize=(4.2 * len(others), 3.2), squeeze=False, layout="constrained")
+    for axis, other in zip(axes[0], others, strict=True):
+        for source, rows in quality.groupby("source", sort=False):
+            patients = rows.groupby("patient_id")[["psnr", other]].mean()
+            (x, y), error = patients.mean(), 2 * patients.sem()
+            axis.errorbar(x, y, error[other], error["psnr"], fmt="o", color=COLOURS[source], label=name(source))
+        axis.set(xlabel=name("psnr"), ylabel=name(other))
+    axes[0, 0].legend(fontsize="small")
     return figure
 
 

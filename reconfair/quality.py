@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from statsmodels.stats.oneway import anova_oneway
 
 from reconfair import store
 
@@ -109,6 +110,33 @@ def by_group(rated: pd.DataFrame, table: pd.DataFrame, attributes) -> pd.DataFra
                 found = {"value": value, "low": value - half, "high": value + half, "patients": len(values)}
                 rows.append({"attribute": attribute, "group": group, "metric": metric, **found})
     return pd.DataFrame(rows)
+
+
+def gaps(rated: pd.DataFrame, table: pd.DataFrame, attributes) -> pd.DataFrame:
+    """Largest difference in mean PSNR between the groups of each attribute, with Welch's test over patients.
+
+    Parameters
+    ----------
+    rated, table, attributes
+        As in `by_group`.
+
+    Returns
+    -------
+    DataFrame
+        Rows ``attribute, best, worst`` (groups), ``gap`` (dB), ``percent`` of the mean PSNR, and ``p``, that
+        all groups have the same mean; groups of one patient are left out.
+    """
+    patients = rated.groupby("patient_id").psnr.mean()
+    traits = table.drop_duplicates("patient_id").set_index("patient_id").reindex(patients.index)
+    rows = []
+    for attribute in attributes:
+        groups = {group: psnr for group, psnr in patients.groupby(traits[attribute]) if len(psnr) > 1}
+        if len(groups) > 1:
+            means = pd.Series({group: psnr.mean() for group, psnr in groups.items()})
+            found = {"best": means.idxmax(), "worst": means.idxmin(), "gap": np.ptp(means)}
+            p = anova_oneway(list(groups.values()), use_var="unequal").pvalue
+            rows.append({"attribute": attribute, **found, "percent": 100 * np.ptp(means) / patients.mean(), "p": p})
+    return pd.DataFrame(rows, columns=["attribute", "best", "worst", "gap", "percent", "p"])
 
 
 def _chunk(array, start: int) -> np.ndarray:

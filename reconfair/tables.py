@@ -67,6 +67,18 @@ def read(name: str, *folders: Path, columns: list[str] | None = None) -> pd.Data
     return pd.concat(parts, ignore_index=True)
 
 
+def published(name: str) -> pd.DataFrame:
+    """Read values of the paper, transcribed as printed: ``performance`` by dataset, level, source, task and metric.
+
+    Examples
+    --------
+    >>> rows = published("performance")
+    >>> rows[(rows.level == "x4") & (rows.metric == "psnr")].set_index("source").value.to_dict()
+    {'unet': 42.94, 'pix2pix': 37.71, 'sde': 40.23}
+    """
+    return pd.read_csv(Path(__file__).parent / "published" / f"{name}.csv", comment="#")
+
+
 def _typed(table: pd.DataFrame, name: str) -> pd.DataFrame:
     typed = table.reset_index(drop=True)
     for column, kind in SCHEMAS[name].items():

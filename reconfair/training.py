@@ -72,7 +72,8 @@ def loader(arrays, rows, batch_size: int, seed: int = 0, weights=None, shuffle: 
     batches = Batches(rows, batch_size, seed, weights)
     if not shuffle:
         batches = [np.asarray(rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)]
-    return DataLoader(Rows(*arrays), sampler=batches, batch_size=None)
+    # With a generator of its own it takes nothing from the global stream, which a resumed run would miss.
+    return DataLoader(Rows(*arrays), sampler=batches, batch_size=None, generator=torch.Generator())
 
 
 class Keep(L.Callback):

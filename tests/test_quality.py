@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
+from scipy.stats import ttest_ind
 from torchmetrics.functional.image.lpips import learned_perceptual_image_patch_similarity as lpips
 from torchvision.models import AlexNet_Weights, alexnet
 
@@ -115,3 +116,17 @@ def test_with_weights_lpips_is_that_of_torchmetrics(tmp_path, monkeypatch):
     pair = (torch.from_numpy(x[[33]])[:, None].expand(-1, 3, -1, -1) for x in (originals, images))
     assert rated[33] == pytest.approx(float(lpips(*pair, net_type="alex", normalize=True)), abs=1e-6)
     assert (quality.lpips(originals[:2], originals[:2]) == 0).all() and (rated > 0).all()
+
+
+def test_the_gap_in_psnr_is_that_of_the_means_over_patients_with_welch_s_p():
+    rng = np.random.default_rng(0)
+    sex = np.repeat(["female", "male", "male"], [40, 30, 30])
+    rated = pd.DataFrame({"patient_id": np.arange(100), "psnr": rng.normal(30 + (sex == "male"), 1 + (sex == "male"))})
+    table = pd.DataFrame({"patient_id": np.arange(100), "sex": sex, "race": ["White"] * 99 + ["Asian"]})
+    twice = pd.concat([rated, rated])  # a patient's images count once
+    found = quality.gaps(twice, table, ["sex", "race"])
+    welch = ttest_ind(rated.psnr[sex == "female"], rated.psnr[sex == "male"], equal_var=False)
+    assert found.attribute.tolist() == ["sex"]  # one patient is no group
+    assert found.p.item() == pytest.approx(welch.pvalue) and found.best.item() == "male"
+    assert found.gap.item() == pytest.approx(rated.psnr[sex == "male"].mean() - rated.psnr[sex == "female"].mean())
+    assert found.percent.item() == pytest.approx(100 * found.gap.item() / rated.psnr.mean())

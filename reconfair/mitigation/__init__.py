@@ -33,6 +33,7 @@ def _finetune(study: Study, model: str, strategy: str, part: Path) -> None:
     module.settings = {
         **module.settings,
         "lr": module.settings["lr"] * settings.lr_factor,
+        "epochs": settings.epochs,
         "seed": settings.seed,
     }
     module, weights = import_module(f"reconfair.mitigation.{strategy}").adapt(module, groups(study))
