@@ -1,0 +1,207 @@
+"""How fast reconstruction trains and samples, and what the few-step solver gives away.
+
+    python benchmarks/reconstruction.py [params/lgg_x8_small.yaml]
+
+Reconstructors of the study are trained where they are not fresh (by default those of params/demo.yaml), with
+all that a run does. Then, in one process and on test images:
+
+few_step_evaluations, few_step_psnr_loss_db, few_step_power_ratio, few_step_spread_ratio, few_step_speedup
+    The sampler ``few_step`` against 100 steps of ``reverse_sde`` by the same network: evaluations of the
+    network, mean PSNR lost, power of a sample above half the Nyquist frequency, standard deviation between
+    seeds, and time. The same against ``posterior`` is printed before.
+train_vs_bare_loop
+    Images per second in the training of a study over those of a bare PyTorch loop over the same batches,
+    the smallest over the models. Epochs of the former include its checkpoints, logs and validation images.
+inference_growth
+    Peak anonymous memory while reconstructing 1,600 images over that of 400: about 1 where images stream to disk.
+"""
+
+import os
+
+os.environ["RECONFAIR_PROGRESS"] = os.devnull
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from threading import Event, Thread
+
+import numpy as np
+import torch
+
+from reconfair import data, noise, params, quality, recon, training
+
+ROOT = Path(__file__).parents[1]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("params", nargs="?", default=ROOT / "params" / "demo.yaml")
+    parser.add_argument("--images", type=int, default=48, help="test images that are sampled")
+    arguments = parser.parse_args()
+    study = params.load(arguments.params)
+    data.prepare(study), noise.prepare(study)
+    for model in study.reconstruction.models:
+        recon.train(study, model)
+    results = few_step(study, arguments.images) | {"train_vs_bare_loop": training_speed(study)}
+    for name, value in {**results, "inference_growth": inference(study)}.items():
+        print(f"{name}={value:.3g}")
+
+
+def few_step(study, images: int) -> dict[str, float]:
+    """The few-step solver against the others."""
+    table, model = data.load(study).table, recon.load(study, "sde")
+    rows = data.rows(table, "test")
+    rows = rows[np.linspace(0, len(rows) - 1, min(images, len(rows))).astype(int)]
+    y = torch.from_numpy(noise.load(study)[rows].astype(np.float32))[:, None]
+    x = data.load(study).images[rows].astype(np.float32)
+    found = {sampler: sampled(model, sampler, y, x) for sampler in ("reverse_sde", "posterior", "few_step")}
+    for sampler, of in found.items():
+        print(sampler.ljust(12), *(f"{name} {value:.4g}" for name, value in of.items()), sep="  ")
+    few, full = found["few_step"], found["reverse_sde"]
+    ratios = {f"few_step_{name}_ratio": few[name] / full[name] for name in ("power", "spread")}
+    loss = {"few_step_psnr_loss_db": full["psnr"] - few["psnr"]}
+    return {"few_step_evaluations": few["evaluations"]} | loss | ratios | {"few_step_speedup": full["ms"] / few["ms"]}
+
+
+def sampled(model, sampler: str, y: torch.Tensor, x: np.ndarray) -> dict[str, float]:
+    """Two samples of each image by one sampler: quality, texture, spread, evaluations and time of an image."""
+    model.settings, evaluations = model.settings | {"sampler": sampler, "samples": 1}, []
+    hook = model.register_forward_hook(lambda *_: evaluations.append(1))
+    begun = time.perf_counter()
+    with torch.inference_mode():
+        samples = [model.reconstruct(y, range(start, start + len(y))).numpy()[:, 0] for start in (0, len(y))]
+    seconds = (time.perf_counter() - begun) / 2 / len(y)
+    hook.remove()
+    frequency, power = noise.power_spectrum(samples[0])
+    return {
+        "psnr": np.mean([quality.psnr(*pair) for pair in zip(x, samples[0], strict=True)]),
+        "power": np.sum(power[frequency > frequency.max() / 2]),
+        "spread": np.sqrt(np.mean((samples[0] - samples[1]) ** 2) / 2),
+        "evaluations": len(evaluations) / 2,
+        "ms": 1000 * seconds,
+    }
+
+
+def training_speed(study, epochs: int = 3) -> float:
+    """Smallest ratio of images per second, a study's training over a bare loop."""
+    ratios = []
+    for model in study.reconstruction.models:
+        rows = data.rows(data.load(study).table, "recon")
+        bare, ours = bare_loop(study, model, rows), in_a_study(study, model, epochs)
+        print(f"{model:8} a bare loop {len(rows) / bare:7.1f}, a study {len(rows) / ours:7.1f} images a second")
+        ratios.append(bare / ours)
+    return min(ratios)
+
+
+def in_a_study(study, model: str, epochs: int) -> float:
+    """Seconds of an epoch: what some more of them take, so that the start does not count."""
+    took = []
+    for n in (1, 1 + epochs):
+        with tempfile.TemporaryDirectory() as folder:
+            begun = time.perf_counter()
+            recon.fit(study, recon.build(study, model), Path(folder), model, n)
+            took.append(time.perf_counter() - begun)
+    return (took[1] - took[0]) / epochs
+
+
+def bare_loop(study, model: str, rows: np.ndarray) -> float:
+    """Seconds of an epoch over tensors in memory, validation included; the shorter of two."""
+    cohort, noisy = data.load(study), noise.load(study)
+    module = recon.build(study, model).to(memory_format=torch.channels_last)
+    size, val = module.settings["batch_size"], data.rows(cohort.table, "val")
+    loaded = [tensors(noisy, cohort.images, some).split(size, 1) for some in (rows, val)]
+    step = STEPS.get(model, descend)(module)
+    took = []
+    for _ in range(2):
+        begun = time.perf_counter()
+        module.train()
+        for batch in loaded[0]:
+            step(batch)
+        module.eval()
+        with torch.inference_mode():
+            for batch in loaded[1]:
+                module.objective(batch)
+        took.append(time.perf_counter() - begun)
+    return min(took)
+
+
+def tensors(noisy, originals, rows) -> torch.Tensor:
+    return torch.from_numpy(np.stack([np.asarray(images[rows], np.float32) for images in (noisy, originals)]))
+
+
+def descend(module):
+    """A step of a network with one optimiser."""
+    optimizer = module.configure_optimizers()
+
+    def step(batch):
+        optimizer.zero_grad()
+        module.objective(batch)[0].backward()
+        optimizer.step()
+
+    return step
+
+
+def averaged(module):
+    """The same, with the running average of the weights."""
+    plain = descend(module)
+
+    def step(batch):
+        plain(batch)
+        module.average.update_parameters(module.net)
+
+    return step
+
+
+def adversarial(module):
+    """A step of the generator, then of the discriminator."""
+    from reconfair.recon.pix2pix import cross_entropy
+
+    generator, discriminator = module.configure_optimizers()
+
+    def step(batch):
+        noisy, original = (images[:, None] for images in batch)
+        module.discriminator.requires_grad_(False)
+        loss, x_hat = module.objective(batch)
+        generator.zero_grad()
+        loss.backward()
+        generator.step()
+        module.discriminator.requires_grad_(True)
+        true, false = (module.discriminator(noisy, image) for image in (original, x_hat.detach()))
+        discriminator.zero_grad()
+        ((cross_entropy(true, 1) + cross_entropy(false, 0)) / 2).backward()
+        discriminator.step()
+
+    return step
+
+
+STEPS = {"pix2pix": adversarial, "sde": averaged}
+
+
+def inference(study) -> float:
+    """Growth of memory with the number of images that stream through a network."""
+    model, noisy, peaks = study.reconstruction.models[0], noise.load(study), []
+    module = recon.load(study, model)
+    for count in (64, 400, 1600):  # the first fills caches
+        rows, ended, seen = np.resize(np.arange(len(noisy)), count), Event(), []
+        watching = Thread(target=watch, args=(ended, seen))
+        watching.start()
+        for _ in training.apply(module.reconstruct, noisy, rows, study.compute, model, range(count)):
+            pass
+        ended.set()
+        watching.join()
+        peaks.append(max(seen))
+    print(f"reconstructing {1600} images with {model}: {peaks[-1]:.2f} GB")
+    return peaks[-1] / peaks[-2]
+
+
+def watch(ended: Event, seen: list[float]) -> None:
+    while True:
+        with open("/proc/self/status") as status:
+            seen += [int(line.split()[1]) / 1024**2 for line in status if line.startswith("RssAnon")]
+        if ended.wait(0.02):
+            return
+
+
+if __name__ == "__main__":
+    main()
