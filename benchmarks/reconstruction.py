@@ -66,8 +66,8 @@ def few_step(study, images: int) -> dict[str, float]:
 
 def sampled(model, sampler: str, y: torch.Tensor, x: np.ndarray) -> dict[str, float]:
     """Two samples of each image by one sampler: quality, texture, spread, evaluations and time of an image."""
-    model.settings, evaluations = model.settings | {"sampler": sampler, "samples": 1}, []
-    hook = model.register_forward_hook(lambda *_: evaluations.append(1))
+    evaluations = []
+    model.sampler, hook = sampler, model.average.register_forward_hook(lambda *_: evaluations.append(1))
     begun = time.perf_counter()
     with torch.inference_mode():
         samples = [model.reconstruct(y, range(start, start + len(y))).numpy()[:, 0] for start in (0, len(y))]

@@ -188,11 +188,14 @@ def prevalence(rates: pd.DataFrame) -> Figure:
 
 
 def learning(logs: dict[str, pd.DataFrame], ylabel: str = "loss") -> Figure:
-    """Draw training (dashed) and validation loss by epoch; the kept epoch is marked."""
+    """Draw training (dashed) and validation loss by epoch; the kept epoch is marked.
+
+    Of a model that is validated by a part of its loss, ``train_l1``, that part is drawn of training too.
+    """
     figure, axes = plt.subplots(1, len(logs), figsize=(3.2 * len(logs), 2.8), squeeze=False)
     for axis, (title, log) in zip(axes[0], logs.items(), strict=True):
         colour = COLOURS.get(title, "#0072B2")
-        axis.plot(log.epoch, log.train_loss, "--", color=colour, label="training")
+        axis.plot(log.epoch, log.get("train_l1", log.train_loss), "--", color=colour, label="training")
         axis.plot(log.epoch, log.val_loss, "-", color=colour, label="validation")
         best = log.loc[log.val_loss.idxmin()]
         axis.plot(best.epoch, best.val_loss, "o", color=colour, label="kept")
@@ -201,6 +204,18 @@ def learning(logs: dict[str, pd.DataFrame], ylabel: str = "loss") -> Figure:
         axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0, 0].legend(fontsize="small")
     figure.tight_layout()
+    return figure
+
+
+def adversaries(log: pd.DataFrame) -> Figure:
+    """Draw how well generator and discriminator of a GAN did against each other, by epoch."""
+    figure, axis = plt.subplots(figsize=(4.2, 2.8), layout="constrained")
+    axis.plot(log.epoch, log.train_adversarial, color=COLOURS["pix2pix"], label="generator")
+    axis.plot(log.epoch, log.train_discriminator, "--", color="black", label="discriminator")
+    axis.axhline(np.log(2), color="black", lw=0.8, ls=":", label="guessing, log 2")
+    axis.set(xlabel="epoch", ylabel="cross-entropy")
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.legend(fontsize="small")
     return figure
 
 

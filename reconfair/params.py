@@ -296,6 +296,7 @@ class SDE(Training):
     lr: Annotated[float, Field(gt=0)] = 1e-4
     channels: Annotated[int, Field(ge=8)] = 64
     depth: Annotated[int, Field(ge=2, le=6)] = 4  # number of levels
+    patch: Literal[1, 2, 4] = 1  # pixels a side that enter the first level together; 2 costs a quarter
     steps: Annotated[int, Field(ge=10)] = 100  # of the forward equation
     lam: Annotated[float, Field(gt=0)] = 10 / 255  # standard deviation of its noise in the end
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # decay of the average of weights that is kept

@@ -247,7 +247,8 @@ def flow(study: Study) -> dict[str, Product]:
     for model in models:
         every, settings = (study.reconstruction.settings(model, sampling) for sampling in (True, False))
         sampled[model] = {key: every[key] for key in every.keys() - settings.keys()}
-        add(f"{model}/model", "03", level / model, settings, f"training recon recon/{model} keyed", "cohort", "noisy")
+        code = f"training recon recon/{model} keyed" + (" recon/scorenet" if model == "sde" else "")
+        add(f"{model}/model", "03", level / model, settings, code, "cohort", "noisy")
         add(f"{model}/reconstructed", "03", level / model, sampled[model], "quality", f"{model}/model", "noisy")
 
     for network in networks:

@@ -34,11 +34,12 @@ def smallest(tmp_path_factory):
         patch.setenv("RECONFAIR_OUTPUTS", str(folder))
         data.prepare(study)
         noise.prepare(study)
-        recon.train(study, "unet")
-        recon.reconstruct(study, "unet")
+        for model in study.reconstruction.models:
+            recon.train(study, model)
+            recon.reconstruct(study, model)
         for network in study.networks:
             diagnosis.train(study, network)
-        for source in ("original", "noisy", "unet"):
+        for source in ("original", "noisy", *study.reconstruction.models):
             diagnosis.predict(study, source)
         mitigation.finetune(study, "unet", "reweight")
         recon.reconstruct(study, "unet", "reweight")

@@ -16,7 +16,7 @@ from reconfair import params, run, store, tables
 FIGURES = {
     "01": ["groups", "montage", "prevalence"],
     "02": ["physics", "texture", "published", "as_published", "psnr_by_group", "ssim_by_group"],
-    "03": ["learning", "reconstructions"],
+    "03": ["adversaries", "path", "learning", "reconstructions", "tradeoff"],
     "04": ["learning", "roc"],
     "05": [
         "performance",

@@ -256,7 +256,12 @@ def changed(**sections):
     return {key for key in before if before[key].fingerprint != after[key].fingerprint}
 
 
-TUNED = {f"unet-reweight/{made}" for made in ("model", "reconstructed", "predictions")}
+def made_by(*keys):
+    return {f"{key}/{made}" for key in keys for made in ("model", "reconstructed", "predictions")}
+
+
+TUNED = made_by("unet-reweight")
+EVERY_TUNED = made_by("unet-reweight", "pix2pix-reweight", "sde-reweight")
 
 
 def notebooks(first):
@@ -281,16 +286,19 @@ def test_every_product_is_made_from_earlier_ones_and_stands_alone():
         ({"compute": {"device": "cpu", "workers": 2}}, set()),
         (
             {"reconstruction": {"unet": {"epochs": 3}}},
-            {f"unet/{made}" for made in ("model", "reconstructed", "predictions")}
-            | TUNED
+            made_by("unet", "unet-reweight") | {"fairness", "mitigation"} | notebooks("03"),
+        ),
+        (
+            {"reconstruction": {"sde": {"sampler": "posterior"}}},
+            made_by("sde", "sde-reweight") - {"sde/model", "sde-reweight/model"}
             | {"fairness", "mitigation"}
             | notebooks("03"),
         ),
         ({"fairness": {"resamples": 200}}, {"fairness", "mitigation"} | notebooks("05")),
-        ({"mitigation": {"epochs": 3}}, TUNED | {"mitigation"} | notebooks("06")),
+        ({"mitigation": {"epochs": 3}}, EVERY_TUNED | {"mitigation"} | notebooks("06")),
         ({"report": {"runs": "all"}}, notebooks("07")),
     ],
-    ids=["compute", "reconstruction", "fairness", "mitigation", "report"],
+    ids=["compute", "reconstruction", "sampling", "fairness", "mitigation", "report"],
 )
 def test_a_change_reaches_what_depends_on_it_and_nothing_else(sections, products):
     assert changed(**sections) == products

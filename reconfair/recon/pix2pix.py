@@ -156,6 +156,7 @@ class Reconstructor(L.LightningModule):
             self._descend(of_discriminator, discrimination)
         adversarial = cross_entropy(false.detach(), 1)  # what the objective held: D had not moved yet
         losses = {"train_loss": loss, "train_discriminator": discrimination, "train_adversarial": adversarial}
+        losses["train_l1"] = F.l1_loss(x_hat.detach(), original)
         self.log_dict(losses, on_step=False, on_epoch=True, batch_size=len(noisy))
         return loss + discrimination  # not finite where either is not
 

@@ -1,23 +1,29 @@
 """Reconstruction within a study: which images, in which range, rated how."""
 
 import numpy as np
+import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio
 
 from reconfair import data, noise, recon, store, tables
 
+each_model = pytest.mark.parametrize("model", ["unet", "pix2pix", "sde"])
 
-def test_reconstructions_cover_val_and_test_within_range(smallest):
-    cohort, images = data.load(smallest), recon.reconstruct(smallest, "unet")
+
+@each_model
+def test_reconstructions_cover_val_and_test_within_range(smallest, model):
+    cohort, images = data.load(smallest), recon.reconstruct(smallest, model)
     assert len(images) == cohort.table.split.isin(["val", "test"]).sum()
     assert images.min() >= 0 and images.max() <= 1
 
 
-def test_reconstructions_are_those_of_the_stored_weights(smallest):
-    cohort, images = data.load(smallest), recon.reconstruct(smallest, "unet")
+@each_model
+def test_reconstructions_are_those_of_the_stored_weights_whatever_else_is_in_the_batch(smallest, model):
+    cohort, images = data.load(smallest), recon.reconstruct(smallest, model)
     row = data.rows(cohort.table, "eval")[5]
     noisy = torch.from_numpy(noise.load(smallest)[row].astype(np.float32))[None, None]
-    again = recon.load(smallest, "unet").reconstruct(noisy)[0, 0].numpy()
+    seeds = recon.sampling_seeds(smallest, [cohort.table.image_id[row]])
+    again = recon.load(smallest, model).reconstruct(noisy, seeds)[0, 0].numpy()
     assert np.abs(again - images[5]).max() < 1e-3  # half precision on disk
 
 
