@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 from difflib import get_close_matches
+from glob import escape
 from hashlib import sha256
-from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from pathlib import Path, PureWindowsPath
+from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -28,6 +29,7 @@ RACES = (
 )
 GAPS = ("eodd", "eop", "fpr_gap", "demographic_parity", "auroc_gap", "auprc_gap", "calibration_gap")
 GAPS += ("delta_dice", "ser", "psnr_gap", "ssim_gap")
+COHORT = ("image_id", "patient_id", "split", "age", *ATTRIBUTES, "path", "mask_path", "slice")  # columns of every one
 GROUPS = {"sex": SEXES, "age_group": AGE_GROUPS, "race": RACES}
 
 
@@ -39,13 +41,16 @@ class About(NamedTuple):
     tasks: dict[str, str]  # task: classify or segment
     attributes: tuple[str, ...] = ("sex", "age_group", "race")  # those that it records
     folder: str = ""  # of its own, under RECONFAIR_DATA
-    metadata: str = ""  # the file that must be in that folder
+    metadata: tuple[str, ...] = ()  # the files that must be in that folder; * stands for a version
     where: str = ""  # to get it
 
 
 _MRI_TASKS = {"grade": "classify", "type": "classify", "tumour": "segment"}
 _XRAY_TASKS = ("effusion", "cardiomegaly", "consolidation", "pneumothorax", "nodule")
 _NIH_TASKS = ("Abnormal", "Effusion", "Infiltration", "Atelectasis", "Cardiomegaly")
+_CHEXPERT_TASKS = ("Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema")
+_CHEXPERT_TASKS += ("Consolidation", "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion")
+_CHEXPERT_TASKS += ("Pleural Other", "Fracture")
 DATASETS = {
     "phantom_mri": About("mri", "patient", _MRI_TASKS),
     "phantom_xray": About("xray", "image", dict.fromkeys(_XRAY_TASKS, "classify")),
@@ -55,7 +60,7 @@ DATASETS = {
         _MRI_TASKS,
         ("sex", "age_group", "race"),
         "lgg",
-        "kaggle_3m/data.csv",
+        ("kaggle_3m/data.csv",),
         "LGG MRI Segmentation (TCGA-LGG, Buda et al.), kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation",
     ),
     "nih": About(
@@ -64,12 +69,39 @@ DATASETS = {
         dict.fromkeys(_NIH_TASKS, "classify"),
         ("sex", "age_group"),
         "nih",
-        "Data_Entry_2017_v2020.csv",
+        ("Data_Entry_2017_v2020.csv",),
         "ChestX-ray14 (NIH Clinical Center), nihcc.app.box.com/v/ChestXray-NIHCC",
     ),
+    "chexpert": About(
+        "xray",
+        "image",
+        dict.fromkeys(_CHEXPERT_TASKS, "classify"),
+        ("sex", "age_group", "race"),
+        "chexpert",
+        ("CheXpert-v1.0-small/train.csv", "CHEXPERT DEMO.xlsx"),
+        "CheXpert and its demographics (Stanford AIMI), aimi.stanford.edu/datasets/chexpert-chest-x-rays",
+    ),
+    "ucsf_pdgm": About(
+        "mri",
+        "patient",
+        _MRI_TASKS,
+        ("sex", "age_group"),
+        "ucsf_pdgm",
+        ("UCSF-PDGM-metadata*.csv",),
+        "UCSF-PDGM (The Cancer Imaging Archive), cancerimagingarchive.net/collection/ucsf-pdgm",
+    ),
+    "table": About(  # what a params file leaves out; its columns and tasks are named there
+        "mri",
+        "patient",
+        {"label": "classify"},
+        ("sex", "age_group", "race"),
+        "table",
+        ("cohort.csv",),
+        "a table of your own images ready (README, Your own scans)",
+    ),
 }
-# The paper's classifiers: ResNet-50 on slices, DenseNet-121 on radiographs as in TorchXRayVision.
 PAPER_SDE_EPOCHS = {"mri": 300, "xray": 40}
+# The paper's classifiers: ResNet-50 on slices, DenseNet-121 on radiographs as in TorchXRayVision.
 PAPER_CLASSIFIER = {
     "mri": {"architecture": "resnet50"},
     "xray": {
@@ -160,6 +192,8 @@ class Phantom(_Dataset):
     slices: Annotated[int, Field(ge=1, le=4)] = 4  # per patient, MRI; a patient has one to three radiographs
     dials: Dials = Dials()
     null: bool = False  # attributes independent of everything: the true disparity is exactly zero
+    age_boundary: ClassVar[None] = None
+    on_bad_image: ClassVar[str] = "error"
 
     @model_validator(mode="after")
     def _null_has_no_dials(self):
@@ -179,8 +213,10 @@ class Phantom(_Dataset):
 class Scans(_Dataset):
     """Real scans in the layout of their publishers."""
 
-    name: Literal["lgg", "nih"]
+    name: Literal["lgg", "nih", "ucsf_pdgm"]
     root: str = ""  # folder of the dataset; empty: the dataset's folder under RECONFAIR_DATA
+    age_boundary: Annotated[float, Field(gt=0)] | None = None  # years, the oldest of the younger; None: the median
+    on_bad_image: Literal["error", "skip"] = "error"  # skip: leave it out, and list it in skipped.csv
 
     def find(self) -> Path:
         """Return the folder of the scans.
@@ -190,25 +226,158 @@ class Scans(_Dataset):
         ParamsError
             It is not there; the message says what was looked for and where to get it.
         """
-        base = os.environ.get("RECONFAIR_DATA", "data")
-        folder = Path(self.root).expanduser() if self.root else Path(base) / self.about.folder
-        if not (folder / self.about.metadata).is_file():
+        self.metadata()
+        return self._folder.resolve()
+
+    def metadata(self) -> list[Path]:
+        """Return the metadata files, of several versions of one the last; raises as `find`."""
+        found = {name: sorted(self._folder.glob(name)) for name in self.about.metadata}
+        for name in [name for name, paths in found.items() if not paths]:
+            path, base = self._folder / name, self.about.folder
+            near = get_close_matches(path.name, [other.name for other in path.parent.glob("*")], 1, 0.8)
             raise ParamsError(
-                f"dataset.root: looked for {folder / self.about.metadata} and did not find it. Get {self.about.where}; "
-                f"then set dataset.root to its folder, or RECONFAIR_DATA to the folder that holds '{self.about.folder}'"
+                f"dataset.root: looked for {path} and did not find it{f' but {near[0]}' if near else ''}. "
+                f"Get {self.about.where}; then set dataset.root to its folder, or RECONFAIR_DATA to the folder "
+                f"that holds '{base}'"
             )
-        return folder.resolve()
+        return [paths[-1].resolve() for paths in found.values()]
 
     @property
     def signature(self) -> str:
-        """Hash of the metadata file, empty where it is absent."""
+        """Hash of the metadata files, empty where one is absent."""
         try:
-            return sha256((self.find() / self.about.metadata).read_bytes()).hexdigest()[:16]
+            return sha256(b"".join(path.read_bytes() for path in self.metadata())).hexdigest()[:16]
         except ParamsError:
             return ""
 
+    @property
+    def _folder(self) -> Path:
+        base = Path(os.environ.get("RECONFAIR_DATA", "data"))
+        return Path(self.root).expanduser() if self.root else base / self.about.folder
 
-Dataset = Annotated[Phantom | Scans, Field(discriminator="name")]
+
+class CheXpert(Scans):
+    """Chest radiographs of Stanford, with race from the demographics published later."""
+
+    name: Literal["chexpert"]
+    release: Literal["v1.0-small", "v1.0"] = "v1.0-small"  # 390 pixels wide, or as the machine made them
+    blank: Literal["nan", "zero"] = "nan"  # a finding that the report does not mention: unknown, or absent
+    unknown_race: Literal["keep", "drop"] = "keep"  # keep: such patients leave the analyses of race alone
+
+    @property
+    def about(self) -> About:
+        """What is settled about CheXpert; its folder bears the release."""
+        known = DATASETS[self.name]
+        return known._replace(metadata=(f"CheXpert-{self.release}/train.csv", *known.metadata[1:]))
+
+
+Meaning = TypeVar("Meaning")
+
+
+class Column(Section, Generic[Meaning]):
+    """A column of one's own table and what its entries mean; its name alone will do.
+
+    Where `values` are given, every entry must be listed there (upper or lower case, ``2`` or ``2.0``);
+    null stands for unknown. Empty entries and words such as ``unknown`` are missing.
+    """
+
+    column: str
+    values: dict[str, Meaning | None] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_yaml_reads_it(cls, given):
+        if isinstance(given, str):
+            return {"column": given}
+        if not isinstance(given, dict) or not isinstance(given.get("values"), dict):
+            return given
+        words = {"True": ("true", "yes"), "False": ("false", "no")}  # YAML reads an unquoted yes as true
+        entries = {str(entry): meaning for entry, meaning in given["values"].items()}
+        return {**given, "values": {word: entries[entry] for entry in entries for word in words.get(entry, (entry,))}}
+
+
+Sexes, Labels = Column[Literal[SEXES]], Column[Literal[0, 1]]
+Ages, Races = Column[float], Column[str]
+
+
+class Mask(Section):
+    """A column with the files that outline something, nonzero inside, and the task to segment it."""
+
+    column: str
+    task: str = Field("tumour", pattern=r"^\w[\w-]*$")
+    blank: Literal["error", "background"] = "error"  # background: a row without a file has nothing to outline
+
+
+class Slices(Section):
+    """The slices of each volume that are images of the cohort, counted from 0, `last` included."""
+
+    first: Annotated[int, Field(ge=0)]
+    last: Annotated[int, Field(ge=0)]
+    step: Annotated[int, Field(ge=1)] = 1
+    axis: Annotated[int, Field(ge=0, le=2)] = 0  # NIfTI: 0 axial, 1 coronal, 2 sagittal; else as stored
+
+    @model_validator(mode="after")
+    def _in_order(self):
+        if self.first > self.last:
+            raise ValueError(f"slices from {self.first} to {self.last} are none; first must not exceed last")
+        return self
+
+
+class Table(Scans):
+    """One's own images, listed in a CSV or Parquet file with a row per image or volume."""
+
+    name: Literal["table"]
+    file: str = Field("cohort.csv", pattern=r"\.(csv|parquet)$")  # in root; paths in it are relative to root
+    modality: Literal["mri", "xray"] = "mri"
+    unit: Literal["patient", "image"] | None = None  # what is decided; None: a patient by MRI, an image by X-ray
+    image: str = "path"  # column with the file: PNG, JPEG, TIFF, NIfTI, NPY, or DICOM whatever its suffix
+    patient: str = "patient_id"  # column
+    sex: Sexes | None = Sexes(column="sex")  # None: not recorded
+    age: Ages | None = Ages(column="age")  # years, or as DICOM writes them (058Y, 006M)
+    race: Races | None = Races(column="race")  # any groups
+    tasks: dict[Annotated[str, Field(pattern=r"^\w[\w -]*$")], Labels] = {"label": Labels(column="label")}
+    mask: Mask | None = None
+    keep: tuple[str, ...] = ()  # columns to carry along, such as the scanner
+    slices: Slices | None = None
+    channel: Annotated[int, Field(ge=0)] | None = None  # of colour images; None: their grey
+    window: tuple[float, float] | None = None  # stored values shown as 0 and 1; None: by percentiles
+    percentiles: tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]] = (0, 100)
+
+    @model_validator(mode="after")
+    def _can_be_studied(self):
+        names = (*self.tasks, *([self.mask.task] if self.mask else []), *self.keep)
+        taken = [name for name in names if name in COHORT or names.count(name) > 1]
+        if taken:
+            raise ValueError(f"'{taken[0]}' is another task or column of the cohort already; choose another name")
+        if not self.about.tasks or not self.about.attributes:
+            raise ValueError("name at least one of tasks and mask, and one of sex, age and race")
+        if leaves(self.file):
+            raise ValueError(f"file '{self.file}' must lie in root; write it relative to that folder, without '..'")
+        for low, high in (self.window or (0, 1), self.percentiles):
+            if low >= high:
+                raise ValueError(f"[{low:g}, {high:g}] is no range of values; the lower end comes first")
+        return self
+
+    @property
+    def about(self) -> About:
+        """What the params file says of this table."""
+        recorded = {"sex": self.sex, "age_group": self.age, "race": self.race}
+        return DATASETS[self.name]._replace(
+            modality=self.modality,
+            unit=self.unit or {"mri": "patient", "xray": "image"}[self.modality],
+            tasks=dict.fromkeys(self.tasks, "classify") | ({self.mask.task: "segment"} if self.mask else {}),
+            attributes=tuple(attribute for attribute, column in recorded.items() if column),
+            metadata=(escape(self.file),),
+        )
+
+
+def leaves(path: str) -> bool:
+    """Whether a path may lead out of the folder that it is relative to; either kind of slash."""
+    path = PureWindowsPath(path)
+    return bool(path.anchor) or ".." in path.parts
+
+
+Dataset = Annotated[Phantom | Scans | CheXpert | Table, Field(discriminator="name")]
 
 
 class KSpace(Section):
@@ -421,9 +590,10 @@ class Study(Section):
         about = DATASETS.get(dataset.get("name")) if isinstance(dataset, dict) else None
         if about is None:
             return sections  # the mistake is named when the sections are read
-        sections = {"noise": {"kind": "kspace" if about.modality == "mri" else "sinogram"}, **sections}
-        choices = ("reconstruction", "sde", {"epochs": PAPER_SDE_EPOCHS[about.modality]})
-        for name, part, choice in (choices, ("diagnosis", "classify", PAPER_CLASSIFIER[about.modality])):
+        modality = "xray" if dataset.get("modality", about.modality) == "xray" else "mri"
+        sections = {"noise": {"kind": "kspace" if modality == "mri" else "sinogram"}, **sections}
+        choices = ("reconstruction", "sde", {"epochs": PAPER_SDE_EPOCHS[modality]})
+        for name, part, choice in (choices, ("diagnosis", "classify", PAPER_CLASSIFIER[modality])):
             section = sections.get(name, {})
             if isinstance(section, dict) and isinstance(section.get(part, {}), dict):
                 sections[name] = {**section, part: {**choice, **section.get(part, {})}}
@@ -455,9 +625,12 @@ class Study(Section):
     @property
     def networks(self) -> tuple[Network, ...]:
         """The diagnostic networks that carry the tasks."""
-        if self.dataset.about.modality == "xray":
-            return (Network("findings", "classify", tuple(self.tasks)),)
-        return tuple(Network(task, kind, (task,)) for task, kind in self.tasks.items())
+        alone = tuple(Network(task, kind, (task,)) for task, kind in self.tasks.items())
+        if self.dataset.about.modality == "mri":
+            return alone
+        findings = tuple(task for task, kind in self.tasks.items() if kind == "classify")
+        together = (Network("findings", "classify", findings),) if findings else ()
+        return together + tuple(network for network in alone if network.kind == "segment")
 
     @property
     def mitigated(self) -> list[tuple[str, str]]:
@@ -562,12 +735,17 @@ def _explain(item: dict) -> str:
         near = get_close_matches(str(given), words, 1, 0.4)
         return f"{key}: '{given}' is not one of {', '.join(words)}" + (f"; did you mean '{near[0]}'?" if near else "")
     message = item["msg"].removeprefix("Value error, ")
-    return f"{key}: {message} (given: {item['input']!r})" if key else message
+    given = "" if isinstance(item["input"], dict) else f" (given: {item['input']!r})"
+    return f"{key}: {message}{given}" if key else message
 
 
-_TAGS = ("phantom_mri", "phantom_xray", "lgg", "nih", "kspace", "sinogram")
-_BY_TAG = dict(zip(_TAGS, (Phantom, Phantom, Scans, Scans, KSpace, Sinogram), strict=True))
-_CHOICES = {"dataset": (Phantom, Scans), "noise": (KSpace, Sinogram)}
+_CHOICES = {"dataset": (Phantom, Scans, CheXpert, Table), "noise": (KSpace, Sinogram)}
+_BY_TAG = {
+    tag: model
+    for models in _CHOICES.values()
+    for model in models
+    for tag in get_args(model.model_fields["kind" if "kind" in model.model_fields else "name"].annotation)
+}
 
 
 def _fields_at(loc: tuple) -> list[str]:
@@ -577,7 +755,7 @@ def _fields_at(loc: tuple) -> list[str]:
         if part in _BY_TAG:
             model = _BY_TAG[part]
         elif part in model.model_fields:
-            annotation = model.model_fields[part].annotation
-            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-                model = annotation
+            annotation = model.model_fields[part].annotation  # a section, or one within dict[...] or ... | None
+            for kind in (annotation, *get_args(annotation)):
+                model = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else model
     return list(model.model_fields)

@@ -237,7 +237,8 @@ def flow(study: Study) -> dict[str, Product]:
 
     dataset, name = study.dataset, study.dataset.name
     drawn_with = "data/phantom keyed" if name.startswith("phantom") else "data/files keyed"
-    parameters = {"dataset": dataset.model_dump(mode="json", exclude={"root"}), "raw": dataset.signature}
+    settings = dataset.model_dump(mode="json", exclude={"root", "on_bad_image"})
+    parameters = {"dataset": settings, "raw": dataset.signature}
     add("cohort", "01", data, parameters, f"data data/splits data/{name} {drawn_with}")
 
     noise = study.noise.model_dump(mode="json")
@@ -324,13 +325,17 @@ class Growing:
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype):
-        header = BytesIO()
-        described = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(header, described)
-        self.path, self.dtype, self.header = path, dtype, header.getvalue()
-        self.row_bytes = prod(shape[1:]) * np.dtype(dtype).itemsize
+        self.path, self.dtype, self.shape = path, np.dtype(dtype), shape
+        self.header = self._header(shape[0])
+        self.row_bytes = prod(shape[1:]) * self.dtype.itemsize
         if not path.exists() or path.stat().st_size < len(self.header):
             path.write_bytes(self.header)
+
+    def _header(self, rows: int) -> bytes:
+        described = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False}
+        header = BytesIO()
+        np.lib.format.write_array_header_1_0(header, {**described, "shape": (rows, *self.shape[1:])})
+        return header.getvalue()
 
     @property
     def done(self) -> int:
@@ -341,12 +346,25 @@ class Growing:
         with self.path.open("ab") as file:
             file.write(np.ascontiguousarray(rows, self.dtype).data)
 
+    def read(self) -> np.ndarray:
+        """Return what is in the file so far."""
+        return np.fromfile(self.path, self.dtype, offset=len(self.header)).reshape(-1, *self.shape[1:])
+
+    def cut(self, rows: int) -> None:
+        """Keep the first `rows`."""
+        os.truncate(self.path, len(self.header) + rows * self.row_bytes)
+
+    def end(self) -> None:
+        """Let the file be whole with the rows that it has, where they are fewer than was thought."""
+        with self.path.open("r+b") as file:
+            file.write(self._header(self.done))  # NumPy pads headers, so that the length stays
+
 
 def resume(chunk: int, *files: Growing) -> int:
     """Cut files that grow together back to their common whole chunks; returns the rows they then have."""
     done = min(file.done for file in files) // chunk * chunk
     for file in files:
-        os.truncate(file.path, len(file.header) + done * file.row_bytes)
+        file.cut(done)
     return done
 
 

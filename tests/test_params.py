@@ -18,6 +18,10 @@ def dialled(dial, attribute, group, value):
     return {"dataset": {**MRI, "dials": {dial: {attribute: {group: value}}}}}
 
 
+def table(**settings):
+    return {"dataset": {"name": "table", **settings}}
+
+
 def write(folder, text, name="study.yaml"):
     path = folder / name
     path.write_text(text)
@@ -61,7 +65,16 @@ def test_noise_defaults_to_the_methods():
     assert (sinogram.angles, sinogram.attenuation, sinogram.bowtie) == (256, 4, 0.2)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("lgg", "kspace"), ("phantom_mri", "kspace"), ("nih", "sinogram")])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("lgg", "kspace"),
+        ("phantom_mri", "kspace"),
+        ("nih", "sinogram"),
+        ("chexpert", "sinogram"),
+        ("ucsf_pdgm", "kspace"),
+    ],
+)
 def test_noise_defaults_to_that_of_the_modality(name, kind):
     assert study(dataset={"name": name}).noise.kind == kind
 
@@ -196,12 +209,12 @@ MISTAKES = {
     ),
     "dataset's name": (
         {"dataset": {"name": "lgg2"}},
-        "'lgg2' is not one of phantom_mri, phantom_xray, lgg, nih; did you mean 'lgg'?",
+        "'lgg2' is not one of phantom_mri, phantom_xray, lgg, nih, ucsf_pdgm, chexpert, table; did you mean 'lgg'?",
     ),
     "noise's kind": ({"noise": {"kind": "kspac"}}, "'kspac' is not one of kspace, sinogram; did you mean 'kspace'?"),
     "no dataset's name": (
         {"dataset": {"size": 64}},
-        "dataset: 'name' is missing; one of phantom_mri, phantom_xray, lgg, nih",
+        "dataset: 'name' is missing; one of phantom_mri, phantom_xray, lgg, nih, ucsf_pdgm, chexpert, table",
     ),
     "no noise's kind": ({"noise": {"acceleration": 8}}, "noise: 'kind' is missing; one of kspace, sinogram"),
     "no dataset": ({"dataset": None}, "dataset: Input should be a valid dictionary"),
@@ -249,6 +262,60 @@ MISTAKES = {
         dialled("contrast", "sex", "female", "a"),
         "dataset.dials.contrast.sex.female: Input should be a valid number",
     ),
+    "column's key": (
+        table(sex={"column": "s", "valuse": {}}),
+        "dataset.sex.valuse: unknown key in 'dataset.sex'; did you mean 'values'?",
+    ),
+    "task's key": (
+        table(tasks={"grade": {"colum": "g"}}),
+        "dataset.tasks.grade.colum: unknown key in 'dataset.tasks.grade'; did you mean 'column'?",
+    ),
+    "column of nothing": (table(age={"values": {}}), "dataset.age.column: missing"),
+    "sex that is none": (
+        table(sex={"column": "s", "values": {"F": "femal"}}),
+        "dataset.sex.values.F: 'femal' is not one of female, male; did you mean 'female'?",
+    ),
+    "label that is none": (
+        table(tasks={"grade": {"column": "g", "values": {4: 2}}}),
+        "dataset.tasks.grade.values.4: '2' is not one of 0, 1",
+    ),
+    "age that is none": (
+        table(age={"column": "a", "values": {"old": "very"}}),
+        "dataset.age.values.old: Input should be a valid number",
+    ),
+    "task of a column's name": (
+        table(tasks={"split": "s"}),
+        "dataset: 'split' is another task or column of the cohort already; choose another name",
+    ),
+    "task of the mask": (table(mask={"column": "m", "task": "label"}), "'label' is another task or column"),
+    "task of a kept column": (table(keep=["label"]), "'label' is another task or column of the cohort already"),
+    "task that is no folder": (table(tasks={"a/b": "s"}), "dataset.tasks.a/b"),
+    "no task": (table(tasks={}), "dataset: name at least one of tasks and mask"),
+    "no attribute": (table(sex=None, age=None, race=None), "and one of sex, age and race"),
+    "attribute of a table": (
+        {**table(race=None), "fairness": {"attributes": ["race"]}},
+        "fairness.attributes: attribute of table 'race' is unknown",
+    ),
+    "task of a table": (
+        {**table(tasks={"grade": "g"}), "diagnosis": {"tasks": ["grad"]}},
+        "diagnosis.tasks: task of table 'grad' is unknown; did you mean 'grade'?",
+    ),
+    "file that is none": (table(file="a.xls"), "dataset.file: String should match"),
+    "file outside": (table(file="../a.csv"), "file '../a.csv' must lie in root; write it relative to that folder"),
+    "file anywhere": (table(file="/a.csv"), "file '/a.csv' must lie in root"),
+    "slices": (table(slices={"first": 5, "last": 4}), "slices from 5 to 4 are none; first must not exceed last"),
+    "window": (table(window=[5, 4]), "[5, 4] is no range of values; the lower end comes first"),
+    "percentiles": (table(percentiles=[0, 101]), "dataset.percentiles.1: Input should be less than or equal to 100"),
+    "modality": (table(modality="ct"), "dataset.modality: 'ct' is not one of mri, xray"),
+    "release": (
+        {"dataset": {"name": "chexpert", "release": "v1.0small"}},
+        "dataset.release: 'v1.0small' is not one of v1.0-small, v1.0; did you mean 'v1.0-small'?",
+    ),
+    "key of CheXpert": (
+        {"dataset": {"name": "chexpert", "unknown_rase": "drop"}},
+        "dataset.unknown_rase: unknown key in 'dataset'; did you mean 'unknown_race'?",
+    ),
+    "bad images of a phantom": ({"dataset": {**MRI, "on_bad_image": "skip"}}, "dataset.on_bad_image: unknown key"),
     "named twice": ({"fairness": {"attributes": ["sex", "sex"]}}, "attributes names 'sex' more than once"),
     "null with dials": (
         {"dataset": {**MRI, "null": True, "dials": {"contrast": {"sex": {"female": 0.2}}}}},
@@ -337,6 +404,18 @@ def test_missing_file_names_the_nearest(tmp_path):
 # --- where real scans lie ---
 
 
+@pytest.mark.parametrize("path", ["a.png", "sub/a.png", "sub\\a.png", "a..b.png", "~/a.png"])
+def test_a_path_below_stays_below(path):
+    assert not params.leaves(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["/a", "../a", "a/../../b", "a/..", "..", "C:/a", "C:a", "\\\\host\\a", "\\a", "a\\..\\b"]
+)
+def test_a_path_that_may_leave_is_known(path):
+    assert params.leaves(path)
+
+
 def test_folder_of_scans_is_found_by_root_or_environment(tmp_path, monkeypatch):
     (tmp_path / "nih").mkdir()
     metadata = write(tmp_path / "nih", "Image Index\n", "Data_Entry_2017_v2020.csv")
@@ -354,6 +433,9 @@ def test_folder_of_scans_is_found_by_root_or_environment(tmp_path, monkeypatch):
     [
         ("lgg", Path("lgg/kaggle_3m/data.csv"), "kaggle.com"),
         ("nih", Path("nih/Data_Entry_2017_v2020.csv"), "nihcc.app.box.com"),
+        ("chexpert", Path("chexpert/CheXpert-v1.0-small/train.csv"), "aimi.stanford.edu"),
+        ("ucsf_pdgm", Path("ucsf_pdgm/UCSF-PDGM-metadata*.csv"), "cancerimagingarchive.net"),
+        ("table", Path("table/cohort.csv"), "README, Your own scans"),
     ],
 )
 def test_missing_scans_say_what_was_looked_for_and_where_to_get_it(tmp_path, monkeypatch, name, file, where):

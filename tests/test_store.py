@@ -361,6 +361,25 @@ def test_other_metadata_on_disk_is_another_cohort(tmp_path):
     assert len(seen) == 3
 
 
+@pytest.mark.usefixtures("outputs")
+def test_another_table_on_disk_is_another_cohort(tmp_path):
+    def cohort(**settings):
+        return store.flow(params.study(dataset={"name": "table", "root": str(tmp_path), **settings}))[
+            "cohort"
+        ].fingerprint
+
+    seen = {cohort()}
+    (tmp_path / "cohort.csv").write_text("path")
+    seen |= {cohort(), cohort(tasks={"a": "b"}), cohort(sex={"column": "sex", "values": {"F": "female"}})}
+    assert len(seen) == 4
+
+
+@pytest.mark.usefixtures("outputs")
+def test_what_to_do_with_bad_images_is_no_other_cohort():
+    study = {skip: params.study(dataset={"name": "nih", "on_bad_image": skip}) for skip in ("skip", "error")}
+    assert store.flow(study["skip"])["cohort"].fingerprint == store.flow(study["error"])["cohort"].fingerprint
+
+
 # --- one label, one cohort ---
 
 
@@ -435,6 +454,16 @@ def test_a_growing_file_killed_in_its_header_begins_anew(tmp_path):
     assert file.done == 0
     file.append(np.ones((2, 3)))
     assert np.load(tmp_path / "array.npy").sum() == 6
+
+
+def test_a_growing_file_may_end_with_fewer_rows(tmp_path):
+    for rows in (0, 1, 7, 10):
+        file = store.Growing(tmp_path / f"{rows}.npy", (10, 2, 3), np.float16)
+        file.append(np.arange(60).reshape(10, 2, 3))
+        file.cut(rows)
+        file.end()
+        assert (np.load(file.path) == np.arange(rows * 6).reshape(rows, 2, 3)).all()
+        assert (file.read() == np.load(file.path)).all() and file.done == rows
 
 
 @pytest.mark.parametrize("threads", [False, True])

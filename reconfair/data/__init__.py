@@ -1,7 +1,8 @@
 """Chapter 01: cohorts. Who is in the study, with which images, labels and attributes.
 
 A dataset is a module of this folder with two functions: ``table(dataset)`` returns one row per
-image, and ``image(row, dataset)`` returns an image within [0, 1] and its mask or None.
+image, and ``image(row, dataset)`` returns an image within [0, 1] and its mask or None. Rows that only
+training is to see have ``evaluated`` False; an image of None has nothing to show and leaves the cohort.
 """
 
 from functools import partial
@@ -17,6 +18,8 @@ from reconfair.data import splits
 from reconfair.params import Study
 
 CHUNK = 32  # images per piece of work: long enough to be worth sending to a process
+EMPTY, KEPT, SKIPPED = range(3)  # what became of a row
+LISTED = ["image_id", "patient_id", "split", "sex", "age_group", "race", "path", "reason"]
 
 
 class Cohort(NamedTuple):
@@ -37,6 +40,12 @@ def prepare(study: Study) -> Cohort:
     store.make(store.flow(study)["cohort"], partial(_write, study))
     cohort = load(study)
     check(cohort.table, _classified(study))  # a cohort made for other tasks may lack a class of these
+    lost = skipped(study)
+    if len(lost) and study.dataset.on_bad_image == "error":
+        raise ValueError(
+            f"{lost.reason[0]}: this cohort was made without {len(lost)} such images; set dataset.on_bad_image: skip, "
+            f"or mend them and remove {store.flow(study)['cohort'].folder}"
+        )
     return cohort
 
 
@@ -51,6 +60,11 @@ def load(study: Study) -> Cohort:
     )
 
 
+def skipped(study: Study) -> pd.DataFrame:
+    """Images that could not be read, with their groups and the reason; `splits.losses` counts them."""
+    return pd.read_csv(store.flow(study)["cohort"].folder / "skipped.csv", dtype="str")
+
+
 def cohort_table(study: Study) -> pd.DataFrame:
     """One row per image: identity, split, attributes and labels, checked.
 
@@ -62,9 +76,12 @@ def cohort_table(study: Study) -> pd.DataFrame:
     """
     dataset = study.dataset
     table = import_module(f"reconfair.data.{dataset.name}").table(dataset)
-    table = splits.assign(splits.derive(table), dataset.split, dataset.seed, dataset.about.modality)
+    table = splits.derive(table, dataset.age_boundary)
+    table = splits.assign(table, dataset.split, dataset.seed, dataset.about.modality)
+    if "evaluated" in table:
+        table = table[table.evaluated | table.split.str.startswith("train")].drop(columns="evaluated")
     check(table, _classified(study))
-    return table
+    return table.reset_index(drop=True)
 
 
 def check(table: pd.DataFrame, tasks: list[str]) -> None:
@@ -81,9 +98,9 @@ def check(table: pd.DataFrame, tasks: list[str]) -> None:
     repeated = table.image_id[table.image_id.duplicated()]
     if len(repeated):
         raise ValueError(f"image '{repeated.iloc[0]}' occurs more than once ({len(repeated)} repeated images)")
-    for column in ("split", "sex", "age_group", "race"):
-        values = table.get(column, pd.Series(dtype=object)).groupby(table.patient_id).unique()
-        several = values[values.str.len() > 1]
+    for column in table.columns.intersection(["split", "sex", "age_group", "race"], sort=False):
+        values = table[["patient_id", column]].drop_duplicates()
+        several = values[values.patient_id.duplicated(keep=False)].groupby("patient_id")[column].unique()
         if len(several):
             found = ", ".join(map(str, several.iloc[0]))
             kind = "splits" if column == "split" else f"groups of {column}"
@@ -95,7 +112,10 @@ def check(table: pd.DataFrame, tasks: list[str]) -> None:
         for task in tasks:
             absent = {0.0, 1.0} - set(part[task].dropna())
             if absent:
-                raise ValueError(f"task '{task}': no case of class {int(min(absent))} in split '{split}'")
+                raise ValueError(
+                    f"task '{task}': no case of class {int(min(absent))} in split '{split}'; leave it out of "
+                    "diagnosis.tasks, or give another dataset.split or dataset.seed"
+                )
 
 
 def rows(table: pd.DataFrame, use: str) -> np.ndarray:
@@ -109,22 +129,58 @@ def _classified(study: Study) -> list[str]:
 
 
 def _write(study: Study, part: Path) -> None:
-    table = cohort_table(study)
-    shape = (len(table), study.dataset.size, study.dataset.size)
+    dataset, table = study.dataset, cohort_table(study)
+    shape = (len(table), dataset.size, dataset.size)
     files = [store.Growing(part / "images.npy", shape, np.float16)]
-    if "segment" in study.dataset.about.tasks.values():
+    if "segment" in dataset.about.tasks.values():
         files.append(store.Growing(part / "masks.npy", shape, np.uint8))
-    starts = range(store.resume(CHUNK, *files), len(table), CHUNK)
-    chunks = [table.iloc[start : start + CHUNK] for start in starts]
-    for arrays in store.parallel(partial(images_of, dataset=study.dataset), chunks, "images", study.compute.workers):
+    became = store.Growing(part / ".became.npy", shape[:1], np.uint8)  # of each row; written after its image
+    start = store.resume(CHUNK, became)
+    for file in files:
+        file.cut((became.read() == KEPT).sum())
+    chunks = [table.iloc[at : at + CHUNK] for at in range(start, len(table), CHUNK)]
+    for drawn, *arrays in store.parallel(partial(_attempt, dataset=dataset), chunks, "images", study.compute.workers):
         for file, rows in zip(files, arrays, strict=False):  # masks are None where there are none
             file.append(rows)
-    tables.write(table, "cohort", part)
+        became.append(drawn)
+    for file in files:
+        file.end()
+    kept, lost = (table[became.read() == fate] for fate in (KEPT, SKIPPED))
+    lost = lost.assign(reason=[_reason(row, dataset) for row in lost.itertuples()])
+    lost.reindex(columns=LISTED).to_csv(part / "skipped.csv", index=False)
+    if kept.empty:
+        raise ValueError(f"none of the {len(table)} images can be read: {next(iter(lost.reason), 'all are empty')}")
+    tables.write(kept, "cohort", part)
 
 
 def images_of(chunk: pd.DataFrame, dataset) -> tuple[np.ndarray, np.ndarray | None]:
     """Images of some rows of a cohort table, and their masks or None: (n, size, size)."""
+    return _attempt(chunk, dataset)[1:]
+
+
+def _attempt(chunk: pd.DataFrame, dataset) -> tuple[list[int], np.ndarray, np.ndarray | None]:
+    """What became of each row, and the images and masks of those that are kept."""
     image = import_module(f"reconfair.data.{dataset.name}").image
-    drawn = [image(row, dataset) for row in chunk.itertuples()]
-    masks = None if drawn[0][1] is None else np.stack([mask for _, mask in drawn])
-    return np.stack([picture for picture, _ in drawn]), masks
+    became, drawn = [], []
+    for row in chunk.itertuples():
+        try:
+            found = image(row, dataset)
+            became.append(EMPTY if found is None else KEPT)
+        except ValueError as error:
+            if dataset.on_bad_image == "error":
+                raise ValueError(f"{error}; dataset.on_bad_image: skip would leave it out, and list it") from None
+            found = None
+            became.append(SKIPPED)
+        drawn += [] if found is None else [found]
+    none = np.empty((0, dataset.size, dataset.size))
+    images, masks = zip(*drawn, strict=True) if drawn else (none, none)
+    return became, np.array(images), None if len(masks) and masks[0] is None else np.array(masks)
+
+
+def _reason(row, dataset) -> str:
+    """Why an image cannot be read; asked once more, so that only whole chunks need be remembered."""
+    try:
+        import_module(f"reconfair.data.{dataset.name}").image(row, dataset)
+    except ValueError as error:
+        return str(error)
+    return "could be read when tried again"

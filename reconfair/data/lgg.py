@@ -37,9 +37,7 @@ def table(dataset) -> pd.DataFrame:
 def read_clinical(path: Path) -> pd.DataFrame:
     """Attributes and labels by patient, decoded from the numbers of ``data.csv``."""
     raw = pd.read_csv(path)
-    missing = [column for column in NEEDED if column not in raw]
-    if missing:
-        raise ValueError(f"{path}: column '{missing[0]}' is missing; it has {', '.join(raw.columns)}")
+    files.need(raw, NEEDED, path)
     raw = raw.set_index("Patient")
     histology = raw.histological_type
     return pd.DataFrame(
@@ -55,12 +53,7 @@ def read_clinical(path: Path) -> pd.DataFrame:
 
 def image(row, dataset) -> tuple[np.ndarray, np.ndarray]:
     """FLAIR slice within [0, 1] and its tumour mask, both (size, size)."""
-    picture, outline = files.read(row.path), files.read(row.mask_path)
-    if picture.ndim != 3:
-        raise ValueError(f"{row.path}: expected three channels, FLAIR the second, found shape {picture.shape}")
-    if outline.shape[:2] != picture.shape[:2]:
-        raise ValueError(f"{row.mask_path}: mask of {outline.shape[:2]} for a slice of {picture.shape[:2]} pixels")
-    return files.scaled(picture[..., FLAIR], dataset.size), files.mask(outline, dataset.size)
+    return files.picture(row.path, dataset.size, channel=FLAIR, mask_path=row.mask_path)
 
 
 def _mask_of(path: Path) -> Path:

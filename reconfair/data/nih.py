@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from reconfair.data import files
 
@@ -15,27 +14,28 @@ def table(dataset) -> pd.DataFrame:
 
     Age and sex are constants of a patient: those of the first study. Race is not published.
     """
-    folder = dataset.find()
-    raw = read_entries(folder / dataset.about.metadata)
+    folder, (path,) = dataset.find(), dataset.metadata()
+    raw = read_entries(path)
     findings = raw["Finding Labels"].str.get_dummies("|").astype(float)
     findings[raw["Finding Labels"].isna()] = np.nan
     labels = {task: findings.get(task, pd.Series(0.0, raw.index)) for task in dataset.about.tasks if task != "Abnormal"}
     first = raw.groupby("Patient ID")[["Patient Age", "Patient Gender"]].transform("first")
+    age = files.years(first["Patient Age"], path)
     where = {path.name: str(path) for path in folder.glob("images*/**/*.png")}
     absent = raw["Image Index"][~raw["Image Index"].isin(where)]
-    if len(absent):
+    if len(absent) and dataset.on_bad_image == "error":
         raise ValueError(f"{folder}: image '{absent.iloc[0]}' and {len(absent) - 1} others are not there")
     return pd.DataFrame(
         {
             "image_id": raw["Image Index"].str.removesuffix(".png"),
             "patient_id": raw["Patient ID"].astype(str),
             "sex": first["Patient Gender"].map(SEX),
-            "age": pd.to_numeric(first["Patient Age"].astype(str).str.strip("Y")).astype(float),
+            "age": age.where(age <= 120),  # a few are said to be 148 or 414
             "race": pd.Series(np.nan, raw.index, dtype="str"),
             "Abnormal": 1 - findings.get("No Finding", pd.Series(0.0, raw.index)),
             **labels,
             "view": raw.get("View Position"),
-            "path": raw["Image Index"].map(where),
+            "path": raw["Image Index"].map(where).fillna(f"{folder}/images/" + raw["Image Index"]),
         }
     )
 
@@ -43,15 +43,10 @@ def table(dataset) -> pd.DataFrame:
 def read_entries(path) -> pd.DataFrame:
     """The published table, in order of patient and follow-up."""
     raw = pd.read_csv(path)
-    missing = [column for column in NEEDED if column not in raw]
-    if missing:
-        raise ValueError(f"{path}: column '{missing[0]}' is missing; it has {', '.join(raw.columns)}")
-    return raw.sort_values(["Patient ID", "Image Index"], ignore_index=True)
+    files.need(raw, NEEDED, path)
+    return raw.sort_values(["Patient ID", "Image Index"])
 
 
 def image(row, dataset) -> tuple[np.ndarray, None]:
     """Radiograph within [0, 1], (size, size); no masks are published. A few files are RGBA."""
-    picture = files.read(row.path)
-    if picture.ndim == 3:
-        picture = np.asarray(Image.fromarray(picture).convert("L"))
-    return files.scaled(picture, dataset.size), None
+    return files.picture(row.path, dataset.size)

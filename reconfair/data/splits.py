@@ -15,14 +15,14 @@ def names(parted: bool) -> tuple[str, ...]:
     return ("train_recon", "train_diag", "val", "test") if parted else ("train", "val", "test")
 
 
-def derive(table: pd.DataFrame) -> pd.DataFrame:
+def derive(table: pd.DataFrame, boundary: float | None = None) -> pd.DataFrame:
     """Add ``age_group`` and ``race_merged``; what is missing stays missing.
 
-    Younger means at or below the median age over the patients of the whole dataset. Two groups too
-    small to compare join Other in ``race_merged``, as in the paper's appendix.
+    Younger means at or below `boundary` in years, by default the median age over the patients of the
+    whole dataset. Two groups too small to compare join Other in ``race_merged``, as in the paper's appendix.
     """
-    median = table.groupby("patient_id").age.first().median()
-    age_group = pd.Series(np.where(table.age <= median, "younger", "older"), table.index, dtype="str")
+    boundary = table.groupby("patient_id").age.first().median() if boundary is None else boundary
+    age_group = pd.Series(np.where(table.age <= boundary, "younger", "older"), table.index, dtype="str")
     return table.assign(
         age_group=age_group.where(table.age.notna()),
         race_merged=table.race.replace(dict.fromkeys(MERGED, "Other")),
@@ -47,8 +47,8 @@ def assign(table: pd.DataFrame, shares: tuple[float, ...], seed: int, modality: 
     modality : {"mri", "xray"}
         Of X-ray's training patients 70 % train the reconstruction, 30 % the diagnosis.
     """
-    patients = table.groupby("patient_id", sort=True)[["sex", "age_group", "race"]].first()
-    stratum = patients.fillna("unknown").agg("/".join, axis=1)
+    patients = table.groupby("patient_id", sort=True)[["sex", "age_group", "race"]].first().fillna("unknown")
+    stratum = patients.sex + "/" + patients.age_group + "/" + patients.race
     rng = generator(seed, "split")
     order = np.lexsort([rng.random(len(patients)), stratum])
     place = np.empty(len(patients))
@@ -68,6 +68,22 @@ def counts(table: pd.DataFrame, attributes) -> pd.DataFrame:
     long = patients.melt(["patient_id", "split"], list(attributes), "attribute", "group")
     long["group"] = long["group"].fillna("not recorded")
     return long.groupby(["attribute", "group", "split"], sort=False).size().rename("patients").reset_index()
+
+
+def losses(table: pd.DataFrame, skipped: pd.DataFrame, attributes) -> pd.DataFrame:
+    """Images by attribute and group that were to be in the cohort, and how many of them could not be read.
+
+    Parameters
+    ----------
+    table, skipped : DataFrame
+        The cohort, and the images that are not in it.
+    attributes : sequence of str
+    """
+    everything = pd.concat([table.assign(lost=0), skipped.assign(lost=1)], ignore_index=True)
+    long = everything.melt(["image_id", "lost"], list(attributes), "attribute", "group")
+    long["group"] = long["group"].fillna("not recorded")
+    counted = long.groupby(["attribute", "group"], sort=False).lost.agg(images="size", skipped="sum").reset_index()
+    return counted.assign(share=counted.skipped / counted.images)
 
 
 def prevalence(table: pd.DataFrame, tasks, attributes, unit: str) -> pd.DataFrame:

@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from reconfair import data, params, store
-from reconfair.data import phantom_mri
+from reconfair.data import phantom_mri, splits
 from reconfair.params import ParamsError
 
 CHAPTER = {"compute": {"workers": 1}, "diagnosis": {"tasks": ["tumour"]}}
@@ -83,7 +84,8 @@ def test_an_empty_part_of_the_training_is_named(table):
 def test_a_class_without_a_case_is_named(table, label, missing):
     hit = (table.split == "val") & (table.nodule == label)
     table.loc[hit, "nodule"] = np.nan if missing else 1.0 - label
-    with pytest.raises(ValueError, match=f"task 'nodule': no case of class {label} in split 'val'"):
+    message = f"task 'nodule': no case of class {label} in split 'val'; leave it out of diagnosis.tasks"
+    with pytest.raises(ValueError, match=message):
         data.check(table, ["nodule"])
 
 
@@ -160,3 +162,132 @@ def test_a_fresh_cohort_is_checked_for_the_tasks_of_the_study(outputs):
     data.prepare(few)  # segmentation needs no classes
     with pytest.raises(ValueError, match=r"task 'grade': no case of class \d in split 'val'"):
         data.prepare(params.study(dataset=few.dataset.model_dump(), compute=CHAPTER["compute"]))
+
+
+# --- images that cannot be read ---
+
+BAD = (3, 40, 41, 99)  # of 100; the third piece of work begins with row 64, the fourth with 96
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """A table of 100 patients; image i is a ramp that ends in grey level 155 + i."""
+    root = tmp_path / "scans"
+    root.mkdir()
+    people = pd.DataFrame({"path": [f"{i:02d}.png" for i in range(100)], "patient_id": range(100)})
+    people = people.assign(sex=["F", "F", "M", "M"] * 25, age=50, race="White", label=[0, 1] * 50)
+    people.to_csv(root / "cohort.csv", index=False)
+    for i in range(100):
+        Image.fromarray(np.linspace(0, 155 + i, 32**2, dtype=np.uint8).reshape(32, 32)).save(root / f"{i:02d}.png")
+    return root
+
+
+def spoil(scans, numbers=BAD):
+    for number in numbers:
+        (scans / f"{number:02d}.png").write_text("no image")
+
+
+def listed(scans, on_bad_image="skip", workers=1):
+    section = {"name": "table", "root": str(scans), "size": 32, "window": [0, 255], "on_bad_image": on_bad_image}
+    return params.study(dataset=section, compute={"workers": workers})
+
+
+def numbers(cohort):
+    return cohort.table.image_id.str[:2].astype(int).tolist()
+
+
+def belongs(cohort):
+    """Whether each image is that of its row."""
+    return np.allclose(cohort.images.max((1, 2)), (155 + np.array(numbers(cohort))) / 255, atol=1e-3)
+
+
+def test_a_bad_image_stops_the_work_and_is_named_with_what_to_do(outputs, scans):
+    spoil(scans)
+    with pytest.raises(ValueError, match=r"03\.png: cannot be read as an image .*; dataset\.on_bad_image: skip would"):
+        data.prepare(listed(scans, "error"))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_bad_images_are_left_out_if_that_is_said_and_the_others_belong_to_their_rows(outputs, scans, workers):
+    spoil(scans)
+    cohort = data.prepare(listed(scans, workers=workers))
+    assert numbers(cohort) == [i for i in range(100) if i not in BAD]
+    assert cohort.images.shape == (96, 32, 32) and belongs(cohort)
+
+
+def test_images_left_out_are_listed_with_their_groups_and_the_reason(outputs, scans):
+    spoil(scans)
+    cohort = data.prepare(listed(scans))
+    lost = data.skipped(listed(scans))
+    assert lost.image_id.tolist() == [f"{i:02d}.png" for i in BAD] and lost.sex.tolist() == [
+        "male",
+        *["female"] * 2,
+        "male",
+    ]
+    assert lost.reason.str.contains(r"\.png: cannot be read as an image").all() and lost.split.notna().all()
+    counted = splits.losses(cohort.table, lost, ["sex", "race"]).set_index(["attribute", "group"])
+    assert counted.loc[("sex", "female")].tolist() == counted.loc[("sex", "male")].tolist() == [50, 2, 0.04]
+    assert counted.loc[("race", "White")].tolist() == [100, 4, 0.04]
+
+
+def test_nothing_is_listed_where_everything_could_be_read(outputs, scans):
+    cohort = data.prepare(listed(scans))
+    assert len(cohort.table) == 100 and data.skipped(listed(scans)).empty
+    assert data.skipped(listed(scans)).columns.tolist() == data.LISTED
+
+
+@pytest.mark.parametrize("done", [1, 2, 3])
+def test_a_killed_preparation_goes_on_with_the_next_piece_whatever_was_skipped(outputs, scans, monkeypatch, done):
+    spoil(scans)
+    attempt, pieces = data._attempt, []
+
+    def killed(chunk, dataset):
+        pieces.append(chunk.index[0])
+        if len(pieces) > done:
+            raise KeyboardInterrupt
+        return attempt(chunk, dataset)
+
+    monkeypatch.setattr(data, "_attempt", killed)
+    with pytest.raises(KeyboardInterrupt):
+        data.prepare(listed(scans))
+    part = store.flow(listed(scans))["cohort"].part
+    with (part / "images.npy").open("ab") as half_a_piece:  # images of a piece that is not yet known to be whole
+        half_a_piece.write(b"1" * 5000)
+    pieces, done_before = [], 32 * done
+    done = 9  # nothing is killed any more
+    cohort = data.prepare(listed(scans))
+    assert pieces == list(range(done_before, 100, 32))
+    assert numbers(cohort) == [i for i in range(100) if i not in BAD] and belongs(cohort)
+    assert len(data.skipped(listed(scans))) == 4
+
+
+def test_a_preparation_stopped_by_a_bad_image_goes_on_when_it_may_be_skipped(outputs, scans, monkeypatch):
+    spoil(scans)
+    (scans / "03.png").write_bytes((scans / "04.png").read_bytes())
+    with pytest.raises(ValueError, match="40"):
+        data.prepare(listed(scans, "error"))
+    spoil(scans, [5])  # of the first piece, which is done: it is not read again
+    assert numbers(data.prepare(listed(scans)))[:6] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_cohort_made_without_bad_images_is_refused_where_they_are_an_error(outputs, scans):
+    spoil(scans, [7])
+    data.prepare(listed(scans))
+    with pytest.raises(
+        ValueError, match=r"07\.png: cannot .* made without 1 such images; set dataset\.on_bad_image: skip"
+    ):
+        data.prepare(listed(scans, "error"))
+
+
+def test_a_folder_in_which_nothing_can_be_read_is_no_cohort(outputs, scans):
+    spoil(scans, range(100))
+    with pytest.raises(ValueError, match=r"none of the 100 images can be read: .*00\.png: cannot be read as an image"):
+        data.prepare(listed(scans))
+
+
+def test_a_class_lost_with_bad_images_is_named(outputs, scans):
+    study = listed(scans)
+    table = data.cohort_table(study)
+    spoil(scans, table.index[(table.split == "val") & (table.label == 1)])
+    with pytest.raises(ValueError, match="task 'label': no case of class 1 in split 'val'"):
+        data.prepare(study)

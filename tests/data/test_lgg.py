@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scans import stored
 
 from reconfair import data, params
-from reconfair.data import files, lgg
+from reconfair.data import lgg
 
 CLINICAL = {
     "Patient": ["TCGA_AA_0001", "TCGA_AA_0002", "TCGA_AA_0003"],
@@ -69,7 +70,7 @@ def test_published_attributes_are_decoded(real_data):
 
 
 def test_published_masks_show_the_known_number_of_tumours(real_data):
-    assert sum(files.read(path).any() for path in real(real_data / "lgg").mask_path) == 695
+    assert sum(stored(path).any() for path in real(real_data / "lgg").mask_path) == 695
 
 
 def test_a_published_slice_and_its_mask_are_read(real_data):
@@ -121,7 +122,7 @@ def test_image_is_flair_and_fits_its_mask(root, size):
 def test_a_mask_of_another_shape_is_named(root):
     settings, (row, *_) = rows(root)
     Image.fromarray(np.zeros((20, 48), np.uint8)).save(row.mask_path)
-    with pytest.raises(ValueError, match=r"_2_mask\.tif: mask of \(20, 48\) for a slice of \(48, 48\) pixels"):
+    with pytest.raises(ValueError, match=r"_2_mask\.tif: mask of \(20, 48\) for an image of \(48, 48\) pixels"):
         lgg.image(row, settings)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scans import stored
 
 from reconfair import data, params
 from reconfair.data import files, nih
@@ -75,7 +76,7 @@ def test_published_patients_have_one_sex_and_one_age_and_no_race(real_data):
 
 def test_published_images_with_four_channels_are_read(real_data):
     rows = real(real_data / "nih")
-    coloured = [row for row in rows.itertuples() if files.read(row.path).shape[-1] == 4]
+    coloured = [row for row in rows.itertuples() if stored(row.path).shape[-1] == 4]
     assert len(coloured) == 21
     for row in coloured[:5]:
         image, mask = nih.image(row, dataset(real_data / "nih"))
@@ -133,6 +134,19 @@ def test_an_absent_image_is_named(root):
         next(root.rglob(name)).unlink()
     with pytest.raises(ValueError, match=r"image '00000002_000\.png' and 1 others are not there"):
         nih.table(dataset(root))
+
+
+def test_an_absent_image_is_one_that_cannot_be_read_where_such_are_skipped(root):
+    next(root.rglob("00000002_000.png")).unlink()
+    skipping = params.Scans(name="nih", root=str(root), size=64, on_bad_image="skip")
+    absent = next(row for row in nih.table(skipping).itertuples() if row.patient_id == "2")
+    with pytest.raises(ValueError, match=r"00000002_000\.png: cannot be read as an image .*No such file"):
+        nih.image(absent, skipping)
+
+
+def test_an_age_that_nobody_reaches_is_missing(root):
+    write(root, ENTRIES.assign(**{"Patient Age": [414, "058Y", "057Y", "033Y"]}))
+    assert table(root).age.isna().to_dict()["00000002_000"] and table(root).age.notna().sum() == 3
 
 
 def test_a_truncated_image_is_named(root):

@@ -49,6 +49,12 @@ def test_younger_is_at_or_below_the_median_over_patients():
     assert derived.groupby("patient_id").age_group.first().to_dict() == {"a": "younger", "b": "younger", "c": "older"}
 
 
+def test_the_boundary_of_age_may_be_given():
+    table = pd.DataFrame({"patient_id": list("abc"), "age": [58.0, 59.0, np.nan], "race": "White"})
+    assert splits.derive(table, 58).age_group.fillna("?").tolist() == ["younger", "older", "?"]
+    assert splits.derive(table, 57).age_group.fillna("?").tolist() == ["older", "older", "?"]
+
+
 def test_two_small_groups_of_race_join_other():
     table = pd.DataFrame({"patient_id": range(len(params.RACES)), "age": 50.0, "race": params.RACES})
     merged = dict(zip(params.RACES, splits.derive(table).race_merged, strict=True))
@@ -193,6 +199,17 @@ def test_prevalence_has_a_row_for_every_task_and_group():
         product("ab", ["sex"], table.sex.unique())
     ) | set(product("ab", ["race"], table.race.unique()))
     assert (rates[rates.task == "a"].share == 1).all() and (rates[rates.task == "b"].low.abs() < 1e-12).all()
+
+
+def test_losses_count_images_by_group(small):
+    lost = small.iloc[[0, 6]]
+    counted = splits.losses(small.drop(index=[0, 6]), lost, ["sex"]).set_index("group")
+    assert counted[["images", "skipped"]].T.to_dict("list") == {
+        "female": [3, 1],
+        "male": [3, 0],
+        "not recorded": [1, 1],
+    }
+    assert counted.share["female"] == pytest.approx(1 / 3)
 
 
 def test_examples_are_middle_images_of_every_group_that_is_large_enough(small):

@@ -1,0 +1,89 @@
+"""CheXpert (Stanford; Irvin et al. 2019): frontal radiographs, findings by report, race from the demographics.
+
+The folder holds ``CHEXPERT DEMO.xlsx`` and ``CheXpert-v1.0-small/`` or ``CheXpert-v1.0/`` with
+``train.csv`` and ``train/`` (of the full release, the ``train`` folders of all its batches together).
+"""
+
+import numpy as np
+import pandas as pd
+
+from reconfair.data import files
+
+SEX = {"Female": "female", "Male": "male"}
+LABELS = {"1": 1.0, "0": 0.0, "-1": None, "": None}  # -1: uncertain
+# Read from the top: 'Native Hawaiian or Other Pacific Islander' is not Other.
+RACES = {
+    "unknown|refused": None,
+    "pacific islander": "Native Hawaiian/Pacific Islander",
+    "american indian|native american": "American Indian/Alaska Native",
+    "asian": "Asian",
+    "black": "Black",
+    "white": "White",
+    "other": "Other",
+}
+NEEDED = ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", "No Finding"]
+
+
+def table(dataset) -> pd.DataFrame:
+    """One row per frontal radiograph of ``train.csv``; ``view`` is AP or PA.
+
+    Age and sex are constants of a patient: the first known. A finding is 0 where No Finding is 1, as in
+    TorchXRayVision; what the report does not mention is unknown, or 0 with ``blank: zero``.
+    """
+    train, demographics = dataset.metadata()
+    raw = read_entries(train, dataset)
+    known = {"sex": files.coded(raw.Sex, SEX, train), "age": files.years(raw.Age, train).replace(0, np.nan)}
+    rows = pd.DataFrame(
+        {
+            "image_id": raw.patient + "_study" + raw.study.astype("str") + "_" + raw["view"],
+            "patient_id": raw.patient,
+            **{name: values.groupby(raw.patient).transform("first") for name, values in known.items()},
+            "race": raw.patient.map(read_races(demographics)),
+            **findings(raw, list(dataset.about.tasks), train, dataset.blank),
+            "view": raw["AP/PA"],
+            "path": f"{dataset.find()}/" + raw.Path,
+        }
+    )
+    if rows.race.isna().all():
+        raise ValueError(f"{demographics}: it knows the race of no patient of {train}; is it CheXpert's own?")
+    frontal = files.coded(raw["Frontal/Lateral"], {"Frontal": True, "Lateral": False}, train).astype(bool)
+    return rows[frontal & (rows.race.notna() | (dataset.unknown_race == "keep"))]
+
+
+def read_entries(path, dataset) -> pd.DataFrame:
+    """The published table as text, in order of patient and study, with the parts of ``Path``."""
+    raw = pd.read_csv(path, dtype="str", keep_default_na=False)
+    files.need(raw, [*NEEDED, *dataset.about.tasks], path)
+    folder = f"CheXpert-{dataset.release}/train"
+    parts = raw.Path.str.extract(rf"^{folder}/(?P<patient>patient\d+)/study(?P<study>\d+)/(?P<view>view\d+_\w+)\.jpg$")
+    other = {"v1.0": "v1.0-small", "v1.0-small": "v1.0"}[dataset.release]
+    why = f"is no path such as '{folder}/patient00001/study1/view1_frontal.jpg'; or set dataset.release: {other}"
+    files.refuse(raw.Path, parts.patient.isna(), path, why)
+    return raw.join(parts).astype({"study": int}).sort_values(["patient", "study", "view"])
+
+
+def findings(raw: pd.DataFrame, tasks: list[str], path, blank: str) -> pd.DataFrame:
+    """Labels by finding: 1, 0, or missing where uncertain or, unless `blank` is zero, not mentioned."""
+    labels = raw[[*tasks, "No Finding"]].apply(files.coded, values=LABELS, path=path, missing=()).astype(float)
+    labels[labels["No Finding"] == 1] = 0.0
+    return labels[tasks].mask((raw[tasks] == "") & (blank == "zero"), 0.0)
+
+
+def read_races(path) -> pd.Series:
+    """Race by patient, one of the six groups of the paper's table 5, missing where unknown."""
+    raw = pd.read_excel(path, engine="calamine", dtype="str")
+    files.need(raw, ["PATIENT", "PRIMARY_RACE"], path)
+    text = files.plain(raw.PRIMARY_RACE)
+    race = pd.Series(np.nan, raw.index, dtype="str")
+    strange = ~text.isin([*files.MISSING, "0"])
+    for words, group in RACES.items():
+        hit = strange & text.str.contains(rf"\b(?:{words})\b")  # Caucasian holds 'asian'
+        strange &= ~hit
+        race[hit] = group
+    files.refuse(raw.PRIMARY_RACE, strange, path, f"is none of the known groups, named by {', '.join(RACES)}")
+    return race.groupby(raw.PATIENT.str.strip()).first()
+
+
+def image(row, dataset) -> tuple[np.ndarray, None]:
+    """Radiograph within [0, 1], (size, size); no masks are published."""
+    return files.picture(row.path, dataset.size)

@@ -1,0 +1,55 @@
+"""UCSF-PDGM (Calabrese et al. 2022): FLAIR volumes before operation, tumour masks, grade, histology.
+
+The folder holds ``UCSF-PDGM-metadata_v*.csv`` and, there or one folder below, ``UCSF-PDGM-0004_nifti/``
+with ``UCSF-PDGM-0004_FLAIR.nii.gz`` and ``UCSF-PDGM-0004_tumor_segmentation.nii.gz``, and so on.
+"""
+
+import numpy as np
+import pandas as pd
+
+from reconfair.data import files
+
+SLICES = 155  # of every volume, from the feet to the head
+EVALUATED = (60, 130)  # where tumours are; training sees every slice that shows brain
+SEX = {"F": "female", "M": "male"}
+GRADE, DIAGNOSIS = "WHO CNS Grade", "Final pathologic diagnosis (WHO 2021)"
+
+
+def table(dataset) -> pd.DataFrame:
+    """One row per slice; grade 4 against 2 and 3, glioblastoma against the other diagnoses. No race is published."""
+    root, (path,) = dataset.find(), dataset.metadata()
+    clinical = read_clinical(path)
+    folders = [*root.glob("UCSF-PDGM-*_nifti"), *root.glob("*/UCSF-PDGM-*_nifti")]
+    if not folders:
+        raise ValueError(f"{root}: no folder UCSF-PDGM-*_nifti was found there or one folder below")
+    stem = f"{min(folders).parent}/" + clinical.patient_id + "_nifti/" + clinical.patient_id
+    clinical = clinical.assign(path=stem + "_FLAIR.nii.gz", mask_path=stem + "_tumor_segmentation.nii.gz")
+    rows = clinical.loc[clinical.index.repeat(SLICES)].assign(slice=np.tile(np.arange(SLICES), len(clinical)))
+    rows["image_id"] = rows.patient_id + "_" + rows.slice.astype("str").str.zfill(3)
+    return rows.assign(evaluated=rows.slice.between(*EVALUATED)).reset_index(drop=True)
+
+
+def read_clinical(path) -> pd.DataFrame:
+    """Attributes and labels by patient, from any version of the metadata; follow-up scans are left out."""
+    raw = pd.read_csv(path, dtype="str", keep_default_na=False)
+    files.need(raw, ["ID", "Sex", "Age at MRI", GRADE, DIAGNOSIS], path)
+    raw = raw[~raw.ID.str.contains(r"_FU\d+d$")]
+    number = raw.ID.str.extract(r"^UCSF-PDGM-(\d+)$")[0]
+    files.refuse(raw.ID, number.isna(), path, "is no patient such as UCSF-PDGM-004")
+    diagnosis = files.plain(raw[DIAGNOSIS])
+    return pd.DataFrame(
+        {
+            "patient_id": "UCSF-PDGM-" + number.str.zfill(4),  # as the folders are named
+            "sex": files.coded(raw.Sex, SEX, path),
+            "age": files.years(raw["Age at MRI"], path).replace(0, np.nan),
+            "race": pd.Series(np.nan, raw.index, dtype="str"),
+            "grade": files.coded(raw[GRADE], {"2": 0.0, "3": 0.0, "4": 1.0}, path).astype(float),
+            "type": diagnosis.str.startswith("glioblastoma").astype(float).mask(diagnosis.isin(files.MISSING)),
+        }
+    )
+
+
+def image(row, dataset) -> tuple[np.ndarray, np.ndarray] | None:
+    """FLAIR slice within [0, 1], scaled by its volume, and its tumour mask: (size, size); None without brain."""
+    picture, outline = files.picture(row.path, dataset.size, number=row.slice, mask_path=row.mask_path)
+    return (picture, outline) if np.ptp(picture) > 0 else None
