@@ -69,11 +69,12 @@ def by_attribute(fairness: pd.DataFrame, attribute: str) -> pd.DataFrame:
     """
     rows = fairness[(fairness.attribute == attribute) & (fairness.strategy == "standard") & (fairness.task != "image")]
     rows = rows[rows.metric.isin(["eodd", "eop", "ser", "delta_dice"]) & rows.value.notna()]
-    sign = np.where(rows["shift"] > 0, "+", "-")
-    mark = np.select([rows.p_adjusted < 0.05, rows.p_adjusted < 0.1], [np.char.multiply(sign, 2), sign], "")
+    grew = rows["shift"] > 0
+    signs = [np.where(grew, "++", "--"), np.where(grew, "+", "-")]
+    mark = np.select([rows.p_adjusted < 0.05, rows.p_adjusted < 0.1], signs, "")
     unsure = np.where(rows.shift_se > rows["shift"].abs(), "~", "")
-    cells = rows.value.map("{:.3f}".format) + " " + mark + unsure
-    cells = rows.assign(cell=cells.str.strip())
+    parts = zip(rows.value, mark, unsure, strict=True)
+    cells = rows.assign(cell=[f"{value:.3f} {sign}{doubt}".strip() for value, sign, doubt in parts])
     return cells.pivot_table("cell", "task", ["source", "metric"], "first", fill_value="", sort=False)
 
 

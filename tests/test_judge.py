@@ -41,6 +41,10 @@ def test_a_table_of_the_slides_has_a_row_per_task_and_leaves_other_attributes_an
     assert list(table.columns) == [("original", "eodd"), ("unet", "eodd")]
 
 
+def test_where_nothing_could_be_compared_there_is_an_empty_table():
+    assert judge.by_attribute(pd.DataFrame([row(value=np.nan)]), "sex").empty
+
+
 def test_tables_one_and_two_of_the_paper_are_medians_over_tasks():
     values = {"grade": (0.2, 10.0), "type": (0.4, -40.0), "survival": (0.3, 20.0)}
     rows = [row(**ORIGINAL | {"task": task, "value": value}) for task, (value, _) in values.items()]
