@@ -54,6 +54,7 @@ NAMES = {
     "demographic_parity": "demographic parity difference",
     "calibration": "mean score - prevalence",
     "calibration_gap": "calibration gap",
+    "tnr": "true negative rate",
 }
 MARKERS = {"standard": "o", "reweight": "s"}
 sns.set_theme(style="whitegrid", rc={"figure.dpi": 90, "savefig.dpi": 150, "axes.titlesize": "medium"})
@@ -190,11 +191,12 @@ def prevalence(rates: pd.DataFrame) -> Figure:
 def learning(logs: dict[str, pd.DataFrame], ylabel: str = "loss") -> Figure:
     """Draw training (dashed) and validation loss by epoch; the kept epoch is marked.
 
-    Of a model that is validated by a part of its loss, ``train_l1``, that part is drawn of training too.
+    A reconstructor has its colour, a diagnostic network that of the originals it learned on. Of a model that
+    is validated by a part of its loss, ``train_l1``, that part is drawn of training too.
     """
     figure, axes = plt.subplots(1, len(logs), figsize=(3.2 * len(logs), 2.8), squeeze=False)
     for axis, (title, log) in zip(axes[0], logs.items(), strict=True):
-        colour = COLOURS.get(title, "#0072B2")
+        colour = COLOURS.get(title, COLOURS["original"])
         axis.plot(log.epoch, log.get("train_l1", log.train_loss), "--", color=colour, label="training")
         axis.plot(log.epoch, log.val_loss, "-", color=colour, label="validation")
         best = log.loc[log.val_loss.idxmin()]
@@ -249,13 +251,13 @@ def values(rows: pd.DataFrame, title: str = "") -> Figure:
     return figure
 
 
-def group_values(rows: pd.DataFrame, metric: str) -> Figure:
-    """Draw one metric by group (vertical) and source (colour), a column per task: rows of ``performance``."""
-    rows = rows[(rows.metric == metric) & rows.value.notna()]
+def group_values(rows: pd.DataFrame, *metrics: str) -> Figure:
+    """Draw metrics by group (vertical) and source (colour), a panel per task and metric: rows of ``performance``."""
+    rows = rows[rows.metric.isin(metrics) & rows.value.notna()]
     rows = rows.assign(line=rows.attribute.map(name) + ": " + rows.group)
-    lines = list(rows.line.unique())
-    figure, axes = _columns(rows.task.unique(), (2.4, 0.5 * len(lines) + 1.4), 2.4)
-    for axis, (task, part) in zip(axes, rows.groupby("task", sort=False), strict=True):
+    lines, panels = list(rows.line.unique()), list(rows.groupby(["task", "metric"], sort=False))
+    figure, axes = _columns(panels, (2.4, 0.5 * len(lines) + 1.4), 2.4)
+    for axis, ((task, metric), part) in zip(axes, panels, strict=True):
         _dodged(axis, part, lines, list(rows.groupby(["source", "strategy"], sort=False).groups))
         axis.set(title=task, xlabel=name(metric))
     return _named(figure, axes, lines)
@@ -367,25 +369,69 @@ def against_noise(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-def curves(predictions: pd.DataFrame, thresholds: dict[str, float]) -> Figure:
-    """Draw the ROC curve of every classification task, with the balanced threshold marked: rows for originals."""
-    tasks = list(thresholds)
-    figure, axes = plt.subplots(1, len(tasks), figsize=(2.7 * len(tasks), 2.9), sharey=True, squeeze=False)
-    for axis, task in zip(axes[0], tasks, strict=True):
-        rows = predictions[(predictions.task == task) & predictions.label.notna()].sort_values("score", ascending=False)
-        positive = rows.label.to_numpy() == 1
-        last = np.append(np.diff(rows.score) != 0, True)  # tied scores are one step
-        tpr = np.append(0, (positive.cumsum() / positive.sum())[last])
-        fpr = np.append(0, ((~positive).cumsum() / (~positive).sum())[last])
-        called = (rows.score >= thresholds[task]).to_numpy()
-        axis.plot(fpr, tpr, color="black")
-        axis.plot([0, 1], [0, 1], ":", color="grey")
-        axis.plot(called[~positive].mean(), called[positive].mean(), "o", color="#D55E00", label="threshold")
-        axis.set(title=task, xlabel="false positive rate", aspect="equal")
-    axes[0, 0].set_ylabel("true positive rate")
-    axes[0, 0].legend(fontsize="small", loc="lower right")
-    figure.tight_layout()
+def balance(rates: pd.DataFrame, thresholds: dict[str, float]) -> Figure:
+    """Draw TPR and TNR by threshold with bands, a panel per task, and the chosen threshold as a vertical line.
+
+    Rows of `diagnosis.curves.by_threshold`: ``task, rate, x, value, low, high``.
+    """
+    tasks = list(rates.task.unique())
+    figure, axes = _columns(tasks, (2.6, 2.8), 0.6)
+    for axis, task in zip(axes, tasks, strict=True):
+        for rate, line in (("tpr", "-"), ("tnr", "--")):
+            _band(axis, rates[(rates.task == task) & (rates.rate == rate)], line, name(rate))
+        axis.axvline(thresholds[task], color="black", lw=1, ls=":", label="chosen threshold")
+        axis.set(title=f"{task}: {thresholds[task]:.3f}", xlabel="threshold", ylim=(-0.03, 1.03))
+    axes[0].set_ylabel("rate")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize="small")
     return figure
+
+
+def curves(roc: pd.DataFrame, precision_recall: pd.DataFrame, performance: pd.DataFrame) -> Figure:
+    """Draw the ROC and the precision-recall curve of every task, with bands; a ring is the decision at the threshold.
+
+    Rows of `diagnosis.curves`, and of ``performance`` on the same originals. Dotted: what chance alone does.
+    """
+    everyone = performance[performance.attribute == "all"]
+    tasks = list(roc.task.unique())
+    figure, axes = plt.subplots(len(tasks), 2, figsize=(7, 3 * len(tasks)), squeeze=False, layout="constrained")
+    for (left, right), task in zip(axes, tasks, strict=True):
+        own = everyone[everyone.task == task].set_index("metric")
+        tpr, fpr, prevalence = own.value.tpr, own.value.fpr, own.positives.tpr / own.n.tpr
+        precision = tpr * prevalence / (tpr * prevalence + fpr * (1 - prevalence))
+        _band(left, roc[roc.task == task])
+        _band(right, precision_recall[precision_recall.task == task])
+        left.plot([0, 1], [0, 1], ":", color="grey")
+        right.axhline(prevalence, ls=":", color="grey")
+        for axis, at, metric in ((left, (fpr, tpr), "auroc"), (right, (tpr, precision), "auprc")):
+            axis.plot(*at, "o", ms=8, mfc="white", mec="black", mew=1.5)
+            area = "{value:.2f} ({low:.2f} to {high:.2f})".format(**own.loc[metric])
+            axis.set_title(f"{task}: {name(metric)} {area}", fontsize="small")
+            axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+        left.set(xlabel=name("fpr"), ylabel=name("tpr"))
+        right.set(xlabel="recall (true positive rate)", ylabel="precision")
+    return figure
+
+
+def reliability(bins: pd.DataFrame) -> Figure:
+    """Draw the share of positives against the mean score, a panel per task; on the diagonal a score is a risk.
+
+    Rows of `diagnosis.curves.reliability`: ``task, x, value, low, high``.
+    """
+    tasks = list(bins.task.unique())
+    figure, axes = _columns(tasks, (2.6, 2.8), 0.6)
+    for axis, (task, part) in zip(axes, bins.groupby("task", sort=False), strict=True):
+        error = [part.value - part.low, part.high - part.value]
+        axis.plot([0, 1], [0, 1], ":", color="grey")
+        axis.errorbar(part.x, part.value, error, fmt="o-", color=COLOURS["original"], capsize=2, ms=4, lw=1)
+        axis.set(title=task, xlabel="mean score", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+    axes[0].set_ylabel("share of positives")
+    return figure
+
+
+def _band(axis, curve: pd.DataFrame, line: str = "-", label: str = "") -> None:
+    """A curve on originals with its interval: rows ``x, value, low, high``."""
+    axis.plot(curve.x, curve.value, line, color=COLOURS["original"], lw=1.5, label=label)
+    axis.fill_between(curve.x, curve.low, curve.high, color=COLOURS["original"], alpha=0.15, lw=0)
 
 
 def _arm(row) -> str:
@@ -394,15 +440,19 @@ def _arm(row) -> str:
 
 
 def _columns(panels, size: tuple[float, float], margin: float) -> tuple[Figure, np.ndarray]:
-    """One axis per panel, `size` inches each, side by side with a common vertical axis."""
+    """One axis per panel, `size` inches each, at most five side by side, with a common vertical axis."""
+    across, down = min(len(panels), 5), -(-len(panels) // 5)
     figure, axes = plt.subplots(
-        ncols=len(panels),
-        figsize=(size[0] * len(panels) + margin, size[1]),
+        down,
+        across,
+        figsize=(size[0] * across + margin, size[1] * down),
         sharey=True,
         squeeze=False,
         layout="constrained",
     )
-    return figure, axes[0]
+    for axis in axes.flat[len(panels) :]:
+        axis.remove()
+    return figure, axes.flat[: len(panels)]
 
 
 def _dodged(axis, rows: pd.DataFrame, lines: list[str], arms: list[tuple[str, str]]) -> None:

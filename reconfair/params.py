@@ -489,23 +489,34 @@ class Reconstruction(Section):
         return {**section, "seed": self.seed}
 
 
+# Weights of TorchXRayVision by the radiographs they were trained on. Those of nih, rsna and all have seen patients of
+# ChestX-ray14, those of chex and all patients of CheXpert: there, some of the test patients are no strangers to them.
+XRV = ("xrv-all", "xrv-chex", "xrv-mimic_ch", "xrv-mimic_nb", "xrv-nih", "xrv-pc", "xrv-rsna")
+
+
 class Classify(Training):
     """Classifier of slices or radiographs; left out: the paper's settings for the modality."""
 
-    architecture: str = ""  # a name torchvision knows, such as resnet50
-    pretrained: bool = True  # start from ImageNet weights
-    size: Annotated[int, Field(ge=0)] = 0  # pixels the network sees; 0: as the image comes
-    value_range: tuple[float, float] | None = None  # of the network's input; None: as ImageNet's
+    architecture: str = ""  # a name torchvision or timm knows, such as resnet50 or vit_tiny_patch16_224
+    pretrained: Literal[(True, False, *XRV)] = True  # start from ImageNet weights, or from some of TorchXRayVision
+    size: Annotated[int, Field(ge=0)] = 0  # pixels the network sees; 0: as the image comes, or as a ViT needs it
+    value_range: tuple[float, float] | None = None  # of the network's input; None: as in its first training
     epochs: Annotated[int, Field(ge=1)] = 20
     batch_size: Annotated[int, Field(ge=1)] = 16
     lr: Annotated[float, Field(gt=0)] = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0
 
+    @model_validator(mode="after")
+    def _weights_fit(self):
+        if self.pretrained in XRV and self.architecture != "densenet121":
+            raise ValueError(f"pretrained {self.pretrained} goes with densenet121, not with {self.architecture}")
+        return self
+
 
 class Segment(Training):
     """Segmenter: U-Net with an encoder known to segmentation-models-pytorch."""
 
-    encoder: str = "resnet34"
+    encoder: str = "resnet34"  # or tu- and a name timm knows, such as tu-convnext_tiny
     decoder: Annotated[tuple[int, ...], Field(min_length=5, max_length=5)] = (256, 128, 64, 32, 16)  # channels
     pretrained: bool = True
     epochs: Annotated[int, Field(ge=1)] = 20

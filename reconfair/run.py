@@ -17,6 +17,19 @@ import yaml
 from reconfair import params, store
 from reconfair.params import ParamsError, Study
 
+JUDGE = """Judge anyone's scores: performance by group, disparity between groups, and its shift against the originals.
+
+One row per decision, in these columns:
+  patient   whom it is about; patients are drawn and exchanged as a whole
+  task      what was asked, such as grade (left out: one task, named for the file)
+  label     1, 0, or empty where unknown
+  score     of a classifier, from 0 to 1; or
+  dice      of a segmenter, from 0 to 1; empty where truth and answer are
+  unit      the image, where a patient has several rows of one task and source
+  source    what was read: original, or any other name, such as unet (left out: original)
+  strategy  standard, or how the source was mitigated (left out: standard)
+  split     test is judged; on originals of val the thresholds are balanced; train is ignored (left out: test)
+Every other column is an attribute, such as sex: one group a value, the same in all rows of a patient."""
 LIBRARIES = ("reconfair", "torch", "torchvision", "lightning", "numpy", "scipy", "pandas", "scikit-image")
 
 
@@ -27,16 +40,26 @@ def main(argv: list[str] | None = None) -> int:
     run = commands.add_parser("run", help="run the notebooks of params files")
     check = commands.add_parser("check", help="validate params files, and run nothing")
     status = commands.add_parser("status", help="show what is done, stale, failed, missing")
+    raw = argparse.RawDescriptionHelpFormatter
+    judge = commands.add_parser("judge", help="judge anyone's scores", description=JUDGE, formatter_class=raw)
     pairs = commands.add_parser("pairs", help="compare each notebook with its script")
     for command in (run, check, status):
         command.add_argument("params", nargs="*" if command is status else "+", type=Path, metavar="PARAMS")
         command.add_argument("--set", action="append", default=[], metavar="section.key=value", dest="overrides")
     run.add_argument("--only", metavar="05", help="run this chapter alone")
     run.add_argument("--dry-run", action="store_true", help="say what would be made, and make nothing")
+    inferences = ("randomisation", "bootstrap", "as_published")
+    judge.add_argument("path", type=Path, metavar="FILE", help="CSV or Parquet")
+    judge.add_argument("--attributes", default="", metavar="sex,race", help="columns to compare, or sex*race; all")
+    judge.add_argument("--threshold", action="append", default=[], type=_cut, metavar="task=0.5")
+    judge.add_argument("--inference", choices=inferences, default=inferences[0])
+    judge.add_argument("--min-cases", type=int, default=20, help="patients of each label that a group needs: 20")
+    judge.add_argument("--out", type=Path, metavar="FOLDER", help="for the tables: FILE_judged, beside the file")
     pairs.add_argument("--write", action="store_true", help="write the notebooks anew from the scripts")
     arguments = parser.parse_args(argv)
+    commands = {"run": _run, "check": _check, "status": _status, "judge": _judge, "pairs": _pairs}
     try:
-        return {"run": _run, "check": _check, "status": _status, "pairs": _pairs}[arguments.command](arguments)
+        return commands[arguments.command](arguments)
     except (ParamsError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -238,6 +261,29 @@ def _status(arguments) -> int:
     paths = arguments.params or sorted((store.PACKAGE.parent / "params").glob("*.yaml"))
     for study in (params.load(path, arguments.overrides) for path in paths):
         print(_states(study, chapters()))
+    return 0
+
+
+def _cut(text: str) -> tuple[str, float]:
+    task, _, value = text.rpartition("=")
+    try:
+        return task, float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected task=0.5, not '{text}'") from None
+
+
+def _judge(arguments) -> int:
+    from reconfair.judge import judge_file
+
+    lines = judge_file(
+        arguments.path,
+        attributes=[name for name in arguments.attributes.split(",") if name],
+        thresholds=dict(arguments.threshold),
+        inference=arguments.inference,
+        min_cases=arguments.min_cases,
+        out=arguments.out,
+    )
+    print(*lines, sep="\n")
     return 0
 
 

@@ -1,10 +1,14 @@
 """What chapter 05 says of a table: the paper's and the slides' tables, and sentences."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from reconfair import judge
+from reconfair.fairness import assess
+from reconfair.fairness.threshold import balanced_threshold
 
 
 def row(**changes):
@@ -41,8 +45,8 @@ def test_a_table_of_the_slides_has_a_row_per_task_and_leaves_other_attributes_an
     assert list(table.columns) == [("original", "eodd"), ("unet", "eodd")]
 
 
-def test_where_nothing_could_be_compared_there_is_an_empty_table():
-    assert judge.by_attribute(pd.DataFrame([row(value=np.nan)]), "sex").empty
+def test_a_table_of_the_slides_is_empty_where_no_groups_are_compared():
+    assert judge.by_attribute(pd.DataFrame([row(value=np.nan)]), "sex").style.to_html()
 
 
 def test_tables_one_and_two_of_the_paper_are_medians_over_tasks():
@@ -70,3 +74,154 @@ def test_sentences_claim_no_change_only_within_the_margin_and_name_who_was_left_
 def test_nothing_is_said_of_what_could_not_be_compared():
     nothing = dict.fromkeys(("value", "shift", "p"), np.nan)
     assert judge.sentences(pd.Series(row(**nothing))) == []
+
+
+def test_a_bootstrap_is_told_without_what_it_does_not_know():
+    unknown = dict.fromkeys(("expected", "p_disparity", "p_interaction", "margin", "detectable"), np.nan)
+    said = " ".join(judge.sentences(pd.Series(row(**unknown, shift_low=-0.01, shift_high=0.13))))
+    assert "+0.060 (-0.010 to +0.130), p = 0.004" in said and "nan" not in said
+
+
+# --- anyone's scores ---
+
+
+@pytest.fixture
+def scores():
+    """One row per patient and source: the other source's scores are those of another patient, at random."""
+    rng = np.random.default_rng(0)
+    people = pd.DataFrame({"patient": [f"{k:03d}" for k in range(300)], "task": "grade"})
+    people = people.assign(label=rng.integers(2, size=300), sex=rng.choice(["f", "m"], 300))
+    people["site"] = np.where(people.index < 4, "rare", rng.choice(["here", "there"], 300))
+    people["split"] = np.where(people.index % 3 == 0, "val", "test")
+    score = (people.label + rng.normal(size=300)).rank(pct=True).round(4)
+    return pd.concat([people.assign(source=source, score=s) for source, s in (("original", score), ("unet", score**2))])
+
+
+def judged(table, folder, suffix=".csv", **options):
+    path = folder / f"mine{suffix}"
+    table.to_csv(path, index=False) if suffix == ".csv" else table.to_parquet(path, index=False)
+    lines = judge.judge_file(path, **options)
+    out = options.get("out", folder / "mine_judged")
+    return lines, *(pd.read_parquet(out / f"{name}.parquet") for name in ("performance", "fairness"))
+
+
+def test_scores_are_judged_as_chapter_five_judges(scores, tmp_path):
+    test, val = scores[scores.split == "test"], scores[(scores.split == "val") & (scores.source == "original")]
+    threshold = balanced_threshold(score=val.score, label=val.label)
+    rows = test.assign(patient_id=test.patient, unit=test.patient, kind="classify", strategy="standard", dice=np.nan)
+    expected = assess(rows, rows, attributes=["sex", "site"], thresholds={"grade": threshold})
+    lines, *found = judged(scores, tmp_path)
+    for mine, theirs in zip(found, expected, strict=True):
+        pd.testing.assert_frame_equal(mine, theirs[mine.columns], check_dtype=False)
+    assert f"threshold {threshold:.3f}" in "\n".join(lines) and "judged: 400 rows of 200 patients" in lines[0]
+    assert any("Not compared: rare" in line for line in lines)
+    csv = pd.read_csv(tmp_path / "mine_judged" / "fairness.csv")
+    np.testing.assert_allclose(csv.value, found[1].value)
+
+
+def test_csv_and_parquet_say_the_same(scores, tmp_path):
+    results = [judged(scores, tmp_path, suffix, attributes=["sex", "sex*site"]) for suffix in (".csv", ".parquet")]
+    for name in (1, 2):
+        pd.testing.assert_frame_equal(results[0][name], results[1][name])
+    assert set(results[0][2].attribute) == {"sex", "sex*site"}
+
+
+def test_a_given_threshold_wins_and_needs_no_validation_rows(scores, tmp_path):
+    table = scores[scores.source == "original"].drop(columns=["split", "source", "task"])
+    _, performance, _ = judged(table, tmp_path, thresholds={"mine": 0.6}, attributes=["sex"])
+    tpr = performance.query("metric == 'tpr' and attribute == 'all'")
+    assert tpr.value.item() == pytest.approx((table.score >= 0.6)[table.label == 1].mean())
+    assert (tpr.task.item(), tpr.source.item(), tpr.patients.item()) == ("mine", "original", 300)
+
+
+def test_a_validation_score_changes_the_threshold_and_is_not_judged(scores, tmp_path):
+    val = scores.split == "val"
+    lower = scores.assign(score=scores.score.where(~val, scores.score / 2))
+    (_, before, _), (_, after, _) = judged(scores, tmp_path), judged(lower, tmp_path)
+    metric = before.metric
+    assert not (after.value < before.value)[metric.isin(["tpr", "fpr"])].any()
+    assert (after.value > before.value)[metric == "fpr"].any()
+    pd.testing.assert_frame_equal(before[metric == "auroc"], after[metric == "auroc"])
+
+
+def test_masks_are_judged_by_their_dice(tmp_path):
+    rng = np.random.default_rng(1)
+    dice = pd.Series(rng.beta(8, 2, 120)).where(rng.random(120) < 0.9)
+    table = pd.DataFrame({"patient": np.arange(120) // 2, "task": "tumour", "dice": dice})
+    table["sex"] = np.where(table.patient % 2, "f", "m")
+    lines, performance, fairness = judged(table, tmp_path)
+    everyone = performance.query("attribute == 'all'").iloc[0]
+    by_patient = dice.groupby(table.patient).mean()
+    assert everyone.metric == "dice" and everyone.value == pytest.approx(by_patient.mean())
+    assert {"ser", "delta_dice"} == set(fairness.metric) and "tumour, original: DICE" in lines[1]
+
+
+def test_as_published_says_where_its_thresholds_come_from(scores, tmp_path):
+    lines, *_ = judged(scores.drop(columns="split"), tmp_path, inference="as_published", attributes=["sex"])
+    assert lines[1].startswith("thresholds: chosen on the rows that are judged")
+
+
+def changed(column, row, value):
+    def change(table):
+        table = table.reset_index(drop=True).astype({column: object})
+        table.loc[row - 1, column] = value
+        return table
+
+    return change
+
+
+WRONG = {
+    "column": (lambda t: t.rename(columns={"patient": "patient_id"}), "column 'patient' is missing; did you mean 'patient_id'?"),
+    "label column": (lambda t: t.rename(columns={"label": "labels"}), "column 'label' is missing; did you mean 'labels'?"),
+    "neither": (lambda t: t.rename(columns={"score": "scores"}), "column 'score' is missing; did you mean 'scores'?"),
+    "text": (changed("score", 7, "high"), "row 7: score is 'high', expected a number from 0 to 1"),
+    "logit": (changed("score", 3, 1.7), "row 3: score is '1.7', expected a number from 0 to 1"),
+    "no score": (changed("score", 5, None), "row 5: score is empty, expected a number from 0 to 1, as in other rows"),
+    "uncertain": (changed("label", 2, -1), "row 2: label is '-1', expected 0, 1 or empty"),
+    "nobody": (changed("patient", 4, None), "row 4: patient is empty, expected a name"),
+    "split": (changed("split", 9, "valid"), "row 9: split is 'valid', expected train, val or test"),
+    "leak": (changed("split", 1, "test"), "patient '000' is in more than one split, expected one"),
+    "two groups": (changed("sex", 302, "x"), "patient '001' has more than one sex, expected one"),
+    "ages": (lambda t: t.assign(age=t.patient), "column 'age' has 300 different values, expected groups, 20 at most"),
+    "units": (lambda t: t.drop(columns="split").assign(patient=t.patient.str[:2]), "patient is '00', expected once for each task and source, or a"),
+    "other units": (changed("patient", 302, "new"), "1 units of other sources are missing"),
+    "no validation": (lambda t: t[t.split == "test"], "no threshold for task 'grade': give --threshold grade=0.5, or rows"),
+    "one label": (lambda t: t[(t.split == "test") | (t.label == 1)], "no threshold for task 'grade'"),
+    "no original": (lambda t: t[t.source == "unet"], "no threshold for task 'grade'"),
+    "none judged": (lambda t: t[t.split == "val"], "no row is to be judged, expected some of split 'test'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "said"), WRONG.values(), ids=WRONG)
+def test_a_wrong_table_is_refused_with_its_row_or_column(scores, tmp_path, change, said):
+    with pytest.raises(ValueError, match=re.escape(said)) as error:
+        judged(change(scores), tmp_path)
+    assert str(error.value).startswith("mine.csv: ") and not (tmp_path / "mine_judged").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"attributes": ["sx"]}, "'sx' is no attribute of this table; did you mean 'sex'?"),
+        ({"attributes": ["sex*sight"]}, "'sight' is no attribute of this table; did you mean 'site'?"),
+        ({"attributes": ["label"]}, "'label' is no attribute of this table; there is sex, site"),
+        ({"thresholds": {"grad": 0.5}}, "threshold of 'grad': no such task with scores; did you mean 'grade'?"),
+    ],
+)
+def test_a_wrong_choice_is_refused_with_the_nearest(scores, tmp_path, options, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        judged(scores, tmp_path, **options)
+
+
+def test_a_table_without_attributes_is_refused(scores, tmp_path):
+    with pytest.raises(ValueError, match="no attribute to compare, expected a column such as 'sex'"):
+        judged(scores.drop(columns=["sex", "site"]), tmp_path)
+
+
+def test_a_file_that_is_not_there_is_refused_with_the_nearest(tmp_path):
+    (tmp_path / "predictions.csv").write_text("patient\n")
+    with pytest.raises(ValueError, match=r"predictons\.csv: no such file; did you mean 'predictions\.csv'"):
+        judge.judge_file(tmp_path / "predictons.csv")
+    (tmp_path / "scores.xlsx").write_text("")
+    with pytest.raises(ValueError, match=r"scores\.xlsx: expected a file that ends in \.csv or \.parquet"):
+        judge.judge_file(tmp_path / "scores.xlsx")

@@ -102,6 +102,36 @@ def test_a_chapter_without_those_before_it_says_which_to_run(outputs, capsys):
     assert "run chapter 06 first" in capsys.readouterr().out
 
 
+def test_anyones_scores_are_judged_from_the_command_line(tmp_path, capsys):
+    rows = [f"p{k},{k % 2},{(k * 37 % 100) / 100},{'f' if k % 4 < 2 else 'm'},{k % 9}" for k in range(200)]
+    path = tmp_path / "mine.csv"
+    path.write_text("\n".join(["patient,label,score,sex,site", *rows]))
+    out = tmp_path / "found"
+    options = ["--attributes", "sex", "--threshold", "mine=0.5", "--min-cases", "5", "--out", str(out)]
+    assert run.main(["judge", str(path), *options]) == 0
+    said = capsys.readouterr().out
+    assert "200 patients" in said and "threshold 0.500" in said and "mine, sex, original:\n  EODD" in said
+    tables = {f"{name}.{suffix}" for name in ("performance", "fairness") for suffix in ("csv", "parquet")}
+    assert {path.name for path in out.iterdir()} == tables
+    assert run.main(["judge", str(path), "--inference", "bootstrap"]) == 2
+    assert "mine.csv: no threshold for task 'mine': give --threshold mine=0.5" in capsys.readouterr().err
+
+
+def test_a_threshold_that_is_none_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        run.main(["judge", "mine.csv", "--threshold", "grade"])
+    assert "--threshold: expected task=0.5, not 'grade'" in capsys.readouterr().err
+
+
+def test_the_help_names_every_column(capsys):
+    from reconfair.judge import COLUMNS
+
+    with pytest.raises(SystemExit):
+        run.main(["judge", "--help"])
+    said = capsys.readouterr().out
+    assert all(f"\n  {column} " in said for column in COLUMNS)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="kills by signal")
 def test_a_killed_run_goes_on_from_the_last_whole_product(outputs, tmp_path):
     path = write(tmp_path, "long", reconstruction={"unet": {"epochs": 40, "channels": 4, "depth": 2}})

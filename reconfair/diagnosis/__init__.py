@@ -5,6 +5,9 @@ module whose ``diagnose(images)`` takes images within [0, 1] of any size. It own
 """
 
 import json
+import warnings
+from contextlib import contextmanager
+from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -23,10 +26,13 @@ def train(study: Study, network: Network) -> Path:
 
 
 def load(study: Study, network: Network):
-    """Return the trained network, frozen: eval mode, no gradients."""
+    """Return the trained network, frozen: no gradients, and eval mode even within a module that trains."""
     from reconfair import training
 
-    return training.load(store.flow(study)[f"diagnosis/{network.name}"].folder / "best.ckpt", build(study, network))
+    path = store.flow(study)[f"diagnosis/{network.name}"].folder / "best.ckpt"
+    frozen = training.load(path, build(study, network))
+    frozen.train = lambda mode=True: frozen
+    return frozen
 
 
 def build(study: Study, network: Network):
@@ -36,8 +42,11 @@ def build(study: Study, network: Network):
     from reconfair.keyed import seed_of
 
     settings = study.diagnosis.settings(network)
+    with warnings.catch_warnings():  # a library asks for another progress bar when it is imported
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        kind = import_module(f"reconfair.diagnosis.{network.kind}")
     torch.manual_seed(seed_of(settings["seed"], "weights", network.name))
-    return import_module(f"reconfair.diagnosis.{network.kind}").Diagnoser(settings)
+    return kind.Diagnoser(settings)
 
 
 def predict(study: Study, source: str, strategy: str = "standard") -> pd.DataFrame:
@@ -45,6 +54,50 @@ def predict(study: Study, source: str, strategy: str = "standard") -> pd.DataFra
     key = store.variant(source, strategy)
     folder = store.make(store.flow(study)[f"{key}/predictions"], partial(_predict, study, source, strategy))
     return tables.read("predictions", folder)
+
+
+def evaluate_on(study: Study, other: Study) -> pd.DataFrame:
+    """Let the frozen networks of `study` look at the test originals of another cohort: external evaluation.
+
+    What changes at once is the domain: who is scanned and how ill they are, the scanner and how its
+    images were prepared, and what a task's name stands for (``grade`` is 3 against 2 in LGG, 4 against
+    2 and 3 in UCSF-PDGM). A loss here is the sum of all that, and no single one of them. See to it that
+    no patient of `other` was trained on.
+
+    Parameters
+    ----------
+    study : Study
+        Trained up to chapter 04; its thresholds are to be kept.
+    other : Study
+        Of a cohort with tasks of the same names, at as many pixels.
+
+    Returns
+    -------
+    DataFrame
+        Rows of ``predictions`` for the shared tasks, source ``original``, as `fairness.assess` takes them
+        with the cohort of `other`.
+
+    Raises
+    ------
+    ValueError
+        The two share no task, or their images differ in size.
+    """
+    shared = {net: [task for task in net.tasks if other.tasks.get(task) == net.kind] for net in study.networks}
+    if not any(shared.values()):
+        tasks = [f"{one.label} has {', '.join(one.tasks)}" for one in (study, other)]
+        raise ValueError(f"no task of the same name and kind: {'; '.join(tasks)}")
+    if study.dataset.size != other.dataset.size:
+        sizes = f"{other.label} has {other.dataset.size} pixels, {study.label} {study.dataset.size}"
+        raise ValueError(f"dataset.size: {sizes}; prepare both at the same size")
+    cohort = data.prepare(other)
+    rows, parts = data.rows(cohort.table, "test"), []
+    for network, tasks in shared.items():
+        if tasks:
+            said = scores(study, network, cohort.images, rows, f"{network.name} of {other.label}")
+            said = said[:, [network.tasks.index(task) for task in tasks]] if network.kind == "classify" else said
+            some = network._replace(tasks=tuple(tasks))
+            parts.append(units(other, some, cohort.table.iloc[rows], said, cohort.masks))
+    return pd.concat(parts, ignore_index=True).assign(source="original", strategy="standard")
 
 
 def thresholds(study: Study) -> dict[str, float]:
@@ -94,6 +147,39 @@ def units(study: Study, network: Network, table: pd.DataFrame, said: np.ndarray,
         decided = grouped[["patient_id", "split", "label"]].first().assign(score=grouped.score.median())
         parts.append(decided.reset_index().assign(task=task, kind="classify", dice=np.nan))
     return pd.concat(parts, ignore_index=True)
+
+
+def check_name(key: str, name: str, names: list[str]) -> None:
+    """Refuse a `name` that is none of `names`, with the nearest that is.
+
+    Examples
+    --------
+    >>> check_name("diagnosis.segment.encoder", "resnet19", ["resnet18", "vgg16"])
+    Traceback (most recent call last):
+        ...
+    ValueError: diagnosis.segment.encoder: there is no 'resnet19'; the nearest name is 'resnet18'
+    """
+    if name not in names:
+        (near,) = get_close_matches(name, names, 1, cutoff=0)
+        raise ValueError(f"{key}: there is no '{name}'; the nearest name is '{near}'")
+
+
+@contextmanager
+def published(kind: str, what: str, remedy: str):
+    """Say in one sentence what to do where published weights cannot be loaded."""
+    try:
+        yield
+    except Exception as error:  # each library fails in its own ways, without network or with a broken file
+        key, reason = f"diagnosis.{kind}.pretrained", (str(error).splitlines() or [""])[0]
+        raise ValueError(
+            f"{key}: the weights of {what} cannot be loaded, from disk or by download ({type(error).__name__}: "
+            f"{reason}). {remedy}, or set {key}: false to start from random weights"
+        ) from None
+
+
+def in_hub(repository: str | None) -> str:
+    """What to do where weights are missing that libraries keep in the cache of Hugging Face."""
+    return f"Bring {repository} into the Hugging Face cache (see HF_HOME)" if repository else "Choose another network"
 
 
 def _train(study: Study, network: Network, part: Path) -> None:

@@ -1,15 +1,21 @@
-"""Classifier of slices or radiographs: any torchvision network, one output per task."""
+"""Classifier of slices or radiographs: any network of torchvision or timm, one output per task."""
 
+import warnings
 from pathlib import Path
 
 import lightning as L
+import numpy as np
+import timm
 import torch
 from torch.nn import functional as F
-from torchvision.models import get_model, get_model_weights, list_models
+from torchvision import models
 from torchvision.transforms.v2.functional import resize
 
-# Mean and deviation of ImageNet's channels, averaged to the one channel of a scan.
-MEAN, DEVIATION = 0.449, 0.226
+from reconfair.diagnosis import check_name, in_hub, published
+
+TORCHVISION = set(models.list_models(module=models)) - {"googlenet", "inception_v3"}  # these answer twice in training
+IMAGENET = {"mean": 0.449, "std": 0.226}  # of its channels, averaged to the one channel of a scan
+XRV_RANGE = (-1024, 1024)  # the range that TorchXRayVision's weights were trained with
 
 
 class Diagnoser(L.LightningModule):
@@ -18,29 +24,48 @@ class Diagnoser(L.LightningModule):
     Raises
     ------
     ValueError
-        torchvision has no network of the name in ``settings["architecture"]``.
+        Neither torchvision nor timm has a network of the name in ``settings["architecture"]``, or it
+        takes no images of ``settings["size"]`` pixels.
     """
 
     def __init__(self, settings: dict):
         super().__init__()
-        self.settings = settings
-        if settings["architecture"] not in list_models():
-            raise ValueError(f"diagnosis.classify.architecture: torchvision has no '{settings['architecture']}'")
-        self.net = get_model(settings["architecture"], weights=None, num_classes=len(settings["tasks"]))
+        self.settings, name = settings, settings["architecture"]
+        check_name(
+            "diagnosis.classify.architecture", name, [*TORCHVISION, *timm.list_models(), *timm.list_pretrained()]
+        )
+        self.net = network(name, num_classes=len(settings["tasks"]))
+        first = getattr(self.net, "pretrained_cfg", IMAGENET)  # what timm tells of a network's first training
+        fixed = first["input_size"][-1] if first.get("fixed_input_size") else getattr(self.net, "image_size", 0)
+        if fixed and settings["size"] not in (0, fixed):
+            raise ValueError(f"diagnosis.classify.size: {name} takes {fixed} pixels, not {settings['size']}")
+        mean, deviation = np.mean(first["mean"]), np.mean(first["std"])
+        usual = XRV_RANGE if isinstance(settings["pretrained"], str) else (-mean / deviation, (1 - mean) / deviation)
+        self.size, self.value_range = settings["size"] or fixed, settings["value_range"] or usual
 
     def start_pretrained(self) -> None:
-        """Take over the ImageNet weights of all but the last layer."""
-        weights = imagenet(get_model_weights(self.settings["architecture"]).DEFAULT.url)
+        """Take over the published weights of all but the last layer.
+
+        Raises
+        ------
+        ValueError
+            They are neither on disk nor to be downloaded; says where to put the file.
+        """
+        name, chosen = self.settings["architecture"], self.settings["pretrained"]
+        if isinstance(chosen, str):
+            weights = torchxrayvision(chosen)
+        else:
+            with published("classify", name, _place(name)):
+                weights = network(name, pretrained=True).state_dict()
         own = self.net.state_dict()
         fitting = {name: value for name, value in weights.items() if name in own and value.shape == own[name].shape}
         self.net.load_state_dict(fitting, strict=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map images (n, 1, s, s) within [0, 1] to logits (n, tasks); differentiable."""
-        size, value_range = self.settings["size"], self.settings["value_range"]
-        if size and images.shape[-1] != size:
-            images = resize(images, [size, size], antialias=True)
-        low, high = value_range or (-MEAN / DEVIATION, (1 - MEAN) / DEVIATION)
+        low, high = self.value_range
+        if self.size and images.shape[-1] != self.size:
+            images = resize(images, [self.size, self.size], antialias=True)
         return self.net((low + (high - low) * images).expand(-1, 3, -1, -1))
 
     def diagnose(self, images: torch.Tensor) -> torch.Tensor:
@@ -66,19 +91,38 @@ class Diagnoser(L.LightningModule):
         return torch.optim.Adam(self.parameters(), lr=settings["lr"], weight_decay=settings["weight_decay"])
 
 
-def imagenet(url: str) -> dict[str, torch.Tensor]:
-    """Read published weights from torch's cache, or download them.
+def network(name: str, pretrained: bool = False, **classes: int) -> torch.nn.Module:
+    """Build a network of torchvision, or else of timm; with `pretrained`, as published."""
+    if name in TORCHVISION:
+        return models.get_model(name, weights="DEFAULT" if pretrained else None, **classes)
+    return timm.create_model(name, pretrained=pretrained, **classes)
+
+
+def torchxrayvision(chosen: str) -> dict[str, torch.Tensor]:
+    """Weights of TorchXRayVision (Cohen et al. 2022) for torchvision's densenet121, all but the last layer.
+
+    They look at one channel; of three equal ones, each gets a third of the first layer's weight.
 
     Raises
     ------
     ValueError
-        They are neither on disk nor to be downloaded; says where to put the file.
+        The package or the weights are absent; says how to get them.
     """
-    try:
-        return torch.hub.load_state_dict_from_url(url, map_location="cpu", weights_only=True, progress=False)
-    except OSError as error:
-        place = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/")[-1]
-        raise ValueError(
-            f"diagnosis.classify.pretrained: no ImageNet weights on disk, and no download ({error}). Put {url} "
-            f"at {place}, or set diagnosis.classify.pretrained: false to start from random weights"
-        ) from None
+    name = chosen.replace("xrv-", "densenet121-res224-")
+    with warnings.catch_warnings(action="ignore"), published("classify", chosen, "Install reconfair[xrv]"):
+        import torchxrayvision as xrv
+
+    url = xrv.models.model_urls[name]["weights_url"]
+    folder = Path("~/.torchxrayvision/models_data").expanduser()
+    with published("classify", chosen, f"Put {url} at {folder / Path(url).name}"):
+        features = xrv.models.DenseNet(weights=name).features.state_dict()
+    features["conv0.weight"] = features["conv0.weight"].expand(-1, 3, -1, -1) / 3
+    return {f"features.{name}": value for name, value in features.items()}
+
+
+def _place(name: str) -> str:
+    """Where the published weights of a network are looked for."""
+    if name not in TORCHVISION:
+        return in_hub(timm.get_pretrained_cfg(name).hf_hub_id)
+    url = models.get_model_weights(name).DEFAULT.url
+    return f"Put {url} at {Path(torch.hub.get_dir()) / 'checkpoints' / Path(url).name}"

@@ -2,8 +2,11 @@
 
 import lightning as L
 import segmentation_models_pytorch as smp
+import timm
 import torch
 from torch.nn import functional as F
+
+from reconfair.diagnosis import check_name, in_hub, published
 
 
 class Diagnoser(L.LightningModule):
@@ -12,18 +15,20 @@ class Diagnoser(L.LightningModule):
     Raises
     ------
     ValueError
-        segmentation-models-pytorch has no encoder of the name in ``settings["encoder"]``.
+        segmentation-models-pytorch has no encoder of the name in ``settings["encoder"]``, nor has timm
+        after its prefix ``tu-``.
     """
 
     def __init__(self, settings: dict):
         super().__init__()
         self.settings = settings
-        if settings["encoder"] not in smp.encoders.get_encoder_names():
-            raise ValueError(f"diagnosis.segment.encoder: segmentation-models-pytorch has no '{settings['encoder']}'")
+        names = [*timm.list_models(), *timm.list_pretrained()]
+        names = [*smp.encoders.get_encoder_names(), *(f"tu-{name}" for name in names)]
+        check_name("diagnosis.segment.encoder", settings["encoder"], names)
         self.net = smp.Unet(settings["encoder"], encoder_weights=None, decoder_channels=settings["decoder"])
 
     def start_pretrained(self) -> None:
-        """Take over the ImageNet weights of the encoder.
+        """Take over the published weights of the encoder, ImageNet's where there are several.
 
         Raises
         ------
@@ -31,14 +36,14 @@ class Diagnoser(L.LightningModule):
             They are neither on disk nor to be downloaded; says where to put them.
         """
         name = self.settings["encoder"]
-        try:
-            encoder = smp.encoders.get_encoder(name, weights="imagenet")
-        except OSError as error:
-            raise ValueError(
-                f"diagnosis.segment.pretrained: no ImageNet weights of '{name}' in the Hugging Face cache, and no "
-                f"download ({type(error).__name__}). Bring smp-hub/{name}.imagenet into the cache (see HF_HOME), "
-                "or set diagnosis.segment.pretrained: false to start from random weights"
-            ) from None
+        if name.startswith("tu-"):
+            weights, repository = True, timm.get_pretrained_cfg(name[3:]).hf_hub_id
+        else:
+            every = smp.encoders.encoders[name]["pretrained_settings"]
+            weights = "imagenet" if "imagenet" in every else next(iter(every))
+            repository = every[weights]["repo_id"]
+        with published("segment", name, in_hub(repository)):
+            encoder = smp.encoders.get_encoder(name, weights=weights)
         self.net.encoder.load_state_dict(encoder.state_dict())
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -1,14 +1,21 @@
 """Diagnostic networks: their losses, their input adapters, and that they stay frozen."""
 
+import re
+import shutil
+import sys
 from urllib.error import URLError
 
 import numpy as np
 import pandas as pd
 import pytest
+import segmentation_models_pytorch as smp
+import timm
 import torch
-from torch.nn.functional import binary_cross_entropy_with_logits
+from safetensors.torch import save_file
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torchvision.models import get_model, get_model_weights
 
-from reconfair import data, diagnosis, params, store
+from reconfair import data, diagnosis, mitigation, params, store
 from reconfair.diagnosis import classify, segment
 from reconfair.fairness.threshold import balanced_threshold
 from reconfair.params import Network
@@ -23,6 +30,41 @@ SEGMENT = {"encoder": "resnet18", "decoder": [8] * 5, "pretrained": False, "batc
 def classifier(**changes):
     torch.manual_seed(0)
     return classify.Diagnoser({**CLASSIFY, **changes}).eval()
+
+
+def unreachable(*_, **__):
+    raise URLError("no network")
+
+
+@pytest.fixture
+def torch_home(tmp_path, monkeypatch):
+    """Torch's cache, empty, and no network."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", unreachable)
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    return tmp_path / "hub" / "checkpoints"
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """Puts weights into Hugging Face's cache, empty until then; and no network."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+    def put(repository, weights, commit="0" * 40):
+        folder = tmp_path / f"models--{repository.replace('/', '--')}"
+        (folder / "snapshots" / commit).mkdir(parents=True)
+        (folder / "refs").mkdir()
+        (folder / "refs" / "main").write_text(commit)
+        (folder / "snapshots" / commit / "config.json").write_text("{}")
+        save_file(weights, folder / "snapshots" / commit / "model.safetensors")
+
+    return put
+
+
+def same_but_the_last_layer(net, published, last):
+    weights = published.state_dict()
+    assert {name for name, value in net.state_dict().items() if not torch.equal(value, weights[name])} == last
 
 
 def test_unknown_labels_leave_the_loss():
@@ -67,46 +109,189 @@ def test_a_perfect_mask_has_no_loss_and_an_empty_one_nearly_half():
     assert module.loss((masks, masks)).item() == pytest.approx(0.5 * (1 - 1 / 257) + 0.5 * 0.25)
 
 
-def test_unknown_networks_are_refused_by_name():
-    with pytest.raises(ValueError, match=r"classify\.architecture: torchvision has no 'resnet19'"):
-        classify.Diagnoser({**CLASSIFY, "architecture": "resnet19"})
-    with pytest.raises(ValueError, match=r"segment\.encoder: .* has no 'resnet19'"):
-        segment.Diagnoser({**SEGMENT, "encoder": "resnet19"})
+# --- architectures ---
 
 
-def test_missing_pretrained_weights_are_named_with_their_place(monkeypatch, tmp_path):
-    def unreachable(*_, **__):
-        raise URLError("no network")
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("resnet19", "resnet18"),
+        ("vit_tiny_patch16_225", "vit_tiny_patch16_224"),
+        ("resnet18d.ra3_in1k", "resnet18d.ra2_in1k"),
+    ],
+)
+def test_an_unknown_architecture_is_refused_with_the_nearest_name(name, nearest):
+    with pytest.raises(ValueError, match=rf"classify\.architecture: there is no '{name}'; .* '{nearest}'$"):
+        classifier(architecture=name)
 
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr("torch.hub.download_url_to_file", unreachable)
-    with pytest.raises(ValueError, match=r"resnet18-\w+\.pth.*pretrained: false"):
+
+@pytest.mark.parametrize(("name", "nearest"), [("resnet19", "resnet18"), ("tu-convnext_tny", "tu-convnext_tiny")])
+def test_an_unknown_encoder_is_refused_with_the_nearest_name(name, nearest):
+    with pytest.raises(ValueError, match=rf"segment\.encoder: there is no '{name}'; the nearest name is '{nearest}'"):
+        segment.Diagnoser({**SEGMENT, "encoder": name})
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_b_16"])
+def test_a_vit_sees_images_at_the_size_it_takes_and_at_no_other(name):
+    module = classifier(architecture=name)
+    assert module.size == 224
+    with torch.inference_mode():
+        assert module(torch.rand(2, 1, 64, 64)).shape == (2, 2)
+    with pytest.raises(ValueError, match=rf"classify\.size: {name} takes 224 pixels, not 64"):
+        classifier(architecture=name, size=64)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet18d", "vit_tiny_patch16_224"])
+def test_black_and_white_are_mapped_as_in_the_first_training(name):
+    # torchvision: ImageNet's mean over the channels; timm: what it records with the network
+    first = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+    first = timm.get_pretrained_cfg(name).to_dict() if name != "resnet18" else first
+    mean, deviation = np.mean(first["mean"]), np.mean(first["std"])
+    assert classifier(architecture=name).value_range == pytest.approx((-mean / deviation, (1 - mean) / deviation))
+
+
+@pytest.mark.parametrize("encoder", ["mobilenet_v2", "mit_b0", "tu-resnet18", "tu-convnext_atto"])
+def test_encoders_of_both_libraries_segment(encoder):
+    module, images = segment.Diagnoser({**SEGMENT, "encoder": encoder}).eval(), torch.rand(1, 1, 64, 64)
+    with torch.inference_mode():
+        assert module(images).shape == images.shape
+
+
+def test_a_classifier_of_timm_learns_the_labels_of_its_training_images():
+    torch.manual_seed(0)
+    module = classify.Diagnoser({**CLASSIFY, "architecture": "resnet18d", "tasks": ["a"]})
+    images, labels = torch.rand(8, 32, 32), torch.tensor([[0.0], [1.0]] * 4)
+    images[1::2, 8:16, 8:16] += 1
+    optimiser = module.configure_optimizers()
+    losses = []
+    for _ in range(8):
+        optimiser.zero_grad()
+        losses.append(module.loss((images, labels)))
+        losses[-1].backward()
+        optimiser.step()
+    assert losses[-1] < losses[0] / 4
+
+
+# --- published weights ---
+
+
+def test_missing_weights_of_torchvision_are_named_with_their_place(torch_home):
+    with pytest.raises(ValueError, match=rf"{re.escape(str(torch_home))}/resnet18-\w+\.pth, or .*pretrained: false"):
         classifier().start_pretrained()
 
 
-def test_pretrained_weights_on_disk_are_taken_but_for_the_last_layer(monkeypatch, tmp_path):
-    from torchvision.models import get_model, get_model_weights
+def test_a_broken_file_of_weights_is_named_with_its_place(torch_home):
+    (torch_home / get_model_weights("resnet18").DEFAULT.url.rsplit("/")[-1]).write_bytes(b"half a file")
+    with pytest.raises(ValueError, match=r"resnet18 cannot be loaded.*resnet18-\w+\.pth, or .*pretrained: false"):
+        classifier().start_pretrained()
 
+
+def test_weights_of_torchvision_on_disk_are_taken_but_for_the_last_layer(torch_home):
     torch.manual_seed(7)
     published = get_model("resnet18", num_classes=1000)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    path = tmp_path / "hub" / "checkpoints" / get_model_weights("resnet18").DEFAULT.url.rsplit("/")[-1]
-    path.parent.mkdir(parents=True)
-    torch.save(published.state_dict(), path)
+    torch.save(published.state_dict(), torch_home / get_model_weights("resnet18").DEFAULT.url.rsplit("/")[-1])
     module = classifier()
     module.start_pretrained()
-    assert torch.equal(module.net.conv1.weight, published.conv1.weight)
-    assert module.net.fc.weight.shape == (2, 512)
+    same_but_the_last_layer(module.net, published, {"fc.weight", "fc.bias"})
 
 
-def test_a_missing_encoder_is_named_with_its_place(monkeypatch):
-    def unreachable(*_, **__):
-        raise OSError("no network")
+def test_weights_of_a_densenet_are_taken_although_published_under_older_names(torch_home):
+    torch.manual_seed(7)
+    published = get_model("densenet121", num_classes=1000)
+    older = {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", name): value
+        for name, value in published.state_dict().items()
+        if "num_batches_tracked" not in name
+    }
+    assert "features.denseblock1.denselayer1.norm.1.weight" in older
+    torch.save(older, torch_home / get_model_weights("densenet121").DEFAULT.url.rsplit("/")[-1])
+    module = classifier(architecture="densenet121")
+    module.start_pretrained()
+    same_but_the_last_layer(module.net, published, {"classifier.weight", "classifier.bias"})
 
+
+def test_weights_of_timm_in_the_cache_are_taken_but_for_the_last_layer(hub):
+    torch.manual_seed(7)
+    published = timm.create_model("resnet18d")
+    hub("timm/resnet18d.ra2_in1k", published.state_dict())
+    module = classifier(architecture="resnet18d")
+    module.start_pretrained()
+    same_but_the_last_layer(module.net, published, {"fc.weight", "fc.bias"})
+
+
+def test_weights_of_an_encoder_in_the_cache_are_taken(hub):
+    torch.manual_seed(7)
+    published, of = smp.encoders.get_encoder("resnet18"), smp.encoders.encoders["resnet18"]["pretrained_settings"]
+    hub(of["imagenet"]["repo_id"], published.state_dict(), of["imagenet"]["revision"])
     module = segment.Diagnoser(SEGMENT)
-    monkeypatch.setattr("segmentation_models_pytorch.encoders.get_encoder", unreachable)
-    with pytest.raises(ValueError, match=r"smp-hub/resnet18\.imagenet.*pretrained: false"):
-        module.start_pretrained()
+    module.start_pretrained()
+    same_but_the_last_layer(module.net.encoder, published, set())
+
+
+@pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize(
+    ("module", "repository"),
+    [
+        (lambda: classifier(architecture="resnet18d"), "timm/resnet18d.ra2_in1k"),
+        (lambda: segment.Diagnoser(SEGMENT), "smp-hub/resnet18.imagenet"),
+        (lambda: segment.Diagnoser({**SEGMENT, "encoder": "tu-resnet18d"}), "timm/resnet18d.ra2_in1k"),
+        (lambda: segment.Diagnoser({**SEGMENT, "encoder": "resnext101_32x4d"}), "smp-hub/resnext101_32x4d"),
+    ],
+    ids=["timm", "smp", "smp of timm", "smp without ImageNet"],
+)
+def test_missing_weights_of_a_hub_are_named_with_their_repository(module, repository):
+    with pytest.raises(ValueError, match=rf"Bring {repository}.*HF_HOME.*pretrained: false"):
+        module().start_pretrained()
+
+
+XRAY = {"architecture": "densenet121", "pretrained": "xrv-pc"}
+
+
+def test_torchxrayvision_is_asked_for_by_the_name_of_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchxrayvision", None)
+    with pytest.raises(ValueError, match=r"xrv-pc cannot be loaded.*reconfair\[xrv\], or .*pretrained: false"):
+        classifier(**XRAY).start_pretrained()
+
+
+def test_missing_weights_of_torchxrayvision_are_named_with_their_place(monkeypatch, tmp_path):
+    pytest.importorskip("torchxrayvision")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("torchxrayvision.utils.download", unreachable)
+    with pytest.raises(ValueError, match=r"Put https\S+/pc-dense\S+ at \S+/models_data/pc-dense\S+\.pt, or .* false"):
+        classifier(**XRAY).start_pretrained()
+
+
+def test_with_weights_of_torchxrayvision_the_features_are_those_of_its_model(monkeypatch, tmp_path):
+    models = pytest.importorskip("torchxrayvision").models
+    torch.manual_seed(7)
+    published, image = models.DenseNet(num_classes=18).eval(), torch.rand(2, 1, 64, 64)
+    folder = tmp_path / ".torchxrayvision" / "models_data"
+    folder.mkdir(parents=True)
+    torch.save(published, folder / models.model_urls["pc"]["weights_url"].rsplit("/")[-1])
+    monkeypatch.setenv("HOME", str(tmp_path))
+    module = classifier(**XRAY, tasks=[str(task) for task in range(18)])
+    module.start_pretrained()
+    seen = []
+    module.net.features.register_forward_hook(lambda *passed: seen.append(passed[-1]))
+    with torch.inference_mode():
+        module(image)
+        theirs = published.features(2048 * image - 1024).relu()
+    assert torch.allclose(seen[0], theirs, rtol=1e-4, atol=1e-4 * theirs.abs().max())
+    assert not torch.equal(module.net.classifier.weight, published.classifier.weight)  # as many, but other findings
+
+
+def test_weights_of_torchxrayvision_are_chosen_by_name_and_for_their_network_alone():
+    def study(name, **classify):
+        return params.study(dataset={"name": name}, diagnosis={"classify": classify})
+
+    assert study("nih", pretrained="xrv-pc").diagnosis.classify.value_range == (-1024, 1024)
+    with pytest.raises(ValueError, match=r"classify\.pretrained: 'xrv-chexpert' .* did you mean 'xrv-chex'\?"):
+        study("nih", pretrained="xrv-chexpert")
+    with pytest.raises(ValueError, match="pretrained xrv-pc goes with densenet121, not with resnet50"):
+        study("lgg", pretrained="xrv-pc")
+
+
+# --- from answers to decisions ---
 
 
 def test_a_patients_score_is_the_median_over_the_images():
@@ -132,20 +317,44 @@ def test_dice_by_hand_and_missing_where_nothing_is_there():
     assert units.dice[0] == pytest.approx(2 * 2 / (2 + 4)) and units.dice[1] == 0 and np.isnan(units.dice[2])
 
 
-def test_nothing_downstream_changes_a_weight(smallest):
-    from reconfair import mitigation, recon, training
+# --- frozen ---
 
-    paths = [store.flow(smallest)[f"diagnosis/{network.name}"].folder / "best.ckpt" for network in smallest.networks]
-    before = [path.read_bytes() for path in paths]
-    frozen = diagnosis.load(smallest, smallest.networks[0])
-    weights = {name: value.clone() for name, value in frozen.state_dict().items()}
-    images, rows = diagnosis.images_of(smallest, "unet")
-    list(training.apply(frozen.diagnose, images, rows, smallest.compute, "test"))
-    diagnosis.predict(smallest, "unet", "reweight")
+
+def test_nothing_downstream_changes_a_weight(smallest, tmp_path, monkeypatch):
+    shutil.copytree(store.outputs() / smallest.label, tmp_path / smallest.label)
+    monkeypatch.setenv("RECONFAIR_OUTPUTS", str(tmp_path))
+    arms = [("original", "standard"), ("noisy", "standard"), ("unet", "standard"), ("unet", "reweight")]
+    flow, loaded, load = store.flow(smallest), [], diagnosis.load
+    trained = {n: torch.load(flow[f"diagnosis/{n.name}"].folder / "best.ckpt")["state_dict"] for n in smallest.networks}
+    remade = [*(f"{store.variant(*arm)}/predictions" for arm in arms), "unet-reweight/model"]
+    for key in remade:
+        flow[key].stamp.unlink()
+
+    def recorded(study, network):
+        loaded.append((network, load(study, network)))
+        return loaded[-1][1]
+
+    monkeypatch.setattr(diagnosis, "load", recorded)
     mitigation.finetune(smallest, "unet", "reweight")
-    recon.reconstruct(smallest, "unet", "reweight")
-    assert [path.read_bytes() for path in paths] == before
-    assert all(torch.equal(value, weights[name]) for name, value in frozen.state_dict().items())
+    for arm in arms:
+        diagnosis.predict(smallest, *arm)
+    assert all(flow[key].fresh for key in remade) and len(loaded) == len(arms) * len(trained)
+    for network, frozen in loaded:
+        after, before = frozen.state_dict(), trained[network]
+        assert after.keys() == before.keys() and any("running_mean" in name for name in after)
+        assert all(torch.equal(value, before[name]) for name, value in after.items())
+
+
+def test_a_frozen_network_stays_so_within_a_module_that_trains(smallest):
+    frozen = diagnosis.load(smallest, smallest.networks[0])
+    around = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 3, padding=1), frozen).train()
+    before = {name: value.clone() for name, value in frozen.state_dict().items()}
+    optimiser = torch.optim.SGD([weight for weight in around.parameters() if weight.requires_grad], lr=0.1)
+    logits = around(torch.rand(4, 1, 64, 64))
+    cross_entropy(torch.cat([logits, -logits], 1), torch.tensor([0, 1, 0, 1])).backward()
+    optimiser.step()
+    assert around[0].weight.grad.abs().sum() > 0  # gradients go through it to what is trained
+    assert all(torch.equal(value, before[name]) for name, value in frozen.state_dict().items())
 
 
 def test_the_threshold_is_that_of_the_validation_originals(smallest):
