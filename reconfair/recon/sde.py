@@ -269,7 +269,7 @@ def cosine(lr: float, epoch: int, epochs: int) -> float:
 
 
 def warmed_up(decay: float):
-    """Moving average whose decay rises as (1 + n) / (10 + n) to `decay`, to forget the first weights soon."""
+    """Moving average whose decay rises as (1 + n) / (10 + n) to `decay`; the first weights are forgotten."""
 
     def update(averages, weights, n):
         get_ema_multi_avg_fn(min(decay, float((1 + n) / (10 + n))))(averages, weights, n)
