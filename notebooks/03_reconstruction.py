@@ -34,8 +34,8 @@ noise = {"kind": "kspace", "acceleration": 8}
 reconstruction = {
     "models": ["unet", "pix2pix", "sde"],
     "unet": {"channels": 8, "depth": 3, "epochs": 8},
-    "pix2pix": {"channels": 16, "epochs": 10, "batch_size": 8, "lr": 0.0005, "dropout": 0},
-    "sde": {"channels": 32, "depth": 3, "patch": 2, "epochs": 12, "lr": 0.001, "sampler": "few_step"},
+    "pix2pix": {"channels": 16, "epochs": 6, "batch_size": 8, "lr": 0.0005, "dropout": 0},
+    "sde": {"channels": 32, "depth": 3, "patch": 2, "epochs": 8, "lr": 0.003, "sampler": "few_step"},
 }
 compute = {}
 
@@ -114,7 +114,7 @@ if "sde" in models:
     )
     y = torch.from_numpy(noisy[[evaluated[one]]].astype(np.float32))[:, None]
     with torch.inference_mode():
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        generators = sde.generators_of(seeds)
         path = [(t, x_t[0, 0].clamp(0, 1), x0_hat[0, 0]) for t, x_t, x0_hat in model.path(y, generators)]
     path = [path[k] for k in np.linspace(0, len(path) - 1, min(7, len(path))).round().astype(int)]
     strip = [[picture for _, picture, _ in path], [picture for _, _, picture in path]]

@@ -32,8 +32,8 @@ noise = {"kind": "kspace", "acceleration": 8}
 reconstruction = {
     "models": ["unet", "pix2pix", "sde"],
     "unet": {"channels": 8, "depth": 3, "epochs": 8},
-    "pix2pix": {"channels": 16, "epochs": 10, "batch_size": 8, "lr": 0.0005, "dropout": 0},
-    "sde": {"channels": 32, "depth": 3, "patch": 2, "epochs": 12, "lr": 0.001, "sampler": "few_step"},
+    "pix2pix": {"channels": 16, "epochs": 6, "batch_size": 8, "lr": 0.0005, "dropout": 0},
+    "sde": {"channels": 32, "depth": 3, "patch": 2, "epochs": 8, "lr": 0.003, "sampler": "few_step"},
 }
 diagnosis = {
     "classify": {"architecture": "resnet18", "pretrained": False, "epochs": 4, "batch_size": 32, "lr": 0.001},

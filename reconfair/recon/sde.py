@@ -22,8 +22,8 @@ class Schedule(nn.Module):
     """Cosine schedule of dx = theta_t (mu - x) dt + sigma_t dw, sigma_t^2 = 2 lam^2 theta_t, and what follows from it.
 
     Times are integers from 0 (the image) to `steps` (the noisy image plus noise), one number or a tensor (n,);
-    images are (n, 1, s, s) or broadcast to that. Buffers ``theta`` (theta_t dt) and ``Theta`` (their sums) are
-    (steps + 1,), computed in double precision.
+    images are (n, 1, s, s) or broadcast to that. The buffers ``theta`` and ``Theta`` (its sums times dt) are
+    (steps + 1,), from 0 on, computed in double precision.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ class Schedule(nn.Module):
         abar = torch.cos((torch.arange(steps + 2).double() / (steps + 2) + 0.008) / 1.008 * math.pi / 2) ** 2
         theta = F.pad(1 - abar[2:] / abar[0], (1, 0))
         self.dt = -math.log(END) / float(theta.sum())
-        self.register_buffer("theta", (theta * self.dt).float(), persistent=False)
-        self.register_buffer("Theta", (theta * self.dt).cumsum(0).float(), persistent=False)
+        self.register_buffer("theta", theta.float(), persistent=False)
+        self.register_buffer("Theta", (theta.cumsum(0) * self.dt).float(), persistent=False)
 
     def decay(self, t, s=0) -> tuple[torch.Tensor, torch.Tensor]:
         """A = e^{-(Theta_t - Theta_s)} and 1 - A^2, each (n, 1, 1, 1)."""
@@ -70,10 +70,9 @@ class Schedule(nn.Module):
 
     def reverse_step(self, t, x_t, mu, noise_hat) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation of an Euler-Maruyama step of the reverse equation, from t to t - 1."""
-        theta_dt, (_, b) = self.theta[t].reshape(-1, 1, 1, 1), self.decay(t)
-        score = -noise_hat / (self.lam * b.sqrt())
-        drift = theta_dt * (mu - x_t) - 2 * self.lam**2 * theta_dt * score
-        return x_t - drift, self.lam * (2 * theta_dt).sqrt()
+        theta, (_, b) = self.theta[t].reshape(-1, 1, 1, 1), self.decay(t)
+        sigma2, score = 2 * self.lam**2 * theta, -noise_hat / (self.lam * b.sqrt())
+        return x_t - (theta * (mu - x_t) - sigma2 * score) * self.dt, (sigma2 * self.dt).sqrt()
 
     def log_snr(self, t) -> torch.Tensor:
         """log(e^{-Theta_t} / sqrt(1 - e^{-2 Theta_t})), (n,)."""
@@ -232,16 +231,14 @@ class Reconstructor(L.LightningModule):
         return 1 + (share * self.schedule.steps).long().clamp(max=self.schedule.steps - 1)
 
     def path(self, noisy: torch.Tensor, generators):
-        """Yield (t, x_t, x0_hat) along the reverse path of noisy images (n, 1, s, s); see `sample`."""
+        """Yield (t, x_t, x0_hat) along the reverse path from noisy images (n, 1, s, s); see `sample`."""
         return sample(self.noise_hat, noisy, self.schedule, generators, self.sampler, self.evaluations)
 
     def reconstruct(self, noisy: torch.Tensor, seeds) -> torch.Tensor:
         """Map noisy images (n, 1, s, s) to the mean of their samples within [0, 1]; one seed for each image."""
-        generators, total = [torch.Generator().manual_seed(seed) for seed in seeds], 0
-        for _ in range(self.samples):
-            _, _, x0_hat = deque(self.path(noisy, generators), maxlen=1).pop()
-            total = total + x0_hat
-        return total / self.samples
+        generators = generators_of(seeds)
+        ends = (deque(self.path(noisy, generators), maxlen=1).pop() for _ in range(self.samples))
+        return sum(x0 for _, _, x0 in ends) / self.samples
 
     def training_step(self, batch, batch_idx):
         loss, _ = self.objective(batch)
@@ -261,6 +258,11 @@ class Reconstructor(L.LightningModule):
 
     def configure_optimizers(self):
         return torch.optim.Adam(self.net.parameters(), lr=self.settings["lr"], betas=(0.9, 0.99))
+
+
+def generators_of(seeds) -> list[torch.Generator]:
+    """One generator for each image, on the CPU, so that neither batch nor device matters."""
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
 def cosine(lr: float, epoch: int, epochs: int) -> float:

@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 from reconfair import training
 from reconfair.params import Compute
 from reconfair.recon.scorenet import LinearAttention, ScoreNet
-from reconfair.recon.sde import SAMPLERS, Reconstructor, Schedule, cosine, sample, warmed_up
+from reconfair.recon.sde import SAMPLERS, Reconstructor, Schedule, cosine, generators_of, sample, warmed_up
 
 LAM = 10 / 255
 SETTINGS = {
@@ -52,21 +52,17 @@ def last(path) -> torch.Tensor:
     return list(path)[-1][1]
 
 
-def generators(n: int, first: int = 0) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(first + seed) for seed in range(n)]
-
-
 def test_the_schedule_ends_with_half_a_percent_of_the_image(schedule):
     assert torch.exp(-schedule.Theta[100]).item() == pytest.approx(0.005, rel=1e-5)
     share = np.cos(np.pi / 2 * (np.array([0, 51]) / 102 + 0.008) / 1.008) ** 2  # theta_50 = 1 - abar_51
-    assert schedule.theta[50].item() == pytest.approx((1 - share[1] / share[0]) * schedule.dt, rel=1e-5)
+    assert schedule.theta[50].item() == pytest.approx(1 - share[1] / share[0], rel=1e-5)
 
 
 def test_marginals_are_those_of_the_simulated_forward_equation(schedule):
     draw, parts, mu, x0 = np.random.default_rng(0), 20, 0.3, 0.7
     x, dt = np.full(20_000, x0), schedule.dt / parts
     for t in range(1, 101):
-        theta = schedule.theta[t].item() / schedule.dt
+        theta = schedule.theta[t].item()
         for _ in range(parts):
             x += theta * (mu - x) * dt + LAM * np.sqrt(2 * theta * dt) * draw.standard_normal(x.shape)
         if t in (10, 40, 100):
@@ -77,7 +73,7 @@ def test_marginals_are_those_of_the_simulated_forward_equation(schedule):
 
 @pytest.mark.parametrize(("s", "t"), [(0, 1), (1, 2), (49, 50), (99, 100), (9, 36), (0, 100)])
 def test_the_optimal_step_is_the_mean_of_the_true_bridge(schedule, s, t):
-    theta = schedule.theta.double().numpy()
+    theta = schedule.theta.double().numpy() * schedule.dt
     B, C = np.exp(-theta[: t + 1].sum()), np.exp(-theta[: s + 1].sum())
     variances = LAM**2 * (1 - np.array([C, B]) ** 2)
     covariance = B / C * variances[0]  # of x_s and x_t given x_0, as x_t = mu + A (x_s - mu) + noise
@@ -92,7 +88,7 @@ def spread(sampler: str, steps: int, sd: float = 0.02) -> tuple[float, float]:
     """Mean (less mu) and SD of the samples over those of the Gaussian they should be from."""
     few = sampler == "few_step"
     schedule, mu = Schedule(100 if few else steps, LAM), torch.full((64, 1, 16, 16), 0.4)
-    x = last(sample(gaussian(schedule, 0.5, sd), mu, schedule, generators(64), sampler, steps))
+    x = last(sample(gaussian(schedule, 0.5, sd), mu, schedule, generators_of(range(64)), sampler, steps))
     return (x.mean().item() - 0.4) / 0.1, x.std().item() / sd
 
 
@@ -118,7 +114,7 @@ def test_few_steps_evaluate_the_network_no_more_often_than_asked(schedule, evalu
         times.append(t)
         return exact(x_t, mu, t)
 
-    path = list(sample(counted, torch.full((1, 1, 4, 4), 0.4), schedule, generators(1), "few_step", evaluations))
+    path = list(sample(counted, torch.full((1, 1, 4, 4), 0.4), schedule, generators_of([0]), "few_step", evaluations))
     assert len(times) == evaluations
     assert [t for t, _, _ in path] == [*times, 0]
     assert times[0] == 100 and times == sorted(times, reverse=True)
@@ -160,7 +156,7 @@ def test_the_true_noise_has_no_loss_and_gives_back_the_image():
 def test_an_error_of_the_noise_counts_by_twice_theta_over_the_marginal_s_spread():
     module, x, y = reconstructor(), torch.rand(100, 16, 16), torch.rand(100, 16, 16)
     module.noise_hat = lambda x_t, mu, t: true_noise(module.schedule, x[:, None], x_t, mu, t) + 0.1
-    theta, decay = module.schedule.theta[1:] / module.schedule.dt, torch.exp(-module.schedule.Theta[1:])
+    theta, decay = module.schedule.theta[1:], torch.exp(-module.schedule.Theta[1:])
     expected = (2 * theta / (1 - decay**2).sqrt()).mean() * 0.1
     assert module.objective((y, x))[0].item() == pytest.approx(expected.item(), rel=0.01)  # 100 images: every t once
 
