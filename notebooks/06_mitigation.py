@@ -29,7 +29,7 @@ noise = {"kind": "kspace", "acceleration": 8}
 reconstruction = {
     "models": ["unet", "pix2pix", "sde"],
     "unet": {"channels": 8, "depth": 3, "epochs": 8},
-    "pix2pix": {"channels": 16, "epochs": 6, "batch_size": 8, "lr": 0.0005, "dropout": 0},
+    "pix2pix": {"channels": 16, "epochs": 8, "batch_size": 8, "lr": 0.002, "dropout": 0},
     "sde": {"channels": 32, "depth": 3, "patch": 2, "epochs": 8, "lr": 0.003, "sampler": "few_step"},
 }
 diagnosis = {
