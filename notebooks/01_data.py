@@ -16,6 +16,7 @@
 # **Change a number below and run again.** A run under another parameter file replaces the cell.
 
 # %%
+import pandas as pd
 from IPython.display import Markdown
 
 import reconfair as rf
@@ -77,6 +78,21 @@ rf.figures.keep(rf.figures.by_group(splits.counts(cohort.table, attributes)), st
 patients = cohort.table.drop_duplicates("patient_id")
 patients.age.describe().round(1).to_frame().T
 
+# %%
+rf.figures.keep(rf.figures.ages(patients, [a for a in attributes if a != "age_group"]), study, "01_ages")
+
+# %% [markdown]
+# ### Intersections
+#
+# A woman is also young or old, and of a race. Groups that are large one by one can be tiny together. All patients (the form of the paper's tables 5 and 6), then those of each split:
+
+# %%
+rows = [attribute for attribute in ("sex", "age_group") if attribute in attributes]
+pd.crosstab([patients[row] for row in rows], patients.race if "race" in attributes else patients.split, margins=True)
+
+# %%
+patients.groupby([*rows, "split"]).size().unstack(fill_value=0)
+
 # %% [markdown]
 # ## What is missing?
 #
@@ -85,6 +101,15 @@ patients.age.describe().round(1).to_frame().T
 # %%
 columns = [*study.dataset.about.attributes, *(task for task, kind in study.tasks.items() if kind == "classify")]
 patients[columns].isna().sum().rename("patients without").to_frame().T
+
+# %% [markdown]
+# Images that could not be read are left out only where the parameters say so (`on_bad_image: skip`). Whose they are matters: to drop patients can itself bias.
+
+# %%
+if getattr(study.dataset, "on_bad_image", "error") == "skip":
+    display(splits.losses(cohort.table, rf.data.skipped(study), attributes).round(3))  # noqa: F821
+else:
+    print("Every image was read: one bad file would have stopped the preparation.")
 
 # %% [markdown]
 # ## What do they look like?
@@ -106,6 +131,19 @@ rates = splits.prevalence(cohort.table, tasks, attributes, study.dataset.about.u
 rf.figures.keep(rf.figures.prevalence(rates), study, "01_prevalence")
 
 # %% [markdown]
+# ## What goes together?
+#
+# A difference between two groups may be that of something else in which they differ: age, hospital, view of the radiograph (bedside images, AP, are of sicker patients).
+# Cramér's $V$ is 0 where two columns are independent and 1 where one tells the other; `expected` is its size by chance among so many patients.
+
+# %%
+known = [column for column in ("site", "view") if column in patients]
+splits.associations(patients, [*attributes, *tasks, *known]).head(8).round(3)
+
+# %% [markdown]
+# What is associated here is *confounded* later: if older patients have the higher grades, a model that reads age from an image does well on grade, and a shift between age groups may be one
+# between grades. Chapter 05 compares each attribute on its own; it does not take these apart.
+#
 # ## What we know that nobody knows of real data
 #
 # A phantom cohort has dials: lesion contrast, prevalence and label noise can be set by group. Whatever
@@ -117,4 +155,4 @@ Markdown(f"Planted bias: `{dials}`" if dials else "Real scans: the true bias is 
 
 # %% [markdown]
 # **What this chapter does not prove.** Group sizes say nothing about why a group is small. Age, scanner
-# and severity of disease may differ together with sex or race; no statistic in this study separates them.
+# and severity of disease may differ together with sex or race; no statistic in this study separates them, and $V$ shows pairs alone.

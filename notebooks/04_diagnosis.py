@@ -45,11 +45,12 @@ diagnosis = {
         "batch_size": 16,
     },
 }
+fairness = {"min_cases": 5}
 compute = {}
 
 # %%
 study = rf.params.study(
-    dataset=dataset, noise=noise, reconstruction=reconstruction, diagnosis=diagnosis, compute=compute
+    dataset=dataset, noise=noise, reconstruction=reconstruction, diagnosis=diagnosis, fairness=fairness, compute=compute
 )
 folders = {network.name: rf.diagnosis.train(study, network) for network in study.networks}
 sources = ["original", "noisy", *study.reconstruction.models]
@@ -101,7 +102,7 @@ rf.figures.keep(rf.figures.balance(rates, thresholds), study, "04_threshold")
 test = predictions[predictions.split == "test"]
 originals = test[test.source == "original"]
 cohort = rf.data.load(study)
-settings = study.fairness.model_dump(exclude={"attributes"}) | {"min_cases": 5}
+settings = study.fairness.model_dump(exclude={"attributes"})
 performance, gaps = rf.fairness.assess(
     originals, cohort.table, attributes=study.attributes(), thresholds=thresholds, **settings
 )
@@ -154,7 +155,7 @@ baseline[["value", "low", "high", "expected", "p_disparity", "groups", "left_out
 baseline.pivot_table(["value", "expected"], "metric", "attribute", "median", sort=False).round(3)
 
 # %% [markdown]
-# *Median over tasks: the paper's table 1.* Groups with fewer than five patients of each label are left out here; chapter 05 takes that number from the parameters (`min_cases`).
+# *Median over tasks: the paper's table 1.* Groups with fewer than `min_cases` patients of each label are left out.
 #
 # ### What is confounded
 #

@@ -170,6 +170,23 @@ def by_group(groups: pd.DataFrame) -> Figure:
     return figure
 
 
+def ages(patients: pd.DataFrame, attributes) -> Figure:
+    """Draw the ages (years) of the patients of each group, a panel per attribute: box, median and every patient."""
+    heights = [patients[attribute].nunique() for attribute in attributes]
+    figure, axes = plt.subplots(
+        len(attributes), figsize=(7, 1.2 + 0.4 * sum(heights)), height_ratios=heights, sharex=True, squeeze=False
+    )
+    for axis, attribute in zip(axes[:, 0], attributes, strict=True):
+        groups = patients[attribute].value_counts().index
+        at = {"data": patients, "x": "age", "y": attribute, "order": groups, "ax": axis}
+        sns.boxplot(**at, color="white", linecolor="black", showfliers=False, width=0.6)
+        sns.stripplot(**at, color="#0072B2", marker="|", size=7, linewidth=1, alpha=0.3, jitter=False)
+        axis.set(xlabel="", ylabel=name(attribute))
+    axes[-1, 0].set_xlabel("age (years)")
+    figure.tight_layout()
+    return figure
+
+
 def prevalence(rates: pd.DataFrame) -> Figure:
     """Draw the share of positives by group with 95 % Wilson intervals: ``task, attribute, group, share, low, high``."""
     tasks = list(rates.task.unique())

@@ -37,7 +37,7 @@ CHAPTERS = {
     "01_data": ("dataset", "noise", "diagnosis", "compute"),
     "02_noising": ("dataset", "noise", "compute"),
     "03_reconstruction": ("dataset", "noise", "reconstruction", "compute"),
-    "04_diagnosis": ("dataset", "noise", "reconstruction", "diagnosis", "compute"),
+    "04_diagnosis": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "compute"),
     "05_fairness": ("dataset", "noise", "reconstruction", "diagnosis", "fairness"),
     "06_mitigation": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "mitigation", "compute"),
     "07_report": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "mitigation", "report"),
@@ -290,7 +290,9 @@ def _copies(study: Study, products: dict[str, Product]) -> dict[str, Product]:
             told["runs"] = {path.parts[-3]: path.read_text() for path in finished(study)}
         shown = tuple(product for product in products.values() if product.chapter <= notebook[:2])
         folder = outputs() / study.name / "notebooks"
-        copies[f"notebooks/{notebook}"] = Product(notebook[:2], folder, notebook, told, ("figures", "report"), shown)
+        code = ["figures", "report", *(f"fairness/{part}" for part in STATISTICS if "fairness" in sections)]
+        code += ["diagnosis/curves"] if notebook == "04_diagnosis" else []
+        copies[f"notebooks/{notebook}"] = Product(notebook[:2], folder, notebook, told, tuple(code), shown)
     return copies
 
 

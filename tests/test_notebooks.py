@@ -14,10 +14,10 @@ from smallest import PARAMS, SMALLEST
 from reconfair import params, run, store, tables
 
 FIGURES = {
-    "01": ["groups", "montage", "prevalence"],
+    "01": ["groups", "ages", "montage", "prevalence"],
     "02": ["physics", "texture", "published", "as_published", "psnr_by_group", "ssim_by_group"],
     "03": ["adversaries", "path", "learning", "reconstructions", "tradeoff"],
-    "04": ["learning", "roc"],
+    "04": ["learning", "threshold", "roc", "calibration", "groups", "errors"],
     "05": [
         "performance",
         "decisions",

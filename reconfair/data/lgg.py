@@ -31,6 +31,7 @@ def table(dataset) -> pd.DataFrame:
         raise ValueError(f"{root}: no folder TCGA_*/ with slices was found there")
     table = pd.DataFrame(slices).merge(clinical, left_on="patient", right_index=True, how="left")
     table["image_id"] = [Path(path).stem for path in table.path]
+    table["site"] = table.patient.str.split("_").str[1]  # the hospital, in TCGA's codes
     return table.rename(columns={"patient": "patient_id"})
 
 

@@ -1,7 +1,10 @@
 """Groups and splits: what is derived from a cohort's own columns."""
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
+from scipy.stats.contingency import association, chi2_contingency
 from statsmodels.stats.proportion import proportion_confint
 
 from reconfair.keyed import generator
@@ -104,6 +107,41 @@ def prevalence(table: pd.DataFrame, tasks, attributes, unit: str) -> pd.DataFram
     low, high = proportion_confint(rates["sum"], rates["count"], method="wilson")
     share = rates["sum"] / rates["count"]
     return rates.assign(share=share, low=np.minimum(low, share), high=np.maximum(high, share))  # but for rounding
+
+
+def associations(patients: pd.DataFrame, columns) -> pd.DataFrame:
+    """What goes together with what: Cramér's V of every two columns, the strongest first.
+
+    Parameters
+    ----------
+    patients : DataFrame
+        One row per patient.
+    columns : sequence of str
+        Of few values each, such as attributes, labels, site or view; missing values are left out.
+
+    Returns
+    -------
+    DataFrame
+        Rows ``one, other, v`` (0: independent, 1: each tells the other), ``expected``, about what V would be
+        by chance among so many patients, ``p`` (chi-squared) and ``patients``.
+
+    Examples
+    --------
+    >>> patients = pd.DataFrame({"sex": ["f", "f", "m", "m"] * 9, "view": ["AP", "AP", "PA", "PA"] * 9})
+    >>> associations(patients, ["sex", "view"])[["one", "other", "v"]].round(6).values.tolist()
+    [['sex', 'view', 1.0]]
+    """
+    rows = []
+    for one, other in combinations(columns, 2):
+        table = pd.crosstab(patients[one], patients[other])
+        if min(table.shape) > 1:
+            tested, n = chi2_contingency(table, correction=False), table.to_numpy().sum()
+            chance = np.sqrt(tested.dof / n / (min(table.shape) - 1))
+            v = association(table, method="cramer")
+            rows.append({"one": one, "other": other, "v": v, "expected": chance, "p": tested.pvalue, "patients": n})
+    return pd.DataFrame(rows, columns=["one", "other", "v", "expected", "p", "patients"]).sort_values(
+        "v", ascending=False, ignore_index=True
+    )
 
 
 def examples(table: pd.DataFrame, attributes, each: int) -> dict[str, list[int]]:

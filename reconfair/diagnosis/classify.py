@@ -17,6 +17,8 @@ TORCHVISION = set(models.list_models(module=models)) - {"googlenet", "inception_
 IMAGENET = {"mean": 0.449, "std": 0.226}  # of its channels, averaged to the one channel of a scan
 XRV_RANGE = (-1024, 1024)  # the range that TorchXRayVision's weights were trained with
 
+XRV_LAYERS = ("AvgPool2d", "BatchNorm2d", "Conv2d", "Linear", "MaxPool2d", "ReLU", "Sequential")
+
 
 class Diagnoser(L.LightningModule):
     """Binary cross-entropy on one logit per task; unknown labels (NaN) leave the loss.
@@ -113,9 +115,15 @@ def torchxrayvision(chosen: str) -> dict[str, torch.Tensor]:
         import torchxrayvision as xrv
 
     url = xrv.models.model_urls[name]["weights_url"]
-    folder = Path("~/.torchxrayvision/models_data").expanduser()
-    with published("classify", chosen, f"Put {url} at {folder / Path(url).name}"):
-        features = xrv.models.DenseNet(weights=name).features.state_dict()
+    path = Path("~/.torchxrayvision/models_data").expanduser() / Path(url).name
+    parts = [getattr(xrv.models, part) for part in ("DenseNet", "_DenseBlock", "_DenseLayer", "_Transition")]
+    # The file holds a pickled network, whose parts may be these and nothing else.
+    safe = torch.serialization.safe_globals([*parts, *(getattr(torch.nn, layer) for layer in XRV_LAYERS)])
+    with published("classify", chosen, f"Put {url} at {path}"), safe:
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            xrv.utils.download(url, str(path))
+        features = torch.load(path, map_location="cpu", weights_only=True).features.state_dict()
     features["conv0.weight"] = features["conv0.weight"].expand(-1, 3, -1, -1) / 3
     return {f"features.{name}": value for name, value in features.items()}
 

@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, chi2
 
 from reconfair import params
 from reconfair.data import splits
@@ -225,3 +225,13 @@ def test_examples_of_joint_groups_are_named_by_both():
         shown = table.loc[rows]
         assert len(rows) == 3 and shown.patient_id.is_unique
         assert set(shown.sex + ", " + shown.age_group) == {group}
+
+
+def test_associations_are_phi_of_two_by_two_tables_and_leave_missing_values_and_constants_out():
+    counts = {("f", 1.0): 30, ("f", 0.0): 10, ("m", 1.0): 20, ("m", 0.0): 40}
+    rows = [{"sex": sex, "grade": grade, "race": "White"} for (sex, grade), n in counts.items() for _ in range(n)]
+    patients = pd.DataFrame([*rows, {"sex": None, "grade": 1.0, "race": "White"}])
+    (found,) = splits.associations(patients, ["sex", "grade", "race"]).itertuples()
+    assert found.v == pytest.approx((30 * 40 - 10 * 20) / np.sqrt(40 * 60 * 50 * 50))
+    assert (found.one, found.other, found.patients, found.expected) == ("sex", "grade", 100, pytest.approx(0.1))
+    assert found.p == pytest.approx(chi2.sf(100 * found.v**2, 1))
