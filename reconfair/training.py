@@ -11,6 +11,7 @@ import lightning as L
 import numpy as np
 import pandas as pd
 import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch.utils.data import DataLoader
 
 from reconfair import store
@@ -150,6 +151,7 @@ def fit(module, train: DataLoader, val: DataLoader, part: Path, epochs: int, com
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        plugins=[LightningEnvironment()],  # one process trains, also where a job of Slurm has room for more
     )
     with warnings.catch_warnings():
         # Batches are read from memory-mapped arrays in one go: worker processes would only add copies.
