@@ -157,6 +157,7 @@ def fit(module, train: DataLoader, val: DataLoader, part: Path, epochs: int, com
         # Batches are read from memory-mapped arrays in one go: worker processes would only add copies.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+        warnings.filterwarnings("ignore", message="The `srun` command is available.*")
         trainer.fit(module, train, val, ckpt_path=last if last.exists() else None, weights_only=True)
     store.report("")
 
