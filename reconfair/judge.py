@@ -41,10 +41,11 @@ def sources(study: Study, mitigated: bool = False) -> list[str]:
 
 
 def collect(study: Study, name: str, mitigated: bool = False) -> pd.DataFrame:
-    """Rows of ``predictions`` or ``quality`` of every source; an original has no quality to rate."""
-    flow, made = store.flow(study), {"original": "original/predictions", "noisy": "noisy"}
-    keys = [source for source in sources(study, mitigated) if name == "predictions" or source != "original"]
-    return tables.read(name, *(flow[made.get(key, f"{key}/model")].folder for key in keys))
+    """Rows of ``predictions`` or ``quality`` of every source that has them; an original has no quality to rate."""
+    flow, made_with = store.flow(study), "predictions" if name == "predictions" else "reconstructed"
+    keys = [f"{source}/{made_with}" for source in sources(study, mitigated)]
+    keys = ["noisy" if key == "noisy/reconstructed" else key for key in keys]
+    return tables.read(name, *(flow[key].folder for key in keys if key in flow))
 
 
 def inferred(study: Study, inference: str) -> pd.DataFrame:

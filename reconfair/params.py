@@ -101,6 +101,7 @@ DATASETS = {
     ),
 }
 PAPER_SDE_EPOCHS = {"mri": 300, "xray": 40}
+PAPER_LAMBDA = {"mri": 1, "xray": 0.005}
 # The paper's classifiers: ResNet-50 on slices, DenseNet-121 on radiographs as in TorchXRayVision.
 PAPER_CLASSIFIER = {
     "mri": {"architecture": "resnet50"},
@@ -127,6 +128,13 @@ class ParamsError(ValueError):
     """A parameter is wrong; the message names its key and what was expected."""
 
 
+def _one_of(word: str, valid, what: str) -> None:
+    if word not in valid:
+        near = get_close_matches(word, list(valid), 1, 0.5)
+        hint = f"did you mean '{near[0]}'?" if near else f"valid here: {', '.join(valid) or 'none'}"
+        raise ValueError(f"{what} '{word}' is unknown; {hint}")
+
+
 class Section(BaseModel):
     """A section of a params file: no unknown keys, immutable once read."""
 
@@ -149,17 +157,19 @@ class Dials(Section):
     """Bias planted in a phantom cohort: ``{attribute: {group: value}}``, all zero by default."""
 
     contrast: dict[str, dict[str, float]] = {}  # relative change of lesion contrast; -1: invisible
+    texture: dict[str, dict[str, float]] = {}  # share of that contrast that is uneven, not bright; MRI
     prevalence: dict[str, dict[str, float]] = {}  # added to the probability of every finding
     label_noise: dict[str, dict[str, float]] = {}  # probability that a label is flipped
+    scarce: dict[str, dict[str, float]] = {}  # share of a group's patients that the reconstruction never trains on
 
     @model_validator(mode="after")
     def _known_groups(self):
-        for dial in ("contrast", "prevalence", "label_noise"):
+        for dial in type(self).model_fields:
             for attribute, groups in getattr(self, dial).items():
                 _one_of(attribute, GROUPS, f"{dial}: attribute")
                 for group, value in groups.items():
                     _one_of(group, GROUPS[attribute], f"{dial}.{attribute}: group")
-                    low, high = (0, 1) if dial == "label_noise" else (-1, 1)
+                    low, high = (-1, 1) if dial in ("contrast", "prevalence") else (0, 1)
                     if not low <= value <= high:
                         raise ValueError(f"{dial}.{attribute}.{group} must lie in [{low}, {high}], not {value}")
         return self
@@ -559,12 +569,45 @@ class Fairness(Section):
 class Mitigation(Section):
     """Fine-tuning of the reconstructors against bias; the diagnosis stays frozen."""
 
-    strategies: tuple[Literal["reweight"], ...] = ("reweight",)
+    strategies: tuple[str, ...] = ("reweight", "eodd", "adv")  # also dro, parts joined by +, and thresholds
     models: tuple[Model, ...] = ()  # empty: every reconstructor of the study
     attributes: tuple[Literal[ATTRIBUTES], ...] = ()  # empty: those that the dataset records
+    lam: Annotated[float, Field(ge=0)] = 1  # of eodd and adv where a strategy names none, as in eodd@0.3
     epochs: Annotated[int, Field(ge=1)] = 10
     lr_factor: Annotated[float, Field(gt=0)] = 0.1  # of the learning rate of the first training
+    temperature: Annotated[float, Field(gt=0)] = 0.3  # of soft decisions, in units of probability
+    adversary_lr: Annotated[float, Field(gt=0)] = 1e-4
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _known_strategies(self):
+        for strategy in self.strategies:
+            self.parts(strategy)
+        return self
+
+    def parts(self, strategy: str) -> dict[str, float]:
+        """Parts of a strategy and the strength of each; of ``thresholds`` none.
+
+        Examples
+        --------
+        >>> Mitigation().parts("reweight+eodd@0.3")
+        {'reweight': 1.0, 'eodd': 0.3}
+        """
+        found, usual = {}, {"reweight": 1.0, "dro": 0.1, "eodd": self.lam, "adv": self.lam}
+        for part in strategy.split("+") if strategy != "thresholds" else ():
+            word, at, strength = part.partition("@")
+            _one_of(word, (*usual, "thresholds"), "strategies: strategy")
+            if word in found or word == "thresholds":
+                raise ValueError(
+                    f"strategies: '{strategy}' names a part twice, or joins thresholds, which stands alone"
+                )
+            try:
+                found[word] = float(strength) if at else usual[word]
+            except ValueError:
+                found[word] = -1.0
+            if not 0 <= found[word] < float("inf"):
+                raise ValueError(f"strategies: lambda of '{part}' must be a number from 0, such as {word}@0.3")
+        return found
 
 
 class Report(Section):
@@ -604,6 +647,8 @@ class Study(Section):
         modality = "xray" if dataset.get("modality", about.modality) == "xray" else "mri"
         sections = {"noise": {"kind": "kspace" if modality == "mri" else "sinogram"}, **sections}
         choices = ("reconstruction", "sde", {"epochs": PAPER_SDE_EPOCHS[modality]})
+        if isinstance(sections.get("mitigation", {}), dict):
+            sections["mitigation"] = {"lam": PAPER_LAMBDA[modality], **sections.get("mitigation", {})}
         for name, part, choice in (choices, ("diagnosis", "classify", PAPER_CLASSIFIER[modality])):
             section = sections.get(name, {})
             if isinstance(section, dict) and isinstance(section.get(part, {}), dict):
@@ -716,13 +761,6 @@ def _off_default(section: Section, *keys: str) -> list[str]:
     """Settings that differ from their default, as parts of a folder name."""
     fields = type(section).model_fields
     return [f"{key}-{getattr(section, key)}" for key in keys if getattr(section, key) != fields[key].default]
-
-
-def _one_of(word: str, valid, what: str) -> None:
-    if word not in valid:
-        near = get_close_matches(word, list(valid), 1, 0.5)
-        hint = f"did you mean '{near[0]}'?" if near else f"valid here: {', '.join(valid) or 'none'}"
-        raise ValueError(f"{what} '{word}' is unknown; {hint}")
 
 
 def _explain(item: dict) -> str:

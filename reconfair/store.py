@@ -269,12 +269,18 @@ def flow(study: Study) -> dict[str, Product]:
 
     for model, strategy in study.mitigated:
         key = variant(model, strategy)
-        folder, settings = level / key, study.mitigation.model_dump(mode="json", exclude={"strategies", "models"})
-        code = f"training mitigation mitigation/{strategy} keyed"
+        folder, parts = level / key, study.mitigation.parts(strategy)
+        rows.append(f"{key}/predictions")
+        if strategy == "thresholds":
+            asked = {"attributes": study.attributes("mitigation"), "min_cases": study.fairness.min_cases}
+            needs = (f"{model}/predictions", "cohort", *frozen)
+            add(f"{key}/predictions", "06", folder, asked, "mitigation/thresholds", *needs)
+            continue
+        settings = study.mitigation.model_dump(mode="json", exclude={"strategies", "models", "lam"}) | {"parts": parts}
+        code = "training mitigation mitigation/penalties keyed " + " ".join(f"mitigation/{part}" for part in parts)
         add(f"{key}/model", "06", folder, settings, code, f"{model}/model", *frozen)
         add(f"{key}/reconstructed", "06", folder, sampled[model], "quality", f"{key}/model", "noisy")
         add(f"{key}/predictions", "06", folder, {}, "", f"{key}/reconstructed", *frozen)
-        rows.append(f"{key}/predictions")
     add("mitigation", "06", level / "mitigation", fairness, statistics, *rows)
 
     return products | _copies(study, products)

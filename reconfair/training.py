@@ -84,8 +84,8 @@ class Keep(L.Callback):
     numbers are seeded by epoch: a resumed run goes on exactly as one that was never killed.
     """
 
-    def __init__(self, part: Path, seed: int, what: str):
-        self.part, self.seed, self.what, self.rows = part, seed, what, []
+    def __init__(self, part: Path, seed: int, what: str, total):
+        self.part, self.seed, self.what, self.total, self.rows = part, seed, what, total, []
 
     def on_train_epoch_start(self, trainer, module):
         torch.manual_seed(seed_of(self.seed, "epoch", trainer.current_epoch))
@@ -98,9 +98,12 @@ class Keep(L.Callback):
 
     def on_train_epoch_end(self, trainer, module):
         measured = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        best = min((row["val_loss"] for row in self.rows), default=np.inf)
+        if self.total:
+            measured["val_total"] = self.total(measured)
+        judged = "val_total" if self.total else "val_loss"
+        best = min((row[judged] for row in self.rows), default=np.inf)
         self.rows.append({"epoch": trainer.current_epoch + 1, **measured})
-        if measured["val_loss"] < best or len(self.rows) == 1:
+        if measured[judged] < best or len(self.rows) == 1:
             weights = {"state_dict": module.state_dict(), "settings": module.settings, **self.rows[-1]}
             _whole(self.part / "best.ckpt", lambda path: torch.save(weights, path))
         pd.DataFrame(self.rows).to_csv(self.part / "log.csv", index=False)
@@ -113,7 +116,16 @@ class Keep(L.Callback):
         self.rows = state_dict["rows"]
 
 
-def fit(module, train: DataLoader, val: DataLoader, part: Path, epochs: int, compute: Compute, what: str) -> None:
+def fit(
+    module,
+    train: DataLoader,
+    val: DataLoader,
+    part: Path,
+    epochs: int,
+    compute: Compute,
+    what: str,
+    penalties: L.Callback | None = None,
+) -> None:
     """Train `module` and leave ``best.ckpt`` and ``log.csv`` in `part`, going on where a kill left off.
 
     Parameters
@@ -127,13 +139,16 @@ def fit(module, train: DataLoader, val: DataLoader, part: Path, epochs: int, com
     compute : params.Compute
     what : str
         Names the work in messages.
+    penalties : Callback, optional
+        Its ``total`` maps the means of an epoch to what the best has least of; left out: ``val_loss``. Before
+        the first epoch it sees a whole validation.
 
     Raises
     ------
     FloatingPointError
         The loss is not finite; best weights and the last whole epoch are kept.
     """
-    device = device_of(compute)
+    device, guides = device_of(compute), [penalties] if penalties else []
     if compute.workers:
         torch.set_num_threads(compute.workers)
     module.to(memory_format=torch.channels_last)  # faster convolutions on CPU and GPU alike
@@ -145,12 +160,12 @@ def fit(module, train: DataLoader, val: DataLoader, part: Path, epochs: int, com
         devices=1,
         precision=PRECISION[device] if compute.precision == "auto" else compute.precision,
         max_epochs=epochs,
-        callbacks=[Keep(part, module.settings["seed"], what)],
+        callbacks=[*guides, Keep(part, module.settings["seed"], what, penalties and penalties.total)],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        num_sanity_val_steps=0,
+        num_sanity_val_steps=-1 if guides else 0,
         plugins=[LightningEnvironment()],  # one process trains, also where a job of Slurm has room for more
     )
     with warnings.catch_warnings():

@@ -78,6 +78,8 @@ def cohort_table(study: Study) -> pd.DataFrame:
     table = import_module(f"reconfair.data.{dataset.name}").table(dataset)
     table = splits.derive(table, dataset.age_boundary)
     table = splits.assign(table, dataset.split, dataset.seed, dataset.about.modality)
+    if hasattr(dataset, "dials"):
+        table = import_module("reconfair.data.phantom").scarce(dataset, table)
     if "evaluated" in table:
         table = table[table.evaluated | table.split.str.startswith("train")].drop(columns="evaluated")
     check(table, _classified(study))
@@ -105,7 +107,7 @@ def check(table: pd.DataFrame, tasks: list[str]) -> None:
             found = ", ".join(map(str, several.iloc[0]))
             kind = "splits" if column == "split" else f"groups of {column}"
             raise ValueError(f"patient '{several.index[0]}' is in two {kind}: {found}")
-    for split in splits.names("train_diag" in set(table.split)):
+    for split in splits.names("train_recon" in set(table.split)):
         part = table[table.split == split]
         if part.empty:
             raise ValueError(f"split '{split}' is empty: {table.patient_id.nunique()} patients are too few")

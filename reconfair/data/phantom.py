@@ -61,8 +61,8 @@ def dial(dataset: params.Phantom, table: pd.DataFrame, name: str) -> np.ndarray:
         Whose dials are read.
     table : pandas.DataFrame
         One row per patient, with ``sex, age, race``.
-    name : {"contrast", "prevalence", "label_noise"}
-        The dial.
+    name : str
+        The dial, a field of `params.Dials`.
 
     Returns
     -------
@@ -75,6 +75,14 @@ def dial(dataset: params.Phantom, table: pd.DataFrame, name: str) -> np.ndarray:
     values = np.array([groups[attribute].map(value).fillna(0.0) for attribute, value in dials])
     values = values.reshape(-1, len(table))  # no attribute dialled: an empty sum, an empty product
     return np.prod(1 + values, 0) if name == "contrast" else values.sum(0)
+
+
+def scarce(dataset: params.Phantom, table: pd.DataFrame) -> pd.DataFrame:
+    """Keep a share of some groups from the training of the reconstruction; the diagnosis still trains on them."""
+    who = table.drop_duplicates("patient_id")
+    hidden = who.patient_id[uniform(dataset, "scarce", len(who)) < dial(dataset, who, "scarce")]
+    moved = table.patient_id.isin(hidden) & table.split.isin(["train", "train_recon"])
+    return table.assign(split=table.split.mask(moved, "train_diag"))
 
 
 def truth(score: np.ndarray, prevalence: np.ndarray) -> np.ndarray:

@@ -74,11 +74,26 @@ class Diagnoser(L.LightningModule):
         """Probabilities (n, tasks)."""
         return self(images).sigmoid()
 
-    def loss(self, batch) -> torch.Tensor:
-        """Mean cross-entropy over the known labels of a batch: images (n, s, s), labels (n, tasks)."""
-        images, labels = batch
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """What the last layer sees of images (n, 1, s, s): (n, features); differentiable."""
+        seen = []
+        last = [layer for layer in self.net.modules() if isinstance(layer, torch.nn.Linear)][-1]
+        hook = last.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
+        try:
+            self(images)
+        finally:
+            hook.remove()
+        return seen[0].flatten(1)
+
+    def criterion(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Mean cross-entropy over the known labels (n, tasks); zero where none is known."""
         known = ~labels.isnan()
-        return F.binary_cross_entropy_with_logits(self(images[:, None])[known], labels[known])
+        return F.binary_cross_entropy_with_logits(logits[known], labels[known], reduction="sum") / known.sum().clamp(1)
+
+    def loss(self, batch) -> torch.Tensor:
+        """Mean cross-entropy of a batch: images (n, s, s), labels (n, tasks)."""
+        images, labels = batch
+        return self.criterion(self(images[:, None]), labels)
 
     def training_step(self, batch, batch_idx):
         loss = self.loss(batch)

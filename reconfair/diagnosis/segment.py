@@ -52,18 +52,24 @@ class Diagnoser(L.LightningModule):
         The encoder halves five times, so sides are padded to multiples of 32 and cut again.
         """
         side = images.shape[-1]
-        padding = -side % 32
-        images = F.pad(images, (0, padding, 0, padding)).expand(-1, 3, -1, -1)
-        return self.net(images)[..., :side, :side]
+        return self.net(padded(images))[..., :side, :side]
 
     def diagnose(self, images: torch.Tensor) -> torch.Tensor:
         """Masks (n, s, s) of zeros and ones, at probability 0.5."""
         return (self(images)[:, 0] >= 0).float()
 
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Means of the encoder's deepest layer over images (n, 1, s, s): (n, features); differentiable."""
+        return self.net.encoder(padded(images))[-1].mean((2, 3))
+
     def loss(self, batch) -> torch.Tensor:
-        """0.5 (1 - soft Dice) + 0.5 L1 of a batch: images and masks, both (n, s, s)."""
+        """The criterion of a batch: images and masks, both (n, s, s)."""
         images, masks = batch
-        probability = self(images[:, None])[:, 0].sigmoid()
+        return self.criterion(self(images[:, None]), masks)
+
+    def criterion(self, logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        """0.5 (1 - soft Dice) + 0.5 L1 of logits (n, 1, s, s) against masks (n, s, s)."""
+        probability = logits[:, 0].sigmoid()
         dice = (2 * (probability * masks).sum() + 1) / (probability.sum() + masks.sum() + 1)
         return 0.5 * (1 - dice) + 0.5 * F.l1_loss(probability, masks)
 
@@ -77,3 +83,9 @@ class Diagnoser(L.LightningModule):
 
     def configure_optimizers(self):
         return torch.optim.Adam(self.parameters(), lr=self.settings["lr"])
+
+
+def padded(images: torch.Tensor) -> torch.Tensor:
+    """Images (n, 1, s, s) at sides of multiples of 32, in three equal channels."""
+    padding = -images.shape[-1] % 32
+    return F.pad(images, (0, padding, 0, padding)).expand(-1, 3, -1, -1)

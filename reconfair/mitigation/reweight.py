@@ -3,18 +3,20 @@
 import pandas as pd
 
 
-def weights(groups: pd.DataFrame) -> pd.Series:
+def weights(groups: pd.DataFrame, strength: float = 1) -> pd.Series:
     """Probability of drawing each image, proportional to 1 / n(its joint group).
 
     Parameters
     ----------
     groups : DataFrame
         (n images, attributes), no missing values.
+    strength : float
+        Power of that proportion: 1 shows every joint group equally often, 0 every image.
 
     Returns
     -------
     Series
-        (n,) adding up to 1; each joint group has the same sum.
+        (n,) adding up to 1; with strength 1 each joint group has the same sum.
 
     References
     ----------
@@ -26,9 +28,4 @@ def weights(groups: pd.DataFrame) -> pd.Series:
     [0.5, 0.25, 0.25]
     """
     members = groups.groupby(list(groups.columns))[groups.columns[0]].transform("size")
-    return (1 / members) / (1 / members).sum()
-
-
-def adapt(module, groups: pd.DataFrame):
-    """Return the reconstructor as it is, and unequal weights for its images."""
-    return module, weights(groups).to_numpy()
+    return members**-strength / (members**-strength).sum()

@@ -60,14 +60,14 @@ def sampling_seeds(study: Study, image_ids) -> list[int]:
     return [seed_of(study.reconstruction.seed, "sample", image_id) for image_id in image_ids]
 
 
-def fit(study: Study, module, part: Path, what: str, epochs: int, weights=None) -> None:
-    """Train `module` on the reconstruction split; `weights` draw its images unequally."""
+def fit(study: Study, module, part: Path, what: str, epochs: int, weights=None, penalties=None) -> None:
+    """Train `module` on the reconstruction split; `weights` draw its images unequally, `penalties` add to its loss."""
     from reconfair import training
 
     cohort, noisy = data.load(study), noise.load(study)
     rows, val = data.rows(cohort.table, "recon"), data.rows(cohort.table, "val")
     batch_size, seed = module.settings["batch_size"], module.settings["seed"]
-    pairs = (noisy, cohort.images)
+    pairs = (noisy, cohort.images, *(penalties.beside if penalties else ()))
     training.fit(
         module,
         training.loader(pairs, rows, batch_size, seed, weights),
@@ -76,6 +76,7 @@ def fit(study: Study, module, part: Path, what: str, epochs: int, weights=None) 
         epochs,
         study.compute,
         what,
+        penalties,
     )
 
 

@@ -92,8 +92,9 @@ def initialise(layer: nn.Module) -> None:
 
 
 def cross_entropy(logits: torch.Tensor, original: float) -> torch.Tensor:
-    """-log D of patches that are to be called `original` (1), -log(1 - D) of others (0); mean over patches."""
-    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, original))
+    """-log D of patches that are to be called `original` (1), -log(1 - D) of others (0); mean over patches, (n,)."""
+    truth = torch.full_like(logits, original)
+    return F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean((1, 2, 3))
 
 
 def decay(epoch: int, epochs: int) -> float:
@@ -138,23 +139,23 @@ class Reconstructor(L.LightningModule):
         return self(noisy)
 
     def objective(self, batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Loss of the generator on a batch (noisy, original), each (n, s, s), and its reconstructions (n, 1, s, s)."""
+        """Losses (n,) of the generator on a batch (noisy, original), each (n, s, s), and x_hat (n, 1, s, s)."""
         noisy, original = (images[:, None] for images in batch)
         x_hat = self(noisy)
         adversarial = cross_entropy(self.discriminator(noisy, x_hat), 1)
-        return adversarial + self.settings["l1"] * F.l1_loss(x_hat, original), x_hat
+        return adversarial + self.settings["l1"] * (x_hat - original).abs().mean((1, 2, 3)), x_hat
 
     def training_step(self, batch, batch_idx):
-        noisy, original = (images[:, None] for images in batch)
+        noisy, original = (images[:, None] for images in batch[:2])
         of_generator, of_discriminator = self.optimizers()
         with self.toggled_optimizer(of_generator):
-            loss, x_hat = self.objective(batch)
-            self._descend(of_generator, loss)
+            losses, x_hat = self.objective(batch)
+            self._descend(of_generator, loss := losses.mean())
         with self.toggled_optimizer(of_discriminator):
             true, false = (self.discriminator(noisy, image) for image in (original, x_hat.detach()))
-            discrimination = (cross_entropy(true, 1) + cross_entropy(false, 0)) / 2
+            discrimination = (cross_entropy(true, 1) + cross_entropy(false, 0)).mean() / 2
             self._descend(of_discriminator, discrimination)
-        adversarial = cross_entropy(false.detach(), 1)  # what the objective held: D had not moved yet
+        adversarial = cross_entropy(false.detach(), 1).mean()  # what the objective held: D had not moved yet
         losses = {"train_loss": loss, "train_discriminator": discrimination, "train_adversarial": adversarial}
         losses["train_l1"] = F.l1_loss(x_hat.detach(), original)
         self.log_dict(losses, on_step=False, on_epoch=True, batch_size=len(noisy))
@@ -167,8 +168,10 @@ class Reconstructor(L.LightningModule):
 
     def validation_step(self, batch, batch_idx):
         """Log the L1 loss alone: adversarial losses of two epochs speak of two discriminators."""
-        noisy, original = (images[:, None] for images in batch)
-        self.log("val_loss", F.l1_loss(self(noisy), original), batch_size=len(noisy))
+        noisy, original = (images[:, None] for images in batch[:2])
+        x_hat = self(noisy)
+        self.log("val_loss", F.l1_loss(x_hat, original), batch_size=len(noisy))
+        return x_hat
 
     def on_train_epoch_start(self):
         for optimizer in self.optimizers():

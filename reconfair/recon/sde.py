@@ -192,9 +192,9 @@ class Reconstructor(L.LightningModule):
         return b.sqrt() * y + B * velocity.float()
 
     def objective(self, batch, generator=None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Loss and reconstruction of one network evaluation at random times.
+        """Losses and reconstructions of one network evaluation at random times.
 
-        The loss is the mean |x_{t-1} - x*_{t-1}| / (lam dt), where x_{t-1} is to x0_hat what the optimum x*_{t-1} is to
+        A loss is the mean |x_{t-1} - x*_{t-1}| / (lam dt), where x_{t-1} is to x0_hat what the optimum x*_{t-1} is to
         x_0: the reverse step with its linear part exact (the paper's Euler step agrees to first order in dt, but has
         its optimum beside the true noise). To that order it is the mean of
         2 theta_t / sqrt(1 - e^{-2 Theta_t}) |noise_hat - noise|: errors of the noise count eleven times as much at T
@@ -209,8 +209,8 @@ class Reconstructor(L.LightningModule):
 
         Returns
         -------
-        loss : Tensor
-            Scalar.
+        losses : Tensor
+            (n,).
         x0_hat : Tensor
             (n, 1, s, s) within [0, 1]; its gradient is that before clamping.
         """
@@ -222,8 +222,8 @@ class Reconstructor(L.LightningModule):
         x0_hat = self.schedule.x0_hat(t, x_t, mu, self.noise_hat(x_t, mu, t))
         step, _ = self.schedule.bridge(t, t - 1, x_t, x0_hat, mu)
         optimal, _ = self.schedule.bridge(t, t - 1, x_t, x0, mu)
-        loss = F.l1_loss(step, optimal) / (self.schedule.lam * self.schedule.dt)
-        return loss, x0_hat + (x0_hat.clamp(0, 1) - x0_hat).detach()
+        losses = (step - optimal).abs().mean((1, 2, 3)) / (self.schedule.lam * self.schedule.dt)
+        return losses, x0_hat + (x0_hat.clamp(0, 1) - x0_hat).detach()
 
     def times(self, n: int, generator=None) -> torch.Tensor:
         """n times uniform on 1..T, one from each n-th part: less noise in the gradient (Kingma et al. 2021)."""
@@ -241,13 +241,19 @@ class Reconstructor(L.LightningModule):
         return sum(x0 for _, _, x0 in ends) / self.samples
 
     def training_step(self, batch, batch_idx):
-        loss, _ = self.objective(batch)
+        loss = self.objective(batch)[0].mean()
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]))
         return loss
 
     def validation_step(self, batch, batch_idx):
-        loss, _ = self.objective(batch, torch.Generator().manual_seed(batch_idx))
-        self.log("val_loss", loss, batch_size=len(batch[0]))
+        losses, x0_hat = self.objective(batch, torch.Generator().manual_seed(batch_idx))
+        self.log("val_loss", losses.mean(), batch_size=len(batch[0]))
+        return x0_hat
+
+    def on_train_start(self):
+        if self.current_epoch == 0:  # fine-tuning goes on from the averaged weights, and averages afresh
+            self.net.load_state_dict(self.average.module.state_dict())
+            self.average.n_averaged.zero_()
 
     def on_train_epoch_start(self):
         for group in self.optimizers().param_groups:

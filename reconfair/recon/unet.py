@@ -69,18 +69,20 @@ class Reconstructor(L.LightningModule):
         return self(noisy).clamp(0, 1)
 
     def objective(self, batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean squared error of a batch (noisy, original), each (n, s, s), and the reconstruction (n, 1, s, s)."""
+        """Squared errors (n,) of a batch (noisy, original), each (n, s, s), and the reconstructions (n, 1, s, s)."""
         noisy, original = batch
         x_hat = self(noisy[:, None])
-        return F.mse_loss(x_hat, original[:, None]), x_hat
+        return (x_hat[:, 0] - original).square().mean((1, 2)), x_hat
 
     def training_step(self, batch, batch_idx):
-        loss, _ = self.objective(batch)
+        loss = self.objective(batch)[0].mean()
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]))
         return loss
 
     def validation_step(self, batch, batch_idx):
-        self.log("val_loss", self.objective(batch)[0], batch_size=len(batch[0]))
+        losses, x_hat = self.objective(batch)
+        self.log("val_loss", losses.mean(), batch_size=len(batch[0]))
+        return x_hat
 
     def configure_optimizers(self):
         return torch.optim.Adam(self.parameters(), lr=self.settings["lr"])

@@ -1,0 +1,113 @@
+"""Adversary: nothing in what the frozen networks see is to tell the patient's group."""
+
+from copy import copy
+from types import MappingProxyType
+
+import torch
+from torch import nn
+
+
+def squared_correlation(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Mean over columns of the squared correlation of (n, columns) with (n, columns).
+
+    A column that does not vary has no correlation and is left out.
+
+    Examples
+    --------
+    >>> group = torch.tensor([[0.0], [0.0], [1.0], [1.0]])
+    >>> [round(squared_correlation(x, group).item(), 3) for x in (3 - 2 * group, torch.eye(4)[:, :1])]
+    [1.0, 0.333]
+    """
+    p, t = (values - values.mean(0) for values in (predicted, truth))
+    varies = (p.square().sum(0) > 1e-10) & (t.square().sum(0) > 1e-10)
+    p, t = p[:, varies], t[:, varies]
+    squares = (p * t).sum(0).square() / (p.square().sum(0) * t.square().sum(0))
+    return squares.mean() if varies.any() else predicted.sum() * 0
+
+
+class Adversary:
+    """F = corr^2(h(features), group): h rises on it, the reconstructor falls.
+
+    A predictor h (features, 32, groups of the attribute; one output for two groups) for every network and
+    attribute; F is their mean. A batch is too few images for a correlation, so that the latest features of
+    `recent` images count too, without gradient; the batch's is scaled to stand for all.
+
+    Parameters
+    ----------
+    panel : Panel
+    lr : float
+        Of the predictors' Adam.
+    recent : int
+        Images whose features are kept.
+    seed : int
+    """
+
+    weights = MappingProxyType({"adv": 1})
+
+    def __init__(self, panel, lr: float, recent: int = 1024, seed: int = 0):
+        self.panel, self.recent, self.learns, device = panel, recent, True, panel.labels.device
+        sizes = panel.features()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.predictors = nn.ModuleList(predictor(size, span) for size in sizes for span in panel.spans).to(device)
+        self.optimizer = torch.optim.Adam(self.predictors.parameters(), lr=lr)
+        self.rows = torch.empty(0, dtype=torch.long, device=device)
+        self.pools = [torch.empty(0, size, device=device) for size in sizes]
+
+    def __call__(self, x_hat: torch.Tensor, rows: torch.Tensor, masks=None) -> dict[str, torch.Tensor]:
+        """corr^2 for the reconstructions (n, 1, s, s) of the images `rows`, after the predictors' step."""
+        first = max(len(self.rows) + len(rows) - self.recent, 0)
+        self.rows = torch.cat([self.rows[first:], rows])
+        scale, pools = len(self.rows) / len(rows), []
+        for pool, frozen in zip(self.pools, self.panel.networks.values(), strict=True):
+            features = frozen.features(x_hat).float()
+            moved = features - features.detach()  # zeros that carry the gradient
+            pools.append(torch.cat([pool[first:], features.detach() + scale * moved]))
+        self.pools = [pool.detach() for pool in pools]
+        if self.learns:
+            self.ascend()
+        return {"adv": self.correlation(pools)}
+
+    def ascend(self) -> None:
+        """One step of the predictors towards a higher correlation."""
+        with torch.enable_grad():
+            self.optimizer.zero_grad()
+            (-self.correlation(self.pools)).backward()
+        self.optimizer.step()
+
+    def correlation(self, pools: list[torch.Tensor]) -> torch.Tensor:
+        """Mean corr^2 over networks and attributes; images of unknown group are left out."""
+        heads, found = iter(self.predictors), []
+        for pool in pools:
+            for span in self.panel.spans:
+                truth = self.panel.groups[self.rows][:, span]
+                known, columns = truth.sum(1) > 0, 1 if truth.shape[1] == 2 else truth.shape[1]
+                found.append(squared_correlation(next(heads)(pool[known]), truth[known, :columns]))
+        return torch.stack(found).mean()
+
+    def afresh(self):
+        """The same predictors, which have seen nothing and learn no more."""
+        other = copy(self)
+        other.recent, other.learns, other.rows = len(self.panel.labels), False, self.rows[:0]
+        other.pools = [pool[:0] for pool in self.pools]
+        return other
+
+    def state_dict(self) -> dict:
+        return {
+            "predictors": self.predictors.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "rows": self.rows,
+            "pools": self.pools,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        self.predictors.load_state_dict(state["predictors"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rows = state["rows"].to(self.rows)
+        self.pools = [pool.to(self.rows.device) for pool in state["pools"]]
+
+
+def predictor(features: int, span: slice) -> nn.Sequential:
+    """Features to 32 to one output a group, or one in all where there are two groups."""
+    groups = span.stop - span.start
+    return nn.Sequential(nn.Linear(features, 32), nn.ReLU(), nn.Linear(32, 1 if groups == 2 else groups))

@@ -1,0 +1,118 @@
+"""Soft EODD: the disparity of a frozen network's decisions as a loss, which has a gradient."""
+
+from types import MappingProxyType
+
+import torch
+
+
+def soft_decisions(score: torch.Tensor, threshold, temperature: float = 0.3) -> torch.Tensor:
+    """sigmoid((score - threshold) / temperature); as the temperature falls it tends to the decision itself.
+
+    Examples
+    --------
+    >>> soft_decisions(torch.tensor([0.4, 0.6]), 0.5, temperature=0.01).round(decimals=3).tolist()
+    [0.0, 1.0]
+    """
+    return torch.sigmoid((score - threshold) / temperature)
+
+
+def soft_dice(probability: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """2 sum(p m) / (sum p + sum m) of each of n masks, (n, s, s) to (n,)."""
+    overlap, total = (probability * truth).sum((1, 2)), (probability + truth).sum((1, 2))
+    return 2 * overlap / total.clamp(min=1e-6)
+
+
+def cell_sums(soft: torch.Tensor, groups: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sum of the soft decisions of every cell (label, group, task), and how many they are.
+
+    Parameters
+    ----------
+    soft : Tensor
+        (n, tasks), missing where nothing is known yet.
+    groups : Tensor
+        (n, groups) of zeros and ones, the groups of all attributes side by side.
+    labels : Tensor
+        (n, tasks) 0, 1 or missing.
+
+    Returns
+    -------
+    sums, counts : Tensor
+        (2, groups, tasks), the labels in the order 0, 1.
+    """
+    cells = torch.stack([labels == 0, labels == 1]) & ~soft.isnan()
+    sums = torch.einsum("ng,ynk->ygk", groups, torch.where(cells, soft, 0))
+    return sums, torch.einsum("ng,ynk->ygk", groups, cells.to(groups))
+
+
+def gaps(means: torch.Tensor, counts: torch.Tensor, spans: list[slice]) -> torch.Tensor:
+    """Largest difference between groups within each attribute: (2, attributes, tasks). Empty cells are left out."""
+    found = []
+    for span in spans:
+        part, filled = means[:, span], counts[:, span] > 0
+        high, low = part.where(filled, -torch.inf).amax(1), part.where(filled, torch.inf).amin(1)
+        found.append((high - low).clamp(min=0))
+    return torch.stack(found, 1)
+
+
+class SoftEODD:
+    """F = E^2 / EMA(E^2) + 0.5 BCE / EMA(BCE), with E the largest soft EODD over attributes and tasks.
+
+    E is that of all training images: of those outside the batch the last known decision counts, which makes
+    every cell that training has at all a populated one. The gradient is that of the batch alone, scaled so that
+    on average it is the whole's. For a segmentation E is the gap of the soft Dice.
+
+    Parameters
+    ----------
+    panel : Panel
+        Frozen networks, and what is known of every image.
+    temperature : float
+        Of the soft decisions, in units of probability.
+    """
+
+    weights = MappingProxyType({"eodd": 1, "bce": 0.5})
+
+    def __init__(self, panel, temperature: float):
+        self.panel, self.temperature = panel, temperature
+        self.memory = torch.full_like(panel.labels, torch.nan)
+
+    def __call__(
+        self, x_hat: torch.Tensor, rows: torch.Tensor, masks: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
+        """E^2 and BCE for the reconstructions (n, 1, s, s) of the images `rows`."""
+        soft, losses = [], []
+        for network, frozen in self.panel.networks.items():
+            logits = frozen(x_hat)
+            if network.kind == "segment":
+                soft.append(soft_dice(logits[:, 0].sigmoid(), masks)[:, None])
+                losses.append(frozen.criterion(logits, masks))
+            else:
+                tasks = self.panel.columns(network)
+                soft.append(soft_decisions(logits.sigmoid(), self.panel.thresholds[tasks], self.temperature))
+                losses.append(frozen.criterion(logits, self.panel.labels[rows][:, tasks]))
+        return {"eodd": self.largest(torch.cat(soft, 1), rows).square(), "bce": torch.stack(losses).mean()}
+
+    def largest(self, soft: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Largest soft EODD over attributes and tasks, given the batch's soft decisions (n, tasks)."""
+        groups, labels = self.panel.groups, self.panel.labels
+        self.memory[rows] = soft.detach()
+        sums, counts = cell_sums(self.memory, groups, labels)
+        moved, _ = cell_sums(soft - soft.detach(), groups[rows], labels[rows])  # zeros that carry the gradient
+        known = (~self.memory.isnan()).any(1).sum()
+        means = (sums + known / len(rows) * moved) / counts.clamp(min=1)
+        return (gaps(means, counts, self.panel.spans).sum(0) / self.panel.rates).amax()
+
+    def empty(self) -> torch.Tensor:
+        """Share of the cells of group, label and task that hold no image yet."""
+        _, counts = cell_sums(self.memory, self.panel.groups, self.panel.labels)
+        asked = torch.stack([self.panel.rates == 2, self.panel.rates > 0])[:, None].expand_as(counts)
+        return (counts[asked] == 0).float().mean()
+
+    def afresh(self):
+        """The same without what it has seen."""
+        return SoftEODD(self.panel, self.temperature)
+
+    def state_dict(self) -> dict:
+        return {"memory": self.memory}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.memory = state["memory"].to(self.memory)

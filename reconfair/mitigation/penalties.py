@@ -1,0 +1,173 @@
+"""How a strategy meets a reconstructor's training: L = L_recon + sum of lambda F EMA(L_recon) / EMA(F)."""
+
+import lightning as L
+import numpy as np
+import torch
+
+from reconfair import data, diagnosis, training
+from reconfair.keyed import seed_of
+from reconfair.mitigation.adv import Adversary
+from reconfair.mitigation.dro import GroupDRO
+from reconfair.mitigation.eodd import SoftEODD
+from reconfair.params import Study
+
+
+class Panel:
+    """The frozen networks, and what is known of every image of the cohort.
+
+    Attributes
+    ----------
+    networks : dict
+        Frozen networks by their `params.Network`.
+    thresholds, rates : Tensor
+        (tasks,): threshold of a decision; number of rates a disparity is the mean of (TPR and FPR, or Dice alone).
+    labels : Tensor
+        (images, tasks) 0, 1 or missing; of a segmentation 1 where there is something to find, else missing.
+    groups : Tensor
+        (images, groups) of zeros and ones, the groups of all attributes side by side; `spans` tell them apart.
+    joint : Tensor
+        (images,) joint group of the attributes, as numbers from 0.
+    """
+
+    def __init__(self, study: Study):
+        cohort, device = data.load(study), training.device_of(study.compute)
+        kept = cohort.table[list(study.attributes("mitigation"))]
+        self.masks, self.size, self.device = cohort.masks, study.dataset.size, device
+        self.networks = {network: diagnosis.load(study, network).to(device) for network in study.networks}
+        self.tasks, cut = [task for network in self.networks for task in network.tasks], diagnosis.thresholds(study)
+        decided = [study.tasks[task] == "classify" for task in self.tasks]
+        found = None if all(decided) else np.where([mask.any() for mask in cohort.masks], 1, np.nan)
+        labels = [cohort.table[task] if known else found for task, known in zip(self.tasks, decided, strict=True)]
+        codes = [kept[attribute].astype("category").cat for attribute in kept]
+        ends = np.cumsum([len(code.categories) for code in codes])
+        self.spans = [slice(end - len(code.categories), end) for end, code in zip(ends, codes, strict=True)]
+        hot = [np.eye(len(code.categories) + 1)[code.codes][:, :-1] for code in codes]  # the code of unknown is -1
+        numbers = {"labels": np.stack(labels, 1), "groups": np.concatenate(hot, 1)}
+        numbers |= {
+            "thresholds": [cut.get(task, 0.5) for task in self.tasks],
+            "rates": [1 + known for known in decided],
+        }
+        for name, values in numbers.items():
+            setattr(self, name, torch.tensor(np.asarray(values, np.float32), device=device))
+        self.joint = torch.tensor(kept.fillna("unknown").groupby(list(kept)).ngroup().to_numpy(), device=device)
+
+    def columns(self, network) -> slice:
+        """Where the tasks of `network` stand among all."""
+        first = self.tasks.index(network.tasks[0])
+        return slice(first, first + len(network.tasks))
+
+    @torch.no_grad()
+    def features(self) -> list[int]:
+        """How many features each network has."""
+        blank = torch.zeros(1, 1, self.size, self.size, device=self.device)
+        return [network.features(blank).shape[1] for network in self.networks.values()]
+
+
+class Penalties(L.Callback):
+    """What a strategy adds to the loss of reconstructor `module`, and how it chooses the epoch to keep.
+
+    Averages EMA start at the first batch and carry no gradient. An epoch is judged by its validation loss and
+    penalties, each in units of what the standard weights have, weighed as in training; where images are reweighted
+    the validation loss is the mean squared error of the joint groups' mean, and of the worst where DRO weighs them.
+
+    Parameters
+    ----------
+    study : Study
+    module : LightningModule
+        Its ``objective`` is replaced by the one with penalties.
+    parts : dict of float
+        Strength lambda by part of the strategy.
+    """
+
+    def __init__(self, study: Study, module, parts: dict[str, float]):
+        settings, self.module, self.parts = study.mitigation, module, parts
+        self.panel = panel = Panel(study)
+        self.beside = [np.arange(len(panel.labels))] + ([] if panel.masks is None else [panel.masks])
+        self.terms, self.averages, self.units = {}, {}, {}
+        if "eodd" in parts:
+            self.terms["eodd"] = SoftEODD(panel, settings.temperature)
+        if "adv" in parts:
+            self.terms["adv"] = Adversary(panel, settings.adversary_lr, seed=seed_of(settings.seed, "adversary"))
+        rows = data.rows(data.load(study).table, "recon")
+        self.dro = GroupDRO(panel.joint, rows, parts["dro"]) if "dro" in parts else None
+        self.plain, module.objective = module.objective, self.objective
+
+    def objective(self, batch, *drawn):
+        """Losses (n,) with penalties where the module trains, and reconstructions (n, 1, s, s)."""
+        noisy, original, rows, *masks = batch
+        losses, x_hat = self.plain((noisy, original), *drawn)
+        if not self.module.training:
+            return losses, x_hat
+        rows, level = rows.long(), self.average("loss", losses.mean(), 0.96)
+        if self.dro:
+            losses = self.dro(losses, rows)
+        for part, term in self.terms.items():
+            measured = term(within(x_hat), rows, *masks)
+            F = sum(w * measured[name] / self.average(name, measured[name], 0.9) for name, w in term.weights.items())
+            losses = losses + self.parts[part] * F * level / self.average(part, F, 0.96)
+            self.module.log_dict(
+                {f"train_{name}": value.detach() for name, value in measured.items()},
+                on_step=False,
+                on_epoch=True,
+                batch_size=len(rows),
+            )
+        return losses, x_hat
+
+    def average(self, name: str, value: torch.Tensor, decay: float) -> float:
+        """Moving average of what `name` was until now, this time included."""
+        value = float(value.detach())
+        self.averages[name] = decay * self.averages.get(name, value) + (1 - decay) * value
+        return max(self.averages[name], 1e-12)
+
+    def on_validation_epoch_start(self, trainer, module):
+        self.watched = {part: term.afresh() for part, term in self.terms.items()}
+        self.measured, self.errors = [], torch.zeros(2, int(self.panel.joint.max()) + 1, device=self.panel.device)
+
+    def on_validation_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        _, original, rows, *masks = batch
+        x_hat, joint = within(outputs), self.panel.joint[rows.long()]
+        errors = (x_hat[:, 0] - original).square().mean((1, 2))
+        self.errors.index_add_(1, joint, torch.stack([errors, torch.ones_like(errors)]))
+        terms = self.watched.values()
+        self.measured.append({k: float(v) for term in terms for k, v in term(x_hat, rows.long(), *masks).items()})
+
+    def on_validation_epoch_end(self, trainer, module):
+        last = {name: value for name, value in self.measured[-1].items() if name != "bce"}  # these are of all so far
+        if "bce" in self.measured[-1]:
+            last["bce"] = np.mean([measured["bce"] for measured in self.measured])
+        sums, counts = self.errors[:, self.errors[1] > 0]
+        last |= {"balanced": float((sums / counts).mean()), "worst": float((sums / counts).max())}
+        self.log_dict({f"val_{name}": value for name, value in last.items()})
+
+    def on_sanity_check_end(self, trainer, module):
+        self.units = {name: max(float(value), 1e-12) for name, value in trainer.callback_metrics.items()}
+
+    def total(self, measured: dict[str, float]) -> float:
+        """What the epoch to be kept has least of, from the means of an epoch; the standard weights have 1 + lambda."""
+        share = {name: value / self.units[name] for name, value in measured.items() if name in self.units}
+        kinds = {"val_worst": "dro", "val_balanced": "reweight", "val_loss": None}
+        loss = next(name for name, part in kinds.items() if part is None or self.parts.get(part))
+        penalties = (
+            self.parts[part]
+            * sum(w * share[f"val_{name}"] for name, w in term.weights.items())
+            / sum(term.weights.values())
+            for part, term in self.terms.items()
+        )
+        return share[loss] + sum(penalties)
+
+    def state_dict(self) -> dict:
+        terms = {part: term.state_dict() for part, term in self.terms.items()}
+        dro = {"dro": self.dro.state_dict()} if self.dro else {}
+        return {"terms": terms, "averages": self.averages, "units": self.units, **dro}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.averages, self.units = state["averages"], state["units"]
+        for part, term in self.terms.items():
+            term.load_state_dict(state["terms"][part])
+        if self.dro:
+            self.dro.load_state_dict(state["dro"])
+
+
+def within(x_hat: torch.Tensor) -> torch.Tensor:
+    """Reconstructions as the diagnosis will see them, in [0, 1], with the gradient of those before clamping."""
+    return x_hat + (x_hat.clamp(0, 1) - x_hat).detach()
