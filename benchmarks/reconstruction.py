@@ -136,7 +136,7 @@ def descend(module):
 
     def step(batch):
         optimizer.zero_grad()
-        module.objective(batch)[0].backward()
+        module.objective(batch)[0].mean().backward()
         optimizer.step()
 
     return step
@@ -162,14 +162,14 @@ def adversarial(module):
     def step(batch):
         noisy, original = (images[:, None] for images in batch)
         module.discriminator.requires_grad_(False)
-        loss, x_hat = module.objective(batch)
+        losses, x_hat = module.objective(batch)
         generator.zero_grad()
-        loss.backward()
+        losses.mean().backward()
         generator.step()
         module.discriminator.requires_grad_(True)
         true, false = (module.discriminator(noisy, image) for image in (original, x_hat.detach()))
         discriminator.zero_grad()
-        ((cross_entropy(true, 1) + cross_entropy(false, 0)) / 2).backward()
+        ((cross_entropy(true, 1) + cross_entropy(false, 0)).mean() / 2).backward()
         discriminator.step()
 
     return step

@@ -1,5 +1,7 @@
 """How a strategy meets a reconstructor's training: L = L_recon + sum of lambda F EMA(L_recon) / EMA(F)."""
 
+from functools import cached_property
+
 import lightning as L
 import numpy as np
 import torch
@@ -33,8 +35,8 @@ class Panel:
         cohort, device = data.load(study), training.device_of(study.compute)
         kept = cohort.table[list(study.attributes("mitigation"))]
         self.masks, self.size, self.device = cohort.masks, study.dataset.size, device
-        self.networks = {network: diagnosis.load(study, network).to(device) for network in study.networks}
-        self.tasks, cut = [task for network in self.networks for task in network.tasks], diagnosis.thresholds(study)
+        self.study, self.tasks = study, [task for network in study.networks for task in network.tasks]
+        cut = diagnosis.thresholds(study)
         decided = [study.tasks[task] == "classify" for task in self.tasks]
         found = None if all(decided) else np.where([mask.any() for mask in cohort.masks], 1, np.nan)
         labels = [cohort.table[task] if known else found for task, known in zip(self.tasks, decided, strict=True)]
@@ -50,6 +52,11 @@ class Panel:
         for name, values in numbers.items():
             setattr(self, name, torch.tensor(np.asarray(values, np.float32), device=device))
         self.joint = torch.tensor(kept.fillna("unknown").groupby(list(kept)).ngroup().to_numpy(), device=device)
+
+    @cached_property
+    def networks(self) -> dict:
+        """Loaded when first asked for: some strategies look at no diagnosis."""
+        return {network: diagnosis.load(self.study, network).to(self.device) for network in self.study.networks}
 
     def columns(self, network) -> slice:
         """Where the tasks of `network` stand among all."""
@@ -140,7 +147,8 @@ class Penalties(L.Callback):
         self.log_dict({f"val_{name}": value for name, value in last.items()})
 
     def on_sanity_check_end(self, trainer, module):
-        self.units = {name: max(float(value), 1e-12) for name, value in trainer.callback_metrics.items()}
+        standard = {name: max(float(value), 1e-12) for name, value in trainer.callback_metrics.items()}
+        self.units = self.units or standard  # a run that goes on remembers them
 
     def total(self, measured: dict[str, float]) -> float:
         """What the epoch to be kept has least of, from the means of an epoch; the standard weights have 1 + lambda."""

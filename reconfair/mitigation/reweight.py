@@ -28,4 +28,5 @@ def weights(groups: pd.DataFrame, strength: float = 1) -> pd.Series:
     [0.5, 0.25, 0.25]
     """
     members = groups.groupby(list(groups.columns))[groups.columns[0]].transform("size")
-    return members**-strength / (members**-strength).sum()
+    drawn = (1 / members) ** strength
+    return drawn / drawn.sum()

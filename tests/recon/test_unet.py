@@ -31,11 +31,11 @@ def test_a_size_that_cannot_be_halved_is_refused():
         Reconstructor(SETTINGS, 30)
 
 
-def test_the_loss_is_the_mean_squared_error():
+def test_the_loss_is_the_mean_squared_error_of_each_image():
     torch.manual_seed(0)
     module = Reconstructor(SETTINGS, 16).eval()
     noisy, original = torch.rand(3, 16, 16), torch.rand(3, 16, 16)
-    expected = ((module(noisy[:, None])[:, 0] - original) ** 2).mean()
+    expected = ((module(noisy[:, None])[:, 0] - original) ** 2).mean((1, 2))
     assert torch.allclose(module.objective((noisy, original))[0], expected)
 
 
@@ -50,7 +50,7 @@ def test_it_learns_to_remove_noise():
     for step in range(150):
         batch = torch.arange(8) + 8 * (step % 6)
         optimiser.zero_grad()
-        module.objective((y[batch], x[batch]))[0].backward()
+        module.objective((y[batch], x[batch]))[0].mean().backward()
         optimiser.step()
     unseen = slice(48, 64)
     restored = module.eval().reconstruct(y[unseen][:, None])[:, 0]
