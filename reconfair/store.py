@@ -280,8 +280,8 @@ def flow(study: Study) -> dict[str, Product]:
 
     # Levels of other studies count by their stamps, for they are made by other params files.
     others = finished(study) if study.report.runs == "all" else []
-    gathered = {"published": sha256(b"".join(path.read_bytes() for path in sorted(PUBLISHED.glob("*.csv")))).hexdigest()}
-    gathered |= study.model_dump(mode="json", include={"report"})
+    published = sha256(b"".join(path.read_bytes() for path in sorted(PUBLISHED.glob("*.csv"))))
+    gathered = {**study.model_dump(mode="json", include={"report"}), "published": published.hexdigest()}
     gathered |= {"others": {path.parts[-3]: path.read_text() for path in others if path.parts[-3] != study.level}}
     room = " ".join(f"report/{part}" for part in ("found", "exhibits", "drawings", "pages"))
     add("report", "07", level / "report", gathered, f"figures judge report {room}", "cohort", "mitigation")

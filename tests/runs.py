@@ -66,6 +66,16 @@ def finish(study, patients=300, strategies=("reweight",), harm=0.0, resamples=99
     tables.write(people, "cohort", flow["cohort"].folder)
     flow["mitigation"].mark([folder / "performance.parquet", folder / "fairness.parquet"], 0)
     flow["cohort"].mark([flow["cohort"].folder / "cohort.parquet"], 0)
+    np.save(flow["cohort"].folder / "images.npy", images := rng.random((patients, 8, 8)).astype(np.float16))
+    for source, strategy in dict.fromkeys(
+        [*arms[:2], *((m, "standard") for m in study.reconstruction.models), *study.mitigated]
+    ):
+        key = store.variant(source, strategy)
+        own = flow[{"original": "original/predictions", "noisy": "noisy"}.get(key, f"{key}/model")].folder
+        own.mkdir(parents=True, exist_ok=True)
+        np.save(own / f"{'noisy' if key == 'noisy' else 'reconstructed'}.npy", images)
+        for name, table in (("predictions", pd.concat(rows)), ("quality", pd.concat(quality))):
+            tables.write(table[(table.source == source) & (table.strategy == strategy)], name, own)
     (folder.parent / "study.yaml").write_text(yaml.safe_dump(study.model_dump(mode="json")))
 
 

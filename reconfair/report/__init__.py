@@ -5,7 +5,6 @@ LaTeX. Nothing is computed anew but medians, percentages and verdicts.
 """
 
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 
 from reconfair import figures, judge, noise, store, tables
 from reconfair.report import exhibits, pages
-from reconfair.report.found import VERDICTS, Found, compared, costs, gather, restored, verdict_counts
+from reconfair.report.found import VERDICTS, Found, compared, costs, gather, restored
 
 __all__ = ["Found", "compared", "gather", "index", "missing", "page", "summary"]
 
@@ -34,8 +33,9 @@ def summary(found: Found) -> dict[str, str]:
         n, (words, worse, better) = part.verdict.value_counts().reindex(VERDICTS, fill_value=0), WORDS[question]
         kind = 0 if n.equivalent == n.sum() else 1 if n.worse + n.better == 0 else 2
         said[question] = (
-            f"{words[kind]}. Of {n.sum()} comparisons {n.equivalent} equivalent, that is unchanged to within the margin, "
-            f"{n.worse} {worse}, {n.better} {better}, {n.undecided} undecided, {n['not compared']} not compared for want of patients."
+            f"{words[kind]}. Of {n.sum()} comparisons {n.equivalent} equivalent (unchanged to within the margin), "
+            f"{n.worse} {worse}, {n.better} {better}, {n.undecided} undecided, {n['not compared']} not compared for "
+            "want of patients."
         )
     lost, shifted = kinds["performance"].dropna(subset="change"), kinds["bias"].query("verdict in ['worse', 'better']")
     if len(lost):
@@ -48,8 +48,8 @@ def summary(found: Found) -> dict[str, str]:
     groups = restored(found.here(found.performance)).query("attribute != 'all' and strategy == 'standard'")
     groups = groups[groups.metric.isin(["auroc", "dice"]) & (groups.change_high < 0)]
     if len(groups):
-        worst = groups.loc[groups.change.idxmin()]
-        said["for whom"] += f" The group that lost most, of many: {worst.group}, {_told(worst)}."
+        worst = groups.loc[groups.change_high.idxmin()]
+        said["for whom"] += f" The group that most surely lost, of many: {worst.group}, {_told(worst)}."
     seen = found.shifts().query("strategy == 'standard' and detectable.notna()")
     said["how sure"] = (
         f"Shifts from {seen.detectable.median():.3f} are found with 80 % power (median; {seen.detectable.min():.3f} "
@@ -118,7 +118,7 @@ def index() -> Path:
             said[label] = summary(part)
             links[label] = {level: to for level, to in pages_of.items() if (store.outputs() / to).exists()}
         draws = {name: exhibits.EVERY[name][1] for name in OVERVIEW}
-        shown = {"All runs together": {name: (draw, _shown(draw(found))) for name, draw in draws.items()}}
+        shown = {"All runs together": {name: (draw, pages.picture(draw(found))) for name, draw in draws.items()}}
         text = pages.render("All runs", said, shown, missing(found), links)
         path.with_suffix(".part").write_text(text)
         path.with_suffix(".part").replace(path)
@@ -139,25 +139,18 @@ def export(study) -> pd.DataFrame:
 
 
 def _write(found: Found, part: Path) -> None:
-    answers = {}
+    answers, drawn = {}, store.outputs() / found.study.name / "figures"
+    drawn.mkdir(exist_ok=True)
     for name, (question, draw) in exhibits.EVERY.items():
         shown = draw(found)
-        if isinstance(shown, Figure):
-            figures.keep(shown, found.study, f"07_{name}")
-        elif isinstance(shown, pd.DataFrame):
+        if isinstance(shown, pd.DataFrame):
             shown.to_csv(part / f"{name}.csv")
             (part / f"{name}.tex").write_text(pages.latex(shown, draw.__doc__))
-        answers.setdefault(question, {})[name] = draw, _shown(shown)
+        answers.setdefault(question, {})[name] = draw, (picture := pages.picture(shown))
+        if isinstance(shown, Figure):
+            (drawn / f"07_{name}.png").write_bytes(picture)
     said = {found.study.name: summary(found)}
     (part / "report.html").write_text(pages.render(found.study.name, said, answers, missing(found)))
-
-
-def _shown(what):
-    """What a page shows of an exhibit: a figure as PNG."""
-    if not isinstance(what, Figure):
-        return what
-    what.savefig(picture := BytesIO(), format="png", bbox_inches="tight")
-    return picture.getvalue()
 
 
 def _told(row) -> str:

@@ -55,9 +55,8 @@ def cohort(found):
     keys = [key for key in ("sex", "age_group", "race") if patients[key].notna().any()]
     theirs = tables.published("cohorts").query("dataset == @study.dataset.name").assign(by="published")
     both = pd.concat([patients.assign(by="ours", patients=1), theirs])[["by", *keys, "patients"]]
-    index, columns = ["by", *keys[:2]], keys[2:]
-    both = both.fillna("unknown")
-    return both.pivot_table("patients", index, columns or None, "sum", fill_value=0, margins=bool(columns), sort=False)
+    counts = both.fillna("unknown").pivot_table("patients", ["by", *keys[:2]], keys[2:] or None, "sum", fill_value=0)
+    return counts.assign(all=counts.sum(axis=1)) if keys[2:] else counts
 
 
 @exhibit("What was done?")
@@ -87,8 +86,9 @@ def examples(found):
 def verdicts(found):
     """Verdict on every comparison of a reconstruction with the original.
 
-    Performance is equivalent if the 95 % interval of its change lies within the margin. Bias grew (worse) or fell (better) if
-    the adjusted p is below 0.05, and is equivalent if no gap changed by more than the margin. Undecided does not mean unchanged.
+    Performance is equivalent if the 95 % interval of its change lies within the margin. Bias grew (worse) or fell
+    (better) if the adjusted p is below 0.05, and is equivalent if no gap changed by more than the margin. Undecided
+    does not mean unchanged.
     """
     one = found.study is not None and found.here(found.performance).dataset.nunique() == 1
     return drawings.verdicts(verdict_counts(found, ["question"] if one else [*RUN, "question"]))
@@ -98,7 +98,8 @@ def verdicts(found):
 def against_noise(found):
     """Image quality and diagnosis against noise, on axes of one range (the paper's figures 2, 10 and 18).
 
-    Diagnosis in percent of its value on originals, image quality in percent of the best value shown. Bars: 95 % intervals.
+    Diagnosis in percent of its value on originals, image quality in percent of the best value shown. Bars: 95 %
+    intervals. A line that is flatter than that of PSNR says that the pixels suffered more than the diagnosis.
     """
     rows = found.everyone("psnr", "ssim", "auroc", "dice").query(STANDARD)
     for column in ("value", "published"):
@@ -124,8 +125,8 @@ def performance(found):
 def against_baseline(found):
     """Change of performance and shift of bias against how well a task is solved on originals (slides).
 
-    Were the difficult tasks to suffer most, the dots would lie further from 0 on the left. Segmentation is left out of the
-    panels on bias, for SER is on another scale.
+    Were the difficult tasks to suffer most, the dots would lie further from 0 on the left. Segmentation is left out of
+    the panels on bias, for SER is on another scale.
     """
     solved = found.everyone("auroc", "dice").query("source == 'original'").drop_duplicates(["dataset", "task"])
     rows = compared(found).query("metric != 'ser' and change.notna()")
@@ -143,13 +144,11 @@ def _shifts(metric: str, cited: str, question="Is bias shifted, and for whom?", 
     """Register the figure of one measure's shifts, of standard models alone or of all."""
 
     def shifts(found):
-        rows = found.shifts(metric)
-        rows = (
-            rows.assign(published=rows.published_shift)
-            if tuned
-            else rows.query(STANDARD).assign(published=rows.published_shift)
-        )
-        if tuned and (rows.strategy == "standard").all():
+        rows = found.shifts(metric).assign(published=lambda rows: rows.published_shift)
+        rows = rows if tuned else rows.query(STANDARD)
+        if rows.empty:
+            return f"No task of this study is measured by {figures.name(metric)}."
+        if tuned and rows.strategy.nunique() == 1:
             return NOT_TRIED
         return figures.shifts(rows, metric, found.margins[found.study.name][metric])
 
@@ -157,7 +156,8 @@ def _shifts(metric: str, cited: str, question="Is bias shifted, and for whom?", 
     shifts.__name__ = f"shift_{metric}" + ("_by_strategy" if tuned else "")
     shifts.__doc__ = f"""Shift of {figures.name(metric)}{strategies} against the original, task by task ({cited}).
 
-    Right of 0 the disparity grew. Filled: adjusted p < 0.05. Shaded: within the margin. Bars: 95 % intervals. Crosses: the slides'."""
+    Right of 0 the disparity grew. Filled: adjusted p < 0.05. Shaded: within the margin. Bars: 95 % intervals. Crosses:
+    the slides'."""
     return exhibit(question)(shifts)
 
 
@@ -184,8 +184,8 @@ def bias_on_originals(found):
 def by_attribute(found):
     """Disparity of every task by source (slides), marked by direction and significance of the shift.
 
-    ++ and --: grew and fell with adjusted p < 0.05; + and -: p < 0.1; ~: the standard error exceeds the shift. The slides'
-    own marks were colours, which our copy lacks.
+    ++ and --: grew and fell with adjusted p < 0.05; + and -: p < 0.1; ~: the standard error exceeds the shift. The
+    slides' own marks were colours, which our copy lacks.
     """
     rows, parts = found.here(found.fairness).query("source != 'noisy'"), {}
     for attribute in dict.fromkeys(rows.attribute):
@@ -216,12 +216,12 @@ def psnr_gaps(found):
     gaps = found.here(found.fairness).query(f"metric == 'psnr_gap' and {STANDARD} and value.notna()")
     mean = found.here(found.everyone("psnr")).query(STANDARD).set_index("source").value
     gaps = gaps.assign(percent=100 * gaps.value / gaps.source.map(mean), p=gaps.p_disparity)
-    name, wanted = found.study.dataset.name, ["psnr_gap_percent", "psnr_gap_p"]
-    theirs = tables.published("summaries").query("dataset == @name and statistic in @wanted")
+    wanted = ["psnr_gap_percent", "psnr_gap_p"]
+    theirs = tables.published("summaries").query("dataset == @found.study.dataset.name and statistic in @wanted")
     theirs = theirs.pivot(index=["attribute", "source"], columns="statistic", values="value").reindex(columns=wanted)
     gaps = gaps.join(theirs, ["attribute", "source"]).assign(published=lambda rows: rows.psnr_gap_p)
     return _wide(
-        gaps, "{percent:.2f} (p = {p:.3f})", "{psnr_gap_percent:.2f} (p = {psnr_gap_p:.3f})", ["attribute"], ["source"]
+        gaps, "{percent:.2f} (p = {p:.3f})", "{psnr_gap_percent:g} (p = {psnr_gap_p:g})", ["attribute"], ["source"]
     )
 
 
@@ -250,15 +250,15 @@ def standard_errors(found):
 def power(found):
     """What could have been seen at all, over tasks and reconstructors.
 
-    detectable: the median shift found with 80 % power; margin: the median of the smallest margins within which no change can be
-    claimed; n_smallest: patients of the rarer label in the smallest group compared.
+    detectable: the median shift found with 80 % power; margin: the median of the smallest margins within which no
+    change can be claimed; n_smallest: patients of the rarer label in the smallest group compared.
     """
     grouped = found.shifts().query(STANDARD).groupby(["attribute", "metric"], sort=False)
     table = grouped.agg(
         n_smallest=("n_smallest", "min"), detectable=("detectable", "median"), margin=("margin", "median")
     )
     left_out = grouped.left_out.agg(lambda named: "; ".join(dict.fromkeys(filter(None, named))) or "none")
-    return table.map("{:.3g}".format).replace("nan", "").assign(left_out=left_out)
+    return table.map("{:.3g}".format).replace("nan", "").assign(left_out=left_out).rename(index=figures.name)
 
 
 TUNED = "Does mitigation help, and what does it cost?"
@@ -287,9 +287,9 @@ def cost(found):
 
 @exhibit(TUNED)
 def tradeoffs(found):
-    """Change of PSNR and of performance in percent of the standard model's: median over reconstructors (the paper's table 4).
+    """Change of PSNR and of performance against the standard model, percent (the paper's table 4).
 
-    In brackets the quartiles. The published ones are means, at the middle noise level.
+    Medians over reconstructors, in brackets the quartiles. The published ones are means, at the middle noise level.
     """
     rows = costs(found).rename(columns={"psnr": "psnr_percent", "downstream": "downstream_percent"})
     names = {study.label: study.dataset.name for study in found.studies}
@@ -311,7 +311,7 @@ def _intervals(rows: pd.DataFrame, index: list[str], columns: list[str]) -> pd.D
     """Values with intervals."""
     rows = rows.assign(digits=np.where(rows.metric == "psnr", 2, 3))
     ours = "{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
-    return _wide(rows, ours, "{published:.{digits}f}", index, columns)
+    return _wide(rows, ours, "{published:g}", index, columns)
 
 
 def _quartiles(rows: pd.DataFrame, column: str, index: list[str], columns: list[str], cited: str) -> pd.DataFrame:
@@ -320,7 +320,7 @@ def _quartiles(rows: pd.DataFrame, column: str, index: list[str], columns: list[
     ours = rows.groupby(keys, sort=False)[column].quantile([0.25, 0.5, 0.75]).unstack().dropna(how="all")
     theirs = tables.published("summaries").query("cited == @cited")
     ours = ours.set_axis(["low", "value", "high"], axis=1).join(theirs.set_index(keys).value.rename("published"))
-    return _wide(ours.reset_index(), "{value:+.1f} ({low:+.1f} to {high:+.1f})", "{published:+.3g}", index, columns)
+    return _wide(ours.reset_index(), "{value:+.1f} ({low:+.1f} to {high:+.1f})", "{published:+g}", index, columns)
 
 
 def _wide(rows: pd.DataFrame, ours: str, theirs: str, index: list[str], columns: list[str]) -> pd.DataFrame:
@@ -330,5 +330,5 @@ def _wide(rows: pd.DataFrame, ours: str, theirs: str, index: list[str], columns:
     form = both.by.map({"ours": ours, "published": theirs})
     cells = [text.format(**row) for text, row in zip(form, both.to_dict("records"), strict=True)]
     both = both.assign(cell=[cell.replace(" (nan)", "").replace(" (nan to nan)", "") for cell in cells])
-    both[index + columns] = both[index + columns].map(figures.name)
+    both[index + columns] = both[index + columns].map(lambda word: figures.name(word).replace("_", " "))
     return both.pivot_table("cell", index + ["by"] * len(known[:1]), columns, "first", fill_value="", sort=False)
