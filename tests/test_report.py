@@ -151,7 +151,7 @@ def test_published_values_stand_beside_ours_as_printed(mri, chexpert):
         "Age": "-2.01",
         "Race": "+0.52",
     }
-    assert exhibits.tradeoffs(chexpert).loc[("chexpert", "EODD", "published"), "psnr percent"] == "-0.64"
+    assert exhibits.tradeoffs(chexpert).loc[("chexpert", "EODD", "published"), "PSNR"] == "-0.64"
     assert exhibits.psnr_gaps(chexpert).loc[("Race", "published"), "SDE"] == "2.63 (p = 0)"
     slides = exhibits.by_attribute(chexpert).loc[("Sex", "Fracture", "slides")]
     assert slides["U-Net", "EODD"] == "0.055" and slides["Original", "EOP"] == "0.061"

@@ -19,32 +19,32 @@ VERDICTS = {  # blue is no harm, orange harm, grey not known
 
 def framework(models, strategies, attributes) -> Figure:
     """Draw what feeds what (the paper's figure 1): noise, reconstruction, frozen diagnosis, comparison, mitigation."""
-    figure, axis = plt.subplots(figsize=(7.2, 3.3), layout="constrained")
+    figure, axis = plt.subplots(figsize=(7.2, 3.1), layout="constrained")
     boxes = {
         "original": (0.9, 2.4, "Original\n$x$", "white"),
         "noisy": (0.9, 0.8, "Noisy\n$y$", "white"),
-        "recon": (3.2, 0.8, "Reconstruction\n" + "\n".join(map(name, models)), "#CFE6F5"),
+        "recon": (3.2, 0.8, "Reconstruction $\\hat x$\n" + "\n".join(map(name, models)), "#CFE6F5"),
         "diagnosis": (5.6, 1.6, "Diagnosis\nfrozen, trained\non originals", "#E6E6E6"),
         "fairness": (8.1, 1.6, "Performance\nand bias by\n" + ",\n".join(map(name, attributes)), "#FBE5CC"),
     }
     for x, y, text, colour in boxes.values():
         style = {"boxstyle": "round,pad=0.45", "fc": colour, "ec": "black"}
-        axis.text(x, y, text, ha="center", va="center", fontsize=9, bbox=style, zorder=2)
+        axis.text(x, y, text, ha="center", va="center", fontsize=10, bbox=style, zorder=2)
     arrows = [
         ((0.9, 2.0), (0.9, 1.2), "less dose\nor time"),
         ((1.4, 0.8), (2.2, 0.8), ""),
         ((1.45, 2.4), (4.8, 1.9), ""),
     ]
-    arrows += [((4.2, 0.95), (4.8, 1.3), r"$\hat x$"), ((6.45, 1.6), (7.2, 1.6), "score")]
+    arrows += [((4.2, 0.95), (4.7, 1.25), ""), ((6.45, 1.6), (7.2, 1.6), "score")]
     arrow = {"arrowstyle": "->", "lw": 1.2, "color": "black"}
     for start, end, text in arrows:
         axis.annotate("", end, start, arrowprops=arrow)
-        axis.text((start[0] + end[0]) / 2 + 0.08, (start[1] + end[1]) / 2 + 0.1, text, fontsize=8)
+        axis.text((start[0] + end[0]) / 2 + 0.08, (start[1] + end[1]) / 2 + 0.1, text, fontsize=9)
     if strategies:
         bend = arrow | {"ls": "--", "connectionstyle": "arc3,rad=-0.12"}
         axis.annotate("", (3.4, 0.05), (8.1, 0.7), arrowprops=bend)
         tuned = f"mitigation tunes the reconstruction ({', '.join(map(name, strategies))})"
-        axis.text(5.2, -0.55, tuned, ha="center", fontsize=8)
+        axis.text(5.2, -0.55, tuned, ha="center", fontsize=9)
     axis.set(xlim=(0, 9.2), ylim=(-0.75, 3))
     axis.axis("off")
     return figure

@@ -205,7 +205,7 @@ def shift_by_model(found):
     In brackets the quartiles. The published ones are over both of the paper's datasets at their middle noise levels.
     """
     rows = found.shifts().query(STANDARD)
-    size = rows.assign(shift_percent=rows.shift_percent.abs(), statistic="absolute_median")
+    size = rows.assign(shift_percent=rows.shift_percent.abs(), statistic="absolute median")
     rows = pd.concat([rows.assign(statistic="median"), size])
     return _quartiles(rows, "shift_percent", ["statistic"], ["source"], "paper: table 2")
 
@@ -216,13 +216,11 @@ def psnr_gaps(found):
     gaps = found.here(found.fairness).query(f"metric == 'psnr_gap' and {STANDARD} and value.notna()")
     mean = found.here(found.everyone("psnr")).query(STANDARD).set_index("source").value
     gaps = gaps.assign(percent=100 * gaps.value / gaps.source.map(mean), p=gaps.p_disparity)
-    wanted = ["psnr_gap_percent", "psnr_gap_p"]
+    wanted = ["PSNR gap", "p of PSNR gap"]
     theirs = tables.published("summaries").query("dataset == @found.study.dataset.name and statistic in @wanted")
     theirs = theirs.pivot(index=["attribute", "source"], columns="statistic", values="value").reindex(columns=wanted)
-    gaps = gaps.join(theirs, ["attribute", "source"]).assign(published=lambda rows: rows.psnr_gap_p)
-    return _wide(
-        gaps, "{percent:.2f} (p = {p:.3f})", "{psnr_gap_percent:g} (p = {psnr_gap_p:g})", ["attribute"], ["source"]
-    )
+    gaps = gaps.join(theirs, ["attribute", "source"]).assign(published=lambda rows: rows["PSNR gap"])
+    return _wide(gaps, "{percent:.2f} (p = {p:.3f})", "{PSNR gap:g} (p = {p of PSNR gap:g})", ["attribute"], ["source"])
 
 
 @exhibit("How sure are we?")
@@ -291,10 +289,10 @@ def tradeoffs(found):
 
     Medians over reconstructors, in brackets the quartiles. The published ones are means, at the middle noise level.
     """
-    rows = costs(found).rename(columns={"psnr": "psnr_percent", "downstream": "downstream_percent"})
+    rows = costs(found).rename(columns={"psnr": "PSNR", "downstream": "performance"})
     names = {study.label: study.dataset.name for study in found.studies}
     rows = rows.assign(dataset=rows.dataset.map(lambda label: names.get(label, label)))
-    rows = rows.melt(["dataset", "strategy"], ["psnr_percent", "downstream_percent"], "statistic")
+    rows = rows.melt(["dataset", "strategy"], ["PSNR", "performance"], "statistic")
     return (
         _quartiles(rows, "value", ["dataset", "strategy"], ["statistic"], "paper: table 4") if len(rows) else NOT_TRIED
     )
@@ -330,5 +328,5 @@ def _wide(rows: pd.DataFrame, ours: str, theirs: str, index: list[str], columns:
     form = both.by.map({"ours": ours, "published": theirs})
     cells = [text.format(**row) for text, row in zip(form, both.to_dict("records"), strict=True)]
     both = both.assign(cell=[cell.replace(" (nan)", "").replace(" (nan to nan)", "") for cell in cells])
-    both[index + columns] = both[index + columns].map(lambda word: figures.name(word).replace("_", " "))
+    both[index + columns] = both[index + columns].map(figures.name)
     return both.pivot_table("cell", index + ["by"] * len(known[:1]), columns, "first", fill_value="", sort=False)
