@@ -58,6 +58,7 @@ def finish(study, patients=300, strategies=("reweight",), harm=0.0, resamples=99
         thresholds=dict.fromkeys(study.tasks, 0.7),
         resamples=resamples,
         min_cases=study.fairness.min_cases,
+        inference=study.fairness.inference,
     )
     folder = flow["mitigation"].folder
     folder.mkdir(parents=True)

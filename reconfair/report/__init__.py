@@ -31,9 +31,10 @@ def summary(found: Found) -> dict[str, str]:
     kinds = {"performance": rows[rows.question == "performance"], "bias": rows[rows.question != "performance"]}
     for question, part in kinds.items():
         n, (words, worse, better) = part.verdict.value_counts().reindex(VERDICTS, fill_value=0), WORDS[question]
-        kind = 0 if n.equivalent == n.sum() else 1 if n.worse + n.better == 0 else 2
+        nobody, same, moved = n["not compared"] == n.sum(), n.equivalent == n.sum(), n.worse + n.better > 0
+        headline = "Not compared" if nobody else words[0 if same else 2 if moved else 1]
         said[question] = (
-            f"{words[kind]}. Of {n.sum()} comparisons {n.equivalent} equivalent (unchanged to within the margin), "
+            f"{headline}. Of {n.sum()} comparisons {n.equivalent} equivalent (unchanged to within the margin), "
             f"{n.worse} {worse}, {n.better} {better}, {n.undecided} undecided, {n['not compared']} not compared for "
             "want of patients."
         )
@@ -54,9 +55,9 @@ def summary(found: Found) -> dict[str, str]:
     said["how sure"] = (
         f"Shifts from {seen.detectable.median():.3f} are found with 80 % power (median; {seen.detectable.min():.3f} "
         f"to {seen.detectable.max():.3f}), smaller ones pass unseen. The smallest group that was compared has "
-        f"{seen.n_smallest.min():.0f} patients of its rarer label."
+        f"{seen.n_smallest.min():.0f} patients (of its rarer label)."
         if len(seen)
-        else "This inference neither claims equivalence nor tells what shift it would have found."
+        else "What shift could have been found is not known: too few patients, or an inference that does not tell."
     )
     tuned = costs(found)
     if tuned.empty:

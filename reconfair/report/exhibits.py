@@ -214,6 +214,8 @@ def shift_by_model(found):
 def psnr_gaps(found):
     """Largest difference in mean PSNR between groups in percent of the mean, and its p (slides)."""
     gaps = found.here(found.fairness).query(f"metric == 'psnr_gap' and {STANDARD} and value.notna()")
+    if gaps.empty:
+        return "No two groups have enough patients to be compared."
     mean = found.here(found.everyone("psnr")).query(STANDARD).set_index("source").value
     gaps = gaps.assign(percent=100 * gaps.value / gaps.source.map(mean), p=gaps.p_disparity)
     wanted = ["PSNR gap", "p of PSNR gap"]
