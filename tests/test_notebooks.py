@@ -30,7 +30,16 @@ FIGURES = {
         "groups_psnr",
     ],
     "06": ["performance", "shift_eodd", "groups_psnr"],
-    "07": ["framework", "examples", "verdicts", "against_noise", "shift_histogram", "shift_eodd", "standard_errors", "cost"],
+    "07": [
+        "framework",
+        "examples",
+        "verdicts",
+        "against_noise",
+        "shift_histogram",
+        "shift_eodd",
+        "standard_errors",
+        "cost",
+    ],
 }
 
 

@@ -113,7 +113,12 @@ def test_latex_needs_booktabs_alone_and_has_as_many_cells_in_every_line(written)
         {"a_b": ["5 % & more", "x_1"], "ΔDice": ["~", "{}"]}, index=pd.Index(["r_1", "#2"], name="task_1")
     )
     text = pages.latex(table, "Caption, 5 %.\n\nNot this.")
-    assert r"\toprule" in text and r"\caption{Caption, 5 \%.}" in text and "Not this" not in text
+    assert (
+        r"\toprule" in text
+        and r"\multirow" not in text
+        and r"\caption{Caption, 5 \%.}" in text
+        and "Not this" not in text
+    )
     body = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {2}
     assert (
@@ -125,6 +130,7 @@ def test_latex_needs_booktabs_alone_and_has_as_many_cells_in_every_line(written)
     )
     for path in written[0].parent.glob("*.tex"):
         text = path.read_text()
+        assert r"\multirow" not in text
         assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 1 and text.isascii(), path.name
         assert not re.search(r"(?<!\\)[%_#]", text.replace("@{}", "")), path.name
         assert path.with_suffix(".csv").exists()

@@ -23,7 +23,7 @@ def finished(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECONFAIR_OUTPUTS", str(folder))
         for acceleration, harm in ((16, 0.8), (4, 0.0), (8, 0.0)):
-            runs.finish(runs.mri(acceleration, **ALL), 160, ("reweight",), harm)
+            runs.finish(runs.mri(acceleration, **ALL), 130, ("reweight",), harm)
         runs.finish(runs.chexpert(**FEW), 160, ("eodd", "thresholds"))
         yield folder
 

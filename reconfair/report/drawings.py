@@ -68,7 +68,7 @@ def against_noise(rows: pd.DataFrame) -> Figure:
             axis.errorbar(at, line.share, error, fmt="o-", label=name(source), **style)
             axis.plot(at, line.share_published, "x", color=COLOURS[source], ms=6, mew=1.5)
         axis.set(xlim=(-0.5, len(levels) - 0.5))
-        axis.set_title(name(metric) if task == "image" else f"{task}: {name(metric)}", fontsize="small")
+        axis.set_title(name(metric) if task == "image" else f"{task}: {name(metric)}", fontsize=8)
         axis.set_xticks(range(len(levels)), levels)
     for axis in axes[::3]:
         axis.set_ylabel("percent")

@@ -141,6 +141,7 @@ def costs(found: Found) -> pd.DataFrame:
     tuned = tuned.assign(
         percent=100 * (tuned.value / before - 1), what=np.where(tuned.task == "image", "psnr", "downstream")
     )
+    tuned = tuned[np.isfinite(tuned.percent)]
     table = tuned.pivot_table("percent", [*arm, "strategy"], "what", sort=False)
     gaps = found.shifts().query("strategy != 'standard' and shift_standard.notna()")
     sure = gaps.shift_standard_p < 0.05

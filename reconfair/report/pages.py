@@ -113,14 +113,16 @@ def latex(table: pd.DataFrame, text: str) -> str:
     for axis in (0, 1):
         styled = styled.format_index(escape="latex", axis=axis).format_index_names(escape="latex", axis=axis)
     text = cleandoc(text).partition("\n\n")[0].replace("%", r"\%")
-    return styled.to_latex(hrules=True, clines=None, multicol_align="l", caption=text).replace("Δ", r"$\Delta$")
+    return styled.to_latex(hrules=True, multicol_align="l", multirow_align="naive", caption=text).replace(
+        "Δ", r"$\Delta$"
+    )
 
 
 def picture(what):
     """Return a figure as a PNG of 150 pixels an inch, and anything else as it is."""
     if not isinstance(what, Figure):
         return what
-    what.savefig(png := BytesIO(), format="png", dpi=150, bbox_inches="tight")
+    what.savefig(png := BytesIO(), format="png", dpi=150)
     return png.getvalue()
 
 

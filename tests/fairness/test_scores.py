@@ -173,7 +173,9 @@ def test_performance_is_the_interval_of_the_resamples():
     expected = resampling.interval(of_the_same)
     row = changed.loc["noisy", "b"]
     assert row.change_low == pytest.approx(expected["low"]) and row.change_high == pytest.approx(expected["high"])
-    assert row.change == expected["value"] == pytest.approx(changed.value["noisy", "b"] - changed.value["original", "b"])
+    assert (
+        row.change == expected["value"] == pytest.approx(changed.value["noisy", "b"] - changed.value["original", "b"])
+    )
     assert changed.loc["original", "change"].isna().all()
 
 
