@@ -9,14 +9,15 @@
 # %% [markdown]
 # # 07 Report: what did we find?
 #
-# The last chapter computes nothing new. It reads the tables of this run (or, with `runs: all`, of every level of this dataset) and draws the two
-# figures that carry the argument: performance against noise, and the shift of bias.
+# The last chapter computes nothing new. It reads the tables of this run (or, with `runs: all`, of every finished noise level of this dataset) and brings
+# together every figure and table of the paper and its slides, ours beside the published values where these are of the same data. They are
+# grouped by question, not by number. All of it ends up in one page, `report/report.html`, which needs neither Python nor a network.
 
 # %%
 from IPython.display import Markdown
 
 import reconfair as rf
-from reconfair import judge
+from reconfair.report import exhibits
 
 # %% tags=["parameters"]
 dataset = {
@@ -57,37 +58,156 @@ study = rf.params.study(
     mitigation=mitigation,
     report=report,
 )
-performance, gaps = rf.report.tables_of(study)
-Markdown(rf.report.summary(study, performance, gaps))
+found = rf.report.gather(study)
+Markdown("\n\n".join(f"**{question.capitalize()}.** {said}" for question, said in rf.report.summary(found).items()))
 
 # %% [markdown]
-# ## Performance against noise
-#
-# Image quality as a percentage of the best value shown, diagnosis as a percentage of its value on originals, both on one
-# axis: if the lines on the right are flatter than those on the left, pixels suffer more than diagnoses do.
+# Each sentence is put together from the tables. What of the paper's grid is *not* there is named as well:
 
 # %%
-rf.figures.keep(rf.figures.against_noise(rf.report.against_noise(performance)), study, "07_against_noise")
+Markdown("\n".join(f"- {sentence}" for sentence in rf.report.missing(found)))
 
 # %% [markdown]
-# ## Bias shift
-#
-# Every task and model is one count: by how many percent of its bias on originals did the disparity change?
+# ## What was done?
 
 # %%
-rf.figures.keep(
-    rf.figures.shift_histogram(judge.main_measure(gaps[gaps.strategy == "standard"])), study, "07_bias_shift"
-)
-
-# %%
-rf.report.bias_table(gaps)
+exhibits.framework(found)
 
 # %% [markdown]
-# Median bias on originals, its median shift in percent, and the median absolute shift, over tasks and reconstructors, as in the paper's summary tables.
+# The diagnosis is frozen, so that whatever differs between sources comes from the images. Who the patients are:
+
+# %%
+exhibits.cohort(found)
+
+# %%
+exhibits.examples(found)
+
+# %% [markdown]
+# Three test images, chosen by the rank of their noisy version's PSNR. They show what to expect, and prove nothing.
 #
-# ## Every number
+# ## Does the diagnosis survive?
 #
-# All tables of this run lie beside this report, as Parquet and as CSV:
+# **Predict first:** what share of the comparisons below will be *undecided*, and why is that not the same as *equivalent*?
+
+# %%
+exhibits.verdicts(found)
+
+# %% [markdown]
+# *Equivalent* is a claim that has to be earned: the whole interval of the change lies within the margin, which is a choice. Where a cohort is too small
+# to exclude a change that matters, the answer is *undecided*, however small the change that was seen. The intervals are not adjusted for their number.
+
+# %%
+exhibits.against_noise(found)
+
+# %% [markdown]
+# All panels have the same axis, in percent. Where the lines of the tasks are flatter than that of PSNR, pixels suffered more than diagnoses did. It is
+# not proved that what was lost in pixels is never needed: other tasks may need it.
+
+# %%
+exhibits.performance(found)
+
+# %%
+exhibits.against_baseline(found)
+
+# %% [markdown]
+# The slides asked whether subtle findings suffer more: then the dots on the left would lie lower. With few tasks no trend can be seen either way.
+#
+# ## Is bias shifted, and for whom?
+
+# %%
+exhibits.shift_histogram(found)
+
+# %% [markdown]
+# Every task and reconstructor is one count. A percentage of a small disparity is large; the same shifts in their own unit, with intervals:
+
+# %%
+exhibits.shift_eodd(found)
+
+# %%
+exhibits.shift_ser(found)
+
+# %% [markdown]
+# Filled points survive adjustment for their number; a hollow one is no proof that nothing happened. The same by the measures of the appendix:
+
+# %%
+exhibits.shift_eop(found)
+
+# %%
+exhibits.shift_delta_dice(found)
+
+# %%
+exhibits.bias_on_originals(found)
+
+# %% [markdown]
+# What stands in brackets is what groups of these sizes would show if nothing distinguished them. Only what exceeds it is a disparity.
+
+# %%
+exhibits.by_attribute(found)
+
+# %% [markdown]
+# `++` and `--` mark a disparity that grew or fell with adjusted p < 0.05, `+` and `-` with p < 0.1; `~` a standard error larger than the shift.
+
+# %%
+exhibits.shift_by_model(found)
+
+# %%
+exhibits.psnr_gaps(found)
+
+# %% [markdown]
+# A gap in PSNR is a gap between pixels. It neither implies nor excludes one in the diagnosis above.
+#
+# ## How sure are we?
+
+# %%
+exhibits.absolute_shift(found)
+
+# %% [markdown]
+# The size of a shift is never zero; the dashed line is what noise alone would give. A bar that stays below it shows no shift.
+
+# %%
+exhibits.standard_errors(found)
+
+# %%
+exhibits.power(found)
+
+# %% [markdown]
+# `detectable` is the shift that would have been found with 80 % power. Of anything smaller this study can say nothing.
+#
+# ## Does mitigation help, and what does it cost?
+
+# %%
+exhibits.shift_eodd_by_strategy(found)
+
+# %%
+exhibits.shift_ser_by_strategy(found)
+
+# %%
+exhibits.shift_by_strategy(found)
+
+# %%
+exhibits.cost(found)
+
+# %% [markdown]
+# Worth having is a strategy whose mark lies left of 0 on the right (less bias) and not below it (the diagnosis kept). One training with one seed is
+# one draw: two trainings of the *same* strategy differ as well.
+
+# %%
+exhibits.tradeoffs(found)
+
+# %%
+exhibits.strategies(found)
+
+# %% [markdown]
+# ## The page
+#
+# Everything above, with its tables as CSV and LaTeX beside it; and `index.html` in the output root, over all runs.
+
+# %%
+page = rf.report.page(found)
+print(page.name, *sorted(path.name for path in page.parent.glob("*.tex")))
+
+# %% [markdown]
+# All numbers of this run, as Parquet and as CSV:
 
 # %%
 rf.report.export(study)

@@ -28,6 +28,11 @@ NAMES = {
     "sde": "SDE",
     "standard": "standard",
     "reweight": "reweighted",
+    "adv": "adversarial",
+    "minimax": "minimax",
+    "thresholds": "group thresholds",
+    "reweight+eodd": "reweighted + EODD",
+    "reweight+adv": "reweighted + adversarial",
     "physics": "Noise model",
     "sex": "Sex",
     "age_group": "Age",
@@ -56,7 +61,8 @@ NAMES = {
     "calibration_gap": "calibration gap",
     "tnr": "true negative rate",
 }
-MARKERS = {"standard": "o", "reweight": "s"}
+MARKERS = {"standard": "o", "reweight": "s", "eodd": "^", "adv": "D", "minimax": "v", "thresholds": "*"}
+MARKERS |= {"reweight+eodd": "P", "reweight+adv": "X"}
 sns.set_theme(style="whitegrid", rc={"figure.dpi": 90, "savefig.dpi": 150, "axes.titlesize": "medium"})
 
 
@@ -284,14 +290,15 @@ def shifts(rows: pd.DataFrame, metric: str, margin: float = 0) -> Figure:
     """Draw the shift of a bias against the originals, with intervals: rows of ``fairness``.
 
     A column per attribute; right of zero the source adds bias, left of it there is less. Shaded:
-    changes within the margin. Hollow: adjusted p of 0.05 or more.
+    changes within the margin. Hollow: adjusted p of 0.05 or more. A cross is the value in a column ``published``.
     """
     rows = rows[(rows.metric == metric) & (rows.source != "original") & rows["shift"].notna()]
     rows = rows.assign(line=rows.task, value=rows["shift"], low=rows.shift_low, high=rows.shift_high)
     if rows.empty:
         return _empty(f"{name(metric)}: no attribute has two groups with enough cases to compare")
     lines, arms = list(rows.line.unique()), list(rows.groupby(["source", "strategy"], sort=False).groups)
-    figure, axes = _columns(rows.attribute.unique(), (2.8, 0.28 * len(lines) * len(arms) + 1.6), 1.4)
+    height = 0.28 if len(lines) * len(arms) < 50 else 0.16
+    figure, axes = _columns(rows.attribute.unique(), (2.8, height * len(lines) * len(arms) + 1.6), 1.4)
     for axis, (attribute, part) in zip(axes, rows.groupby("attribute", sort=False), strict=True):
         axis.axvspan(-margin, margin, color="#E6E6E6", lw=0)
         _dodged(axis, part, lines, arms)
@@ -351,38 +358,6 @@ def shift_histogram(rows: pd.DataFrame) -> Figure:
     axes[0, 0].set_ylabel("tasks x models")
     axes[0, 0].legend(fontsize="small")
     figure.tight_layout()
-    return figure
-
-
-def against_noise(rows: pd.DataFrame) -> Figure:
-    """Draw PSNR and task performance against the noise level, as percent of a reference, on equal axes.
-
-    Rows of ``performance`` for everyone, with columns ``level`` (in order of noise) and ``reference``.
-    """
-    levels, lines = list(rows.level.unique()), ["-", "--", ":", "-.", (0, (1, 3)), (0, (5, 5))]
-    figure, axes = plt.subplots(1, 2, figsize=(9, 4.2), sharey=True, layout="constrained")
-    panels = [("Image quality (PSNR)", rows[rows.task == "image"]), ("Diagnosis", rows[rows.task != "image"])]
-    for axis, (title, panel) in zip(axes, panels, strict=True):
-        styles = dict(zip(panel.task.unique(), lines, strict=False))
-        arms = list(panel.groupby(["task", "source"], sort=False))
-        for k, ((task, source), line) in enumerate(arms):
-            at = [levels.index(level) + 0.3 * ((k + 0.5) / len(arms) - 0.5) for level in line.level]
-            share = line[["value", "low", "high"]].mul(100 / line.reference, axis=0)
-            axis.errorbar(
-                at,
-                share.value,
-                [share.value - share.low, share.high - share.value],
-                fmt="o",
-                ls=styles.get(task, "-"),
-                color=COLOURS[source],
-                label=name(source) if task == "image" else f"{task}, {name(source)}",
-                capsize=2,
-                ms=4,
-            )
-        axis.set(title=title, xlabel="noise level", xlim=(-0.5, len(levels) - 0.5))
-        axis.set_xticks(range(len(levels)), levels)
-        axis.legend(fontsize="x-small", ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.2))
-    axes[0].set_ylabel("percent of the reference")
     return figure
 
 
@@ -456,9 +431,9 @@ def _arm(row) -> str:
     return name(row.source) + ("" if row.strategy == "standard" else f", {name(row.strategy)}")
 
 
-def _columns(panels, size: tuple[float, float], margin: float) -> tuple[Figure, np.ndarray]:
+def _columns(panels, size: tuple[float, float], margin: float, most: int = 5) -> tuple[Figure, np.ndarray]:
     """One axis per panel, `size` inches each, at most five side by side, with a common vertical axis."""
-    across, down = min(len(panels), 5), -(-len(panels) // 5)
+    across, down = min(len(panels), most), -(-len(panels) // most)
     figure, axes = plt.subplots(
         down,
         across,
@@ -499,6 +474,7 @@ def _point(axis, at: float, row, vertical: bool = False) -> None:
         axis.errorbar(at, row.value, yerr=error, label=_arm(row), **style)
     else:
         axis.errorbar(row.value, at, xerr=error, label=_arm(row), **style)
+        axis.plot(getattr(row, "published", np.nan), at, "x", color=COLOURS[row.source], ms=6, mew=1.5)
 
 
 def _empty(sentence: str) -> Figure:

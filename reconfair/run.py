@@ -245,7 +245,7 @@ def _run(arguments) -> int:
         print(f"{row['run']:<28}{row['notebook']:<20}{row['state']:<8}{row['seconds']:>8.1f}")
     print(f"{'':<28}{'in all':<28}{sum(row['seconds'] for row in rows):>8.1f}")
     for study in studies.values():
-        page = store.outputs() / study.name / "notebooks" / "07_report.html"
+        page = store.outputs() / study.name / "report" / "report.html"
         if page.exists():
             print(f"report: {page}")
     return int(any(row["state"] == "failed" for row in rows))

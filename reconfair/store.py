@@ -32,6 +32,7 @@ from reconfair.params import ParamsError, Study
 
 PACKAGE = Path(__file__).parent
 NOTEBOOKS = PACKAGE.parent / "notebooks"
+PUBLISHED = PACKAGE / "published"
 # The chapters, and the sections of a params file that each uses.
 CHAPTERS = {
     "01_data": ("dataset", "noise", "diagnosis", "compute"),
@@ -283,6 +284,14 @@ def flow(study: Study) -> dict[str, Product]:
         add(f"{key}/predictions", "06", folder, {}, "", f"{key}/reconstructed", *frozen)
     add("mitigation", "06", level / "mitigation", fairness, statistics, *rows)
 
+    # Levels of other studies count by their stamps, for they are made by other params files.
+    others = finished(study) if study.report.runs == "all" else []
+    published = sha256(b"".join(path.read_bytes() for path in sorted(PUBLISHED.glob("*.csv"))))
+    gathered = {**study.model_dump(mode="json", include={"report"}), "published": published.hexdigest()}
+    gathered |= {"others": {path.parts[-3]: path.read_text() for path in others if path.parts[-3] != study.level}}
+    room = " ".join(f"report/{part}" for part in ("found", "exhibits", "drawings", "pages"))
+    add("report", "07", level / "report", gathered, f"figures judge report {room}", "cohort", "mitigation")
+
     return products | _copies(study, products)
 
 
@@ -292,19 +301,17 @@ def _copies(study: Study, products: dict[str, Product]) -> dict[str, Product]:
     for notebook, sections in CHAPTERS.items():
         told = {"text": sha256((NOTEBOOKS / f"{notebook}.ipynb").read_bytes()).hexdigest()}
         told |= study.model_dump(mode="json", include=set(sections) - {"compute"})
-        if notebook == "07_report" and study.report.runs == "all":
-            told["runs"] = {path.parts[-3]: path.read_text() for path in finished(study)}
         shown = tuple(product for product in products.values() if product.chapter <= notebook[:2])
         folder = outputs() / study.name / "notebooks"
-        code = ["figures", "report", *(f"fairness/{part}" for part in STATISTICS if "fairness" in sections)]
+        code = ["figures", *(f"fairness/{part}" for part in STATISTICS if "fairness" in sections)]
         code += ["diagnosis/curves"] if notebook == "04_diagnosis" else []
         copies[f"notebooks/{notebook}"] = Product(notebook[:2], folder, notebook, told, tuple(code), shown)
     return copies
 
 
-def finished(study: Study) -> list[Path]:
-    """Stamps of the noise levels of the study's dataset that were run to chapter 06."""
-    return sorted((outputs() / study.label).glob("*/mitigation/mitigation.product.json"))
+def finished(study: Study | None = None) -> list[Path]:
+    """Stamps of the runs that came to chapter 06: all, or the noise levels of the study's dataset."""
+    return sorted(outputs().glob(f"{study.label if study else '*'}/*/mitigation/mitigation.product.json"))
 
 
 def check_label(study: Study) -> None:

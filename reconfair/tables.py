@@ -12,6 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reconfair.store import PUBLISHED
+
 TEXT, NUMBER, COUNT = pa.string(), pa.float64(), pa.int64()
 
 SCHEMAS = {
@@ -33,8 +35,8 @@ SCHEMAS = {
     # one row per task x source x strategy x group x metric
     "performance": {
         "task": TEXT, "source": TEXT, "strategy": TEXT, "attribute": TEXT, "group": TEXT, "metric": TEXT,
-        "value": NUMBER, "low": NUMBER, "high": NUMBER, "se": NUMBER, "n": COUNT, "patients": COUNT,
-        "positives": NUMBER, "missing": COUNT,
+        "value": NUMBER, "low": NUMBER, "high": NUMBER, "se": NUMBER, "change": NUMBER, "change_low": NUMBER,
+        "change_high": NUMBER, "n": COUNT, "patients": COUNT, "positives": NUMBER, "missing": COUNT,
     },
     # one row per task x source x strategy x attribute x metric
     "fairness": {
@@ -68,7 +70,10 @@ def read(name: str, *folders: Path, columns: list[str] | None = None) -> pd.Data
 
 
 def published(name: str) -> pd.DataFrame:
-    """Read values of the paper, transcribed as printed: ``performance`` by dataset, level, source, task and metric.
+    """Read values of the paper and its slides, transcribed as printed; ``cited`` says from which table.
+
+    ``performance`` is by dataset, level, source, task and metric, ``strategies`` by strategy as well;
+    ``fairness``, by attribute; ``summaries``, of several tasks or models; ``cohorts``, patients by group.
 
     Examples
     --------
@@ -76,7 +81,7 @@ def published(name: str) -> pd.DataFrame:
     >>> rows[(rows.level == "x4") & (rows.metric == "psnr")].set_index("source").value.to_dict()
     {'unet': 42.94, 'pix2pix': 37.71, 'sde': 40.23}
     """
-    return pd.read_csv(Path(__file__).parent / "published" / f"{name}.csv", comment="#")
+    return pd.read_csv(PUBLISHED / f"{name}.csv", comment="#", keep_default_na=False, dtype={"value": float})
 
 
 def _typed(table: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -30,7 +30,16 @@ FIGURES = {
         "groups_psnr",
     ],
     "06": ["performance", "shift_eodd", "groups_psnr"],
-    "07": ["against_noise", "bias_shift"],
+    "07": [
+        "framework",
+        "examples",
+        "verdicts",
+        "against_noise",
+        "shift_histogram",
+        "shift_eodd",
+        "standard_errors",
+        "cost",
+    ],
 }
 
 
@@ -39,7 +48,7 @@ def test_every_notebook_runs_and_leaves_its_products(demo, outputs, capsys):
     overrides = [word for override in SMALLEST[demo] for word in ("--set", override)]
     assert run.main(["run", str(PARAMS / f"{demo}.yaml"), *overrides]) == 0
     said = capsys.readouterr().out
-    assert said.count(" ran ") == len(store.CHAPTERS) and "07_report.html" in said
+    assert said.count(" ran ") == len(store.CHAPTERS) and "report.html" in said
 
     study = params.load(PARAMS / f"{demo}.yaml", SMALLEST[demo])
     states = {key: product.state for key, product in store.flow(study).items()}
@@ -53,6 +62,7 @@ def test_every_notebook_runs_and_leaves_its_products(demo, outputs, capsys):
             assert (folder / "figures" / f"{notebook[:2]}_{figure}.png").stat().st_size > 2_000
     for name in tables.SCHEMAS:
         assert {path.suffix for path in (folder / "tables").glob(f"{name}.*")} == {".parquet", ".csv"}
+    assert "in a minute" in (folder / "report" / "report.html").read_text() and (outputs / "index.html").exists()
     resolved = yaml.safe_load((folder / "study.yaml").read_text())
     assert resolved["dataset"]["seed"] == 0 and "torch" in resolved["versions"]
 
@@ -84,27 +94,6 @@ def test_a_notebook_runs_three_ways_to_the_same_product(outputs, tmp_path):
     assert run.main(["run", str(path), "--only", "01"]) == 0
     stamps.append(cohort.read_stamp())
     assert cohort.fresh and stamps[0] == stamps[1] == stamps[2]
-
-
-def test_numbers_in_a_copy_are_those_of_the_tables(smallest):
-    """The report's sentences are made from the tables: spot-check one against the other."""
-    from reconfair import judge, report
-
-    performance, fairness = (table.assign(level=smallest.level) for table in judge.judge(smallest, mitigated=True))
-    said = report.summary(smallest, performance, fairness)
-    row = performance[
-        (performance.attribute == "all") & (performance.metric == "dice") & (performance.source == "unet")
-    ]
-    assert f"{row.value.iloc[0]:.2f} ({row.low.iloc[0]:.2f} to {row.high.iloc[0]:.2f})" in said
-    models = fairness.source.isin(smallest.reconstruction.models)
-    made = fairness[fairness.metric.isin(["eodd", "ser"]) & models & (fairness.strategy == "standard")]
-    assert f"{made['shift'].notna().sum()} comparisons" in said and made["shift"].isna().any()
-    table = report.bias_table(fairness)
-    shifts = fairness[fairness.metric.isin(["eodd", "ser"]) & models]
-    for row in table.itertuples():
-        own = shifts[(shifts.attribute == row.attribute) & (shifts.strategy == row.strategy)].shift_percent
-        assert row.comparisons == own.notna().sum()
-        assert row.comparisons == 0 or abs(row.median - own.median()) < 1e-3
 
 
 def test_the_appendix_shows_the_stored_studies_of_every_scenario():

@@ -265,7 +265,8 @@ EVERY_TUNED = made_by("unet-reweight", "pix2pix-reweight", "sde-reweight")
 
 
 def notebooks(first):
-    return {f"notebooks/{name}" for name in store.CHAPTERS if name >= first}
+    """Copies of this chapter and all later ones, of which the last makes the report."""
+    return {"report"} | {f"notebooks/{name}" for name in store.CHAPTERS if name >= first}
 
 
 @pytest.mark.usefixtures("outputs")

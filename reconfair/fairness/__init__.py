@@ -43,6 +43,7 @@ _GAPS = {
     "image": {"psnr_gap": ("psnr", False), "ssim_gap": ("ssim", False)},
 }
 _ORIGINAL = ("original", "standard")
+_RATED = ["value", "low", "high", "se", "change", "change_low", "change_high"]
 # Columns of the fairness table and what the inferences call them.
 _DISPARITY = {
     "value": "value",
@@ -122,7 +123,8 @@ def assess(
     -------
     performance : pandas.DataFrame
         By ``task, source, strategy, attribute, group`` ("all" for everyone) and ``metric``:
-        ``value``, percentile 95 % interval ``low, high`` of a bootstrap of patients, ``se``; units
+        ``value``, percentile 95 % interval ``low, high`` of a bootstrap of patients, ``se``;
+        ``change`` from the original with ``change_low, change_high`` of the same resamples; units
         ``n``, ``patients``, ``positives``, and units ``missing`` for want of label or attribute.
     fairness : pandas.DataFrame
         By ``task, source, strategy, attribute, metric``:
@@ -207,8 +209,10 @@ def _terms(task, decided, attribute, patient):
 def _performance(task, attribute, terms, draws):
     """Rows of the performance table for one attribute."""
     groups, arms = task.groups[attribute], list(task.arms)
+    original = arms.index(_ORIGINAL) if _ORIGINAL in arms else None
     for measure, own in terms.items():
-        for (a, group), row in scores.performance(own, draws[measure])[["value", "low", "high", "se"]].iterrows():
+        rated = scores.performance(own, draws[measure], original).reindex(columns=_RATED)
+        for (a, group), row in rated.iterrows():
             source, strategy = arms[a]
             rows = groups == group
             if measure in COLUMNS[task.kind]:

@@ -206,7 +206,7 @@ def resample(terms, *, weights):
     return draws
 
 
-def performance(terms, draws):
+def performance(terms, draws, reference=None):
     """The statistic of each source and group with percentile 95 % interval and standard error.
 
     Parameters
@@ -214,18 +214,25 @@ def performance(terms, draws):
     terms : Terms
     draws : numpy.ndarray, shape (B, A, G)
         From `resample`.
+    reference : hashable, optional
+        The source from which ``change`` is counted, in the same resamples.
 
     Returns
     -------
     pandas.DataFrame
-        By ``source`` and ``group`` (index): ``value, low, high, se``, and ``cases``: patients who
+        By ``source`` and ``group`` (index): ``value, low, high, se``; ``change`` with its interval
+        ``change_low, change_high``, NaN for the reference itself and left out without one; and ``cases``: patients who
         carry the rarer label, or who have a value. Resamples without a value are left out.
     """
     index = pd.MultiIndex.from_product([terms.sources, terms.groups], names=["source", "group"])
-    draws = pd.DataFrame(draws.reshape(len(draws), -1), columns=index)
-    low, high = draws.quantile([0.025, 0.975]).to_numpy()
-    parts = {"value": terms.value.ravel(), "low": low, "high": high, "se": draws.std()}
-    return pd.DataFrame(parts, index=index).assign(cases=np.tile(_cases(terms), len(terms.sources)))
+    table = pd.DataFrame({"value": terms.value.ravel()} | _percentiles(draws, index), index=index)
+    if reference in terms.sources:
+        at = terms.sources.index(reference)
+        moved = _percentiles(draws - draws[:, [at]], index)
+        change = {"change": (terms.value - terms.value[at]).ravel()}
+        change |= {"change_low": moved["low"], "change_high": moved["high"]}
+        table = table.join(pd.DataFrame(change, index)[index.get_level_values("source") != reference])
+    return table.assign(cases=np.tile(_cases(terms), len(terms.sources)))
 
 
 def disparity(terms, draws, *, ratio=False, min_cases=20, permutations=1000, seed=0):
@@ -420,6 +427,13 @@ def _product(draws, columns):
     """Matrix product in blocks that stay in the cache, (B, A)."""
     blocks = np.array_split(draws, max(1, draws.size // 1_000_000))
     return np.concatenate([block.astype(float, copy=False) @ columns for block in blocks])
+
+
+def _percentiles(draws, index):
+    """95 % interval and standard error of every source and group."""
+    draws = pd.DataFrame(draws.reshape(len(draws), -1), columns=index)
+    low, high = draws.quantile([0.025, 0.975]).to_numpy()
+    return {"low": low, "high": high, "se": draws.std()}
 
 
 def _cases(terms):

@@ -168,6 +168,15 @@ def test_performance_is_the_interval_of_the_resamples():
     expected = resampling.interval(np.append(terms.value[1, 1], draws[:, 1, 1]))
     assert row[["value", "low", "high", "se"]].to_dict() == pytest.approx(expected)
     assert row["cases"] == dice_table()[lambda t: (t["group"] == "b") & (t["patient"] < 59)]["patient"].nunique()
+    changed = scores.performance(terms, draws, reference="original")
+    of_the_same = np.append(terms.value[1, 1] - terms.value[0, 1], draws[:, 1, 1] - draws[:, 0, 1])
+    expected = resampling.interval(of_the_same)
+    row = changed.loc["noisy", "b"]
+    assert row.change_low == pytest.approx(expected["low"]) and row.change_high == pytest.approx(expected["high"])
+    assert (
+        row.change == expected["value"] == pytest.approx(changed.value["noisy", "b"] - changed.value["original", "b"])
+    )
+    assert changed.loc["original", "change"].isna().all()
 
 
 # --- groups exchanged ---
