@@ -157,7 +157,7 @@ class Dials(Section):
     """Bias planted in a phantom cohort: ``{attribute: {group: value}}``, all zero by default."""
 
     contrast: dict[str, dict[str, float]] = {}  # relative change of lesion contrast; -1: invisible
-    texture: dict[str, dict[str, float]] = {}  # share of that contrast that is uneven, not bright; MRI
+    texture: dict[str, dict[str, float]] = {}  # share of a consolidation that is mottled, not dense; X-ray
     prevalence: dict[str, dict[str, float]] = {}  # added to the probability of every finding
     label_noise: dict[str, dict[str, float]] = {}  # probability that a label is flipped
     scarce: dict[str, dict[str, float]] = {}  # share of a group's patients that the reconstruction never trains on
@@ -701,8 +701,9 @@ class Study(Section):
 
     @property
     def level(self) -> str:
-        """Name of the noise level's output folder."""
-        return self.noise.level
+        """Name of the noise level's output folder; a replicate, trained with another seed, has its own."""
+        seed = self.reconstruction.seed
+        return self.noise.level + (f"-seed-{seed}" if seed else "")
 
     @property
     def name(self) -> str:

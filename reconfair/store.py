@@ -243,7 +243,8 @@ def flow(study: Study) -> dict[str, Product]:
     add("cohort", "01", data, parameters, f"data data/splits data/{name} {drawn_with}")
 
     noise = study.noise.model_dump(mode="json")
-    add("noisy", "02", level / "noisy", noise, f"noise noise/{study.noise.kind} quality keyed", "cohort")
+    degraded = data / study.noise.level / "noisy"  # replicates share it
+    add("noisy", "02", degraded, noise, f"noise noise/{study.noise.kind} quality keyed", "cohort")
 
     sampled = {}  # by model, with what settings a trained one reconstructs
     for model in models:
@@ -259,7 +260,7 @@ def flow(study: Study) -> dict[str, Product]:
         add(f"diagnosis/{network.name}", "04", data / "diagnosis" / network.name, settings, code, "cohort")
     frozen = [f"diagnosis/{network.name}" for network in networks]
     add("original/predictions", "04", data / "original", {}, "", "cohort", *frozen)
-    add("noisy/predictions", "04", level / "noisy", {}, "", "noisy", *frozen)
+    add("noisy/predictions", "04", degraded, {}, "", "noisy", *frozen)
     for model in models:
         add(f"{model}/predictions", "04", level / model, {}, "", f"{model}/reconstructed", *frozen)
 
@@ -310,8 +311,9 @@ def _copies(study: Study, products: dict[str, Product]) -> dict[str, Product]:
 
 
 def finished(study: Study | None = None) -> list[Path]:
-    """Stamps of the runs that came to chapter 06: all, or the noise levels of the study's dataset."""
-    return sorted(outputs().glob(f"{study.label if study else '*'}/*/mitigation/mitigation.product.json"))
+    """Stamps of the runs that came to chapter 06, less replicates: all, or the noise levels of the study's dataset."""
+    stamps = outputs().glob(f"{study.label if study else '*'}/*/mitigation/mitigation.product.json")
+    return sorted(stamp for stamp in stamps if "-seed-" not in stamp.parts[-3])
 
 
 def check_label(study: Study) -> None:

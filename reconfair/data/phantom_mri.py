@@ -13,7 +13,6 @@ from reconfair.keyed import generator
 SPACING = 11.0  # mm between slices
 VIEW = 230.0  # mm across the image
 SEPARATION = 2.3  # d' between the latent cues of label 0 and 1: the best classifier reaches AUROC 0.95
-SPECKLE = 18.0  # mm, wavelength of the texture that the dial `texture` gives
 FAT, BONE, MARROW, FLUID, GREY, WHITE = 0.72, 0.05, 0.24, 0.06, 0.50, 0.37  # signal on FLAIR, where fluid is dark
 
 
@@ -39,7 +38,6 @@ def table(dataset: params.Phantom) -> pd.DataFrame:
         who[label] = observed(dataset, label, true, flip)
         who[cue] = normal(dataset, cue, n) + SEPARATION * (true - 0.5)
     who["z_contrast"] = 0.30 * np.exp(0.15 * normal(dataset, "contrast", n)) * contrast
-    who["z_texture"] = dial(dataset, who, "texture")
     who["z_radius"] = 14 + 13 * uniform(dataset, "radius", n)
     who["z_turn"] = 2 * np.pi * uniform(dataset, "turn", n)  # where about the centre of the brain
     # Infiltrating tumours lie deeper, circumscribed ones nearer to the cortex.
@@ -177,7 +175,5 @@ def _tumour(row, x, y, brain, field, pixel):
     # Grade: necrosis darkens the core and texture becomes uneven as severity grows.
     core = edge((q - 0.7 * severity) * radius, max(pixel, 4.0))
     uneven = 1 + 0.3 * severity * field(9)
-    # Some tumours are no brighter than their surroundings, but speckled, the more so the more severe.
-    speckled = row.z_texture * ((0.4 + 2 * severity) * field(SPECKLE) - uneven) if row.z_texture else 0
-    signal = inside * (uneven + speckled) * (1 - 1.2 * core * severity)
+    signal = inside * uneven * (1 - 1.2 * core * severity)
     return inside, (q < 1) & (brain < 0), signal

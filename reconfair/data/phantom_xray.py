@@ -15,6 +15,7 @@ PREVALENCE = {"effusion": 0.35, "cardiomegaly": 0.30, "consolidation": 0.25, "pn
 
 VIEW = 330.0  # mm across the image
 SEPARATION = 2.6  # d' between the extents of a finding when absent and present: AUROC 0.97 at best
+MOTTLE = 26.0  # mm, wavelength of a consolidation that is mottled and not dense
 WITHIN_PATIENT = 0.7  # correlation of a finding's score between images of a patient
 
 
@@ -37,6 +38,7 @@ def table(dataset: params.Phantom) -> pd.DataFrame:
     number = 1 + np.searchsorted((0.7, 0.9), uniform(dataset, "images", n))  # 1.4 images a patient
     shift, flip = (dial(dataset, who, name)[:, None] for name in ("prevalence", "label_noise"))
     who["z_contrast"] = np.exp(0.12 * normal(dataset, "contrast", n)) * dial(dataset, who, "contrast")
+    who["z_texture"] = dial(dataset, who, "texture")
     who["z_size"] = 1.0 - 0.07 * who.z_female + 0.03 * normal(dataset, "chest", n)  # women's chests are smaller
     who["z_habitus"] = normal(dataset, "habitus", n)  # thin or stout
     who["z_breast"] = who.z_female * (0.5 + 0.6 * uniform(dataset, "breast", n))
@@ -194,7 +196,9 @@ def _findings(row, x, y, extent, lungs, wall, marks, field, pixel):
     s, amount = side["consolidation"], min(extent["consolidation"], 2.5)
     cx, cy = s * (55 + 20 * place["consolidation"]), 60 - 110 * place["consolidation"]
     cloud = np.exp(-((np.hypot(x - cx, (y - cy) * 0.9) / (16 + 8 * amount)) ** 2))
-    dense += 0.17 * amount * cloud * np.clip(1 + 0.3 * field(22), 0, None) * lungs
+    filled = np.clip(1 + 0.3 * field(22), 0, None)
+    mottled = row.z_texture * (1.2 * field(MOTTLE) - filled) if row.z_texture else 0  # and no denser on average
+    dense += 0.17 * amount * cloud * (filled + mottled) * lungs
     # Nodule: a small faint disc, easily taken for a vessel or lost behind a rib.
     s, amount = side["nodule"], extent["nodule"]
     cx, cy = s * (45 + 40 * place["nodule"]), -60 + 130 * (7 * place["nodule"] % 1)

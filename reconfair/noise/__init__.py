@@ -135,7 +135,7 @@ def _write(study: Study, part: Path) -> None:
     starts = range(store.resume(CHUNK, noisy), len(cohort.images), CHUNK)
     degraded = partial(_chunk, study, cohort.table.image_id.to_numpy())
     degrade(cohort.images[:1], cohort.table.image_id[:1], study.noise)  # builds the tables that threads share
-    for images in store.parallel(degraded, starts, f"noise {study.level}", study.compute.workers, threads=True):
+    for images in store.parallel(degraded, starts, f"noise {study.noise.level}", study.compute.workers, threads=True):
         noisy.append(images)
     images = np.load(part / "noisy.npy", mmap_mode="r")
     tables.write(quality.rate(cohort.table, cohort.images, images, "noisy"), "quality", part)
