@@ -9,13 +9,19 @@
 # %% [markdown]
 # # 06 Mitigation: can the reconstruction be made fairer?
 #
-# One could intervene in many places: in the data, in the classifier, at its threshold. Here only the reconstructor is touched, as a vendor would who cannot
-# retrain the hospital's diagnostic models. It starts from its standard weights and is fine-tuned; the diagnosis stays frozen.
+# One could intervene in many places: in the data, in the reconstruction, in the diagnostic model, at its threshold. Here the reconstructor is touched and nothing
+# else, as a vendor would who cannot retrain the hospital's models. It starts from its standard weights and is fine-tuned; the diagnosis stays frozen. Moving the threshold is
+# the reference that any of this must be compared with.
 
 # %%
+import inspect
+
+import numpy as np
+import pandas as pd
+
 import reconfair as rf
-from reconfair.judge import judge
-from reconfair.mitigation import reweight
+from reconfair.judge import judge, moved
+from reconfair.mitigation import adv, dro, eodd, penalties, reweight
 
 # %% tags=["parameters"]
 dataset = {
@@ -43,7 +49,7 @@ diagnosis = {
     },
 }
 fairness = {"min_cases": 5}
-mitigation = {"strategies": ["reweight"], "models": ["unet"], "epochs": 2}
+mitigation = {"strategies": ["reweight", "eodd", "adv", "thresholds"], "models": ["unet"], "epochs": 2}
 compute = {}
 
 # %%
@@ -57,10 +63,13 @@ study = rf.params.study(
     compute=compute,
 )
 for model, strategy in study.mitigated:
-    rf.mitigation.finetune(study, model, strategy)
-    rf.recon.reconstruct(study, model, strategy)
-    rf.diagnosis.predict(study, model, strategy)
+    rf.mitigation.mitigate(study, model, strategy)
 performance, gaps = judge(study, mitigated=True)
+found = rf.report.gather(study)
+
+# %%
+every = (study.reconstruction.models, study.mitigation.strategies, study.attributes())
+rf.figures.keep(rf.report.drawings.framework(*every), study, "06_framework")
 
 # %% [markdown]
 # ## Reweighting
@@ -75,22 +84,88 @@ performance, gaps = judge(study, mitigated=True)
 
 # %%
 groups = rf.mitigation.groups(study)
-weights = reweight.weights(groups)
-share = (
-    groups.assign(images=1, share=weights)
-    .groupby(list(groups.columns))
-    .agg(images=("images", "sum"), share=("share", "sum"))
-)
-share.assign(draws_per_image=share.share * len(groups) / share.images).round(2).sort_values("images")
+drawn = groups.assign(images=1, share=reweight.weights(groups)).groupby(list(groups.columns)).sum()
+drawn.assign(draws_per_image=drawn.share * len(groups) / drawn.images).round(2).sort_values("images")
 
 # %% [markdown]
 # A group of four images shown dozens of times an epoch can be learned by heart. Reweighting buys attention, not information.
+#
+# Group DRO (`dro`) draws images as they come and weighs their losses instead, not by how rare a group is but by how badly it is reconstructed: the weight of a group grows
+# exponentially with its loss. Here are two groups, one of a tenth of the images and twice the loss:
+
+# %%
+import torch
+
+members = torch.arange(100) % 10 // 9
+weigh, followed = dro.GroupDRO(members, range(100), step=0.1), []
+for _ in range(60):
+    followed.append(weigh.weights.numpy())
+    weigh(1.0 + members, torch.arange(100))
+lines = dict(zip(["common group, loss 1", "rare group, loss 2"], np.transpose(followed), strict=True))
+rf.figures.keep(rf.figures.lines(lines, "batch", "weight of an image"), study, "06_dro")
+
+# %% [markdown]
+# ## EODD as a loss
+#
+# A decision is a step: it has no slope along which to descend. `eodd` softens it, $s = \sigma((p - \tau)/T)$, and takes the EODD of the soft decisions:
+
+# %%
+score = torch.linspace(0, 1, 201)
+soft = {f"T = {t:g}": eodd.soft_decisions(score, 0.5, t).numpy() for t in (0.01, 0.1, study.mitigation.temperature)}
+rf.figures.keep(rf.figures.lines(soft, "score p (threshold 0.5)", "soft decision s", score.numpy()), study, "06_soft")
+
+# %% [markdown]
+# The larger the temperature $T$, the farther from the threshold a score is still moved, and the less its disparity is that of the decisions. With $E$ the largest soft EODD over tasks
+# and attributes, the loss is
+#
+# $$L = L_\text{recon} + \lambda\, F\, \frac{\overline{L_\text{recon}}}{\overline F}, \qquad F = \frac{E^2}{\overline{E^2}} + \frac12 \frac{\text{BCE}}{\overline{\text{BCE}}},$$
+#
+# where bars are moving averages that carry no gradient: they bring terms of unlike units to one scale, so that $\lambda = 1$ weighs fairness like quality. A batch of sixteen images holds
+# hardly a patient of a small group with the disease. So the last decision on every training image is remembered, and the batch only says in which direction they move:
+
+# %%
+print(inspect.getsource(eodd.SoftEODD.largest))
+
+# %% [markdown]
+# Why should a reconstruction see to that? Of a binary group $A$ the gap is a covariance, $E[s|A{=}0,y] - E[s|A{=}1,y] = -\text{cov}(s, A\,|\,y)\,/\,p_y(1-p_y)$: it falls if the picture stops carrying,
+# beside the disease, what tells the groups apart. `adv` goes for that directly. A small network $h$ tries to read the group from what the frozen network sees in the reconstruction;
+# the reconstructor minimises $\text{corr}^2(h, A)$ while $h$ maximises it:
+
+# %%
+print(inspect.getsource(adv.Adversary.__call__))
+
+# %% [markdown]
+# All of it enters the training of any reconstructor in one place:
+
+# %%
+print(inspect.getsource(penalties.Penalties.objective))
+
+# %% [markdown]
+# ## Did the penalties fall?
+#
+# A strategy can only be judged if it did what it is meant to. Validation images, in units of the standard model: 1 is what fine-tuning began with.
+
+# %%
+logs = {}
+for model, strategy in study.mitigated:
+    path = rf.store.outputs() / study.name / rf.store.variant(model, strategy) / "log.csv"
+    if path.exists():
+        log = pd.read_csv(path).set_index("epoch")
+        watched = log.filter(regex="val_(loss|eodd|bce|adv|balanced|worst|total)$")
+        logs[model, strategy] = watched.loc[[log.val_total.idxmin()]].reset_index()
+pd.concat(logs, names=["model", "strategy"]).droplevel(2).round(4)
+
+# %% [markdown]
+# The row is the epoch that was kept, the one with the least `val_total`: validation loss and penalty together, weighed as in training, so that the standard model has $1 + \lambda$.
 #
 # ## What it changed
 
 # %%
 everyone = performance[(performance.attribute == "all") & performance.metric.isin(["auroc", "dice", "psnr"])]
 rf.figures.keep(rf.figures.values(everyone), study, "06_performance")
+
+# %%
+rf.report.exhibits.strategies(found)
 
 # %%
 rf.figures.keep(rf.figures.shifts(gaps[gaps.source != "noisy"], "eodd"), study, "06_shift_eodd")
@@ -103,14 +178,30 @@ tuned.set_index(["task", "attribute", "metric", "source", "strategy"])[columns].
 # %% [markdown]
 # `shift_standard` compares the fine-tuned model with the standard one on the same patients: below zero, the disparity became smaller.
 #
-# ## Who pays
+# The paper's summaries: the shift against originals by strategy (its table 3), what a strategy costs (its table 4 and figure 13).
+
+# %%
+rf.report.exhibits.shift_by_strategy(found)
+
+# %%
+rf.report.exhibits.tradeoffs(found)
+
+# %%
+rf.figures.keep(rf.report.exhibits.cost(found), study, "06_tradeoff")
+
+# %% [markdown]
+# ## Who gains, who loses
+#
+# A gap can close because the worse group rises or because the better one falls: *levelling down*. Only the first is worth having. Here is what became of the best and the worst
+# group wherever a gap changed:
+
+# %%
+moved(performance)
 
 # %%
 grouped = performance[(performance.attribute != "all") & ~performance.source.isin(["noisy"])]
 rf.figures.keep(rf.figures.group_values(grouped[grouped.task == "image"], "psnr"), study, "06_groups_psnr")
 
 # %% [markdown]
-# A gap can close because the worse group rises or because the better one falls. Only the first is worth having; the picture shows which it was.
-#
-# **What this chapter does not prove.** One training run with one seed moves results by more than many a strategy does. And a disparity that the diagnostic
-# model shows on originals cannot be expected to vanish by mending the image.
+# **What this chapter does not prove.** One training run with one seed moves results by more than many a strategy does: the appendix `A2_mitigation` asks the question with several seeds
+# where the answer is known. And a disparity that the diagnostic model shows on originals cannot be expected to vanish by mending the image.

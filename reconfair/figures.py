@@ -232,6 +232,16 @@ def learning(logs: dict[str, pd.DataFrame], ylabel: str = "loss") -> Figure:
     return figure
 
 
+def lines(drawn: dict[str, np.ndarray], xlabel: str, ylabel: str, x=None) -> Figure:
+    """Draw some sequences against `x`, or against their place."""
+    figure, axis = plt.subplots(figsize=(5, 2.8), layout="constrained")
+    for (label, values), colour, style in zip(drawn.items(), GROUPS, ["-", "--", ":", "-."], strict=False):
+        axis.plot(np.arange(len(values)) if x is None else x, values, style, color=colour, label=label)
+    axis.set(xlabel=xlabel, ylabel=ylabel)
+    axis.legend(fontsize="small")
+    return figure
+
+
 def adversaries(log: pd.DataFrame) -> Figure:
     """Draw how well generator and discriminator of a GAN did against each other, by epoch."""
     figure, axis = plt.subplots(figsize=(4.2, 2.8), layout="constrained")

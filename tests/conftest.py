@@ -41,7 +41,6 @@ def smallest(tmp_path_factory):
             diagnosis.train(study, network)
         for source in ("original", "noisy", *study.reconstruction.models):
             diagnosis.predict(study, source)
-        mitigation.finetune(study, "unet", "reweight")
-        recon.reconstruct(study, "unet", "reweight")
-        diagnosis.predict(study, "unet", "reweight")
+        for model, strategy in study.mitigated:
+            mitigation.mitigate(study, model, strategy)
         yield study

@@ -225,3 +225,18 @@ def test_a_file_that_is_not_there_is_refused_with_the_nearest(tmp_path):
     (tmp_path / "scores.xlsx").write_text("")
     with pytest.raises(ValueError, match=r"scores\.xlsx: expected a file that ends in \.csv or \.parquet"):
         judge.judge_file(tmp_path / "scores.xlsx")
+
+
+def test_levelling_down_is_told_from_raising_the_worse_group():
+    def rows(strategy, female, male):
+        values = {"female": female, "male": male}
+        return [
+            {"task": "grade", "metric": "auroc", "attribute": "sex", "source": "unet", "strategy": strategy}
+            | {"group": group, "value": value}
+            for group, value in values.items()
+        ]
+
+    table = pd.DataFrame(rows("standard", 0.7, 0.9) + rows("eodd", 0.8, 0.9) + rows("adv", 0.7, 0.75))
+    found = judge.moved(table).droplevel(["task", "metric", "attribute", "source"])
+    assert found.levelled_down.to_dict() == {"eodd": False, "adv": True}
+    assert found.loc["adv"].drop("levelled_down").tolist() == ["female", "male", 0.2, -0.15, 0, -0.15]
