@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency, mannwhitneyu, spearmanr
 
-from reconfair import params
+from reconfair import data, params
 from reconfair.data import phantom_mri, phantom_xray
 
 MODULES = {"phantom_mri": phantom_mri, "phantom_xray": phantom_xray}
@@ -272,3 +272,37 @@ def test_nodule_is_subtler_than_the_plain_findings():
 
     nodule = energy("nodule")
     assert 0 < 4 * nodule < min(energy(finding) for finding in ("effusion", "cardiomegaly", "consolidation"))
+
+
+def test_texture_dial_makes_a_consolidation_uneven_and_no_denser():
+    dials = {"texture": {"sex": {"female": 1.0}}}
+    settings, plain = cohort("phantom_xray", patients=150)
+    dialled, rows = cohort("phantom_xray", patients=150, dials=dials)
+    large = (rows.z_consolidation > 2.5).to_numpy()
+
+    def lesion(settings, rows):
+        rows = rows[large]
+        return draw("phantom_xray", settings, rows)[0] - draw("phantom_xray", settings, rows.assign(z_contrast=0.0))[0]
+
+    women = (rows.sex == "female").to_numpy()[large]
+    before, after = lesion(settings, plain), lesion(dialled, rows)
+    np.testing.assert_array_equal(before[~women], after[~women])
+    # Both signs within, and so next to nothing on average.
+    assert abs(after[women].mean()) < 0.3 * before[women].mean()
+    assert after[women].min((1, 2)).mean() < -0.05 < before[women].min((1, 2)).mean()
+
+
+@both
+def test_scarce_dial_keeps_a_group_from_the_reconstruction_and_from_nothing_else(name):
+    settings = {"name": name, "size": 64, "patients": 400, "seed": 7}
+    plain, scarce = (
+        data.cohort_table(params.study(dataset={**settings, "dials": dials}))
+        for dials in ({}, {"scarce": {"sex": {"female": 0.9}}})
+    )
+    assert scarce.drop(columns="split").equals(plain.drop(columns="split"))
+    moved = scarce.split != plain.split
+    assert set(plain.split[moved]) <= {"train", "train_recon"} and set(scarce.split[moved]) == {"train_diag"}
+    assert set(scarce.sex[moved]) == {"female"}
+    women = [(table.sex == "female").iloc[data.rows(table, "recon")].sum() for table in (plain, scarce)]
+    assert women[1] == pytest.approx(0.1 * women[0], abs=4 * np.sqrt(0.09 * women[0]))
+    assert set(data.rows(plain, "diag")) <= set(data.rows(scarce, "diag"))
