@@ -11,6 +11,7 @@ import lightning as L
 import numpy as np
 import pandas as pd
 import torch
+from lightning.fabric.plugins.environments import LightningEnvironment
 from torch.utils.data import DataLoader
 
 from reconfair import store
@@ -144,6 +145,7 @@ def fit(module, train: DataLoader, val: DataLoader, part: Path, epochs: int, com
         devices=1,
         precision=PRECISION[device] if compute.precision == "auto" else compute.precision,
         max_epochs=epochs,
+        plugins=[LightningEnvironment()],  # one process, on a cluster too: a job there asks for what it needs itself
         callbacks=[Keep(part, module.settings["seed"], what)],
         logger=False,
         enable_checkpointing=False,
@@ -154,6 +156,7 @@ def fit(module, train: DataLoader, val: DataLoader, part: Path, epochs: int, com
     with warnings.catch_warnings():
         # Batches are read from memory-mapped arrays in one go: worker processes would only add copies.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message="The `srun` command is available.*")
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
         trainer.fit(module, train, val, ckpt_path=last if last.exists() else None, weights_only=True)
     store.report("")
