@@ -152,7 +152,13 @@ def clock(seconds: float) -> str:
     >>> clock(48), clock(600), clock(9000)
     ('48 s', '10 min', '2.5 h')
     """
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )
 
 
 def _when(stamp: dict) -> float:

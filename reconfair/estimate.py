@@ -125,9 +125,11 @@ def works(study: Study) -> dict[str, Cost]:
 
 def table(costs: list[Cost]) -> str:
     """One line for each product, one for each run, and the sum."""
-    head = f"{'run':<24}{'product':<30}{'state':<9}{'time':>8}{'GPU h':>7}{'memory':>9}{'disk':>9}  throughput"
+    head = f"{'run':<24}{'product':<32}{'state':<9}{'time':>9}{'GPU h':>7}{'memory':>10}{'disk':>10}  throughput"
     lines = [head, *(_line(cost.run, cost.key, cost.state, [cost], cost.basis) for cost in costs)]
-    lines += [_line(run, "", "", [cost for cost in costs if cost.run == run]) for run in dict.fromkeys(c.run for c in costs)]
+    lines += [
+        _line(run, "", "", [cost for cost in costs if cost.run == run]) for run in dict.fromkeys(c.run for c in costs)
+    ]
     lines.append(_line("in all", "one after the other", "", costs))
     if any(cost.basis == "table" for cost in costs):
         lines.append("table: no run of this kind was finished here; the package's table may be far from this machine")
@@ -137,10 +139,10 @@ def table(costs: list[Cost]) -> str:
 
 
 def _line(run: str, key: str, state: str, costs: list[Cost], basis: str = "") -> str:
-    hours = sum(cost.seconds for cost in costs if cost.gpu) / 3600
-    memory, disk = max((cost.memory for cost in costs), default=0), sum(cost.disk for cost in costs)
-    time = batch.clock(sum(cost.seconds for cost in costs))
-    return f"{run:<24}{key:<30}{state:<9}{time:>8}{hours:>7.2f}{memory / 1e3:>6.1f} GB{disk / 1e3:>6.2f} GB  {basis}".rstrip()
+    seconds, hours = (sum(cost.seconds for cost in some) for some in (costs, [c for c in costs if c.gpu]))
+    memory, disk = max((cost.memory for cost in costs), default=0) / 1e3, sum(cost.disk for cost in costs) / 1e3
+    numbers = f"{batch.clock(seconds):>9}{hours / 3600:>7.2f}{memory:>7.1f} GB{disk:>7.2f} GB"
+    return f"{run:<24}{key:<32}{state:<9}{numbers}  {basis}".rstrip()
 
 
 def _rate(cost: Cost, measured: list[tuple[Cost, float]]) -> tuple[float, str]:
@@ -187,9 +189,9 @@ def _measure(module, size: int) -> tuple[float, float, float]:
 
     module, remembered = module.to("meta"), []
     look = (lambda noisy: module.noise_hat(noisy, noisy, 1)) if hasattr(module, "noise_hat") else module
-    keep = lambda tensor: remembered.append(tensor.nbytes)
+    hooks = saved_tensors_hooks(lambda tensor: remembered.append(tensor.nbytes), lambda nothing: nothing)
     two = torch.empty(2, 1, size, size, device="meta")  # one alone would not do for batch normalisation
-    with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda nothing: nothing):
+    with FlopCounterMode(display=False) as counter, hooks:
         look(two)
     weights = sum(parameter.nbytes for parameter in module.parameters()) / 1e6
     return counter.get_total_flops() / 2e12, sum(remembered) / 2e6, weights

@@ -116,7 +116,9 @@ def run_study(study: Study, notebooks: list[str], say=print, part: str = "") -> 
             state = make_part(study, notebook, part, say)
         else:
             state = "fresh" if is_fresh(study, notebook) else execute(study, notebook, say)
-        rows.append({"run": study.name, "notebook": part or notebook, "state": state, "seconds": time.monotonic() - begun})
+        rows.append(
+            {"run": study.name, "notebook": part or notebook, "state": state, "seconds": time.monotonic() - begun}
+        )
         if state == "failed":
             break
     return rows

@@ -29,7 +29,9 @@ def test_the_demo_takes_what_its_finished_run_took(outputs):
 
 
 def test_time_grows_with_epochs_and_levels_share_the_cohort(outputs):
-    load = lambda *changes: params.load(PARAMS / "demo.yaml", ["compute.device=cpu", *changes])
+    def load(*changes):
+        return params.load(PARAMS / "demo.yaml", ["compute.device=cpu", *changes])
+
     once, twice = (seconds(estimate.estimate([load(f"reconstruction.unet.epochs={n}")])) for n in (4, 8))
     assert twice["unet/model"] == pytest.approx(2 * once["unet/model"])
     assert twice["unet/reconstructed"] == once["unet/reconstructed"]
@@ -60,6 +62,8 @@ def test_a_finished_run_tells_what_another_level_will_cost(smallest):
 
 def test_a_far_smaller_run_tells_nothing(smallest):
     run._write_resolved(smallest)
-    paper = params.load(PARAMS / "phantom_mri_x8.yaml", ["dataset.size=256", "compute.device=cpu", "reconstruction.unet.channels=64"])
+    paper = params.load(
+        PARAMS / "phantom_mri_x8.yaml", ["dataset.size=256", "compute.device=cpu", "reconstruction.unet.channels=64"]
+    )
     bases = {cost.key: cost.basis for cost in estimate.estimate([paper], ["03_reconstruction"])}
     assert bases["unet/model"] == "table"

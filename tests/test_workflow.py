@@ -18,7 +18,17 @@ ROOT = store.PACKAGE.parent
 
 def command(*arguments, params="", config=()):
     snakefile = ["-s", str(ROOT / "workflow" / "Snakefile"), "--cores", "2"]
-    return [sys.executable, "-m", "snakemake", *snakefile, *arguments, "--config", f"params={params}", "threads=1", *config]
+    return [
+        sys.executable,
+        "-m",
+        "snakemake",
+        *snakefile,
+        *arguments,
+        "--config",
+        f"params={params}",
+        "threads=1",
+        *config,
+    ]
 
 
 def snakemake(folder, *arguments, **settings):
@@ -42,7 +52,9 @@ def test_the_plan_has_each_job_once_and_none_when_all_is_fresh(outputs, tmp_path
     said = snakemake(tmp_path, "--dry-run", params=tmp_path / "tiny_*.yaml")
     # Two levels of seven notebooks and two models, and cohort, network and originals for both.
     assert said.returncode == 0 and "total" in said.stdout + said.stderr, said.stderr
-    counts = dict(line.split() for line in (said.stdout + said.stderr).splitlines() if line.startswith(("notebook ", "part ")))
+    counts = dict(
+        line.split() for line in (said.stdout + said.stderr).splitlines() if line.startswith(("notebook ", "part "))
+    )
     assert counts == {"notebook": "14", "part": "7"}
     for product in store.flow(params.load(path)).values():
         product.folder.mkdir(parents=True, exist_ok=True)
@@ -73,7 +85,9 @@ def test_two_levels_share_a_dataset_survive_a_kill_and_the_failure_of_another(ou
 
     said = snakemake(tmp_path, params=every)
     for level in (4, 8):
-        states = {key: product.state for key, product in store.flow(params.load(tmp_path / f"tiny_x{level}.yaml")).items()}
+        states = {
+            key: product.state for key, product in store.flow(params.load(tmp_path / f"tiny_x{level}.yaml")).items()
+        }
         assert set(states.values()) == {"done"}, (states, said.stderr)
     assert flow["cohort"].read_stamp() == made
     assert said.returncode == 1 and "no case of class" in said.stdout

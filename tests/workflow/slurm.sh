@@ -1,13 +1,21 @@
 #!/usr/bin/env bash
 # A Slurm cluster of one node on this machine's loopback, for the tests. As root, with Debian's slurm-wlm and munge:
 #
-#   tests/workflow/slurm.sh start FOLDER    configuration, logs and state go into FOLDER; prints export SLURM_CONF=...
+#   tests/workflow/slurm.sh start FOLDER    configuration, logs and state go into FOLDER
 #   tests/workflow/slurm.sh stop FOLDER     ends the daemons that were started there, by their numbers
+#
+# While it runs, /etc/slurm/slurm.conf is a link to FOLDER/slurm.conf, for jobs lose SLURM_CONF; a machine that has that
+# file already belongs to another cluster and is left alone.
 set -euo pipefail
 command=$1 folder=$(mkdir -p "$2" && cd "$2" && pwd)
 sbin=/usr/sbin
+usual=/etc/slurm/slurm.conf
 
 start() {
+  if [ -e "$usual" ]; then
+    echo "$usual exists: this machine belongs to a cluster" >&2
+    return 1
+  fi
   mkdir -p "$folder"/{state,spool,munge}
   head -c 1024 /dev/urandom > "$folder/munge/key"
   chmod 700 "$folder/munge" && chmod 400 "$folder/munge/key"
@@ -43,15 +51,14 @@ SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=sched_interval=1,batch_sched_delay=0
 MinJobAge=600
 ReturnToService=2
-NodeName=localhost NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$(free -m | awk '/^Mem/ {print $2}')
+NodeName=localhost NodeAddr=127.0.0.1 CPUs=$(getconf _NPROCESSORS_ONLN) RealMemory=$(free -m | awk '/^Mem/ {print $2}')
 PartitionName=local Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 EOF
-  export SLURM_CONF=$folder/slurm.conf
-  "$sbin/slurmctld" -f "$SLURM_CONF"
-  "$sbin/slurmd" -f "$SLURM_CONF" -N localhost
+  ln -s "$folder/slurm.conf" "$usual"
+  "$sbin/slurmctld"
+  "$sbin/slurmd" -N localhost
   for _ in $(seq 60); do
     if [ "$(sinfo --noheader --format %t 2> /dev/null)" = idle ]; then
-      echo "export SLURM_CONF=$SLURM_CONF"
       return
     fi
     sleep 0.5
@@ -64,6 +71,7 @@ stop() {
   for daemon in slurmd slurmctld munged; do
     if [ -s "$folder/$daemon.pid" ]; then kill "$(cat "$folder/$daemon.pid")" 2> /dev/null || true; fi
   done
+  if [ "$(readlink "$usual")" = "$folder/slurm.conf" ]; then rm "$usual"; fi
   rm -rf "$(dirname "$(sed -n 's/^AuthInfo=socket=//p' "$folder/slurm.conf")")"
 }
 
