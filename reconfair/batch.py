@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from shutil import which
 
 from reconfair import store
 from reconfair.params import ParamsError, Study
@@ -46,6 +51,21 @@ class Job:
     def gpu(self) -> bool:
         """Whether networks are at work: all parts but the cohort, and the notebooks that show or use them."""
         return self.notebook[:2] in ("03", "04") or (self.notebook[:2] == "06" and bool(self.part))
+
+    def command(self, threads: int, gpus: Iterable[str] = ()) -> str:
+        """Shell command that does it in so many threads; one that uses networks takes one of `gpus` that is free."""
+        settings = [f"RECONFAIR_OUTPUTS={store.outputs()}", f"LOKY_MAX_CPU_COUNT={threads}"]
+        settings += [f"RECONFAIR_GPUS={','.join(gpus)}"] if self.gpu and gpus else []
+        runner = [sys.executable, "-m", "reconfair.run", "run", str(self.path), "--only", self.notebook[:2]]
+        return shlex.join(["env", *settings, *runner, *(["--part", self.part] if self.part else [])])
+
+
+def gpus_here() -> list[str]:
+    """Names of this machine's GPUs as CUDA has them, asked without importing torch."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return [gpu for gpu in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if gpu]
+    listed = which("nvidia-smi") and subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout
+    return [str(gpu) for gpu in range((listed or "").count("GPU "))]
 
 
 def part_of(study: Study, key: str, product: Product) -> str:

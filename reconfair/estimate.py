@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from statistics import median
 from typing import NamedTuple
 
 import yaml
@@ -152,9 +153,9 @@ def _rate(cost: Cost, measured: list[tuple[Cost, float]]) -> tuple[float, str]:
         for of, seconds in measured
         if (of.kind, of.gpu) == (cost.kind, cost.gpu)
     ]
-    nearest, rate = min(apart, default=(math.inf, 0))
+    nearest = min((distance for distance, _ in apart), default=math.inf)
     if nearest <= math.log(APART):
-        return rate, "measured"
+        return median(rate for distance, rate in apart if distance < nearest + 0.1), "measured"
     rate = DEFAULTS[cost.kind.split()[0]]
     return (rate / GPU, "guess") if cost.gpu else (rate, "table")
 

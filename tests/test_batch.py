@@ -182,3 +182,19 @@ def test_jobs_take_different_gpus(monkeypatch, tmp_path):
         held.append(run._HELD)
         taken.append(os.environ.pop("CUDA_VISIBLE_DEVICES"))
     assert taken == ["3", "3", "5"]
+
+
+def test_the_command_of_a_job_names_outputs_threads_and_gpus(outputs):
+    every = jobs(study())
+    unet, judged = (every[name].command(3, ["0", "1"]) for name in ("tiny/x8/03.unet", "tiny/x8/05_fairness"))
+    assert f"RECONFAIR_OUTPUTS={outputs} LOKY_MAX_CPU_COUNT=3 RECONFAIR_GPUS=0,1 " in unet
+    assert unet.endswith("run 0.yaml --only 03 --part unet")
+    assert judged.endswith("run 0.yaml --only 05") and "GPU" not in judged
+
+
+def test_gpus_are_those_that_cuda_may_see(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert batch.gpus_here() == ["2", "5"]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr(batch, "which", lambda name: None)
+    assert batch.gpus_here() == []

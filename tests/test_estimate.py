@@ -55,7 +55,7 @@ def test_a_finished_run_tells_what_another_level_will_cost(smallest):
     assert {cost.basis for cost in made.values()} == {"measured"}
     for key, cost in made.items():
         product = store.flow(smallest)[key]
-        assert cost.seconds == pytest.approx(product.read_stamp()["seconds"])
+        assert 0.5 < cost.seconds / product.read_stamp()["seconds"] < 2  # the median of two, where a model was tuned
         arrays = [np.load(path, mmap_mode="r").nbytes for path in product.folder.glob(f"{product.name}*.npy")]
         assert not arrays or cost.disk == pytest.approx(sum(arrays) / 1e6, rel=0.01)
 

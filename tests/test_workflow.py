@@ -63,6 +63,13 @@ def test_the_plan_has_each_job_once_and_none_when_all_is_fresh(outputs, tmp_path
     assert "Nothing to be done" in said.stdout + said.stderr
 
 
+def test_a_job_that_uses_networks_takes_one_of_the_gpus_that_are_named(outputs, tmp_path):
+    said = snakemake(tmp_path, "--dry-run", "--printshellcmds", params=small(tmp_path, 8), config=["gpus=0,1,1"])
+    told = said.stdout + said.stderr
+    assert told.count("RECONFAIR_GPUS=0,1,1 ") == 6, told  # four parts, and notebooks 03 and 04
+    assert told.count("LOKY_MAX_CPU_COUNT=1 ") == 12  # of all
+
+
 def test_a_mistake_is_one_sentence_and_nothing_runs(outputs, tmp_path):
     said = snakemake(tmp_path, params=small(tmp_path, 8, noise={"kind": "kspace", "accelerate": 4}))
     assert said.returncode == 1 and "noise.accelerate: unknown key" in said.stderr and "Traceback" not in said.stderr

@@ -38,7 +38,8 @@ def test_jobs_are_submitted_with_their_resources_and_a_failure_is_reported(clust
     flags = [outputs / ".batch" / name for name in ("good/x8/02_noising", "bad/x8/01_data")]
     options = f"""--workflow-profile {ROOT}/workflow/profiles/slurm --jobs 2 --latency-wait 5
         --default-resources mem_mb=900 runtime=20 --set-resources part:mem_mb=1200 part:runtime=30
-        --set-threads notebook=1 part=2 --slurm-init-seconds-before-status-checks 3 --seconds-between-status-checks 5 --slurm-status-command squeue"""
+        --set-threads notebook=1 part=2 --seconds-between-status-checks 5
+        --slurm-init-seconds-before-status-checks 3 --slurm-status-command squeue"""
     command = [sys.executable, "-m", "snakemake", "-s", ROOT / "workflow" / "Snakefile", *flags, *options.split()]
     command += ["--config", f"params={good} {bad}", "gpus=none"]
     said = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=500)
