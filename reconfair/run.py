@@ -140,6 +140,7 @@ def is_fresh(study: Study, notebook: str) -> bool:
 
 def execute(study: Study, notebook: str, say=print) -> str:
     """Execute one notebook with its own sections; keep the copy, its HTML, and, if it failed, its error."""
+    sys.modules.setdefault("rfc3987_syntax", None)  # optional for nbformat: 2 s to check addresses that nobody uses
     import papermill
     from nbclient.exceptions import DeadKernelError
     from traitlets.config import Config
@@ -408,7 +409,9 @@ def _write_resolved(study: Study) -> None:
     resolved = study.model_dump(mode="json") | {"versions": {"python": platform.python_version(), **versions}}
     folder = store.outputs() / study.name
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "study.yaml").write_text(yaml.safe_dump(resolved, sort_keys=False))
+    draft = folder / f".study.{os.getpid()}"  # jobs of one run write it side by side
+    draft.write_text(yaml.safe_dump(resolved, sort_keys=False))
+    draft.replace(folder / "study.yaml")
 
 
 if __name__ == "__main__":
