@@ -1,6 +1,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 PARAMS ?= params/demo.yaml
+CORES ?= all
 BIN := .venv/bin
 READY := .venv/ready
 
@@ -14,7 +15,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it with make PYTHON=python3.12"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint constraints.txt --editable '.[test,bench]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint constraints.txt --editable '.[test,bench,workflow]'
 	@touch $(READY)
 
 demo: $(READY)  ## run the study of params/demo.yaml through all notebooks
@@ -22,6 +23,9 @@ demo: $(READY)  ## run the study of params/demo.yaml through all notebooks
 
 run: $(READY)  ## run PARAMS=params/<file>.yaml (several in quotes)
 	$(BIN)/reconfair run $(PARAMS)
+
+batch: $(READY)  ## run PARAMS="params/phantom_*.yaml" side by side on CORES=8
+	$(BIN)/snakemake -s workflow/Snakefile --cores $(CORES) --config params="$(PARAMS)"
 
 test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest
@@ -46,4 +50,4 @@ clean:  ## remove what runs wrote (not the gallery) and the environment
 	find outputs -mindepth 1 -maxdepth 1 ! -name gallery -exec rm -rf {} + 2>/dev/null || true
 	rm -rf .venv .pytest_cache .ruff_cache *.egg-info
 
-.PHONY: help setup demo run test lint sync gallery clean
+.PHONY: help setup demo run batch test lint sync gallery clean

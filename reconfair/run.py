@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import getpass
 import importlib.metadata
 import os
 import platform
@@ -10,11 +12,13 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from pathlib import Path
 
 import yaml
+from filelock import FileLock, Timeout
 
-from reconfair import params, store
+from reconfair import batch, params, store
 from reconfair.params import ParamsError, Study
 
 JUDGE = """Judge anyone's scores: performance by group, disparity between groups, and its shift against the originals.
@@ -31,6 +35,7 @@ One row per decision, in these columns:
   split     test is judged; on originals of val the thresholds are balanced; train is ignored (left out: test)
 Every other column is an attribute, such as sex: one group a value, the same in all rows of a patient."""
 LIBRARIES = ("reconfair", "torch", "torchvision", "lightning", "numpy", "scipy", "pandas", "scikit-image")
+_HELD = []  # the lock of this process's GPU
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,7 +52,8 @@ def main(argv: list[str] | None = None) -> int:
         command.add_argument("params", nargs="*" if command is status else "+", type=Path, metavar="PARAMS")
         command.add_argument("--set", action="append", default=[], metavar="section.key=value", dest="overrides")
     run.add_argument("--only", metavar="05", help="run this chapter alone")
-    run.add_argument("--dry-run", action="store_true", help="say what would be made, and make nothing")
+    run.add_argument("--part", metavar="unet", help="of that chapter, make a part alone and run no notebook")
+    run.add_argument("--dry-run", action="store_true", help="say what would be made and what it costs; make nothing")
     inferences = ("randomisation", "bootstrap", "as_published")
     judge.add_argument("path", type=Path, metavar="FILE", help="CSV or Parquet")
     judge.add_argument("--attributes", default="", metavar="sex,race", help="columns to compare, or sex*race; all")
@@ -84,7 +90,7 @@ def load_all(paths: list[Path], overrides: list[str] = (), to_run: bool = False)
     return studies
 
 
-def run_study(study: Study, notebooks: list[str], say=print) -> list[dict]:
+def run_study(study: Study, notebooks: list[str], say=print, part: str = "") -> list[dict]:
     """Run notebooks of one study in sequence, skipping what is fresh.
 
     Parameters
@@ -94,6 +100,8 @@ def run_study(study: Study, notebooks: list[str], say=print) -> list[dict]:
         Names of the chapters, as from `chapters`.
     say : callable
         Takes one line of progress.
+    part : str
+        Of the one chapter named, make this alone; see `make_part`.
 
     Returns
     -------
@@ -104,8 +112,13 @@ def run_study(study: Study, notebooks: list[str], say=print) -> list[dict]:
     rows = []
     for notebook in notebooks:
         begun = time.monotonic()
-        state = "fresh" if is_fresh(study, notebook) else execute(study, notebook, say)
-        rows.append({"run": study.name, "notebook": notebook, "state": state, "seconds": time.monotonic() - begun})
+        if part:
+            state = make_part(study, notebook, part, say)
+        else:
+            state = "fresh" if is_fresh(study, notebook) else execute(study, notebook, say)
+        rows.append(
+            {"run": study.name, "notebook": part or notebook, "state": state, "seconds": time.monotonic() - begun}
+        )
         if state == "failed":
             break
     return rows
@@ -127,6 +140,7 @@ def is_fresh(study: Study, notebook: str) -> bool:
 
 def execute(study: Study, notebook: str, say=print) -> str:
     """Execute one notebook with its own sections; keep the copy, its HTML, and, if it failed, its error."""
+    sys.modules.setdefault("rfc3987_syntax", None)  # optional for nbformat: 2 s to check addresses that nobody uses
     import papermill
     from nbclient.exceptions import DeadKernelError
     from traitlets.config import Config
@@ -157,6 +171,78 @@ def execute(study: Study, notebook: str, say=print) -> str:
         _forget_paths(copy)
         product.mark([copy, to_html(copy)], time.monotonic() - begun)
     return "ran"
+
+
+def make_part(study: Study, notebook: str, part: str, say=print) -> str:
+    """Make the products of a chapter that belong to one model or dataset; an error is left in the chapter's notebook.
+
+    Parameters
+    ----------
+    study : Study
+    notebook : str
+        Chapter, such as ``03_reconstruction``.
+    part : str
+        Such as ``unet``, ``unet-reweight``, ``diagnosis/grade`` or ``cohort``; see `batch.part_of`.
+    say : callable
+        Takes one line of progress.
+
+    Returns
+    -------
+    str
+        ``ran``, ``fresh`` or ``failed``.
+    """
+    flow = store.flow(study)
+    parts = {key: batch.part_of(study, key, flow[key]) for key in flow if flow[key].chapter == notebook[:2]}
+    keys = [key for key in parts if parts[key] == part]
+    if not keys:
+        known = ", ".join(dict.fromkeys(filter(None, parts.values()))) or "none"
+        raise ParamsError(f"--part {part}: chapter {notebook[:2]} has no such part; one of: {known}")
+    if all(flow[key].fresh for key in keys):
+        return "fresh"
+    try:
+        with _Live(f"{notebook}, {part}", say):
+            for key in keys:
+                make(study, key)
+    except Exception as error:
+        copy = _leave_error(flow[f"notebooks/{notebook}"], part, error)
+        say(f"{notebook}, {part}: {type(error).__name__}: {error}\n  failed; see {copy}")
+        return "failed"
+    return "ran"
+
+
+def make(study: Study, key: str) -> None:
+    """Make a product by its name in `store.flow`, unless it is fresh, as its notebook would."""
+    from reconfair import data, diagnosis, mitigation, recon
+
+    folder, _, what = key.rpartition("/")
+    model, strategy = {store.variant(*pair): pair for pair in study.mitigated}.get(folder, (folder, "standard"))
+    if what == "cohort":
+        data.prepare(study)
+    elif folder == "diagnosis":
+        diagnosis.train(study, next(network for network in study.networks if network.name == what))
+    elif what == "predictions":
+        diagnosis.predict(study, model, strategy)
+    elif what == "reconstructed":
+        recon.reconstruct(study, model, strategy)
+    elif strategy == "standard":
+        recon.train(study, model)
+    else:
+        mitigation.finetune(study, model, strategy)
+
+
+def _leave_error(product, part: str, error: Exception) -> Path:
+    """Leave the chapter's notebook with an error that arose before it was run."""
+    import nbformat
+
+    copy = product.folder / f"{product.name}.ipynb"
+    content = nbformat.read(store.NOTEBOOKS / copy.name, as_version=4)
+    lines = traceback.format_exception(error)
+    told = nbformat.v4.new_output("error", ename=type(error).__name__, evalue=str(error), traceback=lines)
+    content.cells.insert(0, nbformat.v4.new_code_cell(f"# {part} was to be made before this notebook", outputs=[told]))
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    product.stamp.unlink(missing_ok=True)
+    nbformat.write(content, copy)
+    return copy
 
 
 def to_html(notebook: Path) -> Path:
@@ -227,16 +313,20 @@ class _Live:
 
 def _run(arguments) -> int:
     notebooks = chapters(arguments.only or "")
+    if arguments.part and not arguments.only:
+        raise ParamsError(f"--part {arguments.part}: name its chapter too, as in --only 03 --part unet")
     studies = load_all(arguments.params, arguments.overrides, to_run=not arguments.dry_run)
     if arguments.dry_run:
-        for study in studies.values():
-            print(_states(study, notebooks))
+        from reconfair import estimate
+
+        print(estimate.table(estimate.estimate(studies.values(), notebooks)))
         return 0
+    _hold_gpu()
     rows = []
     for path, study in studies.items():
         print(f"{path}: {study.name}", flush=True)
         try:
-            rows += run_study(study, notebooks, lambda line: print(line, flush=True))
+            rows += run_study(study, notebooks, lambda line: print(line, flush=True), arguments.part)
         except (ParamsError, ValueError) as error:
             print(error, file=sys.stderr)
             rows.append({"run": study.name, "notebook": "", "state": "failed", "seconds": 0.0})
@@ -251,6 +341,19 @@ def _run(arguments) -> int:
     return int(any(row["state"] == "failed" for row in rows))
 
 
+def _hold_gpu() -> None:
+    """Take one of the GPUs in RECONFAIR_GPUS that no other job holds, until this process ends."""
+    gpus = [gpu for gpu in os.environ.get("RECONFAIR_GPUS", "").split(",") if gpu]
+    while gpus and not _HELD:
+        for slot, gpu in enumerate(gpus):  # one that is listed twice takes two jobs
+            lock = FileLock(Path(tempfile.gettempdir()) / f"reconfair-{getpass.getuser()}-gpu-{slot}.lock", timeout=0)
+            with contextlib.suppress(Timeout):
+                _HELD.append(lock.acquire())
+                os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+                return
+        time.sleep(1)
+
+
 def _check(arguments) -> int:
     for path, study in load_all(arguments.params, arguments.overrides).items():
         print(f"{path}: valid; writes {store.outputs() / study.name}")
@@ -259,8 +362,7 @@ def _check(arguments) -> int:
 
 def _status(arguments) -> int:
     paths = arguments.params or sorted((store.PACKAGE.parent / "params").glob("*.yaml"))
-    for study in (params.load(path, arguments.overrides) for path in paths):
-        print(_states(study, chapters()))
+    print(batch.grid(params.load(path, arguments.overrides) for path in paths))
     return 0
 
 
@@ -287,16 +389,6 @@ def _judge(arguments) -> int:
     return 0
 
 
-def _states(study: Study, notebooks: list[str]) -> str:
-    """One line per product of a study: its state, and the seconds that it took."""
-    lines = [study.name]
-    for key, product in store.flow(study).items():
-        if product.chapter in [notebook[:2] for notebook in notebooks]:
-            took = product.read_stamp().get("seconds") if product.state == "done" else None
-            lines.append(f"  {product.chapter} {key:<28}{product.state:<9}" + (f"{took:8.1f} s" if took else ""))
-    return "\n".join(lines)
-
-
 def _pairs(arguments) -> int:
     scripts = sorted(store.NOTEBOOKS.glob("*.py"))
     apart = [script for script in scripts if _read(script.with_suffix(".ipynb")) != pair(script)]
@@ -317,7 +409,9 @@ def _write_resolved(study: Study) -> None:
     resolved = study.model_dump(mode="json") | {"versions": {"python": platform.python_version(), **versions}}
     folder = store.outputs() / study.name
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "study.yaml").write_text(yaml.safe_dump(resolved, sort_keys=False))
+    draft = folder / f".study.{os.getpid()}"  # jobs of one run write it side by side
+    draft.write_text(yaml.safe_dump(resolved, sort_keys=False))
+    draft.replace(folder / "study.yaml")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import json
 import os
 import resource
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager, nullcontext
@@ -140,6 +141,7 @@ class Product:
             "files": {path.name: path.stat().st_size for path in sorted(files)},
             "seconds": round(seconds, 2),
             "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            "device": _device(),
             "made": time.strftime("%Y-%m-%dT%H:%M:%S"),
         }
         draft = self.stamp.with_suffix(".part")
@@ -200,6 +202,12 @@ def locked(product: Product):
     except Timeout:
         where = product.folder / product.name
         raise ParamsError(f"{where}: another run is writing this product; start again when it has ended") from None
+
+
+def _device() -> str:
+    """Where this process has computed, asked without importing torch."""
+    torch = sys.modules.get("torch")
+    return "cuda" if torch and torch.cuda.is_initialized() else "cpu"
 
 
 def _held(lock: Path) -> bool:

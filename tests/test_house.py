@@ -27,6 +27,7 @@ CHAPTER = {
     "truth": 5,
     "mitigation": 6,
     "report": 7,
+    "estimate": 8,
     "run": 8,  # the command line stands above them all
 }
 LIGHT = ("data", "noise", "fairness", "figures", "report", "judge", "store", "params")

@@ -1,0 +1,121 @@
+"""What orchestration costs, and what running side by side gains.
+
+    python benchmarks/overhead.py [--configurations 12] [--patients 120] [--epochs 2] [--cores 2]
+
+Configurations like params/demo.yaml, with fewer patients and epochs, at as many noise levels of one cohort, are run
+from nothing, in about 20 minutes:
+
+work
+    The notebooks' code in one process that has imported everything, with no kernel, papermill or Snakemake.
+sequence
+    ``reconfair run`` over all params files: one after the other, on all cores.
+batch
+    Snakemake on `cores` cores, one thread a job.
+
+overhead_seconds_per_notebook
+    What a batch takes on one core more than the work, over the number of its notebooks; the processes of models and of
+    what levels share count as well. Measured on the first `--few` configurations.
+parallel_speedup
+    Time of the sequence over time of the batch.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+DEMO = yaml.safe_load((ROOT / "params" / "demo.yaml").read_text())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--configurations", type=int, default=12)
+    parser.add_argument("--few", type=int, default=3)
+    parser.add_argument("--patients", type=int, default=120)
+    parser.add_argument("--epochs", type=int, default=2, help="of every network")
+    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--work", nargs="+", help=argparse.SUPPRESS)  # this very script in the process that only works
+    arguments = parser.parse_args()
+    if arguments.work:
+        return print(work(arguments.work))
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [write(Path(folder), level, arguments) for level in range(2, 2 + arguments.configurations)]
+        few = paths[: arguments.few]
+        alone = float(run(folder, "work", [sys.executable, __file__, "--work", *few], threads=1)[1].splitlines()[-1])
+        one_core = run(folder, "one core", snakemake(few, 1), threads=1)[0]
+        sequence = run(folder, "sequence", [sys.executable, "-m", "reconfair.run", "run", *paths])[0]
+        batch = run(folder, "batch", snakemake(paths, arguments.cores))[0]
+    print(f"work alone {alone:.0f} s, as a batch on one core {one_core:.0f} s, {len(few)} configurations")
+    print(f"one after the other {sequence:.0f} s, batch on {arguments.cores} cores {batch:.0f} s, {len(paths)} of them")
+    print(f"overhead_seconds_per_notebook={(one_core - alone) / (7 * len(few)):.3g}")
+    print(f"parallel_speedup={sequence / batch:.3g}")
+
+
+def write(folder: Path, level: int, arguments) -> str:
+    """A params file like the demo's, at another noise level."""
+    study = {**DEMO, "noise": {"kind": "kspace", "acceleration": level}}
+    study["dataset"] = {**DEMO["dataset"], "label": "overhead", "patients": arguments.patients}
+    for network in (*study["reconstruction"].values(), *study["diagnosis"].values()):
+        if isinstance(network, dict):
+            network["epochs"] = arguments.epochs
+    path = folder / f"overhead_x{level}.yaml"
+    path.write_text(yaml.safe_dump(study))
+    return str(path)
+
+
+def snakemake(paths: list[str], cores: int) -> list[str]:
+    command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "workflow" / "Snakefile"), "--cores", str(cores)]
+    return [*command, "--config", f"params={' '.join(paths)}", "threads=1"]
+
+
+def run(folder: str, what: str, command: list[str], threads: int = 0) -> tuple[float, str]:
+    """Seconds that a command takes from nothing, and what it prints; told beside those that its processes computed."""
+    outputs = Path(folder) / what.replace(" ", "_")
+    environment = {
+        **os.environ,
+        "RECONFAIR_OUTPUTS": str(outputs),
+        "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}",
+    }
+    environment |= {"OMP_NUM_THREADS": str(threads), "LOKY_MAX_CPU_COUNT": str(threads)} if threads else {}
+    begun, before = time.perf_counter(), os.times()
+    done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    seconds = time.perf_counter() - begun
+    computed = sum(os.times()[2:4]) - sum(before[2:4])  # far fewer than the seconds: the machine was not at rest
+    print(f"{what}: {seconds:.0f} s, {computed:.0f} s computed", flush=True)
+    return seconds, done.stdout
+
+
+def work(paths: list[str]) -> float:
+    """Seconds that the code of all notebooks takes in this process, once everything is imported."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import jupytext
+    import seaborn  # noqa: F401
+
+    import reconfair as rf
+    from reconfair import judge, params, report, run, store  # noqa: F401
+    from reconfair.diagnosis import classify, segment  # noqa: F401
+    from reconfair.recon import pix2pix, sde, unet  # noqa: F401
+
+    os.environ["RECONFAIR_PROGRESS"] = os.devnull
+    begun = time.perf_counter()
+    for study in (params.load(path) for path in paths):
+        run._write_resolved(study)
+        for notebook, sections in store.CHAPTERS.items():
+            told = {"display": lambda *_: None, **study.model_dump(mode="json", include=set(sections))}
+            for cell in jupytext.read(store.NOTEBOOKS / f"{notebook}.py").cells:
+                if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", ()):
+                    exec(cell.source, told)
+    assert rf.store.finished(study)
+    return time.perf_counter() - begun
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""The jobs of a batch: what each makes, which others it waits for, and how far all of them have come."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from shutil import which
+
+from reconfair import store
+from reconfair.params import ParamsError, Study
+from reconfair.store import Product
+
+
+@dataclass
+class Job:
+    """One process: a notebook of one configuration, or a part of its chapter made before it.
+
+    Attributes
+    ----------
+    name : str
+        Such as ``lgg/x8/03_reconstruction``, ``lgg/x8/03.unet``, or ``lgg/01.cohort`` for all levels.
+    path : Path
+        Params file of the configuration.
+    study : Study
+    notebook : str
+        Chapter, such as ``03_reconstruction``.
+    part : str
+        What is made outside the notebook, such as ``unet``; empty for the notebook itself.
+    products : dict of str to Product
+        What it makes, by name in `store.flow`.
+    """
+
+    name: str
+    path: Path
+    study: Study
+    notebook: str
+    part: str = ""
+    products: dict[str, Product] = field(default_factory=dict)
+
+    @property
+    def fresh(self) -> bool:
+        return all(product.fresh for product in self.products.values())
+
+    @property
+    def gpu(self) -> bool:
+        """Whether networks are at work: all parts but the cohort, and the notebooks that show or use them."""
+        return self.notebook[:2] in ("03", "04") or (self.notebook[:2] == "06" and bool(self.part))
+
+    def command(self, threads: int, gpus: Iterable[str] = ()) -> str:
+        """Shell command that does it in so many threads; one that uses networks takes one of `gpus` that is free."""
+        settings = [f"RECONFAIR_OUTPUTS={store.outputs()}", f"LOKY_MAX_CPU_COUNT={threads}"]
+        settings += [f"RECONFAIR_GPUS={','.join(gpus)}"] if self.gpu and gpus else []
+        runner = [sys.executable, "-m", "reconfair.run", "run", str(self.path), "--only", self.notebook[:2]]
+        return shlex.join(["env", *settings, *runner, *(["--part", self.part] if self.part else [])])
+
+
+def gpus_here() -> list[str]:
+    """Names of this machine's GPUs as CUDA has them, asked without importing torch."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return [gpu for gpu in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if gpu]
+    listed = which("nvidia-smi") and subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout
+    return [str(gpu) for gpu in range((listed or "").count("GPU "))]
+
+
+def part_of(study: Study, key: str, product: Product) -> str:
+    """What of a chapter has a job of its own: each model, and each product that noise levels share."""
+    if shared(study, product):
+        return key
+    model = product.chapter in ("03", "06") and product.folder.name != "notebooks"
+    return key.rpartition("/")[0] if model else ""
+
+
+def shared(study: Study, product: Product) -> bool:
+    """Whether a product belongs to the dataset, and so to all its noise levels."""
+    return store.outputs() / study.name not in product.folder.parents
+
+
+def jobs(studies: dict[Path, Study]) -> dict[str, Job]:
+    """Return the jobs of some configurations by name; what they share is the job of the first.
+
+    Raises
+    ------
+    ParamsError
+        Two params files write to one place, or want what they share made differently.
+    """
+    found, writers = {}, {}
+    for path, study in studies.items():
+        if writers.setdefault(study.name, path) != path:
+            both = f"{writers[study.name]} and {path} both write {study.name}"
+            raise ParamsError(f"{both}; give one of them another dataset.label")
+        titles = {notebook[:2]: notebook for notebook in store.CHAPTERS}
+        for key, product in store.flow(study).items():
+            part, run = part_of(study, key, product), study.label if shared(study, product) else study.name
+            name = f"{run}/{product.chapter}.{part}" if part else f"{run}/{titles[product.chapter]}"
+            job = found.setdefault(name, Job(name, path, study, titles[product.chapter], part))
+            if job.products.setdefault(key, product).fingerprint != product.fingerprint:
+                both = f"{job.path} and {path} share {key} of {run}, but with other settings"
+                raise ParamsError(f"{both}; give one of them another dataset.label")
+    return found
+
+
+def waits(every: dict[str, Job]) -> dict[str, list[str]]:
+    """Return, by job, the jobs that have yet to make what it needs; a report of all runs waits for all of them."""
+    made = {product: name for name, job in every.items() for product in job.products.values()}
+    lacking = {product: name for product, name in made.items() if not product.fresh}
+    tuned = [product for product in lacking if product.name == "mitigation"]
+    found = {}
+    for name, job in every.items():
+        needs = {need for product in job.products.values() for need in product.needs}
+        if job.notebook == "07_report" and job.study.report.runs == "all":
+            needs |= {product for product in tuned if product.folder.parents[1].name == job.study.label}
+        found[name] = sorted({lacking[need] for need in needs if need in lacking} - {name})
+    return found
+
+
+def write_flags(every: dict[str, Job], folder: Path) -> None:
+    """Leave an empty file for each job of which all is fresh, and none for the others: the store's verdict."""
+    for name, job in every.items():
+        if job.fresh:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).touch()
+        else:
+            (folder / name).unlink(missing_ok=True)
+
+
+def grid(studies: Iterable[Study]) -> str:
+    """Show how far each configuration has come: a row each, a column for each chapter, time and largest process."""
+    rows = [["run", *(notebook[:2] for notebook in store.CHAPTERS), "in all", "memory"]]
+    for study in studies:
+        flow, cells, seconds, peak = store.flow(study), [], 0.0, 0
+        for notebook in store.CHAPTERS:
+            products = [product for product in flow.values() if product.chapter == notebook[:2]]
+            state = state_of(products)
+            took = seconds_of(products)
+            cells.append(f"{state} {clock(took)}" if took else state)
+            seconds += took
+            peak = max([peak, *(product.read_stamp().get("peak_mb", 0) for product in products)])
+        rows.append([study.name, *cells, clock(seconds), f"{peak / 1000:.1f} GB"])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def state_of(products: list[Product]) -> str:
+    """State of a chapter: the first that any of its products is in; begun where only some are done."""
+    states = {product.state for product in products}
+    found = [state for state in ("running", "failed", "stale", "begun") if state in states]
+    return found[0] if found else "begun" if len(states) > 1 else states.pop()
+
+
+def seconds_of(products: list[Product]) -> float:
+    """Time that a chapter took, what its notebook made while it ran counted once."""
+    *stamps, copy = [product.read_stamp() for product in products]
+    total = copy.get("seconds", 0)
+    end = _when(copy)
+    for stamp in stamps:
+        within = end - copy.get("seconds", 0) - 1 <= _when(stamp) <= end
+        total += 0 if within else stamp.get("seconds", 0)
+    return total
+
+
+def clock(seconds: float) -> str:
+    """Time in the unit in which it is told.
+
+    Examples
+    --------
+    >>> clock(48), clock(600), clock(9000)
+    ('48 s', '10 min', '2.5 h')
+    """
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+def _when(stamp: dict) -> float:
+    return time.mktime(time.strptime(stamp["made"], "%Y-%m-%dT%H:%M:%S")) if stamp else 0.0

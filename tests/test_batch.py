@@ -1,0 +1,200 @@
+"""The batch: what is a job, what it waits for, and what a change makes anew."""
+
+import os
+import shutil
+
+import pytest
+from filelock import FileLock
+from smallest import PARAMS, SMALLEST
+
+from reconfair import batch, diagnosis, params, recon, run, store
+
+pytestmark = pytest.mark.usefixtures("outputs")
+MODELS = ("unet", "pix2pix", "sde")
+SHARED = {"tiny/01.cohort", "tiny/04.original/predictions"} | {
+    f"tiny/04.diagnosis/{t}" for t in ("grade", "type", "tumour")
+}
+NOTEBOOKS = {f"tiny/x8/{notebook}" for notebook in store.CHAPTERS}
+PARTS = {"tiny/x8/06.unet-reweight"} | {f"tiny/x8/03.{model}" for model in MODELS}
+
+
+def study(level=8, *changes):
+    return params.load(
+        PARAMS / "demo.yaml", [*SMALLEST["demo"], "dataset.label=tiny", f"noise.acceleration={level}", *changes]
+    )
+
+
+def jobs(*studies):
+    return batch.jobs({f"{number}.yaml": each for number, each in enumerate(studies)})
+
+
+def finish(study, *names):
+    """Stamp all products, or those of some jobs, as if they had been made."""
+    for name, job in jobs(study).items():
+        for product in job.products.values() if not names or name in names else ():
+            product.folder.mkdir(parents=True, exist_ok=True)
+            product.mark([], 10)
+
+
+def unfinished(*studies):
+    return {name for name, job in jobs(*studies).items() if not job.fresh}
+
+
+def test_every_notebook_and_model_is_a_job_and_what_levels_share_is_one_for_all():
+    assert set(jobs(study())) == SHARED | NOTEBOOKS | PARTS
+    assert set(jobs(study(), study(4))) - set(jobs(study())) == {name.replace("x8", "x4") for name in NOTEBOOKS | PARTS}
+
+
+def test_a_job_waits_for_those_that_make_what_it_needs():
+    waits = batch.waits(jobs(study(), study(4)))
+    assert waits["tiny/01.cohort"] == []
+    assert waits["tiny/04.diagnosis/grade"] == waits["tiny/x4/01_data"] == ["tiny/01.cohort"]
+    assert waits["tiny/x8/03.unet"] == ["tiny/01.cohort", "tiny/x8/02_noising"]
+    assert {"tiny/x8/03.unet", "tiny/04.diagnosis/tumour"} <= set(waits["tiny/x8/06.unet-reweight"])
+    assert "tiny/x8/03_reconstruction" not in waits["tiny/x8/04_diagnosis"]  # a picture is no product
+    assert not any("x4" in name for name in waits["tiny/x8/07_report"])
+
+
+def test_a_report_of_all_runs_waits_for_all_levels():
+    every = [study(level, "report.runs=all") for level in (4, 8)]
+    waits = batch.waits(jobs(*every))
+    assert {"tiny/x4/06_mitigation", "tiny/x8/06_mitigation"} <= set(waits["tiny/x8/07_report"])
+
+
+def test_another_level_runs_that_level_alone():
+    finish(study())
+    assert not unfinished(study())
+    assert unfinished(study(), study(4)) == {name.replace("x8", "x4") for name in NOTEBOOKS | PARTS}
+    assert not any(batch.waits(jobs(study())).values())
+
+
+def test_other_prose_runs_that_notebook_alone(tmp_path, monkeypatch):
+    folder = shutil.copytree(store.NOTEBOOKS, tmp_path / "notebooks")
+    monkeypatch.setattr(store, "NOTEBOOKS", folder)
+    finish(study())
+    notebook = folder / "03_reconstruction.ipynb"
+    notebook.write_text(notebook.read_text().replace("how well", "how far"))
+    assert unfinished(study()) == {"tiny/x8/03_reconstruction"}
+
+
+def test_other_code_of_a_model_runs_all_that_rests_on_it_and_no_other_model(monkeypatch):
+    finish(study())
+    source = store.source
+    monkeypatch.setattr(store, "source", lambda module: source(module) + "#" * (module == "recon/unet"))
+    reached = {name for name in NOTEBOOKS if name[8:10] not in ("01", "02")}
+    assert unfinished(study()) == reached | {"tiny/x8/03.unet", "tiny/x8/06.unet-reweight"}
+
+
+def test_two_files_for_one_run_are_refused():
+    with pytest.raises(params.ParamsError, match=r"0.yaml and 1.yaml both write tiny/x8; give one of them another"):
+        jobs(study(), study())
+
+
+def test_levels_that_share_a_label_share_its_settings():
+    with pytest.raises(params.ParamsError, match=r"share diagnosis/grade of tiny, but with other settings"):
+        jobs(study(), study(4, "diagnosis.classify.epochs=2"))
+
+
+def test_flags_say_what_the_store_says(tmp_path):
+    finish(study(), "tiny/01.cohort")
+    flags = tmp_path / "flags"
+    batch.write_flags(jobs(study()), flags)
+    assert [path.name for path in flags.rglob("*") if path.is_file()] == ["01.cohort"]
+    jobs(study())["tiny/01.cohort"].products["cohort"].stamp.unlink()
+    batch.write_flags(jobs(study()), flags)
+    assert not any(path.is_file() for path in flags.rglob("*"))
+
+
+def test_the_grid_shows_every_state_with_time_and_memory():
+    finish(study())
+    finish(study(4), "tiny/x4/01_data", "tiny/x4/02_noising")
+    flow, other = store.flow(study()), store.flow(study(4))
+    flow["fairness"].stamp.write_text(
+        '{"fingerprint": "of another day", "files": {}, "seconds": 1, "made": "2026-01-01T00:00:00"}'
+    )
+    flow["notebooks/06_mitigation"].stamp.unlink()
+    (flow["notebooks/06_mitigation"].folder / "06_mitigation.ipynb").touch()
+    other["unet/model"].folder.mkdir(parents=True)
+    with FileLock(other["unet/model"].lock):
+        head, x8, x4 = (line.split("  ") for line in batch.grid([study(), study(4)]).splitlines())
+    x8, x4 = ([cell.strip() for cell in row if cell] for row in (x8, x4))
+    assert x8[1:8] == ["done 10 s", "done 10 s", "done 10 s", "done 10 s", "stale 11 s", "failed 40 s", "done 10 s"]
+    assert x4[3] == "running" and x4[5:8] == ["missing"] * 3
+    assert head[0] == "run" and x8[0] == "tiny/x8" and x8[-1].endswith("GB")
+
+
+def test_what_a_notebook_made_while_it_ran_is_counted_once():
+    flow = store.flow(study())
+    for key, seconds, made in (("noisy", 30, "00:00:40"), ("notebooks/02_noising", 50, "00:00:55")):
+        flow[key].folder.mkdir(parents=True)
+        flow[key].stamp.write_text(f'{{"seconds": {seconds}, "made": "2026-01-01T{made}"}}')
+    chapter = [flow["noisy"], flow["notebooks/02_noising"]]
+    assert batch.seconds_of(chapter) == 50
+    flow["noisy"].stamp.write_text('{"seconds": 30, "made": "2025-01-01T00:00:00"}')
+    assert batch.seconds_of(chapter) == 80
+
+
+def test_a_part_is_made_by_its_name(monkeypatch):
+    made = []
+    monkeypatch.setattr(recon, "train", lambda study, model: made.append(f"train {model}"))
+    monkeypatch.setattr(recon, "reconstruct", lambda study, *source: made.append(f"reconstruct {' '.join(source)}"))
+    monkeypatch.setattr(diagnosis, "train", lambda study, network: made.append(f"diagnose {network.name}"))
+    monkeypatch.setattr(diagnosis, "predict", lambda study, *source: made.append(f"predict {' '.join(source)}"))
+    for notebook, part in (
+        ("03_reconstruction", "sde"),
+        ("04_diagnosis", "diagnosis/grade"),
+        ("04_diagnosis", "original/predictions"),
+    ):
+        assert run.make_part(study(), notebook, part) == "ran"
+    assert made == ["train sde", "reconstruct sde standard", "diagnose grade", "predict original standard"]
+
+
+def test_a_part_that_fails_leaves_its_notebook_with_the_error(monkeypatch, outputs, capsys):
+    def diverges(*_):
+        raise FloatingPointError("unet: the loss is not finite")
+
+    monkeypatch.setattr(recon, "train", diverges)
+    arguments = [str(PARAMS / "demo.yaml"), "--only", "03", "--part", "unet"]
+    assert run.main(["run", *arguments]) == 1
+    copy = outputs / "phantom_mri" / "x8" / "notebooks" / "03_reconstruction.ipynb"
+    assert "FloatingPointError: unet: the loss is not finite" in capsys.readouterr().out
+    assert "the loss is not finite" in copy.read_text() and '"output_type": "error"' in copy.read_text()
+    assert store.flow(params.load(PARAMS / "demo.yaml"))["notebooks/03_reconstruction"].state == "failed"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [(["--only", "03", "--part", "unett"], "one of: unet, pix2pix, sde"), (["--part", "unet"], "name its chapter")],
+)
+def test_an_unknown_part_is_refused(arguments, message, capsys):
+    code = run.main(["run", str(PARAMS / "demo.yaml"), *arguments])
+    said = "".join(capsys.readouterr())
+    assert code and message in said
+
+
+def test_jobs_take_different_gpus(monkeypatch, tmp_path):
+    monkeypatch.setattr(run.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv("RECONFAIR_GPUS", "3,3,5")
+    taken, held = [], []
+    for _ in range(3):  # as in three processes, each with one lock
+        monkeypatch.setattr(run, "_HELD", [])
+        run._hold_gpu()
+        held.append(run._HELD)
+        taken.append(os.environ.pop("CUDA_VISIBLE_DEVICES"))
+    assert taken == ["3", "3", "5"]
+
+
+def test_the_command_of_a_job_names_outputs_threads_and_gpus(outputs):
+    every = jobs(study())
+    unet, judged = (every[name].command(3, ["0", "1"]) for name in ("tiny/x8/03.unet", "tiny/x8/05_fairness"))
+    assert f"RECONFAIR_OUTPUTS={outputs} LOKY_MAX_CPU_COUNT=3 RECONFAIR_GPUS=0,1 " in unet
+    assert unet.endswith("run 0.yaml --only 03 --part unet")
+    assert judged.endswith("run 0.yaml --only 05") and "GPU" not in judged
+
+
+def test_gpus_are_those_that_cuda_may_see(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert batch.gpus_here() == ["2", "5"]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr(batch, "which", lambda name: None)
+    assert batch.gpus_here() == []
