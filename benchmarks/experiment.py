@@ -3,9 +3,9 @@
     python benchmarks/experiment.py [--models unet] [--seeds 5]     # killed and started again, it goes on
 
 Two studies of chest phantoms in which women's consolidations are mottled where men's are dense, and hardly a
-woman is among the images that train the reconstruction; the diagnosis knows both. In params/scarce_500.yaml the
+woman is among the images that train the reconstruction; the diagnosis knows both. In params/scarce_3e2.yaml the
 noisy image still shows them: a reconstruction that had seen enough women would keep them (the row ``plenty``: the
-same study without scarcity). In params/erased_20.yaml the noise hides what is mottled from anyone.
+same study without scarcity). In params/erased_2e1.yaml the noise hides what is mottled from anyone.
 
 Each strategy is tried with several lambda on the first seed. The one chosen cuts the disparity that the reconstruction
 brought most, among those that cost at most 1 dB PSNR and 0.01 AUROC. Reconstruction and fine-tuning are then trained
@@ -33,7 +33,7 @@ TASK = "consolidation"
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="*", default=["unet", "pix2pix", "sde"])
-    parser.add_argument("--scenarios", nargs="*", default=["scarce_500", "erased_20"])
+    parser.add_argument("--scenarios", nargs="*", default=["scarce_3e2", "erased_2e1"])
     parser.add_argument("--seeds", type=int, default=5, help="held out, beside the one on which lambda is chosen")
     arguments = parser.parse_args()
     for scenario in arguments.scenarios:

@@ -197,7 +197,7 @@ def _findings(row, x, y, extent, lungs, wall, marks, field, pixel):
     cx, cy = s * (55 + 20 * place["consolidation"]), 60 - 110 * place["consolidation"]
     cloud = np.exp(-((np.hypot(x - cx, (y - cy) * 0.9) / (16 + 8 * amount)) ** 2))
     filled = np.clip(1 + 0.3 * field(22), 0, None)
-    mottled = row.z_texture * (1.2 * field(MOTTLE) - filled) if row.z_texture else 0  # and no denser on average
+    mottled = row.z_texture * (0.8 * field(MOTTLE) - filled) if row.z_texture else 0  # and no denser on average
     dense += 0.17 * amount * cloud * (filled + mottled) * lungs
     # Nodule: a small faint disc, easily taken for a vessel or lost behind a rib.
     s, amount = side["nodule"], extent["nodule"]
