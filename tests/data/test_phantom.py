@@ -276,8 +276,8 @@ def test_nodule_is_subtler_than_the_plain_findings():
 
 def test_texture_dial_makes_a_consolidation_uneven_and_no_denser():
     dials = {"texture": {"sex": {"female": 1.0}}}
-    settings, plain = cohort("phantom_xray", patients=150)
-    dialled, rows = cohort("phantom_xray", patients=150, dials=dials)
+    settings, plain = cohort("phantom_xray", patients=400)
+    dialled, rows = cohort("phantom_xray", patients=400, dials=dials)
     large = (rows.z_consolidation > 2.5).to_numpy()
 
     def lesion(settings, rows):
@@ -288,7 +288,7 @@ def test_texture_dial_makes_a_consolidation_uneven_and_no_denser():
     before, after = lesion(settings, plain), lesion(dialled, rows)
     np.testing.assert_array_equal(before[~women], after[~women])
     # Both signs within, and so next to nothing on average.
-    assert abs(after[women].mean()) < 0.3 * before[women].mean()
+    assert abs(after[women].mean()) < 0.4 * before[women].mean()
     assert after[women].min((1, 2)).mean() < -0.05 < before[women].min((1, 2)).mean()
 
 
