@@ -26,7 +26,7 @@ from reconfair import data, diagnosis, judge, mitigation, noise, params, recon
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "mitigation.csv"
-SWEEP = {"reweight": (0, 0.5, 1), "dro": (0.05, 0.2), "eodd": (0.3, 1, 3), "adv": (0.3, 1, 3)}
+SWEEP = {"reweight": (0, 0.5, 1), "dro": (0.05, 0.2), "eodd": (0.01, 0.1, 0.3), "adv": (0.01, 0.1, 0.3)}
 TASK = "consolidation"
 
 

@@ -216,18 +216,18 @@ def make(study: Study, key: str) -> None:
 
     folder, _, what = key.rpartition("/")
     model, strategy = {store.variant(*pair): pair for pair in study.mitigated}.get(folder, (folder, "standard"))
-    if what == "cohort":
+    if strategy != "standard":
+        mitigation.mitigate(study, model, strategy)
+    elif what == "cohort":
         data.prepare(study)
     elif folder == "diagnosis":
         diagnosis.train(study, next(network for network in study.networks if network.name == what))
     elif what == "predictions":
-        diagnosis.predict(study, model, strategy)
+        diagnosis.predict(study, model)
     elif what == "reconstructed":
-        recon.reconstruct(study, model, strategy)
-    elif strategy == "standard":
-        recon.train(study, model)
+        recon.reconstruct(study, model)
     else:
-        mitigation.finetune(study, model, strategy)
+        recon.train(study, model)
 
 
 def _leave_error(product, part: str, error: Exception) -> Path:

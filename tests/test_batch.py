@@ -11,6 +11,7 @@ from reconfair import batch, diagnosis, params, recon, run, store
 
 pytestmark = pytest.mark.usefixtures("outputs")
 MODELS = ("unet", "pix2pix", "sde")
+REWEIGHT = "mitigation.strategies=[reweight]"
 SHARED = {"tiny/01.cohort", "tiny/04.original/predictions"} | {
     f"tiny/04.diagnosis/{t}" for t in ("grade", "type", "tumour")
 }
@@ -20,7 +21,8 @@ PARTS = {"tiny/x8/06.unet-reweight"} | {f"tiny/x8/03.{model}" for model in MODEL
 
 def study(level=8, *changes):
     return params.load(
-        PARAMS / "demo.yaml", [*SMALLEST["demo"], "dataset.label=tiny", f"noise.acceleration={level}", *changes]
+        PARAMS / "demo.yaml",
+        [*SMALLEST["demo"], "dataset.label=tiny", f"noise.acceleration={level}", REWEIGHT, *changes],
     )
 
 

@@ -131,8 +131,9 @@ def test_label_names_the_folder():
 
 
 def test_every_reconstructor_is_fine_tuned_unless_some_are_named():
-    assert study(mitigation={"models": ["unet"]}).mitigated == [("unet", "reweight")]
-    assert study().mitigated == [(model, "reweight") for model in ("unet", "pix2pix", "sde")]
+    tried = ("reweight", "eodd", "adv")
+    assert study(mitigation={"models": ["unet"]}).mitigated == [("unet", strategy) for strategy in tried]
+    assert study().mitigated == [(model, strategy) for model in ("unet", "pix2pix", "sde") for strategy in tried]
 
 
 def test_settings_tell_all_that_a_training_depends_on():
@@ -158,7 +159,7 @@ MISTAKES = {
     "nearest key": ({"reconstruction": {"unet": {"epoch": 3}}}, "did you mean 'epochs'?"),
     "key near none": (
         {"mitigation": {"zzz": 3}},
-        "valid here: strategies, models, attributes, epochs, lr_factor, seed",
+        "valid here: strategies, models, attributes, lam, epochs, lr_factor, temperature, adversary_lr, seed",
     ),
     "key of a dataset": (
         {"dataset": {**MRI, "pateints": 9}},

@@ -12,7 +12,11 @@ import pytest
 from reconfair import params, store
 from reconfair.params import ParamsError
 
-DEMO = {"dataset": {"name": "phantom_mri"}, "noise": {"kind": "kspace", "acceleration": 8}}
+DEMO = {
+    "dataset": {"name": "phantom_mri"},
+    "noise": {"kind": "kspace", "acceleration": 8},
+    "mitigation": {"strategies": ["reweight"]},
+}
 
 
 def study(**sections):

@@ -42,6 +42,7 @@ def small(folder, level, **changes):
         "noise": {"kind": "kspace", "acceleration": level},
         "reconstruction": {"models": ["unet"]},
         "diagnosis": {"tasks": ["grade"]},
+        "mitigation": {"strategies": ["reweight"]},
     }
     return write(folder, f"tiny_x{level}", **{**sections, **changes})
 

@@ -107,7 +107,8 @@ def check(table: pd.DataFrame, tasks: list[str]) -> None:
             found = ", ".join(map(str, several.iloc[0]))
             kind = "splits" if column == "split" else f"groups of {column}"
             raise ValueError(f"patient '{several.index[0]}' is in two {kind}: {found}")
-    for split in splits.names("train_recon" in set(table.split)):
+    found = set(table.split)
+    for split in splits.names("train" not in found and not found.isdisjoint(["train_recon", "train_diag"])):
         part = table[table.split == split]
         if part.empty:
             raise ValueError(f"split '{split}' is empty: {table.patient_id.nunique()} patients are too few")

@@ -192,7 +192,9 @@ def test_standard_weights_that_are_missing_or_of_another_configuration_are_refus
 
 
 def test_standard_weights_of_another_configuration_are_refused(smallest):
-    changed = smallest.reconstruction.model_copy(update={"seed": 5})
+    changed = smallest.reconstruction.model_copy(
+        update={"unet": smallest.reconstruction.unet.model_copy(update={"lr": 1})}
+    )
     with pytest.raises(ParamsError, match="unet/model is needed and stale; run chapter 03 first"):
         mitigation.finetune(smallest.model_copy(update={"reconstruction": changed}), "unet", "reweight")
 
