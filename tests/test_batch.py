@@ -7,7 +7,7 @@ import pytest
 from filelock import FileLock
 from smallest import PARAMS, SMALLEST
 
-from reconfair import batch, diagnosis, params, recon, run, store
+from reconfair import batch, diagnosis, mitigation, params, recon, run, store
 
 pytestmark = pytest.mark.usefixtures("outputs")
 MODELS = ("unet", "pix2pix", "sde")
@@ -142,13 +142,15 @@ def test_a_part_is_made_by_its_name(monkeypatch):
     monkeypatch.setattr(recon, "reconstruct", lambda study, *source: made.append(f"reconstruct {' '.join(source)}"))
     monkeypatch.setattr(diagnosis, "train", lambda study, network: made.append(f"diagnose {network.name}"))
     monkeypatch.setattr(diagnosis, "predict", lambda study, *source: made.append(f"predict {' '.join(source)}"))
+    monkeypatch.setattr(mitigation, "mitigate", lambda study, *source: made.append(f"mitigate {' '.join(source)}"))
     for notebook, part in (
         ("03_reconstruction", "sde"),
         ("04_diagnosis", "diagnosis/grade"),
         ("04_diagnosis", "original/predictions"),
+        ("06_mitigation", "unet-reweight"),
     ):
         assert run.make_part(study(), notebook, part) == "ran"
-    assert made == ["train sde", "reconstruct sde standard", "diagnose grade", "predict original standard"]
+    assert made == ["train sde", "reconstruct sde", "diagnose grade", "predict original", "mitigate unet reweight"]
 
 
 def test_a_part_that_fails_leaves_its_notebook_with_the_error(monkeypatch, outputs, capsys):
