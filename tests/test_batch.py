@@ -150,7 +150,13 @@ def test_a_part_is_made_by_its_name(monkeypatch):
         ("06_mitigation", "unet-reweight"),
     ):
         assert run.make_part(study(), notebook, part) == "ran"
-    assert made == ["train sde", "reconstruct sde", "diagnose grade", "predict original", "mitigate unet reweight"]
+    assert list(dict.fromkeys(made)) == [
+        "train sde",
+        "reconstruct sde",
+        "diagnose grade",
+        "predict original",
+        "mitigate unet reweight",
+    ]
 
 
 def test_a_part_that_fails_leaves_its_notebook_with_the_error(monkeypatch, outputs, capsys):
