@@ -39,8 +39,9 @@ sync: $(READY)  ## write each notebook's .ipynb from its .py
 	$(BIN)/python -m reconfair.run pairs --write
 
 # The second run only draws the reports anew, each now with all levels.
-gallery: $(READY)  ## run the phantom study at three noise levels, and the appendix, into outputs/gallery
+gallery: $(READY)  ## run the phantom study at three noise levels, and the appendices, into outputs/gallery
 	$(BIN)/papermill --log-level ERROR notebooks/A1_calibration.ipynb outputs/gallery/A1_calibration.ipynb
+	$(BIN)/papermill --log-level ERROR notebooks/A2_mitigation.ipynb outputs/gallery/A2_mitigation.ipynb
 	RECONFAIR_OUTPUTS=outputs/gallery $(BIN)/reconfair run params/gallery_1e4.yaml --only 01
 	RECONFAIR_OUTPUTS=outputs/gallery $(BIN)/reconfair run params/gallery_1e4.yaml --only 02
 	RECONFAIR_OUTPUTS=outputs/gallery $(BIN)/reconfair run params/gallery_x4.yaml params/gallery_x8.yaml params/gallery_x16.yaml
