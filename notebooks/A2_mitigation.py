@@ -30,6 +30,7 @@ import pandas as pd
 from scipy import stats
 
 import reconfair as rf
+from reconfair import figures
 
 rows = pd.read_csv(rf.store.NOTEBOOKS.parent / "benchmarks" / "results" / "mitigation.csv")
 rows["part"] = rows.strategy.str.replace(r"@[\d.]+", "", regex=True)
@@ -65,22 +66,21 @@ def beside_standard(rows):
     joined = own.merge(own[own.strategy == "standard"][keys + columns], on=keys, suffixes=("", "_before"))
     for column in ("psnr", "auroc", "auroc_female", "auroc_male"):
         joined[f"{column}_change"] = joined[column] - joined[f"{column}_before"]
+    joined.loc[joined.strategy == "thresholds", "psnr_change"] = 0  # it leaves images as they are
     return joined
 
 
 def scatter(table, x, y, xlabel):
     """A panel per scenario and model, a colour and a marker per strategy, a line through its strengths."""
     panels = list(table.groupby(["scenario", "model"], sort=False))
-    figure, axes = plt.subplots(
-        1, len(panels), figsize=(2.6 * len(panels) + 1.6, 3), squeeze=False, layout="constrained"
-    )
+    figure, axes = plt.subplots(1, len(panels), figsize=(3 * len(panels) + 1.8, 3), squeeze=False, layout="constrained")
     for axis, ((scenario, model), part) in zip(axes[0], panels, strict=True):
         for k, (name, own) in enumerate(part.groupby("part", sort=True)):
             own = own.sort_values("strength")
             axis.plot(own[x], own[y], "osD^vP*X"[k % 8], ls="-", lw=0.8, ms=5, color=f"C{k}", label=name)
         axis.axhline(part.shift_before.mean() / 2, ls="--", lw=0.8, color="grey")
         axis.axvline(-1, ls=":", lw=0.8, color="grey")
-        axis.set(title=f"{scenario}, {rf.figures.name(model)}", xlabel=xlabel)
+        axis.set(title=f"{scenario}, {figures.name(model)}", xlabel=xlabel)
     axes[0, 0].set_ylabel("shift of EODD against originals")
     handles = {
         label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
@@ -105,7 +105,7 @@ figure
 # %%
 def interval(values):
     """Mean and half the 95 % interval over seeds."""
-    half = stats.t.ppf(0.975, max(len(values) - 1, 1)) * values.sem() if len(values) > 1 else float("nan")
+    half = stats.t.ppf(0.975, max(len(values) - 1, 1)) * values.sem()
     return f"{values.mean():+.3f} ± {half:.3f}"
 
 
@@ -122,18 +122,16 @@ table
 # %%
 spread = arms[["shift", "psnr_change"]].agg(["mean", "sem"])
 panels = list(spread.groupby(level=["scenario", "model"], sort=False))
-figure, axes = plt.subplots(1, len(panels), figsize=(3.4 * len(panels), 3.4), squeeze=False, layout="constrained")
+figure, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels) + 0.6, 3.6), squeeze=False, layout="constrained")
 for axis, ((scenario, model), part) in zip(axes[0], panels, strict=True):
     x, y = part["psnr_change", "mean"], part["shift", "mean"]
     for at, (_, _, strategy) in enumerate(part.index):
         beaten = ((x >= x.iloc[at]) & (y <= y.iloc[at]) & ((x > x.iloc[at]) | (y < y.iloc[at]))).any()
         bars = {"xerr": 2 * part["psnr_change", "sem"].iloc[at], "yerr": 2 * part["shift", "sem"].iloc[at]}
-        axis.errorbar(
-            x.iloc[at], y.iloc[at], **bars, fmt="o", color=rf.figures.COLOURS[model], alpha=0.3 if beaten else 1
-        )
+        axis.errorbar(x.iloc[at], y.iloc[at], **bars, fmt="o", color=figures.COLOURS[model], alpha=0.3 if beaten else 1)
         axis.annotate(strategy, (x.iloc[at], y.iloc[at]), (4, 3), textcoords="offset points", fontsize="x-small")
     axis.axhline(0, color="black", lw=0.8)
-    axis.set(title=f"{scenario}, {rf.figures.name(model)}", xlabel="change of PSNR (dB)")
+    axis.set(title=f"{scenario}, {figures.name(model)}", xlabel="change of PSNR (dB)")
 axes[0, 0].set_ylabel("shift of EODD against originals")
 plt.close(figure)
 figure

@@ -109,6 +109,15 @@ def test_the_appendix_shows_the_stored_studies_of_every_scenario():
     assert min(studies) >= 2000 and sum("image/png" in output.get("data", {}) for output in outputs) == 5
 
 
+def test_the_appendix_on_mitigation_shows_what_the_experiment_left():
+    copy = nbformat.read(store.NOTEBOOKS / "A2_mitigation.ipynb", 4)
+    NotebookClient(copy, timeout=300).execute()
+    outputs = [output for cell in copy.cells for output in cell.get("outputs", ())]
+    rows = pd.read_csv(store.PACKAGE.parent / "benchmarks" / "results" / "mitigation.csv")
+    assert rows.seed.nunique() > 1 and "held-out seeds" in outputs[0].data["text/plain"]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
+
+
 def test_pairing_of_a_changed_script_is_noticed(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(store, "NOTEBOOKS", tmp_path)
     script = tmp_path / "01_data.py"
