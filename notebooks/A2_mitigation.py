@@ -22,7 +22,8 @@
 # python benchmarks/experiment.py
 # ```
 #
-# which tries each strategy with several $\lambda$ on one seed, chooses, and trains everything anew with other seeds.
+# which tries each strategy with several $\lambda$ on one seed, chooses, and trains everything anew with other seeds. Scenarios, models and seeds that have not been run
+# are not shown: look at the first table before you believe the last.
 
 # %%
 import matplotlib.pyplot as plt
