@@ -49,7 +49,7 @@ diagnosis = {
     },
 }
 fairness = {"min_cases": 5}
-mitigation = {"strategies": ["reweight", "eodd", "adv", "thresholds"], "models": ["unet"], "epochs": 2}
+mitigation = {"strategies": ["reweight", "eodd", "adv", "thresholds"], "models": ["unet"], "epochs": 1}
 compute = {}
 
 # %%
