@@ -29,7 +29,7 @@ from reconfair.data import splits
 dataset = {
     "name": "phantom_mri",
     "size": 64,
-    "patients": 360,
+    "patients": 300,
     "slices": 2,
     "dials": {"contrast": {"sex": {"female": -0.4}}},
 }

@@ -23,7 +23,7 @@ import reconfair as rf
 dataset = {
     "name": "phantom_mri",
     "size": 64,
-    "patients": 360,
+    "patients": 300,
     "slices": 2,
     "dials": {"contrast": {"sex": {"female": -0.4}}},
 }

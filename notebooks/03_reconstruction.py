@@ -26,7 +26,7 @@ from reconfair.recon import pix2pix, sde, unet
 dataset = {
     "name": "phantom_mri",
     "size": 64,
-    "patients": 360,
+    "patients": 300,
     "slices": 2,
     "dials": {"contrast": {"sex": {"female": -0.4}}},
 }

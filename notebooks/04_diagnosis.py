@@ -24,7 +24,7 @@ from reconfair.diagnosis import curves
 dataset = {
     "name": "phantom_mri",
     "size": 64,
-    "patients": 360,
+    "patients": 300,
     "slices": 2,
     "dials": {"contrast": {"sex": {"female": -0.4}}},
 }
@@ -191,7 +191,7 @@ changed.drop(columns="original").ne(changed.original, axis=0).groupby("task").me
 # Test patients of the same cohort share scanner, preparation and selection with those trained on. Another cohort with tasks of the same names does not:
 #
 # ```python
-# elsewhere = rf.params.study(dataset={"name": "phantom_mri", "label": "elsewhere", "size": 64, "patients": 360, "seed": 1})
+# elsewhere = rf.params.study(dataset={"name": "phantom_mri", "label": "elsewhere", "size": 64, "patients": 300, "seed": 1})
 # answers = rf.diagnosis.evaluate_on(study, elsewhere)
 # rf.fairness.assess(answers, rf.data.load(elsewhere).table, thresholds=thresholds)
 # ```

@@ -24,7 +24,7 @@ from reconfair.fairness import counts, metrics, resampling, simulation
 dataset = {
     "name": "phantom_mri",
     "size": 64,
-    "patients": 360,
+    "patients": 300,
     "slices": 2,
     "dials": {"contrast": {"sex": {"female": -0.4}}},
 }

@@ -27,7 +27,7 @@ from reconfair.mitigation import adv, dro, eodd, penalties, reweight
 dataset = {
     "name": "phantom_mri",
     "size": 64,
-    "patients": 360,
+    "patients": 300,
     "slices": 2,
     "dials": {"contrast": {"sex": {"female": -0.4}}},
 }

@@ -23,7 +23,7 @@ from reconfair.report import exhibits
 dataset = {
     "name": "phantom_mri",
     "size": 64,
-    "patients": 360,
+    "patients": 300,
     "slices": 2,
     "dials": {"contrast": {"sex": {"female": -0.4}}},
 }
