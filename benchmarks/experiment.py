@@ -5,7 +5,7 @@
 Two studies of chest phantoms in which women's consolidations are mottled where men's are dense, and hardly a
 woman is among the images that train the reconstruction; the diagnosis knows both. In params/scarce_3e2.yaml the
 noisy image still shows them: a reconstruction that had seen enough women would keep them (the row ``plenty``: the
-same study without scarcity). In params/erased_2e1.yaml the noise hides what is mottled from anyone.
+same study without scarcity). In params/erased_2e1.yaml the noise is to hide what is mottled from anyone.
 
 Each strategy is tried with several lambda on the first seed. The one chosen cuts the disparity that the reconstruction
 brought most, among those that cost at most 1 dB PSNR and 0.01 AUROC. Reconstruction and fine-tuning are then trained

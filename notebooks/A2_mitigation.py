@@ -12,9 +12,9 @@
 # On real scans nobody knows whether a disparity *could* have been mended. Here it is known. In two studies of chest phantoms, women's consolidations are mottled where men's
 # are dense, and hardly a woman is among the images that train the reconstruction; the frozen diagnosis has seen both sexes.
 #
-# - `scarce_3e2`: the noisy image still shows what is mottled. A reconstruction that had seen enough women would keep it; one that did not takes it for noise. The disparity
+# - `scarce_3e2`: the noisy image still shows what is mottled. A reconstruction that had seen enough women could keep it (`plenty` checks that); one that did not takes it for noise. The disparity
 #   comes from the reconstruction, so a strategy there can mend it.
-# - `erased_2e1`: fifteen times fewer photons hide what is mottled from anybody. No reconstruction can bring it back; a strategy can only harm the men.
+# - `erased_2e1`: fifteen times fewer photons are meant to hide what is mottled from anybody. Then no reconstruction can bring it back; a strategy can only harm the men.
 #
 # This appendix reads the results of
 #
@@ -140,8 +140,9 @@ figure
 # %% [markdown]
 # ## What does this prove, and what not?
 #
-# Read the two scenarios together. Where the information is in the noisy image, strategies that show the reconstruction more of the scarce group, or tell it of the diagnosis, can give
-# it back. Where physics has taken it, whatever closes the gap does so at somebody's expense: look at `auroc_male_change`.
+# A strategy has worked if its held-out row is better than that of `reweight@0`, by more than seeds differ; one good seed is no evidence, least of all the one on which $\lambda$ was
+# chosen. A disparity can also vanish because everyone is called positive: read `auroc_female_change` beside `remains`. In the control, whatever closes the gap does so at
+# somebody's expense: look at `auroc_male_change`.
 #
 # `thresholds`, which leaves every image as it is, is the reference: it evens out error rates as far as scores still rank the patients of each group, and no further.
 #
