@@ -271,7 +271,8 @@ def tradeoff(quality: pd.DataFrame) -> Figure:
 def values(rows: pd.DataFrame, title: str = "") -> Figure:
     """Draw values with intervals by task (columns) and source (colour): rows of ``performance`` for one group."""
     metrics = rows[["task", "metric"]].drop_duplicates()
-    figure, axes = plt.subplots(1, len(metrics), figsize=(2.3 * len(metrics) + 0.6, 3), squeeze=False)
+    height = 3 if rows.strategy.nunique() == 1 else 4.4  # room for longer names
+    figure, axes = plt.subplots(1, len(metrics), figsize=(2.3 * len(metrics) + 0.6, height), squeeze=False)
     for axis, (task, metric) in zip(axes[0], metrics.itertuples(index=False), strict=True):
         part = rows[(rows.task == task) & (rows.metric == metric)]
         arms = [_arm(row) for row in part.itertuples()]

@@ -43,7 +43,8 @@ def framework(models, strategies, attributes) -> Figure:
     if strategies:
         bend = arrow | {"ls": "--", "connectionstyle": "arc3,rad=-0.12"}
         axis.annotate("", (3.4, 0.05), (8.1, 0.7), arrowprops=bend)
-        tuned = f"mitigation tunes the reconstruction ({', '.join(map(name, strategies))})"
+        tuning = ", ".join(name(strategy) for strategy in strategies if strategy != "thresholds")
+        tuned = f"mitigation tunes the reconstruction ({tuning})"
         axis.text(5.2, -0.55, tuned, ha="center", fontsize=9)
     axis.set(xlim=(0, 9.2), ylim=(-0.75, 3))
     axis.axis("off")
