@@ -85,19 +85,24 @@ class Keep(L.Callback):
     """
 
     def __init__(self, part: Path, seed: int, what: str, total):
-        self.part, self.seed, self.what, self.total, self.rows = part, seed, what, total, []
+        self.part, self.seed, self.what, self.total, self.rows, self.steps = part, seed, what, total, [], []
 
     def on_train_epoch_start(self, trainer, module):
         torch.manual_seed(seed_of(self.seed, "epoch", trainer.current_epoch))
         store.report(f"{self.what}: epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
-        if outputs is not None and not torch.isfinite(outputs["loss"]):
+        values = torch.stack([value.detach() for value in outputs.values()]).tolist()  # one wait for the device
+        self.steps.append({"images": len(batch[0])} | dict(zip(outputs, values, strict=True)))
+        if not np.isfinite(self.steps[-1]["loss"]):
             where = f"epoch {trainer.current_epoch + 1}, step {batch_idx + 1}"
             raise FloatingPointError(f"{self.what}: the loss is not finite at {where}; try a smaller lr")
 
     def on_train_epoch_end(self, trainer, module):
-        measured = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        steps, self.steps = pd.DataFrame(self.steps), []
+        means = steps.drop(columns="images").mul(steps.images, axis=0).sum(skipna=False) / steps.images.sum()
+        measured = means.add_prefix("train_").to_dict()
+        measured |= {name: float(value) for name, value in trainer.callback_metrics.items()}
         if self.total:
             measured["val_total"] = self.total(measured)
         judged = "val_total" if self.total else "val_loss"

@@ -96,9 +96,7 @@ class Diagnoser(L.LightningModule):
         return self.criterion(self(images[:, None]), labels)
 
     def training_step(self, batch, batch_idx):
-        loss = self.loss(batch)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]))
-        return loss
+        return self.loss(batch)
 
     def validation_step(self, batch, batch_idx):
         self.log("val_loss", self.loss(batch), batch_size=len(batch[0]))

@@ -74,9 +74,7 @@ class Diagnoser(L.LightningModule):
         return 0.5 * (1 - dice) + 0.5 * F.l1_loss(probability, masks)
 
     def training_step(self, batch, batch_idx):
-        loss = self.loss(batch)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]))
-        return loss
+        return self.loss(batch)
 
     def validation_step(self, batch, batch_idx):
         self.log("val_loss", self.loss(batch), batch_size=len(batch[0]))

@@ -90,7 +90,7 @@ class Penalties(L.Callback):
         settings, self.module, self.parts = study.mitigation, module, parts
         self.panel = panel = Panel(study)
         self.beside = [np.arange(len(panel.labels))] + ([] if panel.masks is None else [panel.masks])
-        self.terms, self.averages, self.units = {}, {}, {}
+        self.terms, self.averages, self.units, self.beheld = {}, {}, {}, {}
         if "eodd" in parts:
             self.terms["eodd"] = SoftEODD(panel, settings.temperature)
         if "adv" in parts:
@@ -112,12 +112,7 @@ class Penalties(L.Callback):
             measured = term(within(x_hat), rows, *masks)
             F = sum(w * measured[name] / self.average(name, measured[name], 0.9) for name, w in term.weights.items())
             losses = losses + self.parts[part] * F * level / self.average(part, F, 0.96)
-            self.module.log_dict(
-                {f"train_{name}": value.detach() for name, value in measured.items()},
-                on_step=False,
-                on_epoch=True,
-                batch_size=len(rows),
-            )
+            self.beheld |= measured
         return losses, x_hat
 
     def average(self, name: str, value: torch.Tensor, decay: float) -> float:
@@ -125,6 +120,9 @@ class Penalties(L.Callback):
         value = float(value.detach())
         self.averages[name] = decay * self.averages.get(name, value) + (1 - decay) * value
         return max(self.averages[name], 1e-12)
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        outputs |= self.beheld  # the log takes their means as it does that of the loss
 
     def on_validation_epoch_start(self, trainer, module):
         self.watched = {part: term.afresh() for part, term in self.terms.items()}

@@ -150,16 +150,19 @@ class Reconstructor(L.LightningModule):
         of_generator, of_discriminator = self.optimizers()
         with self.toggled_optimizer(of_generator):
             losses, x_hat = self.objective(batch)
-            self._descend(of_generator, loss := losses.mean())
+            self._descend(of_generator, generation := losses.mean())
         with self.toggled_optimizer(of_discriminator):
             true, false = (self.discriminator(noisy, image) for image in (original, x_hat.detach()))
             discrimination = (cross_entropy(true, 1) + cross_entropy(false, 0)).mean() / 2
             self._descend(of_discriminator, discrimination)
         adversarial = cross_entropy(false.detach(), 1).mean()  # what the objective held: D had not moved yet
-        losses = {"train_loss": loss, "train_discriminator": discrimination, "train_adversarial": adversarial}
-        losses["train_l1"] = F.l1_loss(x_hat.detach(), original)
-        self.log_dict(losses, on_step=False, on_epoch=True, batch_size=len(noisy))
-        return loss + discrimination  # not finite where either is not
+        return {
+            "loss": generation + discrimination,  # not finite where either is not
+            "generator": generation,
+            "discriminator": discrimination,
+            "adversarial": adversarial,
+            "l1": F.l1_loss(x_hat.detach(), original),
+        }
 
     def _descend(self, optimizer, loss) -> None:
         optimizer.zero_grad()

@@ -241,9 +241,7 @@ class Reconstructor(L.LightningModule):
         return sum(x0 for _, _, x0 in ends) / self.samples
 
     def training_step(self, batch, batch_idx):
-        loss = self.objective(batch)[0].mean()
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]))
-        return loss
+        return self.objective(batch)[0].mean()
 
     def validation_step(self, batch, batch_idx):
         losses, x0_hat = self.objective(batch, torch.Generator().manual_seed(batch_idx))

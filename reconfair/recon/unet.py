@@ -75,9 +75,7 @@ class Reconstructor(L.LightningModule):
         return (x_hat[:, 0] - original).square().mean((1, 2)), x_hat
 
     def training_step(self, batch, batch_idx):
-        loss = self.objective(batch)[0].mean()
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]))
-        return loss
+        return self.objective(batch)[0].mean()
 
     def validation_step(self, batch, batch_idx):
         losses, x_hat = self.objective(batch)

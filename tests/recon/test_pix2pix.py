@@ -202,7 +202,7 @@ def test_each_epoch_logs_the_losses_of_both(tmp_path):
     log = fit(module, tmp_path).iloc[0]
     assert log.train_adversarial == pytest.approx(np.log(1 + np.exp(-1)), rel=1e-5)
     assert log.train_discriminator == pytest.approx((np.log(1 + np.exp(-1)) + np.log(1 + np.e)) / 2, rel=1e-5)
-    assert log.train_loss - log.train_adversarial == pytest.approx(100 * np.abs(X[:12] - 0.5).mean(), rel=0.1)
+    assert log.train_generator - log.train_adversarial == pytest.approx(100 * np.abs(X[:12] - 0.5).mean(), rel=0.1)
 
 
 def test_the_best_weights_are_those_of_the_smallest_mean_absolute_error(tmp_path):
