@@ -75,7 +75,7 @@ def snakemake(paths: list[str], cores: int) -> list[str]:
 
 
 def run(folder: str, what: str, command: list[str], threads: int = 0) -> tuple[float, str]:
-    """Seconds that a command takes from nothing, and what it prints; told beside those that its processes computed."""
+    """Seconds that a command takes from nothing, and what it prints."""
     outputs = Path(folder) / what.replace(" ", "_")
     environment = {
         **os.environ,
@@ -83,11 +83,10 @@ def run(folder: str, what: str, command: list[str], threads: int = 0) -> tuple[f
         "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}",
     }
     environment |= {"OMP_NUM_THREADS": str(threads), "LOKY_MAX_CPU_COUNT": str(threads)} if threads else {}
-    begun, before = time.perf_counter(), os.times()
+    begun = time.perf_counter()
     done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     seconds = time.perf_counter() - begun
-    computed = sum(os.times()[2:4]) - sum(before[2:4])  # far fewer than the seconds: the machine was not at rest
-    print(f"{what}: {seconds:.0f} s, {computed:.0f} s computed", flush=True)
+    print(f"{what}: {seconds:.0f} s", flush=True)
     return seconds, done.stdout
 
 

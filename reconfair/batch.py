@@ -52,11 +52,15 @@ class Job:
         """Whether networks are at work: all parts but the cohort, and the notebooks that show or use them."""
         return self.notebook[:2] in ("03", "04") or (self.notebook[:2] == "06" and bool(self.part))
 
-    def command(self, threads: int, gpus: Iterable[str] = ()) -> str:
-        """Shell command that does it in so many threads; one that uses networks takes one of `gpus` that is free."""
+    def command(self, threads: int, gpus: Iterable[str] = (), server: str = "") -> str:
+        """Shell command that does it in so many threads; one that uses networks takes one of `gpus` that is free.
+
+        `server` is the socket of `warm`, where there is one.
+        """
         settings = [f"RECONFAIR_OUTPUTS={store.outputs()}", f"LOKY_MAX_CPU_COUNT={threads}"]
         settings += [f"RECONFAIR_GPUS={','.join(gpus)}"] if self.gpu and gpus else []
-        runner = [sys.executable, "-m", "reconfair.run", "run", str(self.path), "--only", self.notebook[:2]]
+        runner = [sys.executable, "-m", *(["reconfair.warm", server] if server else ["reconfair.run"])]
+        runner += ["run", str(self.path), "--only", self.notebook[:2]]
         return shlex.join(["env", *settings, *runner, *(["--part", self.part] if self.part else [])])
 
 

@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 from filelock import FileLock
 from smallest import PARAMS, SMALLEST
 
-from reconfair import batch, diagnosis, mitigation, params, recon, run, store
+from reconfair import batch, diagnosis, mitigation, params, recon, run, store, warm
 
 pytestmark = pytest.mark.usefixtures("outputs")
 MODELS = ("unet", "pix2pix", "sde")
@@ -208,3 +210,31 @@ def test_gpus_are_those_that_cuda_may_see(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setattr(batch, "which", lambda name: None)
     assert batch.gpus_here() == []
+
+
+@pytest.fixture
+def server(tmp_path):
+    path = str(tmp_path / "server")
+    with subprocess.Popen([sys.executable, "-m", "reconfair.warm", path]) as process:
+        yield path
+        process.terminate()
+
+
+def ask(server, *words, **settings):
+    command = [sys.executable, "-m", "reconfair.warm", server, *words]
+    return subprocess.run(command, capture_output=True, text=True, **settings)
+
+
+def test_a_warm_process_answers_as_the_runner_does(server, outputs):
+    path = str(PARAMS / "demo.yaml")
+    said = ask(server, "check", path)
+    assert said.returncode == 0 and said.stdout == f"{path}: valid; writes {outputs / 'phantom_mri' / 'x8'}\n"
+    elsewhere = {**os.environ, "RECONFAIR_OUTPUTS": str(outputs / "elsewhere")}
+    assert str(outputs / "elsewhere") in ask(server, "check", path, env=elsewhere).stdout
+    wrong = ask(server, "check", path, "--set", "noise.accelerate=4")
+    assert wrong.returncode == 2 and "unknown key" in wrong.stderr
+
+
+def test_without_a_warm_process_the_work_is_done_all_the_same(outputs, tmp_path, capsys):
+    assert warm.ask(str(tmp_path / "none"), ["check", str(PARAMS / "demo.yaml")], patience=0) == 0
+    assert "valid" in capsys.readouterr().out

@@ -29,6 +29,7 @@ CHAPTER = {
     "report": 7,
     "estimate": 8,
     "run": 8,  # the command line stands above them all
+    "warm": 9,  # but for the process that it is forked from
 }
 LIGHT = ("data", "noise", "fairness", "figures", "report", "judge", "store", "params")
 SCRIPTS = sorted(store.NOTEBOOKS.glob("*.py"))

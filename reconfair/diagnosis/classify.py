@@ -103,7 +103,7 @@ class Diagnoser(L.LightningModule):
 
     def configure_optimizers(self):
         settings = self.settings
-        return torch.optim.Adam(self.parameters(), lr=settings["lr"], weight_decay=settings["weight_decay"])
+        return torch.optim.Adam(self.parameters(), lr=settings["lr"], weight_decay=settings["weight_decay"], fused=True)
 
 
 def network(name: str, pretrained: bool = False, **classes: int) -> torch.nn.Module:

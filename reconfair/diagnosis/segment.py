@@ -80,7 +80,7 @@ class Diagnoser(L.LightningModule):
         self.log("val_loss", self.loss(batch), batch_size=len(batch[0]))
 
     def configure_optimizers(self):
-        return torch.optim.Adam(self.parameters(), lr=self.settings["lr"])
+        return torch.optim.Adam(self.parameters(), lr=self.settings["lr"], fused=True)
 
 
 def padded(images: torch.Tensor) -> torch.Tensor:

@@ -148,13 +148,13 @@ class Reconstructor(L.LightningModule):
     def training_step(self, batch, batch_idx):
         noisy, original = (images[:, None] for images in batch[:2])
         of_generator, of_discriminator = self.optimizers()
-        with self.toggled_optimizer(of_generator):
-            losses, x_hat = self.objective(batch)
-            self._descend(of_generator, generation := losses.mean())
-        with self.toggled_optimizer(of_discriminator):
-            true, false = (self.discriminator(noisy, image) for image in (original, x_hat.detach()))
-            discrimination = (cross_entropy(true, 1) + cross_entropy(false, 0)).mean() / 2
-            self._descend(of_discriminator, discrimination)
+        self.discriminator.requires_grad_(False)
+        losses, x_hat = self.objective(batch)
+        self._descend(of_generator, generation := losses.mean())
+        self.discriminator.requires_grad_(True)
+        true, false = (self.discriminator(noisy, image) for image in (original, x_hat.detach()))
+        discrimination = (cross_entropy(true, 1) + cross_entropy(false, 0)).mean() / 2
+        self._descend(of_discriminator, discrimination)
         adversarial = cross_entropy(false.detach(), 1).mean()  # what the objective held: D had not moved yet
         return {
             "loss": generation + discrimination,  # not finite where either is not
@@ -182,5 +182,5 @@ class Reconstructor(L.LightningModule):
                 group["lr"] = self.settings["lr"] * decay(self.current_epoch, self.settings["epochs"])
 
     def configure_optimizers(self):
-        adam = partial(torch.optim.Adam, lr=self.settings["lr"], betas=(0.5, 0.999))
+        adam = partial(torch.optim.Adam, lr=self.settings["lr"], betas=(0.5, 0.999), fused=True)
         return adam(self.generator.parameters()), adam(self.discriminator.parameters())

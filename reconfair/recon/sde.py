@@ -261,7 +261,7 @@ class Reconstructor(L.LightningModule):
         self.average.update_parameters(self.net)
 
     def configure_optimizers(self):
-        return torch.optim.Adam(self.net.parameters(), lr=self.settings["lr"], betas=(0.9, 0.99))
+        return torch.optim.Adam(self.net.parameters(), lr=self.settings["lr"], betas=(0.9, 0.99), fused=True)
 
 
 def generators_of(seeds) -> list[torch.Generator]:

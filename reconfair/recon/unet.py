@@ -83,4 +83,4 @@ class Reconstructor(L.LightningModule):
         return x_hat
 
     def configure_optimizers(self):
-        return torch.optim.Adam(self.parameters(), lr=self.settings["lr"])
+        return torch.optim.Adam(self.parameters(), lr=self.settings["lr"], fused=True)
