@@ -143,7 +143,15 @@ def execute(study: Study, notebook: str, say=print) -> str:
     sys.modules.setdefault("rfc3987_syntax", None)  # optional for nbformat: 2 s to check addresses that nobody uses
     import papermill
     from nbclient.exceptions import DeadKernelError
+    from jupyter_client import AsyncKernelManager
     from traitlets.config import Config
+
+    class Forked(AsyncKernelManager):
+        """A kernel that `warm` forks, where it serves."""
+
+        def format_kernel_cmd(self, extra_arguments=None):
+            server = ["-m", "reconfair.warm", os.environ["RECONFAIR_WARM"]]
+            return [sys.executable, *server, "kernel", "-f", self.connection_file]
 
     product = store.flow(study)[f"notebooks/{notebook}"]
     copy = product.folder / f"{notebook}.ipynb"
@@ -159,6 +167,7 @@ def execute(study: Study, notebook: str, say=print) -> str:
                 copy,
                 parameters=sections,
                 kernel_name="python3",
+                kernel_manager_class=Forked if "RECONFAIR_WARM" in os.environ else AsyncKernelManager,
                 config=sockets,
                 progress_bar=False,
             )

@@ -1,7 +1,8 @@
-"""Jobs of a batch as forks of one process that has imported everything: each starts in no time, not in ten seconds.
+"""Jobs and kernels of a batch as forks of one process that has imported everything: they start in no time.
 
     python -m reconfair.warm SOCKET                     serve, until the process that started it ends
     python -m reconfair.warm SOCKET run PARAMS ...      as ``reconfair run PARAMS ...``, in a fork of the server
+    python -m reconfair.warm SOCKET kernel -f FILE      as ``ipykernel -f FILE``, in another
 
 This module imports nothing of weight, so that who only asks starts at once. Without a server, the work is done in the
 asking process.
@@ -9,6 +10,7 @@ asking process.
 
 import json
 import os
+import signal
 import socket
 import sys
 import threading
@@ -22,18 +24,16 @@ class _Job(StreamRequestHandler):
     def handle(self):
         import torch
 
-        from reconfair import run
-
         _, given, *_ = socket.recv_fds(self.request, 1, 2)
         words, environment, folder = json.loads(self.rfile.readline())
         for stream, descriptor in enumerate(given, start=1):
             os.dup2(descriptor, stream)
         os.chdir(folder)
         os.environ.clear()
-        os.environ.update(environment)
+        os.environ.update(environment | {"RECONFAIR_WARM": self.server.server_address})
         torch.set_num_threads(int(environment.get("OMP_NUM_THREADS", os.cpu_count())))
         threading.Thread(target=self._end_with_asker, daemon=True).start()
-        status = run.main(words)
+        status = work(words)
         sys.stdout.flush()
         self.request.sendall(bytes([status]))
 
@@ -52,14 +52,29 @@ class _Server(ForkingMixIn, UnixStreamServer):
             os._exit(0)
 
 
+def work(words: list[str]) -> int:
+    """Do what a command line says, and return its exit status."""
+    if words[0] != "kernel":
+        from reconfair import run
+
+        return run.main(words)
+    import pandas as pd
+    from ipykernel.kernelapp import IPKernelApp
+
+    pd.set_option("display.max_columns", 20)  # as pandas has it where a kernel imports it
+    IPKernelApp.launch_instance(words[1:], parent_handle=os.getppid())
+    return 0
+
+
 def serve(path: str) -> None:
     """Import all that jobs need, then fork for each that asks; who asks earlier waits."""
     with _Server(path, _Job) as server:
         sys.modules.setdefault("rfc3987_syntax", None)
+        os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # read once, by the import
         import nbconvert  # noqa: F401
         import papermill  # noqa: F401
 
-        from reconfair import judge, mitigation, run, store  # noqa: F401
+        from reconfair import figures, judge, mitigation, report, run, store  # noqa: F401
         from reconfair.diagnosis import classify, segment  # noqa: F401
         from reconfair.recon import pix2pix, sde, unet  # noqa: F401
 
@@ -70,13 +85,13 @@ def serve(path: str) -> None:
 
 def ask(path: str, words: list[str], patience: float = 5) -> int:
     """Have the server do what a command line says, and return its exit status."""
+    if words[0] == "kernel":
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is interrupted before it is asked to end
     with socket.socket(socket.AF_UNIX) as connection:
         deadline = time.monotonic() + patience
         while connection.connect_ex(path):
             if time.monotonic() > deadline:
-                from reconfair import run
-
-                return run.main(words)
+                return work(words)
             time.sleep(0.05)
         socket.send_fds(connection, [b"."], [1, 2])
         connection.sendall(json.dumps([words, dict(os.environ), os.getcwd()]).encode() + b"\n")

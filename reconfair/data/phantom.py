@@ -78,11 +78,12 @@ def dial(dataset: params.Phantom, table: pd.DataFrame, name: str) -> np.ndarray:
 
 
 def scarce(dataset: params.Phantom, table: pd.DataFrame) -> pd.DataFrame:
-    """Keep a share of some groups from the training of the reconstruction; the diagnosis still trains on them."""
+    """Keep a share of some groups from the training of the reconstruction; the diagnosis trains as it would."""
     who = table.drop_duplicates("patient_id")
     hidden = who.patient_id[uniform(dataset, "scarce", len(who)) < dial(dataset, who, "scarce")]
-    moved = table.patient_id.isin(hidden) & table.split.isin(["train", "train_recon"])
-    return table.assign(split=table.split.mask(moved, "train_diag"))
+    hidden = table.patient_id.isin(hidden)
+    table = table.assign(split=table.split.mask(hidden & (table.split == "train"), "train_diag"))
+    return table[~hidden | (table.split != "train_recon")]
 
 
 def truth(score: np.ndarray, prevalence: np.ndarray) -> np.ndarray:
