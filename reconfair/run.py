@@ -142,8 +142,8 @@ def execute(study: Study, notebook: str, say=print) -> str:
     """Execute one notebook with its own sections; keep the copy, its HTML, and, if it failed, its error."""
     sys.modules.setdefault("rfc3987_syntax", None)  # optional for nbformat: 2 s to check addresses that nobody uses
     import papermill
-    from nbclient.exceptions import DeadKernelError
     from jupyter_client import AsyncKernelManager
+    from nbclient.exceptions import DeadKernelError
     from traitlets.config import Config
 
     class Forked(AsyncKernelManager):

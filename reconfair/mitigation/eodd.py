@@ -3,6 +3,7 @@
 from types import MappingProxyType
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 
 def soft_decisions(score: torch.Tensor, threshold, temperature: float = 0.3) -> torch.Tensor:
@@ -81,7 +82,7 @@ class SoftEODD:
         """E^2 and BCE for the reconstructions (n, 1, s, s) of the images `rows`."""
         soft, losses = [], []
         for network, frozen in self.panel.networks.items():
-            logits = frozen(x_hat)
+            logits = checkpoint(frozen, x_hat, use_reentrant=False)  # one network at a time holds its activations
             if network.kind == "segment":
                 soft.append(soft_dice(logits[:, 0].sigmoid(), masks)[:, None])
                 losses.append(frozen.criterion(logits, masks))
