@@ -3,7 +3,7 @@
     python benchmarks/overhead.py [--configurations 12] [--patients 120] [--epochs 2] [--cores 2]
 
 Configurations like params/demo.yaml, with fewer patients and epochs, at as many noise levels of one cohort, are run
-from nothing, in about 20 minutes:
+from nothing, in about an hour:
 
 work
     The notebooks' code in one process that has imported everything, with no kernel, papermill or Snakemake.

@@ -12,9 +12,9 @@
 # On real scans nobody knows whether a disparity *could* have been mended. Here it is known. In two studies of chest phantoms, women's consolidations are mottled where men's
 # are dense, and hardly a woman is among the images that train the reconstruction; the frozen diagnosis has seen both sexes.
 #
-# - `scarce_3e2`: the noisy image still shows what is mottled. A reconstruction that had seen enough women could keep it (`plenty` checks that); one that did not takes it for noise. The disparity
+# - `scarce_6e2`: the noisy image still shows what is mottled. A reconstruction that had seen enough women could keep it (`plenty` checks that); one that did not takes it for noise. The disparity
 #   comes from the reconstruction, so a strategy there can mend it.
-# - `erased_2e1`: fifteen times fewer photons are meant to hide what is mottled from anybody. Then no reconstruction can bring it back; a strategy can only harm the men.
+# - `erased_4e1`: fifteen times fewer photons are meant to hide what is mottled from anybody. Then no reconstruction can bring it back; a strategy can only harm the men.
 #
 # This appendix reads the results of
 #
