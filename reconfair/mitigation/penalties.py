@@ -112,7 +112,7 @@ class Penalties(L.Callback):
             measured = term(within(x_hat), rows, *masks)
             F = sum(w * measured[name] / self.average(name, measured[name], 0.9) for name, w in term.weights.items())
             losses = losses + self.parts[part] * F * level / self.average(part, F, 0.96)
-            self.beheld |= measured
+            self.beheld |= {name: value.detach() for name, value in measured.items()}
         return losses, x_hat
 
     def average(self, name: str, value: torch.Tensor, decay: float) -> float:
