@@ -195,7 +195,7 @@ def load(path: Path, module: torch.nn.Module) -> torch.nn.Module:
     except Exception as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path}: not the weights of this network ({reason}); remove it and run again") from None
-    return module.eval().requires_grad_(False)
+    return module.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
 def device_of(compute: Compute) -> str:

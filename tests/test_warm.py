@@ -64,7 +64,7 @@ def test_the_work_ends_with_who_asked(server, tmp_path):
     assert working and not [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_without_a_server_the_work_is_done_where_it_is_asked(tmp_path):
+def test_without_a_server_the_work_is_done_where_it_is_asked(outputs, tmp_path):
     from reconfair import warm
 
     assert warm.ask(str(tmp_path / "nobody"), ["check", str(PARAMS / "demo.yaml")], patience=0.1) == 0
