@@ -123,17 +123,18 @@ table
 # %%
 spread = arms[["shift", "psnr_change"]].agg(["mean", "sem"])
 panels = list(spread.groupby(level=["scenario", "model"], sort=False))
-figure, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels) + 0.6, 3.6), squeeze=False, layout="constrained")
+figure, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels) + 2, 3.6), squeeze=False, layout="constrained")
 for axis, ((scenario, model), part) in zip(axes[0], panels, strict=True):
     x, y = part["psnr_change", "mean"], part["shift", "mean"]
-    for at, (_, _, strategy) in enumerate(part.index):
-        beaten = ((x >= x.iloc[at]) & (y <= y.iloc[at]) & ((x > x.iloc[at]) | (y < y.iloc[at]))).any()
-        bars = {"xerr": 2 * part["psnr_change", "sem"].iloc[at], "yerr": 2 * part["shift", "sem"].iloc[at]}
-        axis.errorbar(x.iloc[at], y.iloc[at], **bars, fmt="o", color=figures.COLOURS[model], alpha=0.3 if beaten else 1)
-        axis.annotate(strategy, (x.iloc[at], y.iloc[at]), (4, 3), textcoords="offset points", fontsize="x-small")
+    for k, (_, _, strategy) in enumerate(part.index):
+        beaten = ((x >= x.iloc[k]) & (y <= y.iloc[k]) & ((x > x.iloc[k]) | (y < y.iloc[k]))).any()
+        bars = {"xerr": 2 * part["psnr_change", "sem"].iloc[k], "yerr": 2 * part["shift", "sem"].iloc[k]}
+        look = {"fmt": "osD^vP*Xh"[k % 9], "color": f"C{k}", "alpha": 0.35 if beaten else 1, "lw": 0.8}
+        axis.errorbar(x.iloc[k], y.iloc[k], **bars, **look, label=strategy)
     axis.axhline(0, color="black", lw=0.8)
     axis.set(title=f"{scenario}, {figures.name(model)}", xlabel="change of PSNR (dB)")
 axes[0, 0].set_ylabel("shift of EODD against originals")
+figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center", fontsize="x-small")
 plt.close(figure)
 figure
 
