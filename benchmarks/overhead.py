@@ -1,22 +1,28 @@
 """What orchestration costs, and what running side by side gains.
 
-    python benchmarks/overhead.py [--configurations 12] [--patients 80] [--epochs 1] [--cores 2]
+    python benchmarks/overhead.py [--configurations 12] [--few 1] [--patients 80] [--epochs 1] [--cores 2]
 
-Configurations like params/demo.yaml, at as many noise levels of one cohort, are run from nothing, in about an hour and
-a half; with fewer patients and epochs, in less:
+Configurations like params/demo.yaml, at as many noise levels of one cohort, are run from nothing, in more than an
+hour; with fewer patients and epochs, in less:
 
 work
     The notebooks' code in one process that has imported everything, with no kernel, papermill or Snakemake.
-sequence
-    ``reconfair run`` over all params files: one after the other, on all cores.
+one at a time
+    Snakemake on one core, one thread a job.
+all cores
+    ``reconfair run``: one notebook after the other, each on all cores.
 batch
-    Snakemake on `cores` cores, one thread a job.
+    Snakemake on `cores` cores, one thread a job: the only one that runs all configurations. Of the others there are
+    the first, which makes what levels share, and then `--few` more, which stand for the rest of them.
 
 overhead_seconds_per_notebook
-    What a batch takes on one core more than the work, over the number of its notebooks; the processes of models and of
-    what levels share count as well. Measured on the first `--few` configurations.
+    What one at a time takes more than the work, over the number of notebooks; the processes of models and of what
+    levels share count as well.
+speedup_over_all_cores
+    Time on all cores over time of the batch. Networks train nearly twice as fast on two threads as on one, so that
+    what is left to gain are imports, drawing, and the serial part of training.
 parallel_speedup
-    Time of the sequence over time of the batch.
+    Time one at a time over time of the batch: the same jobs on one core and on `cores` of them.
 """
 
 import argparse
@@ -46,15 +52,18 @@ def main():
         return print(work(arguments.work))
     with tempfile.TemporaryDirectory() as folder:
         paths = [write(Path(folder), level, arguments) for level in range(2, 2 + arguments.configurations)]
-        few = paths[: arguments.few]
-        alone = float(run(folder, "work", [sys.executable, __file__, "--work", *few], threads=1)[1].splitlines()[-1])
-        one_core = run(folder, "one core", snakemake(few, 1), threads=1)[0]
+        few = [paths[:1], paths[1 : 1 + arguments.few]]
+        reconfair = [sys.executable, "-m", "reconfair.run", "run"]
         batch = run(folder, "batch", snakemake(paths, arguments.cores))[0]
-        sequence = run(folder, "sequence", [sys.executable, "-m", "reconfair.run", "run", *paths])[0]
-    print(f"work alone {alone:.0f} s, as a batch on one core {one_core:.0f} s, {len(few)} configurations")
-    print(f"one after the other {sequence:.0f} s, batch on {arguments.cores} cores {batch:.0f} s, {len(paths)} of them")
-    print(f"overhead_seconds_per_notebook={(one_core - alone) / (7 * len(few)):.3g}")
-    print(f"parallel_speedup={sequence / batch:.3g}")
+        single = [run(folder, "one at a time", snakemake(some, 1), threads=1)[0] for some in few]
+        alone = run(folder, "work", [sys.executable, __file__, "--work", *few[0], *few[1]], threads=1)[1]
+        cores = [run(folder, "all cores", [*reconfair, *some])[0] for some in few]
+    notebooks = 7 * (1 + len(few[1]))
+    of_all = lambda first, more: first + more / len(few[1]) * (len(paths) - 1)  # noqa: E731
+    print(f"{len(paths)} configurations one at a time {of_all(*single):.0f} s, on all cores {of_all(*cores):.0f} s")
+    print(f"overhead_seconds_per_notebook={(sum(single) - float(alone.splitlines()[-1])) / notebooks:.3g}")
+    print(f"speedup_over_all_cores={of_all(*cores) / batch:.3g}")
+    print(f"parallel_speedup={of_all(*single) / batch:.3g}")
 
 
 def write(folder: Path, level: int, arguments) -> str:
@@ -75,7 +84,7 @@ def snakemake(paths: list[str], cores: int) -> list[str]:
 
 
 def run(folder: str, what: str, command: list[str], threads: int = 0) -> tuple[float, str]:
-    """Seconds that a command takes from nothing, and what it prints."""
+    """Seconds that a command takes, and what it prints; what goes by one name goes on where the first of it ended."""
     outputs = Path(folder) / what.replace(" ", "_")
     environment = {
         **os.environ,
