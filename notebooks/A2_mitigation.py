@@ -33,9 +33,10 @@ from scipy import stats
 import reconfair as rf
 from reconfair import figures
 
-rows = pd.read_csv(rf.store.NOTEBOOKS.parent / "benchmarks" / "results" / "mitigation.csv")
-rows["part"] = rows.strategy.str.replace(r"@[\d.]+", "", regex=True)
-rows["strength"] = pd.to_numeric(rows.strategy.str.extract(r"^[a-z]+@([\d.]+)$")[0])
+every = pd.read_csv(rf.store.NOTEBOOKS.parent / "benchmarks" / "results" / "mitigation.csv")
+every["part"] = every.strategy.str.replace(r"@[\d.]+", "", regex=True)
+every["strength"] = pd.to_numeric(every.strategy.str.extract(r"^[a-z]+@([\d.]+)$")[0])
+rows = every[every.scenario.str.contains("scarce|plenty|erased")]  # simulated: the answer is known
 seeds = rows[rows.seed > 0].groupby(["scenario", "model"]).seed.nunique()
 seeds.rename("held-out seeds").to_frame()
 
@@ -46,10 +47,10 @@ seeds.rename("held-out seeds").to_frame()
 
 # %%
 standard = rows[rows.strategy == "standard"]
-standard.pivot_table("eodd", ["scenario", "model"], "source", sort=False).round(3)
+standard.pivot_table("disparity", ["scenario", "model"], "source", sort=False).round(3)
 
 # %%
-standard.pivot_table(["auroc_female", "auroc_male"], ["scenario", "model", "source"], sort=False).round(3)
+standard.pivot_table(["performance_female", "performance_male"], ["scenario", "model", "source"], sort=False).round(3)
 
 # %% [markdown]
 # **Predict first:** in which of the two scenarios should a strategy be able to help, and which of the two sexes would pay in the other?
@@ -62,10 +63,10 @@ standard.pivot_table(["auroc_female", "auroc_male"], ["scenario", "model", "sour
 # %%
 def beside_standard(rows):
     """Strategies beside the standard model of the same scenario, model and seed."""
-    keys, columns = ["scenario", "model", "seed"], ["shift", "psnr", "auroc", "auroc_female", "auroc_male"]
+    keys, columns = ["scenario", "model", "seed", "task", "attribute"], ["shift", "psnr", "performance", "performance_female", "performance_male"]
     own = rows[rows.source == rows.model]
     joined = own.merge(own[own.strategy == "standard"][keys + columns], on=keys, suffixes=("", "_before"))
-    for column in ("psnr", "auroc", "auroc_female", "auroc_male"):
+    for column in ("psnr", "performance", "performance_female", "performance_male"):
         joined[f"{column}_change"] = joined[column] - joined[f"{column}_before"]
     joined.loc[joined.strategy == "thresholds", "psnr_change"] = 0  # it leaves images as they are
     return joined
@@ -90,8 +91,8 @@ def scatter(table, x, y, xlabel):
     return figure
 
 
-every = beside_standard(rows[rows.scenario != "plenty"])
-figure = scatter(every[every.seed == 0], "psnr_change", "shift", "change of PSNR (dB)")
+tried = beside_standard(rows[rows.scenario != "plenty"])
+figure = scatter(tried[tried.seed == 0], "psnr_change", "shift", "change of PSNR (dB)")
 plt.close(figure)
 figure
 
@@ -110,9 +111,9 @@ def interval(values):
     return f"{values.mean():+.3f} ± {half:.3f}"
 
 
-held = every[every.seed > 0]
+held = tried[tried.seed > 0]
 arms = held.groupby(["scenario", "model", "strategy"], sort=False)
-table = arms[["shift", "psnr_change", "auroc_change", "auroc_female_change", "auroc_male_change"]].agg(interval)
+table = arms[["shift", "psnr_change", "performance_change", "performance_female_change", "performance_male_change"]].agg(interval)
 means = arms[["shift", "shift_before"]].mean()
 table.insert(1, "remains", (means["shift"] / means.shift_before).map("{:.0%}".format))
 table
@@ -142,8 +143,8 @@ figure
 # ## What does this prove, and what not?
 #
 # A strategy has worked if its held-out row is better than that of `reweight@0`, by more than seeds differ; one good seed is no evidence, least of all the one on which $\lambda$ was
-# chosen. A disparity can also vanish because everyone is called positive: read `auroc_female_change` beside `remains`. In the control, whatever closes the gap does so at
-# somebody's expense: look at `auroc_male_change`.
+# chosen. A disparity can also vanish because everyone is called positive: read `performance_female_change` beside `remains`. In the control, whatever closes the gap does so at
+# somebody's expense: look at `performance_male_change`.
 #
 # `thresholds`, which leaves every image as it is, is the reference: it evens out error rates as far as scores still rank the patients of each group, and no further.
 #
