@@ -18,11 +18,11 @@ batch
 overhead_seconds_per_notebook
     What one at a time takes more than the work, over the number of notebooks; the processes of models and of what
     levels share count as well.
-speedup_over_all_cores
+speedup_over_one_core
+    Time one at a time over time of the batch: the same jobs on one core and on `cores` of them.
+parallel_speedup
     Time on all cores over time of the batch. Networks train nearly twice as fast on two threads as on one, so that
     what is left to gain are imports, drawing, and the serial part of training.
-parallel_speedup
-    Time one at a time over time of the batch: the same jobs on one core and on `cores` of them.
 """
 
 import argparse
@@ -62,8 +62,8 @@ def main():
     of_all = lambda first, more: first + more / len(few[1]) * (len(paths) - 1)  # noqa: E731
     print(f"{len(paths)} configurations one at a time {of_all(*single):.0f} s, on all cores {of_all(*cores):.0f} s")
     print(f"overhead_seconds_per_notebook={(sum(single) - float(alone.splitlines()[-1])) / notebooks:.3g}")
-    print(f"speedup_over_all_cores={of_all(*cores) / batch:.3g}")
-    print(f"parallel_speedup={of_all(*single) / batch:.3g}")
+    print(f"speedup_over_one_core={of_all(*single) / batch:.3g}")
+    print(f"parallel_speedup={of_all(*cores) / batch:.3g}")
 
 
 def write(folder: Path, level: int, arguments) -> str:
