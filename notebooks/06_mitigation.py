@@ -120,7 +120,8 @@ rf.figures.keep(rf.figures.lines(soft, "score p (threshold 0.5)", "soft decision
 #
 # $$L = L_\text{recon} + \lambda\, F\, \frac{\overline{L_\text{recon}}}{\overline F}, \qquad F = \frac{E^2}{\overline{E^2}} + \frac12 \frac{\text{BCE}}{\overline{\text{BCE}}},$$
 #
-# where bars are moving averages that carry no gradient: they bring terms of unlike units to one scale, so that $\lambda = 1$ weighs fairness like quality. A batch of sixteen images holds
+# where bars are moving averages that carry no gradient: they bring terms of unlike units to one scale, so that $\lambda = 1$ weighs fairness like quality. (Those below never fall under a quarter of what
+# the standard weights have: else the push grows like $1/E$ as $E$ goes, and in the end throws the weights to where everyone is called ill.) A batch of sixteen images holds
 # hardly a patient of a small group with the disease. So the last decision on every training image is remembered, and the batch only says in which direction they move:
 
 # %%

@@ -13,6 +13,8 @@ from reconfair.mitigation.dro import GroupDRO
 from reconfair.mitigation.eodd import SoftEODD
 from reconfair.params import Study
 
+LEAST = 0.25  # of what the standard weights have on validation images: what a penalty is divided by is never less
+
 
 class Panel:
     """The frozen networks, and what is known of every image of the cohort.
@@ -73,9 +75,11 @@ class Panel:
 class Penalties(L.Callback):
     """What a strategy adds to the loss of reconstructor `module`, and how it chooses the epoch to keep.
 
-    Averages EMA start at the first batch and carry no gradient. An epoch is judged by its validation loss and
-    penalties, each in units of what the standard weights have, weighed as in training; where images are reweighted
-    the validation loss is the mean squared error of the joint groups' mean, and of the worst where DRO weighs them.
+    Averages EMA start at the first batch and carry no gradient. What divides a penalty is never under `LEAST`: the
+    gradient of E^2 / EMA(E^2) is like 1 / E, so that it pushes the harder the less is left to mend, until the weights
+    are thrown off to where everyone is called ill. An epoch is judged by its validation loss and penalties, each in
+    units of what the standard weights have, weighed as in training; where images are reweighted the validation loss is
+    the mean squared error of the joint groups' mean, and of the worst where DRO weighs them.
 
     Parameters
     ----------
@@ -110,8 +114,9 @@ class Penalties(L.Callback):
             losses = self.dro(losses, rows)
         for part, term in self.terms.items():
             measured = term(within(x_hat), rows, *masks)
-            F = sum(w * measured[name] / self.average(name, measured[name], 0.9) for name, w in term.weights.items())
-            losses = losses + self.parts[part] * F * level / self.average(part, F, 0.96)
+            F = sum(w * measured[name] / self.scale(name, measured[name]) for name, w in term.weights.items())
+            least = sum(term.weights.values())  # what F is while the averages follow
+            losses = losses + self.parts[part] * F * level / max(self.average(part, F, 0.96), least)
             self.beheld |= {name: value.detach() for name, value in measured.items()}
         return losses, x_hat
 
@@ -120,6 +125,10 @@ class Penalties(L.Callback):
         value = float(value.detach())
         self.averages[name] = decay * self.averages.get(name, value) + (1 - decay) * value
         return max(self.averages[name], 1e-12)
+
+    def scale(self, name: str, value: torch.Tensor) -> float:
+        """What a penalty is divided by: its moving average, or the least."""
+        return max(self.average(name, value, 0.9), LEAST * self.units.get(f"val_{name}", 0))
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
         outputs |= self.beheld  # the log takes their means as it does that of the loss

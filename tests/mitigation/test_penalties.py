@@ -67,6 +67,20 @@ def test_a_penalty_reaches_the_weights_of_the_reconstructor(smallest, model, par
         assert gradient.isfinite().all() and (gradient != 0).float().mean() > 0.2
 
 
+@pytest.mark.parametrize("part", ["eodd", "adv"])
+def test_what_little_is_left_is_not_pushed_ever_harder(smallest, part):
+    """The gradient of E^2 / EMA(E^2) is like 1 / E; with a least for the average it falls with E."""
+    _, added, (noisy, original, rows, *masks) = begun(smallest, "unet", part)
+    name, pushes = part, []
+    added.units = {f"val_{name}": 0.04}
+    for remains in (1e-1, 1e-2, 1e-4):
+        added.averages = {}
+        disparity = torch.tensor(0.04 * remains, requires_grad=True)
+        (disparity / added.scale(name, disparity)).backward()
+        pushes.append(float(disparity.grad) * 2 * float(disparity.detach()) ** 0.5)  # by E, of which this is the square
+    assert np.allclose(np.array(pushes) / pushes[0], [1, 10**-0.5, 10**-1.5])
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_without_strength_it_is_plain_fine_tuning_bit_for_bit(smallest, tmp_path, model):
     folders = [tmp_path / name for name in ("none", "plain")]
