@@ -63,7 +63,10 @@ standard.pivot_table(["performance_female", "performance_male"], ["scenario", "m
 # %%
 def beside_standard(rows):
     """Strategies beside the standard model of the same scenario, model and seed."""
-    keys, columns = ["scenario", "model", "seed", "task", "attribute"], ["shift", "psnr", "performance", "performance_female", "performance_male"]
+    keys, columns = (
+        ["scenario", "model", "seed", "task", "attribute"],
+        ["shift", "psnr", "performance", "performance_female", "performance_male"],
+    )
     own = rows[rows.source == rows.model]
     joined = own.merge(own[own.strategy == "standard"][keys + columns], on=keys, suffixes=("", "_before"))
     for column in ("psnr", "performance", "performance_female", "performance_male"):
@@ -113,7 +116,9 @@ def interval(values):
 
 held = tried[tried.seed > 0]
 arms = held.groupby(["scenario", "model", "strategy"], sort=False)
-table = arms[["shift", "psnr_change", "performance_change", "performance_female_change", "performance_male_change"]].agg(interval)
+table = arms[
+    ["shift", "psnr_change", "performance_change", "performance_female_change", "performance_male_change"]
+].agg(interval)
 means = arms[["shift", "shift_before"]].mean()
 table.insert(1, "remains", (means["shift"] / means.shift_before).map("{:.0%}".format))
 table

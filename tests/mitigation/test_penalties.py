@@ -69,16 +69,15 @@ def test_a_penalty_reaches_the_weights_of_the_reconstructor(smallest, model, par
 
 @pytest.mark.parametrize("part", ["eodd", "adv"])
 def test_what_little_is_left_is_not_pushed_ever_harder(smallest, part):
-    """The gradient of E^2 / EMA(E^2) is like 1 / E; with a least for the average it falls with E."""
-    _, added, (noisy, original, rows, *masks) = begun(smallest, "unet", part)
-    name, pushes = part, []
-    added.units = {f"val_{name}": 0.04}
-    for remains in (1e-1, 1e-2, 1e-4):
-        added.averages = {}
-        disparity = torch.tensor(0.04 * remains, requires_grad=True)
-        (disparity / added.scale(name, disparity)).backward()
-        pushes.append(float(disparity.grad) * 2 * float(disparity.detach()) ** 0.5)  # by E, of which this is the square
-    assert np.allclose(np.array(pushes) / pushes[0], [1, 10**-0.5, 10**-1.5])
+    """Divided by its own average alone, a disparity pushes like 1 / E; beside what the standard weights had, like E."""
+    pushes = []
+    for before in (0, 1e2, 1e3):  # of the standard weights
+        module, added, batch = begun(smallest, "unet", part)
+        added.units = dict.fromkeys([f"val_{name}" for name in added.terms[part].weights], before)
+        plain = gradients(module, added.plain(batch[:2])[0].mean())
+        pushes.append(float((gradients(module, module.objective(batch)[0].mean()) - plain).norm() / plain.norm()))
+    assert pushes[0] > 0.01 and pushes[1] < 0.05 * pushes[0]
+    assert np.isclose(pushes[2], 0.1 * pushes[1], rtol=0.1)
 
 
 @pytest.mark.parametrize("model", MODELS)
