@@ -28,7 +28,7 @@ from reconfair import data, diagnosis, judge, mitigation, noise, params, recon
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "mitigation.csv"
-SWEEP = {"reweight": (0, 0.5, 1), "dro": (0.05, 0.2), "eodd": (0.03, 0.1, 0.3), "adv": (0.01, 0.03, 0.1)}
+SWEEP = {"reweight": (0, 0.5, 1), "dro": (0.05, 0.2), "eodd": (0.1, 0.3, 1), "adv": (0.03, 0.1, 0.3)}
 WATCHED = {  # whose disparity, and in what
     "scarce_6e2": [("consolidation", "sex")],
     "erased_4e1": [("consolidation", "sex")],
