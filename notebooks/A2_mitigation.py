@@ -28,11 +28,13 @@
 # %%
 import matplotlib.pyplot as plt
 import pandas as pd
+import seaborn as sns
 from scipy import stats
 
 import reconfair as rf
 from reconfair import figures
 
+sns.set_palette("colorblind")
 every = pd.read_csv(rf.store.NOTEBOOKS.parent / "benchmarks" / "results" / "mitigation.csv")
 every["part"] = every.strategy.str.replace(r"@[\d.]+", "", regex=True)
 every["strength"] = pd.to_numeric(every.strategy.str.extract(r"^[a-z]+@([\d.]+)$")[0])
