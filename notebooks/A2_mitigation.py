@@ -157,7 +157,8 @@ figure
 # %%
 real = beside_standard(every[~every.scenario.isin(rows.scenario)])
 real = real[real.strategy != "standard"]
-real.groupby(["scenario", "model", "strategy"])[["psnr_change", "performance_change"]].mean().round(3)
+costs = real.groupby(["scenario", "model", "strategy"])[["psnr_change", "performance_change"]].mean().round(3)
+costs if len(costs) else "not run"
 
 
 # %%
