@@ -45,9 +45,9 @@ def main():
     arguments = parser.parse_args()
     for scenario in arguments.scenarios:
         for model in arguments.models:
-            swept = tried(scenario, model, 0, [f"{part}@{k}" for part, every in SWEEP.items() for k in every])
-            best = [chosen(swept, part) for part in SWEEP]
-            strategies = ["reweight@0", *best, f"{best[0]}+{best[2]}", f"{best[0]}+{best[3]}", "thresholds"]
+            best = swept(scenario, model, tuple(SWEEP))
+            best += swept(scenario, model, ("eodd", "adv"), f"{best[0]}+")
+            strategies = ["reweight@0", *best, "thresholds"]
             for seed in range(1, arguments.seeds + 1):
                 tried(scenario, model, seed, strategies)
         if scenario.startswith("scarce"):
@@ -95,11 +95,17 @@ def measured(performance: pd.DataFrame, fairness: pd.DataFrame, watched: list[tu
     return rows[columns].join(wide, on=[*arm, "task"]).round(4)
 
 
-def chosen(rows: pd.DataFrame, part: str) -> str:
-    """The strength of a part that leaves the least disparity at no more than 1 dB and 0.01 AUROC."""
+def swept(scenario: str, model: str, parts: tuple[str, ...], before: str = "") -> list[str]:
+    """The best strength of each part on the first seed, alone or behind what it is combined with."""
+    rows = tried(scenario, model, 0, [f"{before}{part}@{k}" for part in parts for k in SWEEP[part]])
+    return [chosen(rows, f"{before}{part}@") for part in parts]
+
+
+def chosen(rows: pd.DataFrame, beginning: str) -> str:
+    """The strategy, of those beginning so, that leaves the least disparity at no more than 1 dB and 0.01 AUROC."""
     costs = ["disparity", "psnr", "performance"]
     arms = rows[~rows.source.isin(["original", "noisy"])].groupby("strategy")[costs].mean()
-    own = arms[arms.index.str.startswith(f"{part}@") & (arms.index != f"{part}@0")]
+    own = arms[arms.index.str.startswith(beginning) & (arms.index != "reweight@0")]
     cheap = own[(own.psnr >= arms.psnr["standard"] - 1) & (own.performance >= arms.performance["standard"] - 0.01)]
     return (cheap if len(cheap) else own).disparity.idxmin()
 
