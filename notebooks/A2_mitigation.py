@@ -34,12 +34,15 @@ from scipy import stats
 import reconfair as rf
 from reconfair import figures
 
-sns.set_palette("colorblind")
+PLAIN = "plain fine-tuning"  # reweight@0: the strategies' training without a strategy
+PARTS = ["standard", PLAIN, "reweight", "dro", "eodd", "adv", "reweight+eodd", "reweight+adv", "thresholds"]
+COLOURS = dict(zip(PARTS, sns.color_palette("colorblind", len(PARTS)), strict=True))
+MARKERS = dict(zip(PARTS, "oXsv^DPh*", strict=True))
 every = pd.read_csv(rf.store.NOTEBOOKS.parent / "benchmarks" / "results" / "mitigation.csv")
-every["part"] = every.strategy.str.replace(r"@[\d.]+", "", regex=True)
-every["strength"] = pd.to_numeric(every.strategy.str.extract(r"^[a-z]+@([\d.]+)$")[0])
+every["part"] = every.strategy.str.replace(r"@[\d.]+", "", regex=True).mask(every.strategy == "reweight@0", PLAIN)
+every["strength"] = pd.to_numeric(every.strategy.str.extract(r"@([\d.]+)$")[0])
 rows = every[every.scenario.str.contains("scarce|plenty|erased")]  # simulated: the answer is known
-seeds = rows[rows.seed > 0].groupby(["scenario", "model"]).seed.nunique()
+seeds = every[every.seed > 0].groupby(["scenario", "model"]).seed.nunique()
 seeds.rename("held-out seeds").to_frame()
 
 # %% [markdown]
@@ -65,44 +68,40 @@ standard.pivot_table(["performance_female", "performance_male"], ["scenario", "m
 # %%
 def beside_standard(rows):
     """Strategies beside the standard model of the same scenario, model and seed."""
-    keys, columns = (
-        ["scenario", "model", "seed", "task", "attribute"],
-        ["shift", "psnr", "performance", "performance_female", "performance_male"],
-    )
+    keys = ["scenario", "model", "seed", "task", "attribute"]
+    costs = ["psnr", "performance", "performance_female", "performance_male"]
     own = rows[rows.source == rows.model]
-    joined = own.merge(own[own.strategy == "standard"][keys + columns], on=keys, suffixes=("", "_before"))
-    for column in ("psnr", "performance", "performance_female", "performance_male"):
-        joined[f"{column}_change"] = joined[column] - joined[f"{column}_before"]
+    before = own[own.strategy == "standard"][[*keys, "shift", *costs]]
+    joined = own.merge(before, on=keys, suffixes=("", "_before"))
+    for cost in costs:
+        joined[f"{cost}_change"] = joined[cost] - joined[f"{cost}_before"]
     joined.loc[joined.strategy == "thresholds", "psnr_change"] = 0  # it leaves images as they are
-    return joined
+    return joined.assign(model=joined.model.map(figures.name))
 
 
-def scatter(table, x, y, xlabel):
-    """A panel per scenario and model, a colour and a marker per strategy, a line through its strengths."""
-    panels = list(table.groupby(["scenario", "model"], sort=False))
-    figure, axes = plt.subplots(1, len(panels), figsize=(3 * len(panels) + 1.8, 3), squeeze=False, layout="constrained")
-    for axis, ((scenario, model), part) in zip(axes[0], panels, strict=True):
-        for k, (name, own) in enumerate(part.groupby("part", sort=True)):
-            own = own.sort_values("strength")
-            axis.plot(own[x], own[y], "osD^vP*X"[k % 8], ls="-", lw=0.8, ms=5, color=f"C{k}", label=name)
-        axis.axhline(part.shift_before.mean() / 2, ls="--", lw=0.8, color="grey")
-        axis.axvline(-1, ls=":", lw=0.8, color="grey")
-        axis.set(title=f"{scenario}, {figures.name(model)}", xlabel=xlabel)
-    axes[0, 0].set_ylabel("shift of EODD against originals")
-    handles = {
-        label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(handles.values(), handles, loc="outside right center", fontsize="x-small")
-    return figure
+looks = {"row": "scenario", "col": "model", "hue": "part", "palette": COLOURS, "height": 2.8, "aspect": 1.15}
+
+
+def shown(grid):
+    """Rename the axes, mark half of what the standard model brought and the price of 1 dB, and show the figure once."""
+    for (row, column, hue), part in grid.facet_data():
+        if hue == 0:
+            grid.axes[row, column].axhline(part.shift_before.mean() / 2, ls="--", lw=0.8, color="grey")
+            grid.axes[row, column].axvline(-1, ls=":", lw=0.8, color="grey")
+    grid.set_axis_labels("change of PSNR (dB)", "shift of EODD").set_titles("{row_name}, {col_name}")
+    grid.legend.set_title("")
+    plt.close(grid.figure)
+    return grid.figure
 
 
 tried = beside_standard(rows[rows.scenario != "plenty"])
-figure = scatter(tried[tried.seed == 0], "psnr_change", "shift", "change of PSNR (dB)")
-plt.close(figure)
-figure
+sweep = tried[tried.seed == 0].sort_values("strength")
+lines = {"kind": "line", "estimator": None, "sort": False, "style": "part", "markers": MARKERS, "dashes": False}
+order = [part for part in PARTS if part in set(sweep.part)]
+shown(sns.relplot(sweep, x="psnr_change", y="shift", hue_order=order, style_order=order, ms=6, **lines, **looks))
 
 # %% [markdown]
-# `reweight@0` is plain fine-tuning: what more training does by itself. A strategy must beat that, and not only the standard model.
+# Plain fine-tuning (`reweight@0`) is what more training does by itself. A strategy must beat that, and not only the standard model.
 #
 # ## Held-out seeds
 #
@@ -126,66 +125,67 @@ table.insert(1, "remains", (means["shift"] / means.shift_before).map("{:.0%}".fo
 table
 
 # %% [markdown]
-# The front of fairness against quality: no strategy beside another one both fairer and better in PSNR. Others are shown pale.
+# The front of fairness against quality, means over seeds with two standard errors: no strategy beside another one both fairer and better in PSNR. Others are shown pale.
 
 # %%
-spread = arms[["shift", "psnr_change"]].agg(["mean", "sem"])
-panels = list(spread.groupby(level=["scenario", "model"], sort=False))
-figure, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels) + 2, 3.6), squeeze=False, layout="constrained")
-for axis, ((scenario, model), part) in zip(axes[0], panels, strict=True):
-    x, y = part["psnr_change", "mean"], part["shift", "mean"]
-    for k, (_, _, strategy) in enumerate(part.index):
-        beaten = ((x >= x.iloc[k]) & (y <= y.iloc[k]) & ((x > x.iloc[k]) | (y < y.iloc[k]))).any()
-        bars = {"xerr": 2 * part["psnr_change", "sem"].iloc[k], "yerr": 2 * part["shift", "sem"].iloc[k]}
-        look = {"fmt": "osD^vP*Xh"[k % 9], "color": f"C{k}", "alpha": 0.35 if beaten else 1, "lw": 0.8}
-        axis.errorbar(x.iloc[k], y.iloc[k], **bars, **look, label=strategy)
-    axis.axhline(0, color="black", lw=0.8)
-    axis.set(title=f"{scenario}, {figures.name(model)}", xlabel="change of PSNR (dB)")
-axes[0, 0].set_ylabel("shift of EODD against originals")
-figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center", fontsize="x-small")
-plt.close(figure)
-figure
+front = held.groupby(["scenario", "model", "part"], sort=False)[["shift", "psnr_change", "shift_before"]].mean()
+errors = 2 * held.groupby(["scenario", "model", "part"], sort=False)[["shift", "psnr_change"]].sem()
+front = front.join(errors, rsuffix="_error").reset_index()
+
+
+def beaten(arm):
+    """Whether another strategy is fairer and no worse in PSNR, or better in PSNR and no less fair."""
+    rivals = front[(front.scenario == arm.scenario) & (front.model == arm.model)]
+    fairer, better = rivals["shift"] - arm["shift"], rivals.psnr_change - arm.psnr_change
+    return ((fairer <= 0) & (better >= 0) & ((fairer < 0) | (better > 0))).any()
+
+
+def point(data, color, label):
+    """Draw a strategy with its errors."""
+    for _, arm in data.iterrows():
+        bars = {"xerr": arm.psnr_change_error, "yerr": arm.shift_error, "alpha": 0.35 if beaten(arm) else 1}
+        plt.errorbar(arm.psnr_change, arm["shift"], **bars, fmt=MARKERS[label], color=color, lw=0.8, label=label)
+
+
+order = [part for part in PARTS if part in set(front.part)]
+grid = sns.FacetGrid(front, hue_order=order, **looks).map_dataframe(point)
+shown(grid.add_legend())
 
 # %% [markdown]
 # ## On real scans
 #
-# The same strategies on small versions of real sets, where nobody knows what a disparity comes from: its change beside the standard model of the same seed, with 95 % intervals over
-# patients. `performance` is AUROC, and mean Dice of the tumour.
+# The same on small versions of real sets, where nobody knows what a disparity comes from: held-out seeds beside the standard model of the same seed. `performance` is AUROC, and mean Dice of
+# the tumour; `sure` counts the seeds in which the interval over patients of the change of disparity leaves out zero.
 #
 # **Predict first:** the test split of LGG holds 22 patients. How large a change could it show?
 
 # %%
 real = beside_standard(every[~every.scenario.isin(rows.scenario)])
-real = real[real.strategy != "standard"]
-costs = real.groupby(["scenario", "model", "strategy"])[["psnr_change", "performance_change"]].mean().round(3)
-costs if len(costs) else "not run"
-
+real = real[(real.seed > 0) & (real.strategy != "standard")]
+real = real.assign(sure=(real.shift_standard_low > 0) | (real.shift_standard_high < 0))
+arms = real.groupby(["scenario", "model", "task", "attribute", "strategy"], sort=False)
+table = arms[["shift_standard", "psnr_change", "performance_change"]].agg(interval).join(arms.sure.sum())
+table if len(table) else "not run"
 
 # %%
-def beside_zero(table):
-    """A panel per scenario and model: changes of disparity with their intervals, a colour and a marker per task and attribute."""
-    panels = list(table.groupby(["scenario", "model"], sort=False))
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.4 * len(panels), 4.6), squeeze=False, layout="constrained")
-    for axis, ((scenario, model), part) in zip(axes[0], panels, strict=True):
-        arms = list(part.strategy.unique())
-        kinds = list(part.groupby(["task", "attribute"], sort=False))
-        for k, ((task, attribute), own) in enumerate(kinds):
-            at = own.strategy.map(arms.index) + (k - (len(kinds) - 1) / 2) * 0.8 / len(kinds)
-            ends = [own.shift_standard - own.shift_standard_low, own.shift_standard_high - own.shift_standard]
-            label = f"{task}, {figures.name(attribute)}"
-            axis.errorbar(own.shift_standard, at, xerr=ends, fmt="osD^"[k], ms=4, lw=1, color=f"C{k}", label=label)
-        axis.set_yticks(range(len(arms)), arms)
-        axis.invert_yaxis()
-        axis.axvline(0, color="black", lw=0.8)
-        axis.set(title=f"{scenario}, {figures.name(model)}", xlabel="change of disparity")
-        axis.legend(fontsize="x-small")
-    return figure
-
-
 if len(real):
-    figure = beside_zero(real[real.seed == 0])
-    plt.close(figure)
-figure if len(real) else "not run"
+    kinds = real.task + ", " + real.attribute
+    dots = {
+        "kind": "point",
+        "errorbar": ("se", 2),
+        "linestyle": "none",
+        "dodge": 0.5,
+        "markersize": 4,
+        "err_kws": {"lw": 1},
+    }
+    order = [part for part in PARTS if part in set(real.part)]
+    looks |= {"hue": "kind", "palette": "colorblind", "sharex": False}
+    grid = sns.catplot(real.assign(kind=kinds), x="shift_standard", y="part", order=order, **dots, **looks)
+    grid.set_axis_labels("change of disparity", "").set_titles("{row_name}, {col_name}").refline(
+        x=0, color="black", lw=0.8
+    )
+    plt.close(grid.figure)
+grid.figure if len(real) else "not run"
 
 # %% [markdown]
 # ## What does this prove, and what not?
