@@ -454,6 +454,7 @@ class UNet(Training):
     lr: Annotated[float, Field(gt=0)] = 1e-3
     channels: Annotated[int, Field(ge=1)] = 64  # of the first level, doubling at each
     depth: Annotated[int, Field(ge=1, le=6)] = 4  # number of halvings
+    patch: Literal[1, 2, 4] = 1  # pixels a side that enter the first level together; 2 costs a quarter
 
 
 class Pix2Pix(Training):

@@ -109,11 +109,12 @@ class Penalties(L.Callback):
         losses, x_hat = self.plain((noisy, original), *drawn)
         if not self.module.training:
             return losses, x_hat
-        rows, level = rows.long(), self.average("loss", losses.mean(), 0.96)
+        given, rows, level = shown(x_hat, rows, *masks), rows.long(), self.average("loss", losses.mean(), 0.96)
         if self.dro:
             losses = self.dro(losses, rows)
-        for part, term in self.terms.items():
-            measured = term(within(x_hat), rows, *masks)
+        for part, term in self.terms.items() if len(given[0]) else ():
+            with torch.autocast(x_hat.device.type, enabled=False):  # rates of few patients are not to be rounded
+                measured = term(*given)
             F = sum(w * measured[name] / self.scale(name, measured[name]) for name, w in term.weights.items())
             least = sum(term.weights.values())  # what F is while the averages follow
             losses = losses + self.parts[part] * F * level / max(self.average(part, F, 0.96), least)
@@ -139,11 +140,13 @@ class Penalties(L.Callback):
 
     def on_validation_batch_end(self, trainer, module, outputs, batch, batch_idx):
         _, original, rows, *masks = batch
-        x_hat, joint = within(outputs), self.panel.joint[rows.long()]
+        x_hat, rows, original, *masks = shown(outputs, rows, original, *masks)
+        if len(rows) == 0:
+            return
         errors = (x_hat[:, 0] - original).square().mean((1, 2))
-        self.errors.index_add_(1, joint, torch.stack([errors, torch.ones_like(errors)]))
+        self.errors.index_add_(1, self.panel.joint[rows], torch.stack([errors, torch.ones_like(errors)]))
         terms = self.watched.values()
-        self.measured.append({k: float(v) for term in terms for k, v in term(x_hat, rows.long(), *masks).items()})
+        self.measured.append({k: float(v) for term in terms for k, v in term(x_hat, rows, *masks).items()})
 
     def on_validation_epoch_end(self, trainer, module):
         last = {name: value for name, value in self.measured[-1].items() if name != "bce"}  # these are of all so far
@@ -183,6 +186,12 @@ class Penalties(L.Callback):
             self.dro.load_state_dict(state["dro"])
 
 
-def within(x_hat: torch.Tensor) -> torch.Tensor:
-    """Reconstructions as the diagnosis will see them, in [0, 1], with the gradient of those before clamping."""
-    return x_hat + (x_hat.clamp(0, 1) - x_hat).detach()
+def shown(x_hat: torch.Tensor, rows: torch.Tensor, *beside: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Reconstructions as the diagnosis will see them, their rows, and what is beside them; without missing ones.
+
+    They are float32 (where training is in mixed precision `x_hat` is not) within [0, 1], with the gradient of those
+    before clamping.
+    """
+    known = ~x_hat[:, 0, 0, 0].isnan()
+    x_hat = x_hat[known].float()
+    return x_hat + (x_hat.clamp(0, 1) - x_hat).detach(), *(part[known] for part in (rows.long(), *beside))

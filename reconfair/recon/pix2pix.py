@@ -97,8 +97,8 @@ def cross_entropy(logits: torch.Tensor, original: float) -> torch.Tensor:
     return F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean((1, 2, 3))
 
 
-def decay(epoch: int, epochs: int) -> float:
-    """Learning rate of an epoch (from 0) as a share of the first: constant for one half, then linear to 0.
+def decay(epoch: float, epochs: int) -> float:
+    """Learning rate after so many epochs as a share of the first: constant for one half, then linear to 0.
 
     Examples
     --------
@@ -176,10 +176,11 @@ class Reconstructor(L.LightningModule):
         self.log("val_loss", F.l1_loss(x_hat, original), batch_size=len(noisy))
         return x_hat
 
-    def on_train_epoch_start(self):
+    def on_train_batch_start(self, batch, batch_idx):
+        epoch = self.current_epoch + batch_idx / self.trainer.num_training_batches  # few epochs end at rest, too
         for optimizer in self.optimizers():
             for group in optimizer.param_groups:
-                group["lr"] = self.settings["lr"] * decay(self.current_epoch, self.settings["epochs"])
+                group["lr"] = self.settings["lr"] * decay(epoch, self.settings["epochs"])
 
     def configure_optimizers(self):
         adam = partial(torch.optim.Adam, lr=self.settings["lr"], betas=(0.5, 0.999), fused=True)

@@ -16,6 +16,7 @@ SAMPLERS = ("reverse_sde", "posterior", "few_step")
 DEFAULTS = {"channels": 64, "depth": 4, "patch": 1, "steps": 100, "lam": 10 / 255, "ema": 0.999}
 DEFAULTS |= {"sampler": "reverse_sde", "evaluations": 10, "samples": 1}
 END = 0.005  # e^{-Theta_T}
+TOLD = 0.4  # e^{-Theta_t} above which x_t itself shows what the network would else have to guess
 
 
 class Schedule(nn.Module):
@@ -212,7 +213,8 @@ class Reconstructor(L.LightningModule):
         losses : Tensor
             (n,).
         x0_hat : Tensor
-            (n, 1, s, s) within [0, 1]; its gradient is that before clamping.
+            (n, 1, s, s) within [0, 1]; its gradient is that before clamping. Missing at times at which the original
+            shows through x_t: a sampler comes there with what it guessed before, and has no original to be told by.
         """
         mu, x0 = (images[:, None] for images in batch)
         t = self.times(len(mu), generator).to(mu.device)
@@ -223,7 +225,8 @@ class Reconstructor(L.LightningModule):
         step, _ = self.schedule.bridge(t, t - 1, x_t, x0_hat, mu)
         optimal, _ = self.schedule.bridge(t, t - 1, x_t, x0, mu)
         losses = (step - optimal).abs().mean((1, 2, 3)) / (self.schedule.lam * self.schedule.dt)
-        return losses, x0_hat + (x0_hat.clamp(0, 1) - x0_hat).detach()
+        guessed = self.schedule.decay(t)[0] <= TOLD
+        return losses, torch.where(guessed, x0_hat + (x0_hat.clamp(0, 1) - x0_hat).detach(), torch.nan)
 
     def times(self, n: int, generator=None) -> torch.Tensor:
         """n times uniform on 1..T, one from each n-th part: less noise in the gradient (Kingma et al. 2021)."""
@@ -253,9 +256,10 @@ class Reconstructor(L.LightningModule):
             self.net.load_state_dict(self.average.module.state_dict())
             self.average.n_averaged.zero_()
 
-    def on_train_epoch_start(self):
+    def on_train_batch_start(self, batch, batch_idx):
+        epoch = self.current_epoch + batch_idx / self.trainer.num_training_batches  # few epochs end at rest, too
         for group in self.optimizers().param_groups:
-            group["lr"] = cosine(self.settings["lr"], self.current_epoch, self.trainer.max_epochs)
+            group["lr"] = cosine(self.settings["lr"], epoch, self.trainer.max_epochs)
 
     def on_train_batch_end(self, outputs, batch, batch_idx):
         self.average.update_parameters(self.net)
@@ -269,8 +273,8 @@ def generators_of(seeds) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
-def cosine(lr: float, epoch: int, epochs: int) -> float:
-    """Learning rate of an epoch (from 0), falling from `lr` towards 0 at `epochs` along half a cosine."""
+def cosine(lr: float, epoch: float, epochs: int) -> float:
+    """Learning rate after so many epochs, falling from `lr` to 0 at `epochs` along half a cosine."""
     return lr * (1 + math.cos(math.pi * epoch / epochs)) / 2
 
 

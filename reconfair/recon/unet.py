@@ -26,27 +26,31 @@ class UNet(nn.Module):
     channels : int
         Of the first level; they double at each of `depth` halvings (paper: 64, up to 1024).
     depth : int
-        Number of halvings; image sides must be multiples of ``2 ** depth``.
+        Number of halvings.
+    patch : int
+        Pixels a side that enter the first level as channels of one place: 1 (paper), or 2 for a network that costs
+        a quarter, as in `scorenet.ScoreNet`. Image sides must be multiples of ``patch * 2 ** depth``.
     """
 
-    def __init__(self, channels: int = 64, depth: int = 4):
+    def __init__(self, channels: int = 64, depth: int = 4, patch: int = 1):
         super().__init__()
-        widths = [channels * 2**level for level in range(depth + 1)]
-        self.down = nn.ModuleList(double_convolution(a, b) for a, b in zip([1, *widths], widths, strict=False))
+        self.patch, widths = patch, [channels * 2**level for level in range(depth + 1)]
+        inputs = [patch**2, *widths]
+        self.down = nn.ModuleList(double_convolution(a, b) for a, b in zip(inputs, widths, strict=False))
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in widths[-2::-1])
         self.merge = nn.ModuleList(double_convolution(2 * w, w) for w in widths[-2::-1])
-        self.last = nn.Conv2d(channels, 1, 1)
+        self.last = nn.Conv2d(channels, patch**2, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (n, 1, s, s) to (n, 1, s, s)."""
-        skips = []
+        x, skips = F.pixel_unshuffle(x, self.patch), []
         for level, block in enumerate(self.down):
             x = block(F.max_pool2d(x, 2) if level else x)
             skips.append(x)
         skips.pop()
         for up, merge in zip(self.up, self.merge, strict=True):
             x = merge(torch.cat([skips.pop(), up(x)], 1))
-        return self.last(x)
+        return F.pixel_shuffle(self.last(x), self.patch)
 
 
 class Reconstructor(L.LightningModule):
@@ -54,12 +58,12 @@ class Reconstructor(L.LightningModule):
 
     def __init__(self, settings: dict, size: int):
         super().__init__()
-        self.settings = settings
-        if size % 2 ** settings["depth"]:
+        self.settings, (depth, patch) = settings, (settings["depth"], settings.get("patch", 1))
+        if size % (patch * 2**depth):
             raise ValueError(
-                f"a U-Net of depth {settings['depth']} needs a multiple of {2 ** settings['depth']} pixels"
+                f"a U-Net of depth {depth} and patch {patch} needs a multiple of {patch * 2**depth} pixels"
             )
-        self.net = UNet(settings["channels"], settings["depth"])
+        self.net = UNet(settings["channels"], depth, patch)
 
     def forward(self, noisy: torch.Tensor) -> torch.Tensor:
         return self.net(noisy)

@@ -61,7 +61,7 @@ def test_a_penalty_reaches_the_weights_of_the_reconstructor(smallest, model, par
     """
     module, added, (noisy, original, rows, *masks) = begun(smallest, model, part)
     _, x_hat = added.plain((noisy, original))
-    measured = added.terms[part](penalties.within(x_hat), rows.long(), *masks)
+    measured = added.terms[part](*penalties.shown(x_hat, rows, *masks))
     for name in added.terms[part].weights:
         gradient = gradients(module, measured[name])
         assert gradient.isfinite().all() and (gradient != 0).float().mean() > 0.2
@@ -94,6 +94,19 @@ def test_without_strength_it_is_plain_fine_tuning_bit_for_bit(smallest, tmp_path
     standard = recon.load(smallest, model).state_dict()
     assert none.keys() == plain.keys() and all(torch.equal(none[name], plain[name]) for name in plain)
     assert any(not torch.equal(plain[name], standard[name]) for name in plain)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_in_mixed_precision_the_penalties_are_taken_in_full(smallest, tmp_path, monkeypatch, model):
+    seen, shown = set(), penalties.shown
+    monkeypatch.setattr(penalties, "shown", lambda *given: seen.add((told := shown(*given))[0].dtype) or told)
+    compute = smallest.compute.model_copy(update={"precision": "bf16-mixed"})
+    study = smallest.model_copy(update={"compute": compute})
+    mitigation._finetune(study, model, "eodd+adv+dro@0.1", tmp_path)
+    log = pd.read_csv(tmp_path / "log.csv")
+    for name in ("eodd", "bce", "adv"):
+        assert log[[f"train_{name}", f"val_{name}"]].to_numpy().min() > 0
+    assert seen == {torch.float32}
 
 
 def test_frozen_networks_stay_frozen_and_in_eval_mode(smallest, tmp_path, monkeypatch):

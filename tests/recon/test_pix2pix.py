@@ -178,7 +178,7 @@ def test_training_is_that_of_two_networks_kept_apart(tmp_path):
         deepcopy(network).to(memory_format=torch.channels_last) for network in (module.generator, module.discriminator)
     )
     adams = [torch.optim.Adam(network.parameters(), 2e-3, (0.5, 0.999)) for network in (G, D)]
-    for rows in training.Batches(np.arange(12), 4, 0):
+    for step, rows in enumerate(training.Batches(np.arange(12), 4, 0)):
         y, x = (images[:, None] for images in batch(*rows))
         x_hat = G(y)
         loss = softplus(-D(y, x_hat)).mean() + 100 * (x - x_hat).abs().mean()
@@ -187,6 +187,7 @@ def test_training_is_that_of_two_networks_kept_apart(tmp_path):
         for adam, gradients in zip(adams, slopes, strict=True):
             for parameter, gradient in zip(adam.param_groups[0]["params"], gradients, strict=True):
                 parameter.grad = gradient
+            adam.param_groups[0]["lr"] = 2e-3 * decay(step / 3, 1)
             adam.step()
     fit(module, tmp_path)
     for ours, theirs in ((module.generator, G), (module.discriminator, D)):
@@ -218,15 +219,15 @@ def test_the_learning_rate_is_constant_for_one_half_and_then_falls_linearly():
     assert decay(0, 1) == 1 and decay(7, 5) == 0
 
 
-def test_both_optimisers_follow_the_learning_rate(tmp_path):
+def test_both_optimisers_follow_the_learning_rate_within_epochs_too(tmp_path):
     seen = []
 
     class Watched(Reconstructor):
         def on_train_epoch_end(self):
             seen.append([optimiser.param_groups[0]["lr"] for optimiser in self.optimizers()])
 
-    fit(build(Watched, epochs=4), tmp_path, images=4)
-    assert np.allclose(seen, [[2e-3] * 2, [2e-3] * 2, [2e-3] * 2, [1e-3] * 2])
+    fit(build(Watched, epochs=4), tmp_path, images=8)  # two steps an epoch
+    assert np.allclose(seen, [[2e-3] * 2, [2e-3] * 2, [1.5e-3] * 2, [0.5e-3] * 2])
 
 
 # --- what it learns, and what a kill leaves ---

@@ -22,13 +22,16 @@ def test_each_halving_doubles_the_channels():
 
 
 @pytest.mark.parametrize("size", [16, 48])
-def test_an_image_comes_back_at_its_own_size(size):
-    assert UNet(2, 3)(torch.zeros(1, 1, size, size)).shape == (1, 1, size, size)
+@pytest.mark.parametrize(("patch", "depth"), [(1, 3), (2, 2), (4, 1)])
+def test_an_image_comes_back_at_its_own_size(size, patch, depth):
+    assert UNet(2, depth, patch)(torch.zeros(1, 1, size, size)).shape == (1, 1, size, size)
 
 
 def test_a_size_that_cannot_be_halved_is_refused():
-    with pytest.raises(ValueError, match="multiple of 4"):
+    with pytest.raises(ValueError, match="patch 1 needs a multiple of 4"):
         Reconstructor(SETTINGS, 30)
+    with pytest.raises(ValueError, match="patch 2 needs a multiple of 8"):
+        Reconstructor({**SETTINGS, "patch": 2}, 28)
 
 
 def test_the_loss_is_the_mean_squared_error_of_each_image():
