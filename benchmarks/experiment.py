@@ -22,10 +22,12 @@ os.environ["RECONFAIR_PROGRESS"] = os.devnull
 
 import argparse
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from filelock import FileLock
 from tqdm import tqdm
 
@@ -34,6 +36,7 @@ from reconfair.fairness import assess
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "mitigation.csv"
+TIMES = RESULTS.with_name("mitigation_times.csv")
 KEYS = ["scenario", "model", "seed", "source", "strategy", "task", "attribute"]
 SWEEP = {"reweight": (0, 0.5, 1), "dro": (0.05, 0.2), "eodd": (0.1, 0.3, 1), "adv": (0.03, 0.3)}
 PACE = {"unet": 0.5, "pix2pix": 0.2, "sde": 0.5}  # lr_factor: plain fine-tuning neither stands still nor does harm
@@ -41,7 +44,10 @@ WATCHED = {  # whose disparity, and in what
     "scarce_6e2": [("consolidation", "sex")],
     "erased_4e1": [("consolidation", "sex")],
     "nih_1e4_small": [("Abnormal", "sex"), ("Abnormal", "age_group")],
-    "lgg_x8_small": [("tumour", "sex"), ("tumour", "age_group"), ("grade", "sex"), ("grade", "age_group")],
+    "lgg_x8_small": [("tumour", "sex"), ("tumour", "age_group")],
+}
+SMALLER = {  # so that an arm takes two minutes: at 64 pixels, without grade and type, which nothing there can tell
+    "lgg_x8_small": ["dataset.size=64", "dataset.label=lgg_64", "diagnosis.tasks=[tumour]", "mitigation.epochs=1"],
 }
 
 
@@ -61,12 +67,15 @@ def main():
             if not scenario.endswith("small"):
                 tried(scenario, model, 0, [], plenty=True)
                 keep(informed(scenario))
+            if (scenario, model) == ("scarce_6e2", "sde"):
+                over_time(scenario).to_csv(TIMES, index=False)
 
 
 def begun(scenario: str, model: str, *changes: str) -> params.Study:
     """A study whose cohort, noise and frozen networks are ready."""
     precision = "32-true" if model == "sde" else "bf16-mixed"  # which of them is the faster on a CPU
     changes = [f"reconstruction.models=[{model}]", f"compute.precision={precision}", *changes]
+    changes += SMALLER.get(scenario, [])
     changes += [] if scenario.endswith("small") else [f"mitigation.lr_factor={PACE[model]}"]
     study = params.load(ROOT / "params" / f"{scenario}.yaml", ["compute.workers=1", *changes])
     with FileLock(RESULTS.with_suffix(".lock")):  # what others share is made by the first
@@ -105,11 +114,43 @@ def informed(scenario: str) -> pd.DataFrame:
         module = training.load(Path(folder) / "best.ckpt", module)
     answers = training.apply(module.diagnose, noisy, test, study.compute, "informed")
     said = np.concatenate([answer for _, answer in answers])
-    read = diagnosis.units(study, network, cohort.table.iloc[test], said).assign(source="noisy", strategy="informed")
-    both = pd.concat([diagnosis.predict(study, "original").query("split == 'test'"), read])
+    rows = read(study, {"informed": said}, "noisy", WATCHED[scenario])
+    return rows.assign(scenario=scenario, model="none", seed=0)
+
+
+def over_time(scenario: str) -> pd.DataFrame:
+    """Disparity of what a standard SDE takes the original for, by time: the more x_t shows, the less is guessed."""
+    study = begun(scenario, "sde")
+    recon.train(study, "sde")
+    module, (network,) = recon.load(study, "sde"), study.networks
+    frozen, cohort, noisy = diagnosis.load(study, network), data.load(study), noise.load(study)
+    test, said = data.rows(cohort.table, "test"), {}
+
+    def guess(t, draw, mu, originals):
+        mean, sd = module.schedule.marginal(t, torch.from_numpy(originals)[:, None], mu)
+        x_t = mean + sd * torch.randn(mu.shape, generator=draw)
+        return frozen.diagnose(module.schedule.x0_hat(t, x_t, mu, module.noise_hat(x_t, mu, t)).clamp(0, 1))
+
+    for t in (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100):
+        guessed = partial(guess, t, torch.Generator().manual_seed(t))
+        originals = cohort.images[test].astype(np.float32)
+        answers = training.apply(guessed, noisy, test, study.compute, f"time {t}", originals)
+        said[f"{t}"] = np.concatenate([answer for _, answer in answers])
+    rows = read(study, said, "sde", WATCHED[scenario])
+    shows = module.schedule.decay(rows.strategy.astype(int).to_numpy())[0].flatten().numpy()
+    return rows.rename(columns={"strategy": "t"}).assign(shows=shows.round(4)).dropna(axis=1)
+
+
+def read(study, said: dict[str, np.ndarray], source: str, watched) -> pd.DataFrame:
+    """Rows of `measured` for what the one network of a study said of the test images on several occasions."""
+    (network,), table = study.networks, data.load(study).table
+    test = table.iloc[data.rows(table, "test")]
+    parts = [diagnosis.units(study, network, test, answer).assign(strategy=name) for name, answer in said.items()]
+    original = diagnosis.predict(study, "original").query("split == 'test'")
+    predictions = pd.concat([original, pd.concat(parts).assign(source=source)])
     how = {"attributes": study.attributes(), "thresholds": diagnosis.thresholds(study)}
-    rows = measured(*assess(both, cohort.table, quality=judge.collect(study, "quality"), **how), WATCHED[scenario])
-    return rows[rows.strategy == "informed"].assign(scenario=scenario, model="none", seed=0)
+    rows = measured(*assess(predictions, table, quality=judge.collect(study, "quality"), **how), watched)
+    return rows[rows.source == source].query("strategy != 'standard'")
 
 
 def keep(rows: pd.DataFrame) -> pd.DataFrame:

@@ -15,6 +15,7 @@
 
 # %%
 import inspect
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -85,7 +86,16 @@ rf.figures.keep(rf.report.drawings.framework(*every), study, "06_framework")
 # %%
 groups = rf.mitigation.groups(study)
 drawn = groups.assign(images=1, share=reweight.weights(groups)).groupby(list(groups.columns)).sum()
-drawn.assign(draws_per_image=drawn.share * len(groups) / drawn.images).round(2).sort_values("images")
+drawn["draws_per_image"] = drawn.share * len(groups) / drawn.images
+shares = pd.DataFrame({"as they come": drawn.images / len(groups), "reweighted": drawn.share})
+shares.index = [", ".join(map(str, group)) for group in drawn.index]
+size = (7, 0.28 * len(shares) + 1.2)
+axis = shares.sort_values("as they come").plot.barh(figsize=size, color=["#999999", "#0072B2"], width=0.75)
+axis.set(xlabel="share of the images of an epoch", ylabel="")
+rf.figures.keep(axis.figure, study, "06_reweight")
+
+# %%
+drawn.round(2).sort_values("images").head(8)
 
 # %% [markdown]
 # A group of four images shown dozens of times an epoch can be learned by heart. Reweighting buys attention, not information.
@@ -136,10 +146,40 @@ print(inspect.getsource(eodd.SoftEODD.largest))
 print(inspect.getsource(adv.Adversary.__call__))
 
 # %% [markdown]
+# Does that work? A toy: one quarter of the image is brighter in one group, and all that the "reconstructor" can do is take some of that brightness away. For 100 steps it looks on.
+
+# %%
+draw = torch.Generator().manual_seed(0)
+images, members = torch.rand(512, 1, 8, 8, generator=draw), torch.randint(0, 2, (512,), generator=draw)
+bright = torch.zeros_like(images)
+bright[:, :, :4, :4] = 0.5 * members[:, None, None, None]
+quarters = SimpleNamespace(features=lambda x: torch.nn.functional.avg_pool2d(x, 4).flatten(1))
+panel = {"networks": {"quarters": quarters}, "groups": torch.eye(2)[members], "labels": members, "spans": [slice(0, 2)]}
+toy = adv.Adversary(SimpleNamespace(**panel, features=lambda: [4]), lr=0.01, recent=256)
+left, told = torch.ones((), requires_grad=True), []
+descent = torch.optim.Adam([left], lr=0.02)
+for step in range(300):
+    rows = torch.arange(32) + 32 * (step % 16)
+    penalty = toy(images[rows] + left * bright[rows], rows)["adv"]
+    told.append((penalty.item(), left.item()))
+    if step >= 100:
+        descent.zero_grad()
+        penalty.backward()
+        descent.step()
+lines = dict(zip(["corr² of h with the group", "share of the brightness left"], np.transpose(told), strict=True))
+rf.figures.keep(rf.figures.lines(lines, "step", "share"), study, "06_adversary")
+
+# %% [markdown]
+# First $h$ finds the group, then the brightness goes, and with it what $h$ could tell. Note what it takes away: whatever tells the groups apart, be it a nuisance or the disease.
+#
 # All of it enters the training of any reconstructor in one place:
 
 # %%
 print(inspect.getsource(penalties.Penalties.objective))
+
+# %% [markdown]
+# (`shown` leaves out what an SDE reconstructs at times at which the true image shows through $x_t$: there is no disparity there to mend, as appendix A2 shows. A sampler must guess before it comes
+# so far.)
 
 # %% [markdown]
 # ## Did the penalties fall?
@@ -159,7 +199,21 @@ pd.concat(logs, names=["model", "strategy"]).droplevel(2).round(4)
 # %% [markdown]
 # The row is the epoch that was kept, the one with the least `val_total`: validation loss and penalty together, weighed as in training, so that the standard model has $1 + \lambda$.
 #
-# ## What it changed
+# ## How strong?
+#
+# $\lambda$ is chosen, not known. Here is what it does in the experiment of appendix A2, a simulated cohort whose women were missing in the training of the reconstruction (to sweep it in a study of
+# your own: `strategies: [eodd@0.1, eodd@0.3, eodd@1]`). Disparity is EODD by sex on the test images, one training each.
+#
+# **Predict first:** which of the three will a strong adversary harm?
+
+# %%
+tried = pd.read_csv(rf.store.NOTEBOOKS.parent / "benchmarks" / "results" / "mitigation.csv")
+tried = tried[(tried.scenario == "scarce_6e2") & (tried.seed == 0) & (tried.source == tried.model)]
+measures = {"disparity": "EODD", "performance": "AUROC", "psnr": "PSNR (dB)"}
+rf.figures.keep(rf.figures.strengths(tried, measures), study, "06_strengths")
+
+# %% [markdown]
+# ## What it changed, in this study
 
 # %%
 everyone = performance[(performance.attribute == "all") & performance.metric.isin(["auroc", "dice", "psnr"])]

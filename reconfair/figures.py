@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -28,11 +30,10 @@ NAMES = {
     "sde": "SDE",
     "standard": "standard",
     "reweight": "reweighted",
+    "reweight@0": "plain fine-tuning",
+    "dro": "Group DRO",
     "adv": "adversarial",
-    "minimax": "minimax",
     "thresholds": "group thresholds",
-    "reweight+eodd": "reweighted + EODD",
-    "reweight+adv": "reweighted + adversarial",
     "physics": "Noise model",
     "sex": "Sex",
     "age_group": "Age",
@@ -61,8 +62,10 @@ NAMES = {
     "calibration_gap": "calibration gap",
     "tnr": "true negative rate",
 }
-MARKERS = {"standard": "o", "reweight": "s", "eodd": "^", "adv": "D", "minimax": "v", "thresholds": "*"}
-MARKERS |= {"reweight+eodd": "P", "reweight+adv": "X"}
+MARKERS = {"standard": "o", "reweight": "s", "dro": "v", "eodd": "^", "adv": "D", "thresholds": "*"}
+MARKERS |= {"reweight+eodd": "P", "reweight+adv": "h", "reweight@0": "X"}
+TUNED = ["standard", "reweight@0", "reweight", "dro", "eodd", "adv", "reweight+eodd", "reweight+adv", "thresholds"]
+STRATEGIES = dict(zip(TUNED, sns.color_palette("colorblind", len(TUNED)), strict=True))  # where no model has one
 sns.set_theme(style="whitegrid", rc={"figure.dpi": 90, "savefig.dpi": 150, "axes.titlesize": "medium"})
 
 
@@ -76,8 +79,23 @@ def keep(figure: Figure, study: Study, name: str) -> Figure:
 
 
 def name(word: str) -> str:
-    """How a word of the vocabulary is written in a figure."""
-    return NAMES.get(word, " x ".join(NAMES.get(part, part) for part in word.split("*")))
+    """How a word of the vocabulary is written in a figure.
+
+    Examples
+    --------
+    >>> name("sex*race"), name("reweight+eodd@0.3")
+    ('Sex x Race', 'reweighted + EODD (0.3)')
+    """
+    for joint, written in (("*", " x "), ("+", " + ")):
+        if joint in word:
+            return written.join(map(name, word.split(joint)))
+    part, at, strength = word.partition("@")
+    return NAMES.get(word, NAMES.get(part, part) + f" ({strength})" * bool(at))
+
+
+def marker(strategy: str) -> str:
+    """Marker of a strategy, whatever its strength."""
+    return MARKERS.get(strategy, MARKERS.get(re.sub(r"@[\d.]+", "", strategy), "<"))
 
 
 def montage(rows: list[list[np.ndarray]], titles: list[str], labels: list[str], limits: list | None = None) -> Figure:
@@ -318,6 +336,38 @@ def shifts(rows: pd.DataFrame, metric: str, margin: float = 0) -> Figure:
     return _named(figure, axes, lines)
 
 
+def strengths(rows: pd.DataFrame, measures: dict[str, str]) -> Figure:
+    """Draw what the strength of a strategy does: a row of panels per model, a column per measure, a line per strategy.
+
+    Rows ``source, strategy`` (such as eodd@0.3) and the columns that `measures` names for the axes. The standard model
+    and plain fine-tuning are dotted lines across.
+    """
+    plain = rows.strategy.isin(["standard", "reweight@0"])
+    strength = pd.to_numeric(rows.strategy.str.extract(r"@([\d.]+)$")[0]).mask(plain)
+    bare = rows.strategy.where(plain, rows.strategy.str.replace(r"@[\d.]+", "", regex=True))
+    rows = rows.assign(strategy=bare, strength=strength)
+    models, ticks = list(rows.source.unique()), sorted(set(strength.dropna()))
+    size = (2.9 * len(measures) + 0.4, 2.1 * len(models) + 0.6)
+    figure, axes = plt.subplots(len(models), len(measures), figsize=size, squeeze=False, layout="constrained")
+    for (model, part), line in zip(rows.groupby("source", sort=False), axes, strict=True):
+        for axis, (column, label) in zip(line, measures.items(), strict=True):
+            for strategy, tried in part.sort_values("strength").groupby("strategy", sort=False):
+                style = {"color": STRATEGIES[strategy], "label": name(strategy), "lw": 1.2}
+                if tried.strength.isna().all():
+                    axis.axhline(tried[column].mean(), ls=":", **style)
+                else:
+                    axis.semilogx(tried.strength, tried[column], marker=marker(strategy), ms=5, **style)
+            axis.set_title(f"{name(model)}: {label}", fontsize="small")
+            axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize="x-small")
+            axis.minorticks_off()
+    for axis in axes[-1]:
+        axis.set_xlabel("strength λ")
+    shown = {label: line for axis in axes.flat for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    order = [name(strategy) for strategy in STRATEGIES if name(strategy) in shown]
+    figure.legend(map(shown.get, order), order, loc="outside upper center", ncols=4, fontsize="small")
+    return figure
+
+
 def decisions(rows: pd.DataFrame, threshold: float) -> Figure:
     """Draw scores by group and label, a dot a row, with the threshold and the rates: ``score, label, group``."""
     lines = [(group, label) for group in sorted(rows.group.unique()) for label in (1, 0)]
@@ -478,7 +528,7 @@ def _named(figure: Figure, axes: np.ndarray, lines: list[str]) -> Figure:
 def _point(axis, at: float, row, vertical: bool = False) -> None:
     """One value with its interval, in the colour of its source and the marker of its strategy."""
     error = np.abs([[row.value - row.low], [row.high - row.value]])
-    style = {"color": COLOURS[row.source], "fmt": MARKERS.get(row.strategy, "^"), "ms": 5, "capsize": 2}
+    style = {"color": COLOURS[row.source], "fmt": marker(row.strategy), "ms": 5, "capsize": 2}
     if getattr(row, "p_adjusted", 0) >= 0.05:
         style["mfc"] = "white"
     if vertical:

@@ -29,7 +29,7 @@ FIGURES = {
         "groups",
         "groups_psnr",
     ],
-    "06": ["performance", "shift_eodd", "groups_psnr"],
+    "06": ["reweight", "dro", "soft", "adversary", "strengths", "performance", "shift_eodd", "groups_psnr"],
     "07": [
         "framework",
         "examples",

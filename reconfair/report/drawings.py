@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from reconfair.figures import COLOURS, MARKERS, _columns, _empty, name
+from reconfair.figures import COLOURS, _columns, _empty, marker, name
 
 VERDICTS = {  # blue is no harm, orange harm, grey not known
     "better": "#0072B2",
@@ -113,7 +113,7 @@ def amounts(rows: pd.DataFrame, ylabel: str) -> Figure:
         for at, (source, strategy) in enumerate(arms):
             own = panel[(panel.source == source) & (panel.strategy == strategy)]
             axis.bar(at, own.amount.mean(), color=COLOURS[source], alpha=0.35, width=0.7)
-            axis.plot(np.full(len(own), at), own.amount, MARKERS.get(strategy, "^"), color=COLOURS[source], ms=4)
+            axis.plot(np.full(len(own), at), own.amount, marker(strategy), color=COLOURS[source], ms=4)
             if "chance" in own:
                 axis.plot([at - 0.4, at + 0.4], [own.chance.mean()] * 2, "--", color="black", lw=1.2)
         axis.set_title(f"{name(attribute)}, {name(metric)}", fontsize="small")
@@ -135,7 +135,7 @@ def costs(rows: pd.DataFrame) -> Figure:
         axis.axhline(0, color="black", lw=0.8)
         axis.axvline(0, color="black", lw=0.8)
         for row in rows.itertuples():
-            style = {"marker": MARKERS.get(row.strategy, "^"), "color": COLOURS[row.source]}
+            style = {"marker": marker(row.strategy), "color": COLOURS[row.source]}
             axis.plot(getattr(row, column), row.downstream, ms=8, ls="none", **style)
         axis.set(xlabel=f"change of {label}")
     axes[0].set_ylabel("change of AUROC and Dice (%)")
@@ -174,7 +174,7 @@ def _keyed(figure: Figure, arms, lines=()) -> Figure:
     sources, strategies = (list(dict.fromkeys(column)) for column in zip(*arms, strict=True))
     handles = [Line2D([], [], color=COLOURS[source], lw=5, alpha=0.6, label=name(source)) for source in sources]
     style = {"color": "black", "ls": "none", "ms": 5}
-    handles += [Line2D([], [], marker=MARKERS.get(word, "^"), label=name(word), **style) for word in strategies]
+    handles += [Line2D([], [], marker=marker(word), label=name(word), **style) for word in strategies]
     handles += [Line2D([], [], color=colour, ls=ls, label=label) for colour, ls, label in lines]
     figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize="small")
     return figure
