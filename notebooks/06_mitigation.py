@@ -192,12 +192,13 @@ for model, strategy in study.mitigated:
     path = rf.store.outputs() / study.name / rf.store.variant(model, strategy) / "log.csv"
     if path.exists():
         log = pd.read_csv(path).set_index("epoch")
-        watched = log.filter(regex="val_(loss|eodd|bce|adv|balanced|worst|total)$")
+        watched = log.filter(regex="share_(loss|eodd|bce|adv|balanced|worst)$|val_total|train_empty")
         logs[model, strategy] = watched.loc[[log.val_total.idxmin()]].reset_index()
 pd.concat(logs, names=["model", "strategy"]).droplevel(2).round(4)
 
 # %% [markdown]
 # The row is the epoch that was kept, the one with the least `val_total`: validation loss and penalty together, weighed as in training, so that the standard model has $1 + \lambda$.
+# `train_empty` is the share of cells of group, label and task that the memory of decisions had not filled, on average over the epoch: what a penalty cannot see.
 #
 # ## How strong?
 #

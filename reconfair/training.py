@@ -104,7 +104,7 @@ class Keep(L.Callback):
         measured = means.add_prefix("train_").to_dict()
         measured |= {name: float(value) for name, value in trainer.callback_metrics.items()}
         if self.total:
-            measured["val_total"] = self.total(measured)
+            measured |= self.total(measured)
         judged = "val_total" if self.total else "val_loss"
         best = min((row[judged] for row in self.rows), default=np.inf)
         self.rows.append({"epoch": trainer.current_epoch + 1, **measured})
@@ -145,8 +145,8 @@ def fit(
     what : str
         Names the work in messages.
     penalties : Callback, optional
-        Its ``total`` maps the means of an epoch to what the best has least of; left out: ``val_loss``. Before
-        the first epoch it sees a whole validation.
+        Its ``total`` adds ``val_total`` to the means of an epoch: the best has least of that; left out: of
+        ``val_loss``. Before the first epoch it sees a whole validation.
 
     Raises
     ------

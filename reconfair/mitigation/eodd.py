@@ -79,7 +79,7 @@ class SoftEODD:
     def __call__(
         self, x_hat: torch.Tensor, rows: torch.Tensor, masks: torch.Tensor | None = None
     ) -> dict[str, torch.Tensor]:
-        """E^2 and BCE for the reconstructions (n, 1, s, s) of the images `rows`."""
+        """E^2 and BCE for the reconstructions (n, 1, s, s) of the images `rows`, and the share of empty cells."""
         soft, losses = [], []
         for network, frozen in self.panel.networks.items():
             logits = checkpoint(frozen, x_hat, use_reentrant=False)  # one network at a time holds its activations
@@ -90,7 +90,8 @@ class SoftEODD:
                 tasks = self.panel.columns(network)
                 soft.append(soft_decisions(logits.sigmoid(), self.panel.thresholds[tasks], self.temperature))
                 losses.append(frozen.criterion(logits, self.panel.labels[rows][:, tasks]))
-        return {"eodd": self.largest(torch.cat(soft, 1), rows).square(), "bce": torch.stack(losses).mean()}
+        largest, bce = self.largest(torch.cat(soft, 1), rows), torch.stack(losses).mean()
+        return {"eodd": largest.square(), "bce": bce, "empty": self.empty()}
 
     def largest(self, soft: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Largest soft EODD over attributes and tasks, given the batch's soft decisions (n, tasks)."""

@@ -160,8 +160,11 @@ class Penalties(L.Callback):
         standard = {name: max(float(value), 1e-12) for name, value in trainer.callback_metrics.items()}
         self.units = self.units or standard  # a run that goes on remembers them
 
-    def total(self, measured: dict[str, float]) -> float:
-        """What the epoch to be kept has least of, from the means of an epoch; the standard weights have 1 + lambda."""
+    def total(self, measured: dict[str, float]) -> dict[str, float]:
+        """What the epoch to be kept has least of, ``val_total``, from the means of an epoch, and its parts as shares.
+
+        The standard weights have shares of 1, and a total of 1 + lambda.
+        """
         share = {name: value / self.units[name] for name, value in measured.items() if name in self.units}
         kinds = {"val_worst": "dro", "val_balanced": "reweight", "val_loss": None}
         loss = next(name for name, part in kinds.items() if part is None or self.parts.get(part))
@@ -171,7 +174,8 @@ class Penalties(L.Callback):
             / sum(term.weights.values())
             for part, term in self.terms.items()
         )
-        return share[loss] + sum(penalties)
+        shares = {name.replace("val_", "share_"): value for name, value in share.items()}
+        return {"val_total": share[loss] + sum(penalties), **shares}
 
     def state_dict(self) -> dict:
         terms = {part: term.state_dict() for part, term in self.terms.items()}
