@@ -10,8 +10,9 @@ params/erased_4e1.yaml the noise hides what is mottled from both.
 
 Each strategy is tried with several lambda on the first seed. The one chosen cuts the disparity that the reconstruction
 brought most, among those that cost at most 1 dB PSNR and 0.01 AUROC, or among all where each costs more. Reconstruction
-and fine-tuning are then trained anew with other seeds, at the chosen lambda. The same is then done on small real sets (``RECONFAIR_DATA``), where
-nobody knows the answer. All rows go to results/mitigation.csv, which appendix A2 shows.
+and fine-tuning are then trained anew with other seeds, at the chosen lambda. The same is then done on small real sets
+(``RECONFAIR_DATA``), where nobody knows the answer. All rows go to results/mitigation.csv, which appendix A2 shows;
+results/mitigation_times.csv says at what times of an SDE its disparity arises.
 
 One process uses one core. Several may run side by side, each for other ``--models`` or ``--scenarios``.
 """
