@@ -40,7 +40,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "mitigation.csv"
 TIMES = RESULTS.with_name("mitigation_times.csv")
 KEYS = ["scenario", "model", "seed", "source", "strategy", "task", "attribute"]
-SWEEP = {"reweight": (0, 0.5, 1), "dro": (0.05, 0.2), "eodd": (0.1, 0.3, 1), "adv": (0.03, 0.3)}
+SWEEP = {"reweight": (0, 0.5, 1), "dro": (0.01, 0.05, 0.2), "eodd": (0.1, 0.3, 1), "adv": (0.03, 0.3)}
 PACE = {"unet": 0.5, "pix2pix": 0.3, "sde": 0.5}  # lr_factor: plain fine-tuning neither stands still nor does harm
 WATCHED = {  # whose disparity, and in what
     "scarce_6e2": [("consolidation", "sex")],
@@ -52,7 +52,7 @@ SMALLER = {  # real sets; LGG at 64 pixels and without grade and type, which not
     "nih_1e4_small": [],
     "lgg_x8_small": ["dataset.size=64", "dataset.label=lgg_64", "diagnosis.tasks=[tumour]", "mitigation.epochs=1"],
 }
-SETTLED = ("reweight@1", "dro@0.2", "eodd@0.3", "adv@0.03", "reweight@1+eodd@0.3", "reweight@1+adv@0.03")  # there
+SETTLED = ("reweight@1", "dro@0.05", "eodd@0.3", "adv@0.03", "reweight@1+eodd@0.3", "reweight@1+adv@0.03")  # there
 
 
 def main():

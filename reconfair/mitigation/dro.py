@@ -6,8 +6,9 @@ import torch
 class GroupDRO:
     """Weights of groups that rise with their losses (Sagawa et al. 2020, algorithm 1), in units of their share.
 
-    After each batch w_g grows by the factor exp(step L_g / mean L) for each group in it, and all are scaled
-    to a mean of 1 over images: with `step` 0 they stay 1, and the loss is the plain mean.
+    After each batch w_g changes by the factor exp(step (L_g / mean L - 1)) for each group in it, and all are scaled
+    to a mean of 1 over images: with `step` 0 they stay 1, and the loss is the plain mean. Where every batch holds every
+    group, the 1 cancels. Where it does not, the 1 is what keeps a rare group from losing weight by being absent.
 
     Parameters
     ----------
@@ -41,9 +42,9 @@ class GroupDRO:
         """Weigh the losses (n,) of a batch, the images `rows` of all; the next batch will know of them."""
         of, known = self.members[rows].cpu(), losses.detach().double().cpu()
         weighted = losses * self.weights[of].to(losses)  # 1.0 exactly where the step is 0
+        above = known / known.mean().clamp(min=1e-12) - 1
         counts = torch.bincount(of, minlength=len(self.shares)).clamp(min=1)
-        means = torch.zeros_like(self.shares).index_add(0, of, known) / counts
-        self.logs += self.step * means / known.mean().clamp(min=1e-12)
+        self.logs += self.step * torch.zeros_like(self.shares).index_add(0, of, above) / counts
         return weighted
 
     def state_dict(self) -> dict:

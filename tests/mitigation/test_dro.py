@@ -33,3 +33,13 @@ def test_without_a_step_every_weight_is_exactly_one():
     dro = GroupDRO(members, range(99), 0)
     for rows in torch.arange(99).split(9):
         assert torch.equal(dro(losses[rows], rows), losses[rows])
+
+
+@pytest.mark.parametrize(("loss", "low", "high"), [(1.0, 0.999, 1.001), (1.5, 3, 100)])
+def test_a_group_that_most_batches_lack_is_weighed_by_its_loss_and_not_by_its_absence(loss, low, high):
+    members = (torch.arange(1600) % 100 == 0).long()
+    losses, dro = 1 + (loss - 1) * members, GroupDRO(members, range(1600), 0.2)
+    for _ in range(5):
+        for rows in torch.arange(1600).split(16):  # one batch in six holds one of them
+            dro(losses[rows].float(), rows)
+    assert low < dro.weights[1] < high
