@@ -220,6 +220,8 @@ figure if len(times) else "not run"
 # It is paid for hiding whatever tells women from men. What is mottled is found in women only: it tells. So the adversary pays for erasing the very lesion that the reconstruction should have kept (see
 # women's TPR), and for blurring anatomy that has nothing to do with the disease (see PSNR). An adversary helps where a group is a nuisance in the image, and harms where the group's disease looks different.
 #
+# Group DRO asks a third question: whose pixels are worst? Women's are worse by a quarter here, and it does look after them; but it looks at all of their pixels alike, of which the lesion has few.
+#
 # ## On real scans
 #
 # The same strategies on small versions of real sets, where nobody knows what a disparity comes from, and where there are too few patients to choose $\lambda$ on: strengths are settled beforehand (and LGG is

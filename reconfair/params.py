@@ -594,7 +594,7 @@ class Mitigation(Section):
         >>> Mitigation().parts("reweight+eodd@0.3")
         {'reweight': 1.0, 'eodd': 0.3}
         """
-        found, usual = {}, {"reweight": 1.0, "dro": 0.1, "eodd": self.lam, "adv": self.lam}
+        found, usual = {}, {"reweight": 1.0, "dro": 0.01, "eodd": self.lam, "adv": self.lam}
         for part in strategy.split("+") if strategy != "thresholds" else ():
             word, at, strength = part.partition("@")
             _one_of(word, (*usual, "thresholds"), "strategies: strategy")
