@@ -29,6 +29,7 @@
 from itertools import product
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.lines import Line2D
@@ -234,28 +235,32 @@ real = beside_standard(every[~every.scenario.isin(rows.scenario)])
 real = real[(real.seed > 0) & (real.strategy != "standard")]
 real = real.assign(sure=(real.shift_standard_low > 0) | (real.shift_standard_high < 0))
 arms = real.groupby(["scenario", "model", "task", "attribute", "strategy"], sort=False)
-table = arms[["shift_standard", "psnr_change", "performance_change"]].agg(interval).join(arms.sure.sum())
+table = (
+    arms[["shift_standard", "psnr_change", "performance_change"]]
+    .agg(interval)
+    .join(arms.sure.sum())
+    .sort_index(level=[0, 1, 2, 3], sort_remaining=False)
+)
 table if len(table) else "not run"
 
 # %%
 if len(real):
-    kinds = real.task + ", " + real.attribute
-    dots = {
-        "kind": "point",
-        "errorbar": ("se", 2),
-        "linestyle": "none",
-        "dodge": 0.5,
-        "markersize": 4,
-        "err_kws": {"lw": 1},
-    }
-    faces = looks | {"hue": "kind", "palette": "colorblind", "sharex": False, "col_order": None}
-    named = real.assign(kind=kinds, part=real.part.map(figures.name), model=real.model.map(figures.name))
-    order = list(map(figures.name, present(real)))
-    grid = sns.catplot(named, x="shift_standard", y="part", order=order, **dots, **faces)
-    grid.set_axis_labels("change of disparity", "").set_titles("{row_name}, {col_name}")
-    grid.refline(x=0, color="black", lw=0.8)
-    plt.close(grid.figure)
-grid.figure if len(real) else "not run"
+    order, panels = list(present(real)), list(real.groupby("scenario", sort=False))
+    size = (3.6 * len(panels) + 1.6, 3.4)
+    figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    for axis, (scenario, some) in zip(axes[0], panels, strict=True):
+        changes = some.groupby(["task", "attribute", "part"]).shift_standard.agg(["mean", "sem"])
+        for k, (kind, arms) in enumerate(changes.groupby(level=[0, 1])):
+            means = arms.droplevel([0, 1]).reindex(order)
+            style = {"fmt": "os"[k], "color": figures.GROUPS[k], "ms": 4, "lw": 1, "label": ", ".join(kind)}
+            axis.errorbar(means["mean"], np.arange(len(order)) + 0.2 * k, xerr=2 * means["sem"], **style)
+        axis.axvline(0, color="black", lw=0.8)
+        axis.set(title=scenario, xlabel="change of disparity")
+        axis.legend(fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    axes[0, 0].set_yticks(range(len(order)), map(figures.name, order))
+    axes[0, 0].invert_yaxis()
+    plt.close(figure)
+figure if len(real) else "not run"
 
 # %% [markdown]
 # ## What does this prove, and what not?
