@@ -138,8 +138,8 @@ def over_time(scenario: str) -> pd.DataFrame:
         answers = training.apply(guessed, noisy, test, study.compute, f"time {t}", originals)
         said[f"{t}"] = np.concatenate([answer for _, answer in answers])
     rows = read(study, said, "sde", WATCHED[scenario])
-    shows = module.schedule.decay(rows.strategy.astype(int).to_numpy())[0].flatten().numpy()
-    return rows.rename(columns={"strategy": "t"}).assign(shows=shows.round(4)).dropna(axis=1)
+    shows = module.schedule.decay(rows.strategy.astype(int).tolist())[0].flatten().numpy()
+    return rows.rename(columns={"strategy": "t"}).assign(shows=shows.round(4)).dropna(axis=1).sort_values("shows")
 
 
 def read(study, said: dict[str, np.ndarray], source: str, watched) -> pd.DataFrame:
