@@ -15,7 +15,6 @@
 
 # %%
 import inspect
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -149,24 +148,9 @@ print(inspect.getsource(adv.Adversary.__call__))
 # Does that work? A toy: one quarter of the image is brighter in one group, and all that the "reconstructor" can do is take some of that brightness away. For 100 steps it looks on.
 
 # %%
-draw = torch.Generator().manual_seed(0)
-images, members = torch.rand(512, 1, 8, 8, generator=draw), torch.randint(0, 2, (512,), generator=draw)
-bright = torch.zeros_like(images)
-bright[:, :, :4, :4] = 0.5 * members[:, None, None, None]
-quarters = SimpleNamespace(features=lambda x: torch.nn.functional.avg_pool2d(x, 4).flatten(1))
-panel = {"networks": {"quarters": quarters}, "groups": torch.eye(2)[members], "labels": members, "spans": [slice(0, 2)]}
-toy = adv.Adversary(SimpleNamespace(**panel, features=lambda: [4]), lr=0.01, recent=256)
-left, told = torch.ones((), requires_grad=True), []
-descent = torch.optim.Adam([left], lr=0.02)
-for step in range(300):
-    rows = torch.arange(32) + 32 * (step % 16)
-    penalty = toy(images[rows] + left * bright[rows], rows)["adv"]
-    told.append((penalty.item(), left.item()))
-    if step >= 100:
-        descent.zero_grad()
-        penalty.backward()
-        descent.step()
-lines = dict(zip(["corr² of h with the group", "share of the brightness left"], np.transpose(told), strict=True))
+lines = dict(
+    zip(["corr² of h with the group", "share of the brightness left"], adv.duel(steps=300, alone=100).T, strict=True)
+)
 rf.figures.keep(rf.figures.lines(lines, "step", "share"), study, "06_adversary")
 
 # %% [markdown]

@@ -1,8 +1,9 @@
 """Adversary: nothing in what the frozen networks see is to tell the patient's group."""
 
 from copy import copy
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -112,3 +113,40 @@ def predictor(features: int, span: slice) -> nn.Sequential:
     """Features to 32 to one output a group, or one in all where there are two groups."""
     groups = span.stop - span.start
     return nn.Sequential(nn.Linear(features, 32), nn.ReLU(), nn.Linear(32, 1 if groups == 2 else groups))
+
+
+def duel(steps: int = 300, alone: int = 100, seed: int = 0) -> np.ndarray:
+    """A toy whose answer is known: one quarter of an image is brighter in one group, and may be dimmed.
+
+    The predictor is alone for some steps; then brightness descends on the correlation.
+
+    Returns
+    -------
+    ndarray
+        (steps, 2): the predictor's corr^2 with the group, and the share of the brightness that is left.
+
+    Examples
+    --------
+    >>> found = duel()
+    >>> bool(found[99, 0] > 0.9), bool(found[-20:, 0].mean() < 0.2)
+    (True, True)
+    """
+    draw = torch.Generator().manual_seed(seed)
+    images, group = torch.rand(512, 1, 8, 8, generator=draw), torch.randint(0, 2, (512,), generator=draw)
+    bright = torch.zeros_like(images)
+    bright[:, :, :4, :4] = 0.5 * group[:, None, None, None]
+    quarters = SimpleNamespace(features=lambda x: nn.functional.avg_pool2d(x, 4).flatten(1))
+    panel = SimpleNamespace(networks={"quarters": quarters}, features=lambda: [4], spans=[slice(0, 2)])
+    panel.groups, panel.labels = torch.eye(2)[group], group
+    adversary = Adversary(panel, lr=0.01, recent=256, seed=seed)
+    left, found = torch.ones((), requires_grad=True), []
+    optimizer = torch.optim.Adam([left], lr=0.02)
+    for step in range(steps):
+        rows = torch.arange(32) + 32 * (step % 16)
+        penalty = adversary(images[rows] + left * bright[rows], rows)["adv"]
+        found.append((penalty.item(), left.item()))
+        if step >= alone:
+            optimizer.zero_grad()
+            penalty.backward()
+            optimizer.step()
+    return np.array(found)
