@@ -174,7 +174,7 @@ arms.groupby(["scenario", "model", "strategy"], sort=False)[rates].mean().round(
 # %%
 front = held.groupby(["scenario", "model", "part"], sort=False)[["shift", "psnr_change", "shift_before"]].mean()
 errors = 2 * held.groupby(["scenario", "model", "part"], sort=False)[["shift", "psnr_change"]].sem()
-front = front.join(errors, rsuffix="_error").reset_index()
+front = front.join(errors.add_suffix("_error")).reset_index()
 
 
 def beaten(arm):
