@@ -5,8 +5,8 @@
 Two studies of chest phantoms in which women's consolidations are mottled where men's are dense, and hardly a
 woman is among the images that train the reconstruction; the diagnosis knows both. In params/scarce_6e2.yaml the
 noisy image still shows them: a network trained on noisy images finds them (the row ``informed``), and a
-reconstruction that had seen enough women would keep them (``plenty``: the same study without scarcity). In
-params/erased_4e1.yaml the noise hides what is mottled from both.
+reconstruction that had seen all women may keep more of them (``plenty``: the same study without scarcity). In
+params/erased_4e1.yaml the noise hides what is mottled from either.
 
 Each strategy is tried with several lambda on the first seed. The one chosen cuts the disparity that the reconstruction
 brought most, among those that cost at most 1 dB PSNR and 0.01 AUROC, or among all where each costs more. Reconstruction
@@ -48,11 +48,18 @@ WATCHED = {  # whose disparity, and in what
     "nih_1e4_small": [("Abnormal", "sex"), ("Abnormal", "age_group")],
     "lgg_x8_small": [("tumour", "sex"), ("tumour", "age_group")],
 }
-SMALLER = {  # real sets; LGG at 64 pixels and without grade and type, which nothing there can tell
+REAL = {  # real sets; LGG at 64 pixels and without grade and type, which nothing there can tell
     "nih_1e4_small": [],
     "lgg_x8_small": ["dataset.size=64", "dataset.label=lgg_64", "diagnosis.tasks=[tumour]", "mitigation.epochs=1"],
 }
-SETTLED = ("reweight@1", "dro@0.05", "eodd@0.3", "adv@0.03", "reweight@1+eodd@0.3", "reweight@1+adv@0.03")  # there
+SETTLED = (
+    "reweight@1",
+    "dro@0.05",
+    "eodd@0.3",
+    "adv@0.03",
+    "reweight@1+eodd@0.3",
+    "reweight@1+adv@0.03",
+)  # for real sets
 
 
 def main():
@@ -63,10 +70,10 @@ def main():
     arguments = parser.parse_args()
     for scenario in arguments.scenarios:
         for model in arguments.models:
-            strategies = ["reweight@0", *(SETTLED if scenario in SMALLER else chosen_of(scenario, model)), "thresholds"]
+            strategies = ["reweight@0", *(SETTLED if scenario in REAL else best_of(scenario, model)), "thresholds"]
             for seed in range(1, arguments.seeds + 1):
                 tried(scenario, model, seed, strategies)
-            if scenario not in SMALLER:
+            if scenario not in REAL:
                 tried(scenario, model, 0, [], plenty=True)
                 keep(informed(scenario))
             if (scenario, model) == ("scarce_6e2", "sde"):
@@ -77,7 +84,7 @@ def begun(scenario: str, model: str, *changes: str) -> params.Study:
     """A study whose cohort, noise and frozen networks are ready."""
     precision = "32-true" if model == "sde" else "bf16-mixed"  # which of them is the faster on a CPU
     changes = [f"reconstruction.models=[{model}]", f"compute.precision={precision}", *changes]
-    changes += SMALLER.get(scenario, [f"mitigation.lr_factor={PACE[model]}"])
+    changes += REAL.get(scenario, [f"mitigation.lr_factor={PACE[model]}"])
     study = params.load(ROOT / "params" / f"{scenario}.yaml", ["compute.workers=1", *changes])
     with FileLock(RESULTS.with_suffix(".lock")):  # what others share is made by the first
         data.prepare(study), noise.prepare(study)
@@ -102,7 +109,7 @@ def tried(scenario: str, model: str, seed: int, strategies: list[str], plenty: b
 
 
 def informed(scenario: str) -> pd.DataFrame:
-    """What a diagnosis reads in the noisy images that was trained on them: an upper bound for any reconstruction."""
+    """What a diagnosis reads in the noisy images that was trained on them: how much they still hold."""
     study = begun(scenario, "unet")
     (network,), cohort, noisy = study.networks, data.load(study), noise.load(study)
     labels = cohort.table[list(network.tasks)].to_numpy(np.float32)
@@ -180,7 +187,7 @@ def measured(performance: pd.DataFrame, fairness: pd.DataFrame, watched: list[tu
     return rows[columns].join(wide, on=[*arm, "task"]).round(4)
 
 
-def chosen_of(scenario: str, model: str) -> list[str]:
+def best_of(scenario: str, model: str) -> list[str]:
     """Every strategy at its best strength on the first seed; what is combined takes the best reweighting."""
     alone = swept(scenario, model, tuple(SWEEP))
     return alone + swept(scenario, model, ("eodd", "adv"), f"{alone[0]}+")

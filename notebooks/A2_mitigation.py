@@ -202,8 +202,8 @@ drawn(sns.FacetGrid(front, hue_order=list(marks), **looks).map_dataframe(point),
 # forget. So a penalty has to look at the times of guessing, $e^{-\Theta_t} \le 0.4$ (dashed), and it does. (Looking at the others only, as one might in order to be spared noisy $\hat x_0$, would
 # ask for what is there already.) The SDE's own loss counts errors of the noise, to which $\hat x_0$ adds least at the times of guessing: reweighted images, too, are heard there least.
 #
-# And compare `SDE` with `SDE (plenty)` in the first table: women's AUROC is hardly higher with all women in training. So its disparity does not come from scarcity. One sample holds texture that is drawn
-# at random, and to the diagnosis that passes for what is mottled (see women's FPR in `scarce`); what is not caused by missing examples cannot be mended by showing them oftener.
+# And compare `SDE` with `SDE (plenty)` in the first table: women's AUROC is hardly higher with all women in training. So its disparity hardly comes from scarcity. One sample holds texture that is drawn
+# at random, and to the diagnosis that may pass for what is mottled (see women's FPR in `scarce`); what is not caused by missing examples cannot be mended by showing them oftener.
 
 # %%
 path = RESULTS / "mitigation_times.csv"
@@ -221,10 +221,10 @@ figure if len(times) else "not run"
 # %% [markdown]
 # ## Why the adversary does harm
 #
-# It is paid for hiding whatever tells women from men. What is mottled is found in women only: it tells. So the adversary pays for erasing the very lesion that the reconstruction should have kept (see
+# A likely reason: it is paid for hiding whatever tells women from men. What is mottled is found in women only: it tells. So the adversary pays for erasing the very lesion that the reconstruction should have kept (see
 # women's TPR), and for blurring anatomy that has nothing to do with the disease (see PSNR). An adversary helps where a group is a nuisance in the image, and harms where the group's disease looks different.
 #
-# Group DRO asks a third question: whose pixels are worst? Women's are worse by a quarter here, and it does look after them; but it looks at all of their pixels alike, of which the lesion has few.
+# Group DRO asks a third question: whose pixels are worst? It looks at all pixels of an image alike, of which the lesion has few.
 #
 # ## On real scans
 #
