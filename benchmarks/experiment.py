@@ -10,10 +10,10 @@ params/erased_4e1.yaml the noise hides what is mottled from either.
 
 Each strategy is tried with several lambda on the first seed. The one chosen cuts the disparity that the reconstruction
 brought most, among those that cost at most 1 dB PSNR and 0.01 AUROC, or among all where each costs more. Reconstruction
-and fine-tuning are then trained anew with other seeds, at the chosen lambda. Small real sets (``RECONFAIR_DATA``),
-where nobody knows the answer, have too few patients to choose anything on: there strengths are settled beforehand.
+and fine-tuning are then trained anew with other seeds, at the chosen lambda. The same on small real sets
+(``RECONFAIR_DATA``), where nobody knows the answer, and a choice made on so few patients is hardly more than chance.
 All rows go to results/mitigation.csv, which appendix A2 shows; results/mitigation_times.csv says at what times of an
-SDE its disparity arises.
+SDE its disparity arises, and results/mitigation_path.csv what becomes of it on the way to a sample.
 
 One process uses one core. Several may run side by side, each for other ``--models`` or ``--scenarios``.
 """
@@ -35,10 +35,12 @@ from tqdm import tqdm
 
 from reconfair import data, diagnosis, judge, mitigation, noise, params, recon, training
 from reconfair.fairness import assess
+from reconfair.recon.sde import generators_of
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "mitigation.csv"
 TIMES = RESULTS.with_name("mitigation_times.csv")
+PATH = RESULTS.with_name("mitigation_path.csv")
 KEYS = ["scenario", "model", "seed", "source", "strategy", "task", "attribute"]
 SWEEP = {"reweight": (0, 0.5, 1), "dro": (0.01, 0.05, 0.2), "eodd": (0.1, 0.3, 1), "adv": (0.03, 0.3)}
 PACE = {"unet": 0.5, "pix2pix": 0.3, "sde": 0.5}  # lr_factor: plain fine-tuning neither stands still nor does harm
@@ -52,14 +54,6 @@ REAL = {  # real sets; LGG at 64 pixels and without grade and type, which nothin
     "nih_1e4_small": [],
     "lgg_x8_small": ["dataset.size=64", "dataset.label=lgg_64", "diagnosis.tasks=[tumour]", "mitigation.epochs=1"],
 }
-SETTLED = (
-    "reweight@1",
-    "dro@0.05",
-    "eodd@0.3",
-    "adv@0.03",
-    "reweight@1+eodd@0.3",
-    "reweight@1+adv@0.03",
-)  # for real sets
 
 
 def main():
@@ -70,7 +64,7 @@ def main():
     arguments = parser.parse_args()
     for scenario in arguments.scenarios:
         for model in arguments.models:
-            strategies = ["reweight@0", *(SETTLED if scenario in REAL else best_of(scenario, model)), "thresholds"]
+            strategies = ["reweight@0", *best_of(scenario, model), "thresholds"]
             for seed in range(1, arguments.seeds + 1):
                 tried(scenario, model, seed, strategies)
             if scenario not in REAL:
@@ -78,6 +72,7 @@ def main():
                 keep(informed(scenario))
             if (scenario, model) == ("scarce_6e2", "sde"):
                 over_time(scenario).to_csv(TIMES, index=False)
+                along_path(scenario, strategies).to_csv(PATH, index=False)
 
 
 def begun(scenario: str, model: str, *changes: str) -> params.Study:
@@ -147,6 +142,33 @@ def over_time(scenario: str) -> pd.DataFrame:
     rows = read(study, said, "sde", WATCHED[scenario])
     shows = module.schedule.decay(rows.strategy.astype(int).tolist())[0].flatten().numpy()
     return rows.rename(columns={"strategy": "t"}).assign(shows=shows.round(4)).dropna(axis=1).sort_values("shows")
+
+
+def along_path(scenario: str, strategies: list[str]) -> pd.DataFrame:
+    """Disparity of what an SDE guesses on its own way to a sample, and of means of samples, before and after EODD."""
+    strategy = next(strategy for strategy in strategies if strategy.startswith("eodd"))
+    changes = ["reconstruction.seed=1", "mitigation.seed=1", f"mitigation.strategies=[{strategy}]"]
+    study = begun(scenario, "sde", *changes)
+    (network,), cohort, noisy = study.networks, data.load(study), noise.load(study)
+    frozen, test = diagnosis.load(study, network), data.rows(cohort.table, "test")
+    seeds, said = recon.sampling_seeds(study, cohort.table.image_id.iloc[test]), {}
+    for arm in ("standard", strategy):
+        module = recon.load(study, "sde", arm)
+        stages = [f"{share:.3f}" for share in module.schedule.decay(module.schedule.few_times(module.evaluations))[0]]
+        stages += [f"{n} samples" for n in (1, 2, 4)]
+        answers = training.apply(partial(on_the_way, module, frozen), noisy, test, study.compute, arm, seeds)
+        read_off = np.concatenate([answer for _, answer in answers])
+        said |= {f"{arm}/{stage}": read_off[:, [k]] for k, stage in enumerate(stages)}
+    rows = read(study, said, "sde", WATCHED[scenario])
+    return rows.assign(stage=rows.strategy.str.split("/").str[1], strategy=rows.strategy.str.split("/").str[0])
+
+
+def on_the_way(module, frozen, mu: torch.Tensor, seeds) -> torch.Tensor:
+    """What a frozen network reads in each guess of an SDE, in the sample they lead to, and in means of 2 and 4."""
+    draws = generators_of(seeds)
+    guesses, *others = ([x0_hat for _, _, x0_hat in module.path(mu, draws)] for _ in range(4))
+    ends = torch.stack([guesses[-1], *(other[-1] for other in others)])
+    return torch.cat([frozen.diagnose(x) for x in (*guesses, ends[:2].mean(0), ends.mean(0))], 1)
 
 
 def read(study, said: dict[str, np.ndarray], source: str, watched) -> pd.DataFrame:
