@@ -116,7 +116,8 @@ def test_the_appendix_on_mitigation_shows_what_the_experiment_left():
     results = store.PACKAGE.parent / "benchmarks" / "results"
     rows = pd.read_csv(results / "mitigation.csv")
     assert rows.seed.nunique() > 1 and "held-out seeds" in outputs[0].data["text/plain"]
-    figures = 2 + (results / "mitigation_times.csv").exists() + rows[rows.seed > 0].scenario.str.endswith("small").any()
+    of_sde = sum((results / f"mitigation_{part}.csv").exists() for part in ("times", "path"))
+    figures = 2 + of_sde + rows[rows.seed > 0].scenario.str.endswith("small").any()
     assert sum("image/png" in output.get("data", {}) for output in outputs) == figures
 
 

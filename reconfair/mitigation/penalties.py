@@ -149,6 +149,8 @@ class Penalties(L.Callback):
         self.measured.append({k: float(v) for term in terms for k, v in term(x_hat, rows, *masks).items()})
 
     def on_validation_epoch_end(self, trainer, module):
+        if not self.measured:
+            raise ValueError("the validation split shows no reconstruction at a time of guessing; it needs more images")
         last = {name: value for name, value in self.measured[-1].items() if name != "bce"}  # these are of all so far
         if "bce" in self.measured[-1]:
             last["bce"] = np.mean([measured["bce"] for measured in self.measured])

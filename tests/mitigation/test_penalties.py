@@ -214,6 +214,14 @@ def test_an_attribute_that_is_constant_in_training_is_refused(smallest, monkeypa
         mitigation.groups(smallest)
 
 
+def test_a_validation_that_shows_no_guess_is_refused(smallest):
+    module, added, batch = begun(smallest, "sde", "eodd")
+    added.on_validation_epoch_start(None, module)
+    added.on_validation_batch_end(None, module, torch.full((len(batch[0]), 1, 32, 32), torch.nan), batch, 0)
+    with pytest.raises(ValueError, match="needs more images"):
+        added.on_validation_epoch_end(None, module)
+
+
 def test_standard_weights_that_are_missing_or_of_another_configuration_are_refused(smallest, outputs):
     with pytest.raises(ParamsError, match="unet/model is needed and missing; run chapter 03 first"):
         mitigation.finetune(smallest, "unet", "reweight")
