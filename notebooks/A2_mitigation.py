@@ -243,7 +243,9 @@ if len(way):
 figure if len(way) else "not run"
 
 # %% [markdown]
-# TEXT
+# Women's AUROC falls on the way, from what the first guess knows to what one sample shows, since each step adds texture of its own. After fine-tuning most of the gap is closed in the first guess; in one sample
+# it has opened again, the other way round: drawn texture passes for the lesion, and false alarms rise. A mean of samples averages away what each of them drew by itself and keeps what they agree
+# on. So the reconstruction of the SDE in these two studies is the mean of four samples (`sde: {samples: 4}`). It remains a price of samples that no penalty on $\hat x_0$ can see.
 
 # %% [markdown]
 # ## Why the adversary does harm
