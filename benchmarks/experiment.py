@@ -154,13 +154,14 @@ def along_path(scenario: str, strategies: list[str]) -> pd.DataFrame:
     seeds, said = recon.sampling_seeds(study, cohort.table.image_id.iloc[test]), {}
     for arm in ("standard", strategy):
         module = recon.load(study, "sde", arm)
-        stages = [f"{share:.3f}" for share in module.schedule.decay(module.schedule.few_times(module.evaluations))[0]]
-        stages += [f"{n} samples" for n in (1, 2, 4)]
+        shares, _ = module.schedule.decay(module.schedule.few_times(module.evaluations))
+        stages = [f"{share:.3f}" for share in shares.flatten().tolist()] + ["1 sample", "2 samples", "4 samples"]
         answers = training.apply(partial(on_the_way, module, frozen), noisy, test, study.compute, arm, seeds)
         read_off = np.concatenate([answer for _, answer in answers])
         said |= {f"{arm}/{stage}": read_off[:, [k]] for k, stage in enumerate(stages)}
-    rows = read(study, said, "sde", WATCHED[scenario])
-    return rows.assign(stage=rows.strategy.str.split("/").str[1], strategy=rows.strategy.str.split("/").str[0])
+    rows = read(study, said, "sde", WATCHED[scenario]).dropna(axis=1)
+    rows[["strategy", "stage"]] = rows.strategy.str.split("/", expand=True)
+    return rows
 
 
 def on_the_way(module, frozen, mu: torch.Tensor, seeds) -> torch.Tensor:
