@@ -40,7 +40,7 @@ from reconfair.recon.sde import generators_of
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "mitigation.csv"
 TIMES = RESULTS.with_name("mitigation_times.csv")
-PATH = RESULTS.with_name("mitigation_path.csv")
+ALONG_PATH = RESULTS.with_name("mitigation_path.csv")
 KEYS = ["scenario", "model", "seed", "source", "strategy", "task", "attribute"]
 SWEEP = {"reweight": (0, 0.5, 1), "dro": (0.01, 0.05, 0.2), "eodd": (0.1, 0.3, 1), "adv": (0.03, 0.3)}
 PACE = {"unet": 0.5, "pix2pix": 0.3, "sde": 0.5}  # lr_factor: plain fine-tuning neither stands still nor does harm
@@ -72,7 +72,7 @@ def main():
                 keep(informed(scenario))
             if (scenario, model) == ("scarce_6e2", "sde"):
                 over_time(scenario).to_csv(TIMES, index=False)
-                along_path(scenario, strategies).to_csv(PATH, index=False)
+                along_path(scenario, strategies).to_csv(ALONG_PATH, index=False)
 
 
 def begun(scenario: str, model: str, *changes: str) -> params.Study:
@@ -165,7 +165,10 @@ def along_path(scenario: str, strategies: list[str]) -> pd.DataFrame:
 
 
 def on_the_way(module, frozen, mu: torch.Tensor, seeds) -> torch.Tensor:
-    """What a frozen network reads in each guess of an SDE, in the sample they lead to, and in means of 2 and 4."""
+    """What a frozen network reads in each guess of an SDE, in the sample they lead to, and in means of 2 and 4.
+
+    From noisy images (n, 1, s, s) and their n seeds to probabilities (n, evaluations + 3).
+    """
     draws = generators_of(seeds)
     guesses, *others = ([x0_hat for _, _, x0_hat in module.path(mu, draws)] for _ in range(4))
     ends = torch.stack([guesses[-1], *(other[-1] for other in others)])

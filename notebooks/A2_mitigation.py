@@ -105,6 +105,11 @@ def present(rows):
     return {part: figures.marker(part) for part in figures.STRATEGIES if part in set(rows.part)}
 
 
+def reconstructors(rows):
+    """Models of `rows`, in the order in which they are told of everywhere."""
+    return [model for model in ("unet", "pix2pix", "sde") if model in set(rows.model)]
+
+
 def drawn(grid, marks):
     """Name everything, mark half of what the standard model brought and the price of 1 dB, and show the figure once."""
     for (row, column, hue), part in grid.facet_data():
@@ -126,7 +131,7 @@ def drawn(grid, marks):
 
 tried = beside_standard(rows[~rows.scenario.str.startswith("plenty")])
 looks["row_order"] = list(dict.fromkeys(tried.scenario))
-looks["col_order"] = [model for model in ("unet", "pix2pix", "sde") if model in set(tried.model)]
+looks["col_order"] = reconstructors(tried)
 sweep = tried[tried.seed == 0].sort_values("psnr_change")
 marks = present(sweep)
 lines = {"kind": "line", "estimator": None, "sort": False, "style": "part", "markers": marks, "dashes": False}
@@ -171,7 +176,7 @@ rates = ["tpr_female", "tpr_male", "fpr_female", "fpr_male"]
 arms.groupby(["scenario", "model", "strategy"], sort=False)[rates].mean().round(2)
 
 # %% [markdown]
-# The front of fairness against quality, means over seeds with two standard errors: no strategy beside another one both fairer and better in PSNR. Others are shown pale.
+# The front of fairness against quality, means over seeds with two standard errors (again up to 4.5 dB): no strategy beside another one both fairer and better in PSNR. Others are shown pale.
 
 # %%
 front = held.groupby(["scenario", "model", "part"], sort=False)[["shift", "psnr_change", "shift_before"]].mean()
@@ -245,9 +250,9 @@ if len(way):
 figure if len(way) else "not run"
 
 # %% [markdown]
-# Women's AUROC falls on the way, from what the first guess knows to what one sample shows, since each step draws texture of its own, and texture passes for what is mottled. (That is why the standard
-# model's gap is *smaller* in one sample than in a mean of four: chance finds the lesion in some women who have it, as in some who have not.) Fine-tuning has all but closed the gap in the first guess,
-# where the penalty looks. In one sample it is open again, the other way round, and women's false alarms are three times those on originals: a network that was taught to see what is mottled sees it in its
+# Women's AUROC falls on the way, from what the first guess knows to what one sample shows; a likely reason is that each step draws texture of its own, and texture passes for what is mottled. (So the standard
+# model's gap may be *smaller* in one sample than in a mean of four: chance finds the lesion in some women who have it, as in some who have not.) Fine-tuning has all but closed the gap in the first guess,
+# where the penalty looks. In one sample it is open again, the other way round, and women's false alarms are three times those on originals, as if a network that was taught to see what is mottled saw it in its
 # own texture, at every step anew. A mean of samples averages away what each of them drew and keeps what they agree on. Therefore the reconstruction of the SDE is the mean of four samples in these two
 # studies (`sde: {samples: 4}`); in one sample nothing is mended, for a penalty on $\hat x_0$ does not see what the sampler will draw.
 #
@@ -286,7 +291,7 @@ if len(real):
     order = list(present(real))
     looks = {"row": "scenario", "col": "model", "hue": "attribute", "palette": figures.GROUPS[:2], "order": order}
     looks |= {
-        "col_order": [model for model in ("unet", "pix2pix", "sde") if model in set(real.model)],
+        "col_order": reconstructors(real),
         "height": 2.6,
         "aspect": 1.25,
         "sharex": "row",

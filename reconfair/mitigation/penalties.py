@@ -150,7 +150,9 @@ class Penalties(L.Callback):
 
     def on_validation_epoch_end(self, trainer, module):
         if not self.measured:
-            raise ValueError("the validation split shows no reconstruction at a time of guessing; it needs more images")
+            raise ValueError(
+                "dataset.split: no validation image was seen at a time of guessing; validation needs more images"
+            )
         last = {name: value for name, value in self.measured[-1].items() if name != "bce"}  # these are of all so far
         if "bce" in self.measured[-1]:
             last["bce"] = np.mean([measured["bce"] for measured in self.measured])
