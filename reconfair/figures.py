@@ -358,7 +358,7 @@ def strengths(rows: pd.DataFrame, measures: dict[str, str]) -> Figure:
                 else:
                     axis.semilogx(tried.strength, tried[column], marker=marker(strategy), ms=5, **style)
             axis.set_title(f"{name(model)}: {label}", fontsize="small")
-            axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize="x-small")
+            axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize="x-small", rotation=90)
             axis.minorticks_off()
     for axis in axes[-1]:
         axis.set_xlabel("strength λ")
