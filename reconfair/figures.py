@@ -521,7 +521,9 @@ def _named(figure: Figure, axes: np.ndarray, lines: list[str]) -> Figure:
     axes[0].set_yticks(range(len(lines)), lines)
     axes[0].set_ylim(len(lines) - 0.5, -0.5)
     shown = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(shown.values(), shown.keys(), loc="outside upper center", ncols=5, fontsize="small")
+    letters = max(map(len, shown), default=0)
+    fitting = max(1, int(figure.get_figwidth() / (0.6 + 0.08 * letters)))  # inches of a line, and of a letter
+    figure.legend(shown.values(), shown.keys(), loc="outside upper center", ncols=min(fitting, 5), fontsize="small")
     return figure
 
 
