@@ -98,7 +98,8 @@ def tried(scenario: str, model: str, seed: int, strategies: list[str], plenty: b
     recon.train(study, model), recon.reconstruct(study, model), diagnosis.predict(study, model)
     for strategy in tqdm(strategies, f"{study.name} {model}"):
         mitigation.mitigate(study, model, strategy)
-    rows = measured(*judge.judge(study, mitigated=bool(strategies)), WATCHED[scenario])
+    with FileLock(RESULTS.with_suffix(".lock")):  # the other models of this seed are judged under the same name
+        rows = measured(*judge.judge(study, mitigated=bool(strategies)), WATCHED[scenario])
     scenario = f"plenty_{study.noise.level}" if plenty else scenario
     return keep(rows.assign(scenario=scenario, model=model, seed=seed))
 

@@ -364,8 +364,7 @@ def strengths(rows: pd.DataFrame, measures: dict[str, str]) -> Figure:
         axis.set_xlabel("strength λ")
     shown = {label: line for axis in axes.flat for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     order = [name(strategy) for strategy in STRATEGIES if name(strategy) in shown]
-    figure.legend(map(shown.get, order), order, loc="outside upper center", ncols=4, fontsize="small")
-    return figure
+    return _above(figure, {label: shown[label] for label in order})
 
 
 def decisions(rows: pd.DataFrame, threshold: float) -> Figure:
@@ -521,6 +520,11 @@ def _named(figure: Figure, axes: np.ndarray, lines: list[str]) -> Figure:
     axes[0].set_yticks(range(len(lines)), lines)
     axes[0].set_ylim(len(lines) - 0.5, -0.5)
     shown = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    return _above(figure, shown)
+
+
+def _above(figure: Figure, shown: dict[str, object]) -> Figure:
+    """Name handles above all panels, in as many columns as the figure has room for."""
     letters = max(map(len, shown), default=0)
     fitting = max(1, int(figure.get_figwidth() / (0.6 + 0.08 * letters)))  # inches of a line, and of a letter
     figure.legend(shown.values(), shown.keys(), loc="outside upper center", ncols=min(fitting, 5), fontsize="small")

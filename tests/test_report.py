@@ -2,6 +2,7 @@
 
 import re
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,8 +10,8 @@ import runs
 import yaml
 from matplotlib.figure import Figure
 
-from reconfair import params, report, store, tables
-from reconfair.report import exhibits, found, pages
+from reconfair import figures, params, report, store, tables
+from reconfair.report import drawings, exhibits, found, pages
 
 ALL = {"report": {"runs": "all"}}
 FEW = {"diagnosis": {"tasks": ["Cardiomegaly", "Edema", "Fracture", "Pneumonia"]}, "fairness": {"min_cases": 5}}
@@ -247,3 +248,16 @@ def test_the_chapter_runs_on_finished_tables(finished):
     assert shown == set(exhibits.EVERY)
     assert len(list((store.outputs() / study.name / "tables").iterdir())) == 10
     assert yaml.safe_load((folder.parent / "study.yaml").read_text())["noise"]["acceleration"] == 16
+
+
+@pytest.mark.parametrize("drawn", ["costs", "strengths"])
+def test_many_strategies_are_named_within_the_figure(drawn):
+    arms = ["standard", "reweight@1", "eodd@0.3", "adv@0.03", "reweight@1+eodd@0.3", "reweight@1+adv@0.3", "dro@0.05"]
+    rows = pd.DataFrame({"strategy": arms, "source": "unet", "psnr": 1.0, "downstream": 1.0, "bias": 1.0})
+    figure = drawings.costs(rows) if drawn == "costs" else figures.strengths(rows, {"bias": "bias"})
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) >= len(arms)
+    box = legend.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+    plt.close(figure)

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from reconfair.figures import COLOURS, _columns, _empty, marker, name
+from reconfair.figures import COLOURS, _above, _columns, _empty, marker, name
 
 VERDICTS = {  # blue is no harm, orange harm, grey not known
     "better": "#0072B2",
@@ -165,8 +165,7 @@ def _legend(figure: Figure, axes, crosses: bool = False) -> Figure:
     shown = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     if crosses:
         shown["published"] = Line2D([], [], marker="x", color="black", ls="none", ms=6, mew=1.5)
-    figure.legend(shown.values(), shown.keys(), loc="outside upper center", ncols=5, fontsize="small")
-    return figure
+    return _above(figure, shown)
 
 
 def _keyed(figure: Figure, arms, lines=()) -> Figure:
@@ -176,5 +175,4 @@ def _keyed(figure: Figure, arms, lines=()) -> Figure:
     style = {"color": "black", "ls": "none", "ms": 5}
     handles += [Line2D([], [], marker=marker(word), label=name(word), **style) for word in strategies]
     handles += [Line2D([], [], color=colour, ls=ls, label=label) for colour, ls, label in lines]
-    figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize="small")
-    return figure
+    return _above(figure, {handle.get_label(): handle for handle in handles})
