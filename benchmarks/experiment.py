@@ -48,11 +48,14 @@ WATCHED = {  # whose disparity, and in what
     "scarce_6e2": [("consolidation", "sex")],
     "erased_4e1": [("consolidation", "sex")],
     "nih_1e4_small": [("Abnormal", "sex"), ("Abnormal", "age_group")],
+    "lgg_x8_small_64px": [("tumour", "sex"), ("tumour", "age_group")],
     "lgg_x8_small": [("tumour", "sex"), ("tumour", "age_group")],
 }
-REAL = {  # half their epochs; LGG at 64 pixels and without grade and type, which nothing there can tell
+TUMOUR = ["diagnosis.tasks=[tumour]", "mitigation.epochs=1"]  # neither grade nor type, which nothing there can tell
+REAL = {  # half their epochs
     "nih_1e4_small": ["mitigation.epochs=2"],
-    "lgg_x8_small": ["dataset.size=64", "dataset.label=lgg_64", "diagnosis.tasks=[tumour]", "mitigation.epochs=1"],
+    "lgg_x8_small_64px": ["dataset.size=64", "dataset.label=lgg_64", *TUMOUR],
+    "lgg_x8_small": ["dataset.label=lgg_tumour", *TUMOUR],
 }
 
 
@@ -80,7 +83,8 @@ def begun(scenario: str, model: str, *changes: str) -> params.Study:
     precision = "32-true" if model == "sde" else "bf16-mixed"  # which of them is the faster on a CPU
     own = [f"reconstruction.models=[{model}]", f"mitigation.models=[{model}]", f"compute.precision={precision}"]
     own += REAL.get(scenario, [f"mitigation.lr_factor={PACE[model]}"])
-    study = params.load(ROOT / "params" / f"{scenario}.yaml", ["compute.workers=1", *own, *changes])
+    file = ROOT / "params" / f"{scenario.removesuffix('_64px')}.yaml"
+    study = params.load(file, ["compute.workers=1", *own, *changes])
     with FileLock(RESULTS.with_suffix(".lock")):  # what others share is made by the first
         data.prepare(study), noise.prepare(study)
         for network in study.networks:
