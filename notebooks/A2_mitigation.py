@@ -272,13 +272,13 @@ figure if len(way) else "not run"
 # the tumour) and disparity on originals, and what the standard models brought, means over held-out seeds.
 
 # %%
-held = every[~every.scenario.isin(rows.scenario) & (every.seed > 0) & every.strategy.eq("standard")]
+unmended = every[~every.scenario.isin(rows.scenario) & (every.seed > 0) & (every.strategy == "standard")]
 keys = ["scenario", "task", "attribute", "source"]
-there = held.groupby(keys, sort=False)[["performance", "disparity", "shift"]].mean()
-there.sort_index(level=[0, 1, 2], sort_remaining=False).round(3) if len(held) else "not run"
+brought = unmended.groupby(keys, sort=False)[["performance", "disparity", "shift"]].mean()
+brought.sort_index(level=[0, 1, 2], sort_remaining=False).round(3) if len(unmended) else "not run"
 
 # %% [markdown]
-# The frozen network for NIH, trained on few images and from nothing, is hardly better than a coin on the originals themselves: its disparities are those of a coin thrown for 53 patients. Nor do standard models shift much
+# The frozen network for NIH, trained on few images and from nothing, is hardly better than a coin on the originals themselves (AUROC 0.53, 53 patients), so that its disparities say little of anybody. Nor do standard models shift much
 # in either set: there is little to mend, and few people to show it with. How few, LGG tells by itself: two segmenters for the same patients, trained at 128 and at 64 pixels, are equally good (Dice 0.56) and disagree
 # on whether women's tumours are outlined worse than men's at all.
 #
@@ -304,13 +304,7 @@ table if len(table) else "not run"
 if len(real):
     order = list(present(real))
     looks = {"row": "scenario", "col": "model", "hue": "attribute", "palette": figures.GROUPS[:2], "order": order}
-    looks |= {
-        "col_order": reconstructors(real),
-        "height": 2.6,
-        "aspect": 1.25,
-        "sharex": "row",
-        "legend_out": True,
-    }
+    looks |= {"col_order": reconstructors(real), "height": 2.6, "aspect": 1.25, "sharex": "row", "legend_out": True}
     bars = {"kind": "point", "errorbar": ("se", 2), "linestyle": "none", "markers": ["o", "s"], "dodge": 0.3}
     told = real.assign(attribute=real.attribute.map(figures.name))
     grid = sns.catplot(told, x="shift_standard", y="part", markersize=4, err_kws={"linewidth": 1}, **bars, **looks)
