@@ -1,6 +1,6 @@
 """How fast reconstruction trains and samples, and what the few-step solver gives away.
 
-    python benchmarks/reconstruction.py [params/lgg_x8_small.yaml]
+    python benchmarks/reconstruction.py [params/lgg_x8_small.yaml] [--parts few_step inference training ways]
 
 Reconstructors of the study are trained where they are not fresh (by default those of params/demo.yaml), with
 all that a run does. Then, in one process and on test images:
@@ -16,8 +16,9 @@ train_vs_bare_loop
 inference_growth
     Peak anonymous memory while reconstructing 1,600 images over that of 400: about 1 where images stream to disk.
 
-With ``--ways``, only images per second of the bare loop are told: as it stands, with channels last, and with either
-bfloat16 or ``torch.compile`` besides.
+The part ``ways``, which must be asked for, tells images per second of the bare loop as it stands, with channels last,
+with bfloat16 besides, and with ``torch.compile`` besides; of each the operations per second, as a share of those of
+a large matrix product in bfloat16 on the same device.
 """
 
 import os
@@ -32,10 +33,12 @@ from threading import Event, Thread
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from reconfair import data, noise, params, quality, recon, training
 
 ROOT = Path(__file__).parents[1]
+PARTS = ("few_step", "inference", "training", "ways")
 
 
 def main():
@@ -43,28 +46,36 @@ def main():
     parser.add_argument("params", nargs="?", default=ROOT / "params" / "demo.yaml")
     parser.add_argument("--images", type=int, default=48, help="test images that are sampled")
     parser.add_argument("--patients", type=int, default=1200, help="phantoms in the training that is timed")
-    parser.add_argument("--ways", action="store_true", help="compare ways to compute a training step, and no more")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS[:3])
+    parser.add_argument("--repeats", type=int, default=2, help="of the training that is timed")
     arguments = parser.parse_args()
     study = params.load(arguments.params)
     data.prepare(study), noise.prepare(study)
-    if arguments.ways:
-        return ways(study)
-    for model in study.reconstruction.models:
-        recon.train(study, model)
-    results = few_step(study, arguments.images) | {"inference_growth": inference(study)}
-    if study.dataset.name.startswith("phantom"):
-        study = params.load(arguments.params, [f"dataset.patients={arguments.patients}", "dataset.label=timed"])
-        data.prepare(study), noise.prepare(study)
-    for name, value in {**results, "train_vs_bare_loop": training_speed(study)}.items():
+    results = {}
+    if "ways" in arguments.parts:
+        ways(study)
+    if "few_step" in arguments.parts:
+        recon.train(study, "sde")
+        results |= few_step(study, arguments.images)
+    if "inference" in arguments.parts:
+        recon.train(study, study.reconstruction.models[0])
+        results["inference_growth"] = inference(study)
+    if "training" in arguments.parts:
+        if study.dataset.name.startswith("phantom"):
+            study = params.load(arguments.params, [f"dataset.patients={arguments.patients}", "dataset.label=timed"])
+            data.prepare(study), noise.prepare(study)
+        results["train_vs_bare_loop"] = training_speed(study, arguments.repeats)
+    for name, value in results.items():
         print(f"{name}={value:.3g}")
 
 
 def few_step(study, images: int) -> dict[str, float]:
     """The few-step solver against the others."""
-    table, model = data.load(study).table, recon.load(study, "sde")
+    device, table = training.device_of(study.compute), data.load(study).table
+    model = recon.load(study, "sde").to(device)
     rows = data.rows(table, "test")
     rows = rows[np.linspace(0, len(rows) - 1, min(images, len(rows))).astype(int)]
-    y = torch.from_numpy(noise.load(study)[rows].astype(np.float32))[:, None]
+    y = torch.from_numpy(noise.load(study)[rows].astype(np.float32))[:, None].to(device)
     x = data.load(study).images[rows].astype(np.float32)
     found = {sampler: sampled(model, sampler, y, x) for sampler in ("reverse_sde", "posterior", "few_step")}
     for sampler, of in found.items():
@@ -81,7 +92,7 @@ def sampled(model, sampler: str, y: torch.Tensor, x: np.ndarray) -> dict[str, fl
     model.sampler, hook = sampler, model.average.register_forward_hook(lambda *_: evaluations.append(1))
     begun = time.perf_counter()
     with torch.inference_mode():
-        samples = [model.reconstruct(y, range(start, start + len(y))).numpy()[:, 0] for start in (0, len(y))]
+        samples = [model.reconstruct(y, range(start, start + len(y))).cpu().numpy()[:, 0] for start in (0, len(y))]
     seconds = (time.perf_counter() - begun) / 2 / len(y)
     hook.remove()
     frequency, power = noise.power_spectrum(samples[0])
@@ -94,13 +105,16 @@ def sampled(model, sampler: str, y: torch.Tensor, x: np.ndarray) -> dict[str, fl
     }
 
 
-def training_speed(study, repeats: int = 2) -> float:
+def training_speed(study, repeats: int) -> float:
     """Smallest ratio of images per second, a study's training over a bare loop; each the fastest of some in turn."""
     ratios, rows = [], data.rows(data.load(study).table, "recon")
     for model in study.reconstruction.models:
         took = [(bare_loop(study, model, rows), in_a_study(study, model)) for _ in range(repeats)]
         bare, ours = np.min(took, axis=0)
-        print(f"{model:8} a bare loop {len(rows) / bare:7.1f}, a study {len(rows) / ours:7.1f} images a second")
+        print(
+            f"{model:8} a bare loop {len(rows) / bare:7.1f}, a study {len(rows) / ours:7.1f} images a second",
+            flush=True,
+        )
         ratios.append(bare / ours)
     return min(ratios)
 
@@ -117,49 +131,79 @@ def in_a_study(study, model: str, epochs: int = 3) -> float:
 
 
 def bare_loop(study, model: str, rows: np.ndarray, epochs: int = 3) -> float:
-    """Seconds of an epoch over tensors in memory, validation included: the mean of some after a first one."""
-    cohort, noisy = data.load(study), noise.load(study)
-    module = recon.build(study, model).to(memory_format=torch.channels_last)
+    """Seconds of an epoch over tensors on the device, validation included: the mean of some after a first one."""
+    cohort, noisy, device = data.load(study), noise.load(study), training.device_of(study.compute)
+    module = recon.build(study, model).to(device, memory_format=torch.channels_last)
     size, val = module.settings["batch_size"], data.rows(cohort.table, "val")
-    loaded = [tensors(noisy, cohort.images, some).split(size, 1) for some in (rows, val)]
+    loaded = [tensors(noisy, cohort.images, some).to(device).split(size, 1) for some in (rows, val)]
     step = STEPS.get(model, descend)(module)
-    for epoch in range(1 + epochs):
-        if epoch < 2:
-            begun = time.perf_counter()
-        module.train()
-        for batch in loaded[0]:
-            step(batch)
-        module.eval()
-        with torch.inference_mode():
-            for batch in loaded[1]:
-                module.objective(batch)
-    return (time.perf_counter() - begun) / epochs
+    mixed = (study.compute.precision if study.compute.precision != "auto" else training.PRECISION[device]) != "32-true"
+    with torch.autocast(device, torch.bfloat16, enabled=mixed):
+        for epoch in range(1 + epochs):
+            if epoch < 2:
+                begun = now(device)
+            module.train()
+            for batch in loaded[0]:
+                step(batch)
+            module.eval()
+            with torch.inference_mode():
+                for batch in loaded[1]:
+                    module.objective(batch)
+        return (now(device) - begun) / epochs
+
+
+def now(device: str) -> float:
+    """Seconds on a clock, once the device has done what it was given."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def ways(study, steps: int = 24) -> None:
     """Print images per second of a bare loop by the way in which a step is computed."""
-    cohort, noisy = data.load(study), noise.load(study)
-    rows = data.rows(cohort.table, "recon")
-    for model in study.reconstruction.models:
-        print(model.ljust(8), end="")
-        for way in ("plain", "channels_last", "bfloat16", "compile"):
-            module = recon.build(study, model).train()
+    cohort, noisy, device = data.load(study), noise.load(study), training.device_of(study.compute)
+    rows, peak = data.rows(cohort.table, "recon"), peak_of(device)
+    print(f"a matrix product in bfloat16: {peak / 1e12:.3g} TFLOP/s")
+    for way in ("plain", "channels_last", "bfloat16", "compile"):
+        for model in study.reconstruction.models:
+            module = recon.build(study, model).to(device).train()
             size = module.settings["batch_size"]
-            batches = tensors(noisy, cohort.images, rows[: steps * size]).split(size, 1)[: len(rows) // size]
+            batches = tensors(noisy, cohort.images, rows[: steps * size]).to(device).split(size, 1)
+            batches = batches[: len(rows) // size]
             if way != "plain":
                 module.to(memory_format=torch.channels_last)
+            step = STEPS.get(model, descend)(module)
+            with FlopCounterMode(display=False) as counter:
+                step(batches[0])
             if way == "compile":
                 for network in module.children():
                     network.compile()
-            step = STEPS.get(model, descend)(module)
-            with torch.autocast("cpu", torch.bfloat16, enabled=way == "bfloat16"):
+            with torch.autocast(device, torch.bfloat16, enabled=way in MIXED[device]):
+                begun = now(device)
                 for batch in batches[:3]:
                     step(batch)
-                begun = time.perf_counter()
+                started = now(device)
                 for batch in batches:
                     step(batch)
-            print(f"  {way} {len(batches) * size / (time.perf_counter() - begun):6.1f}", end="", flush=True)
-        print("  images a second")
+            pace = len(batches) / (now(device) - started)
+            share = pace * counter.get_total_flops() / peak
+            print(
+                f"{model:8} {way:14} {pace * size:7.1f} images a second, {share:.3f} of the product's operations, "
+                f"{started - begun:.1f} s for the first three steps",
+                flush=True,
+            )
+
+
+def peak_of(device: str, size: int = 4096) -> float:
+    """Operations per second of a product of square matrices in bfloat16."""
+    a, b = (torch.randn(size, size, dtype=torch.bfloat16, device=device) for _ in range(2))
+    took, number = [], 1 if device == "cpu" else 50
+    for _ in range(3):
+        begun = now(device)
+        for _ in range(number):
+            a @ b
+        took.append(now(device) - begun)
+    return 2 * number * size**3 / min(took)
 
 
 def tensors(noisy, originals, rows) -> torch.Tensor:
@@ -212,12 +256,13 @@ def adversarial(module):
 
 
 STEPS = {"pix2pix": adversarial, "sde": averaged}
+MIXED = {"cpu": ("bfloat16",), "cuda": ("bfloat16", "compile")}  # where compiled code computes in it, too
 
 
 def inference(study) -> float:
     """Growth of memory with the number of images that stream through a network."""
     model, noisy, peaks = study.reconstruction.models[0], noise.load(study), []
-    module = recon.load(study, model)
+    module = recon.load(study, model).to(training.device_of(study.compute))
     for count in (64, 400, 1600):  # the first fills caches
         rows, ended, seen = np.resize(np.arange(len(noisy)), count), Event(), []
         watching = Thread(target=watch, args=(ended, seen))

@@ -21,6 +21,7 @@ from reconfair.params import Compute
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # it announces what nobody asked for
 PRECISION = {"cpu": "32-true", "mps": "32-true", "cuda": "bf16-mixed"}
 BATCH = 32  # images that a frozen model sees at a time
+WAIT = 16  # steps after which losses are read: each reading waits for the device
 
 
 class Batches:
@@ -85,20 +86,31 @@ class Keep(L.Callback):
     """
 
     def __init__(self, part: Path, seed: int, what: str, total):
-        self.part, self.seed, self.what, self.total, self.rows, self.steps = part, seed, what, total, [], []
+        self.part, self.seed, self.what, self.total = part, seed, what, total
+        self.rows, self.steps, self.unread = [], [], []
 
     def on_train_epoch_start(self, trainer, module):
         torch.manual_seed(seed_of(self.seed, "epoch", trainer.current_epoch))
         store.report(f"{self.what}: epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
-        values = torch.stack([value.detach() for value in outputs.values()]).tolist()  # one wait for the device
-        self.steps.append({"images": len(batch[0])} | dict(zip(outputs, values, strict=True)))
-        if not np.isfinite(self.steps[-1]["loss"]):
-            where = f"epoch {trainer.current_epoch + 1}, step {batch_idx + 1}"
-            raise FloatingPointError(f"{self.what}: the loss is not finite at {where}; try a smaller lr")
+        values = torch.stack([value.detach() for value in outputs.values()])
+        self.unread.append((len(batch[0]), tuple(outputs), values))
+        if len(self.unread) == WAIT:
+            self.read(trainer.current_epoch)
+
+    def read(self, epoch: int) -> None:
+        """Read the losses of the last steps off the device, all at once."""
+        values = iter(torch.cat([values for *_, values in self.unread]).tolist() if self.unread else [])
+        for images, names, _ in self.unread:
+            self.steps.append({"images": images} | dict(zip(names, values, strict=False)))
+            if not np.isfinite(self.steps[-1]["loss"]):
+                where = f"epoch {epoch + 1}, step {len(self.steps)}"
+                raise FloatingPointError(f"{self.what}: the loss is not finite at {where}; try a smaller lr")
+        self.unread = []
 
     def on_train_epoch_end(self, trainer, module):
+        self.read(trainer.current_epoch)
         steps, self.steps = pd.DataFrame(self.steps), []
         means = steps.drop(columns="images").mul(steps.images, axis=0).sum(skipna=False) / steps.images.sum()
         measured = means.add_prefix("train_").to_dict()
@@ -157,6 +169,7 @@ def fit(
     if compute.workers:
         torch.set_num_threads(compute.workers)
     module.to(memory_format=torch.channels_last)  # faster convolutions on CPU and GPU alike
+    train.pin_memory = val.pin_memory = device == "cuda"  # it fetches a batch while it still works on the last
     last = part / ".last.ckpt"
     if last.exists():  # Lightning draws the first resumed epoch before it tells the sampler which one it is
         train.sampler.set_epoch(torch.load(last, map_location="cpu", weights_only=True)["epoch"] + 1)

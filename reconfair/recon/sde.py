@@ -217,7 +217,7 @@ class Reconstructor(L.LightningModule):
             shows through x_t: a sampler comes there with what it guessed before, and has no original to be told by.
         """
         mu, x0 = (images[:, None] for images in batch)
-        t = self.times(len(mu), generator).to(mu.device)
+        t = self.times(len(mu), generator).to(mu.device, non_blocking=True)
         noise = torch.randn(mu.shape, generator=generator, device=None if generator else mu.device).to(mu)
         mean, sd = self.schedule.marginal(t, x0, mu)
         x_t = mean + sd * noise
