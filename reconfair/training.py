@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 import warnings
 from pathlib import Path
 
@@ -22,6 +23,14 @@ logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # it announces w
 PRECISION = {"cpu": "32-true", "mps": "32-true", "cuda": "bf16-mixed"}
 BATCH = 32  # images that a frozen model sees at a time
 WAIT = 16  # steps after which losses are read: each reading waits for the device
+SHARE, MOMENT = 0.05, 0.2  # of the time that writing checkpoints may take; seconds of one that is never too long
+
+
+class Network(L.LightningModule):
+    """What trains here: batches travel to the device as they are stored, in half precision, and widen there."""
+
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        return tuple(part.float() for part in batch)
 
 
 class Batches:
@@ -66,7 +75,7 @@ class Rows:
     def __getitem__(self, rows) -> tuple[torch.Tensor, ...]:
         order = np.argsort(rows)  # a file is read from front to back
         back = np.argsort(order)
-        return tuple(torch.from_numpy(np.asarray(array[rows[order]], np.float32)[back]) for array in self.arrays)
+        return tuple(torch.from_numpy(np.asarray(array[rows[order]])[back]) for array in self.arrays)
 
 
 def loader(arrays, rows, batch_size: int, seed: int = 0, weights=None, shuffle: bool = True) -> DataLoader:
@@ -83,11 +92,13 @@ class Keep(L.Callback):
 
     Every file is written aside and renamed, so that a kill leaves the last whole one. Random
     numbers are seeded by epoch: a resumed run goes on exactly as one that was never killed.
+    Of short epochs of large networks not each is written.
     """
 
     def __init__(self, part: Path, seed: int, what: str, total):
         self.part, self.seed, self.what, self.total = part, seed, what, total
-        self.rows, self.steps, self.unread = [], [], []
+        self.rows, self.steps, self.unread, self.best = [], [], [], None
+        self.written, self.took = time.monotonic(), 0.0
 
     def on_train_epoch_start(self, trainer, module):
         torch.manual_seed(seed_of(self.seed, "epoch", trainer.current_epoch))
@@ -121,10 +132,28 @@ class Keep(L.Callback):
         best = min((row[judged] for row in self.rows), default=np.inf)
         self.rows.append({"epoch": trainer.current_epoch + 1, **measured})
         if measured[judged] < best or len(self.rows) == 1:
-            weights = {"state_dict": module.state_dict(), "settings": module.settings, **self.rows[-1]}
-            _whole(self.part / "best.ckpt", lambda path: torch.save(weights, path))
-        pd.DataFrame(self.rows).to_csv(self.part / "log.csv", index=False)
-        _whole(self.part / ".last.ckpt", trainer.save_checkpoint)
+            weights = {name: value.detach().clone() for name, value in module.state_dict().items()}
+            self.best = {"state_dict": weights, "settings": module.settings, **self.rows[-1]}
+        begun = time.monotonic()
+        if self.took < MOMENT or self.took < SHARE * (begun - self.written):
+            self.write()
+            _whole(self.part / ".last.ckpt", trainer.save_checkpoint)
+            self.written = time.monotonic()
+            self.took = self.written - begun
+
+    def write(self) -> None:
+        """Write the log, and the best weights since these were last written."""
+        if self.best:
+            _whole(self.part / "best.ckpt", lambda path: torch.save(self.best, path))
+        if self.rows:
+            pd.DataFrame(self.rows).to_csv(self.part / "log.csv", index=False)
+        self.best = None
+
+    def on_train_end(self, trainer, module):
+        self.write()
+
+    def on_exception(self, trainer, module, exception):
+        self.write()
 
     def state_dict(self) -> dict:
         return {"rows": self.rows}
@@ -147,8 +176,8 @@ def fit(
 
     Parameters
     ----------
-    module : LightningModule
-        With a dict ``settings`` (its ``seed`` among them) that rebuilds it.
+    module : Network
+        A `Network` with a dict ``settings`` (its ``seed`` among them) that rebuilds it.
     train, val : DataLoader
     part : Path
         Folder of the product being made.

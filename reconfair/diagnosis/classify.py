@@ -3,7 +3,6 @@
 import warnings
 from pathlib import Path
 
-import lightning as L
 import numpy as np
 import timm
 import torch
@@ -12,6 +11,7 @@ from torchvision import models
 from torchvision.transforms.v2.functional import resize
 
 from reconfair.diagnosis import check_name, in_hub, published
+from reconfair.training import Network
 
 TORCHVISION = set(models.list_models(module=models)) - {"googlenet", "inception_v3"}  # these answer twice in training
 IMAGENET = {"mean": 0.449, "std": 0.226}  # of its channels, averaged to the one channel of a scan
@@ -20,7 +20,7 @@ XRV_RANGE = (-1024, 1024)  # the range that TorchXRayVision's weights were train
 XRV_LAYERS = ("AvgPool2d", "BatchNorm2d", "Conv2d", "Linear", "MaxPool2d", "ReLU", "Sequential")
 
 
-class Diagnoser(L.LightningModule):
+class Diagnoser(Network):
     """Binary cross-entropy on one logit per task; unknown labels (NaN) leave the loss.
 
     Raises

@@ -1,15 +1,15 @@
 """Segmenter: U-Net with an encoder from segmentation-models-pytorch."""
 
-import lightning as L
 import segmentation_models_pytorch as smp
 import timm
 import torch
 from torch.nn import functional as F
 
 from reconfair.diagnosis import check_name, in_hub, published
+from reconfair.training import Network
 
 
-class Diagnoser(L.LightningModule):
+class Diagnoser(Network):
     """Half soft Dice loss, half L1, on sigmoid probabilities.
 
     Raises

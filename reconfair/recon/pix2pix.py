@@ -2,10 +2,11 @@
 
 from functools import partial
 
-import lightning as L
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from reconfair.training import Network
 
 
 def convolution(inputs: int, outputs: int, norm=None, stride: int = 2) -> list[nn.Module]:
@@ -108,7 +109,7 @@ def decay(epoch: float, epochs: int) -> float:
     return max(0, min(1, 2 * (epochs - epoch) / epochs))
 
 
-class Reconstructor(L.LightningModule):
+class Reconstructor(Network):
     """G minimises -log D(y, G(y)) + l1 |x - G(y)|; D minimises -[log D(y, x) + log(1 - D(y, G(y)))] / 2.
 
     In each step G moves first and D then judges the same reconstruction, so that G is evaluated

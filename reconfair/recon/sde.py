@@ -4,13 +4,13 @@ import math
 from collections import deque
 from itertools import pairwise
 
-import lightning as L
 import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from reconfair.recon.scorenet import ScoreNet
+from reconfair.training import Network
 
 SAMPLERS = ("reverse_sde", "posterior", "few_step")
 DEFAULTS = {"channels": 64, "depth": 4, "patch": 1, "steps": 100, "lam": 10 / 255, "ema": 0.999}
@@ -147,7 +147,7 @@ def sample(noise_hat, mu, schedule: Schedule, generators, sampler: str = "revers
     yield 0, x_t, x_t.clamp(0, 1)
 
 
-class Reconstructor(L.LightningModule):
+class Reconstructor(Network):
     """Samples of the image given the noisy image; the loss is one reverse step against the optimal one.
 
     Parameters

@@ -1,9 +1,10 @@
 """U-Net (Ronneberger, Fischer and Brox 2015), trained with the mean squared error."""
 
-import lightning as L
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from reconfair.training import Network
 
 
 def double_convolution(inputs: int, outputs: int) -> nn.Sequential:
@@ -53,7 +54,7 @@ class UNet(nn.Module):
         return F.pixel_shuffle(self.last(x), self.patch)
 
 
-class Reconstructor(L.LightningModule):
+class Reconstructor(Network):
     """x_hat = UNet(y); the loss is mean (x_hat - x)^2."""
 
     def __init__(self, settings: dict, size: int):
