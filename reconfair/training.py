@@ -199,6 +199,8 @@ def fit(
         torch.set_num_threads(compute.workers)
     module.to(memory_format=torch.channels_last)  # faster convolutions on CPU and GPU alike
     train.pin_memory = val.pin_memory = device == "cuda"  # it fetches a batch while it still works on the last
+    for network in module.children() if compute.compile else ():
+        network.compile()
     last = part / ".last.ckpt"
     if last.exists():  # Lightning draws the first resumed epoch before it tells the sampler which one it is
         train.sampler.set_epoch(torch.load(last, map_location="cpu", weights_only=True)["epoch"] + 1)
