@@ -71,11 +71,10 @@ def main():
 
 def few_step(study, images: int) -> dict[str, float]:
     """The few-step solver against the others."""
-    device, table = training.device_of(study.compute), data.load(study).table
-    model = recon.load(study, "sde").to(device)
+    table, model = data.load(study).table, training.placed(recon.load(study, "sde"), study.compute)
     rows = data.rows(table, "test")
     rows = rows[np.linspace(0, len(rows) - 1, min(images, len(rows))).astype(int)]
-    y = torch.from_numpy(noise.load(study)[rows].astype(np.float32))[:, None].to(device)
+    y = torch.from_numpy(noise.load(study)[rows].astype(np.float32))[:, None].to(training.device_of(study.compute))
     x = data.load(study).images[rows].astype(np.float32)
     found = {sampler: sampled(model, sampler, y, x) for sampler in ("reverse_sde", "posterior", "few_step")}
     for sampler, of in found.items():
@@ -133,7 +132,7 @@ def in_a_study(study, model: str, epochs: int = 3) -> float:
 def bare_loop(study, model: str, rows: np.ndarray, epochs: int = 3) -> float:
     """Seconds of an epoch over tensors on the device, validation included: the mean of some after a first one."""
     cohort, noisy, device = data.load(study), noise.load(study), training.device_of(study.compute)
-    module = recon.build(study, model).to(device, memory_format=torch.channels_last)
+    module = training.placed(recon.build(study, model), study.compute)
     size, val = module.settings["batch_size"], data.rows(cohort.table, "val")
     loaded = [tensors(noisy, cohort.images, some).to(device).split(size, 1) for some in (rows, val)]
     step = STEPS.get(model, descend)(module)
@@ -262,7 +261,7 @@ MIXED = {"cpu": ("bfloat16",), "cuda": ("bfloat16", "compile")}  # where compile
 def inference(study) -> float:
     """Growth of memory with the number of images that stream through a network."""
     model, noisy, peaks = study.reconstruction.models[0], noise.load(study), []
-    module = recon.load(study, model).to(training.device_of(study.compute))
+    module = training.placed(recon.load(study, model), study.compute)
     for count in (64, 400, 1600):  # the first fills caches
         rows, ended, seen = np.resize(np.arange(len(noisy)), count), Event(), []
         watching = Thread(target=watch, args=(ended, seen))

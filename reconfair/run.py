@@ -18,6 +18,7 @@ from pathlib import Path
 import yaml
 from filelock import FileLock, Timeout
 
+import reconfair
 from reconfair import batch, params, store
 from reconfair.params import ParamsError, Study
 
@@ -34,7 +35,7 @@ One row per decision, in these columns:
   strategy  standard, or how the source was mitigated (left out: standard)
   split     test is judged; on originals of val the thresholds are balanced; train is ignored (left out: test)
 Every other column is an attribute, such as sex: one group a value, the same in all rows of a patient."""
-LIBRARIES = ("reconfair", "torch", "torchvision", "lightning", "numpy", "scipy", "pandas", "scikit-image")
+LIBRARIES = ("torch", "torchvision", "lightning", "numpy", "scipy", "pandas", "scikit-image")
 _HELD = []  # the lock of this process's GPU
 
 
@@ -414,8 +415,9 @@ def _read(path: Path) -> str:
 
 def _write_resolved(study: Study) -> None:
     """Leave the whole study, defaults included, and the versions it runs with, beside its results."""
-    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
-    resolved = study.model_dump(mode="json") | {"versions": {"python": platform.python_version(), **versions}}
+    versions = {"python": platform.python_version(), "reconfair": reconfair.__version__}
+    versions |= {name: importlib.metadata.version(name) for name in LIBRARIES}
+    resolved = study.model_dump(mode="json") | {"versions": versions}
     folder = store.outputs() / study.name
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f".study.{os.getpid()}"  # jobs of one run write it side by side

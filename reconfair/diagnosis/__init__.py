@@ -122,7 +122,7 @@ def scores(study: Study, network: Network, images, rows, what: str) -> np.ndarra
     """What `network` says of some rows of `images`: probabilities (n, tasks) or masks (n, s, s)."""
     from reconfair import training
 
-    frozen = load(study, network).to(training.device_of(study.compute))
+    frozen = training.placed(load(study, network), study.compute)
     said = training.apply(frozen.diagnose, images, rows, study.compute, what)
     return np.concatenate([answer for _, answer in said])
 
@@ -212,7 +212,7 @@ def _write_threshold(study: Study, network: Network, part: Path) -> None:
     if network.kind == "classify":
         cohort = data.load(study)
         val = data.rows(cohort.table, "val")
-        frozen = training.load(part / "best.ckpt", build(study, network)).to(training.device_of(study.compute))
+        frozen = training.placed(training.load(part / "best.ckpt", build(study, network)), study.compute)
         said = training.apply(frozen.diagnose, cohort.images, val, study.compute, f"{network.name} threshold")
         decided = units(study, network, cohort.table.iloc[val], np.concatenate([answer for _, answer in said]))
         found = {task: balanced_threshold(score=one.score, label=one.label) for task, one in decided.groupby("task")}

@@ -90,7 +90,7 @@ def _reconstruct(study: Study, model: str, strategy: str, part: Path) -> None:
 
     cohort, noisy, key = data.load(study), noise.load(study), store.variant(model, strategy)
     rows = data.rows(cohort.table, "eval")
-    module = load(study, model, strategy).to(training.device_of(study.compute))
+    module = training.placed(load(study, model, strategy), study.compute)
     images = store.Growing(part / "reconstructed.npy", (len(rows), *noisy.shape[1:]), np.float16)
     left = rows[store.resume(training.BATCH, images) :]
     seeds, what = sampling_seeds(study, cohort.table.image_id.iloc[left]), f"{key} reconstructs"
