@@ -135,7 +135,7 @@ class Keep(L.Callback):
             weights = {name: value.detach().clone() for name, value in module.state_dict().items()}
             self.best = {"state_dict": weights, "settings": module.settings, **self.rows[-1]}
         begun = time.monotonic()
-        if self.took < MOMENT or self.took < SHARE * (begun - self.written):
+        if self.took <= MOMENT or self.took <= SHARE * (begun - self.written):
             self.write()
             _whole(self.part / ".last.ckpt", trainer.save_checkpoint)
             self.written = time.monotonic()
@@ -192,7 +192,7 @@ def fit(
     Raises
     ------
     FloatingPointError
-        The loss is not finite; best weights and the last whole epoch are kept.
+        The loss is not finite; best weights and the last checkpoint are kept.
     """
     device, guides = device_of(compute), [penalties] if penalties else []
     if compute.workers:

@@ -11,6 +11,7 @@ import torch
 
 from reconfair import training
 from reconfair.params import Compute
+from reconfair.recon.scorenet import ScoreNet
 from reconfair.recon.unet import Reconstructor
 
 SETTINGS = {"epochs": 3, "batch_size": 4, "lr": 1e-2, "channels": 2, "depth": 2, "seed": 0}
@@ -99,6 +100,76 @@ def test_a_loss_that_is_not_finite_stops_with_its_place_and_keeps_the_last_epoch
         training.fit(Diverges(SETTINGS, 16), *loaders, tmp_path, 3, Compute(device="cpu"), "unet")
     assert pd.read_csv(tmp_path / "log.csv").epoch.tolist() == [1]
     training.load(tmp_path / "best.ckpt", Reconstructor(SETTINGS, 16))
+
+
+def fitted(folder, module=None, epochs=4, **compute):
+    x = np.random.default_rng(0).random((16, 16, 16), np.float32)
+    train, val = (
+        training.loader((x, x**2), rows, 4, shuffle=len(rows) > 4) for rows in (np.arange(12), np.arange(12, 16))
+    )
+    torch.manual_seed(0)
+    module = module or Reconstructor(SETTINGS, 16)
+    training.fit(module, train, val, folder, epochs, Compute(device="cpu", workers=1, **compute), "test")
+    return torch.load(folder / "best.ckpt", weights_only=True)["state_dict"]
+
+
+def test_epochs_shorter_than_their_checkpoints_do_not_each_write_one(tmp_path, monkeypatch):
+    each, seldom, resumed = (tmp_path / name for name in ("each", "seldom", "resumed"))
+    for folder in (each, seldom, resumed):
+        folder.mkdir()
+    best = fitted(each)
+    monkeypatch.setattr(training, "MOMENT", 0)
+    monkeypatch.setattr(training, "SHARE", 0)
+    rare = fitted(seldom)
+    ends = [torch.load(folder / ".last.ckpt", weights_only=True)["epoch"] for folder in (each, seldom)]
+    assert ends == [3, 0]
+    (seldom / ".last.ckpt").rename(resumed / ".last.ckpt")
+    again = fitted(resumed)
+    for name, value in best.items():
+        assert torch.equal(rare[name], value) and torch.equal(again[name], value), name
+    logs = [pd.read_csv(folder / "log.csv") for folder in (each, seldom, resumed)]
+    for log in logs[1:]:
+        pd.testing.assert_frame_equal(logs[0], log)
+
+
+def test_what_was_best_is_written_also_when_training_fails_between_checkpoints(tmp_path, monkeypatch):
+    class Diverges(Reconstructor):
+        def objective(self, batch):
+            loss, x_hat = super().objective(batch)
+            return loss * (float("nan") if self.training and self.current_epoch == 3 else 1), x_hat
+
+    monkeypatch.setattr(training, "MOMENT", 0)
+    monkeypatch.setattr(training, "SHARE", 0)
+    with pytest.raises(FloatingPointError, match="epoch 4, step 1"):
+        fitted(tmp_path, Diverges(SETTINGS, 16))
+    log = pd.read_csv(tmp_path / "log.csv")
+    assert log.epoch.tolist() == [1, 2, 3]
+    assert torch.load(tmp_path / "best.ckpt", weights_only=True)["epoch"] == log.epoch[log.val_loss.idxmin()] > 1
+
+
+def test_a_loss_that_is_not_finite_is_named_by_its_own_step_however_late_it_is_read(tmp_path):
+    class Diverges(Reconstructor):
+        def training_step(self, batch, batch_idx):
+            return super().training_step(batch, batch_idx) * (float("inf") if batch_idx == 1 else 1)
+
+    with pytest.raises(FloatingPointError, match="epoch 1, step 2;"):
+        fitted(tmp_path, Diverges(SETTINGS, 16))
+
+
+def test_networks_are_compiled_where_that_is_asked_for(tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda network: compiled.append(type(network).__name__))
+    fitted(tmp_path, epochs=1)
+    assert not compiled
+    (tmp_path / ".last.ckpt").unlink()
+    fitted(tmp_path, epochs=1, compile=True)
+    assert compiled == ["UNet"]
+
+
+def test_a_gpu_turns_no_images_round_for_group_normalisation():
+    plain, grouped = Reconstructor(SETTINGS, 16), ScoreNet(8, 2)
+    assert training.layout(plain, "cuda") == training.layout(grouped, "cpu") == torch.channels_last
+    assert training.layout(grouped, "cuda") == torch.contiguous_format
 
 
 @pytest.mark.parametrize("damage", ["truncated", "other network"])
