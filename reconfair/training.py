@@ -92,7 +92,7 @@ class Keep(L.Callback):
 
     Every file is written aside and renamed, so that a kill leaves the last whole one. Random
     numbers are seeded by epoch: a resumed run goes on exactly as one that was never killed.
-    Of short epochs of large networks not each is written.
+    Not every epoch is written where networks are large and epochs short.
     """
 
     def __init__(self, part: Path, seed: int, what: str, total):
@@ -134,6 +134,10 @@ class Keep(L.Callback):
         if measured[judged] < best or len(self.rows) == 1:
             weights = {name: value.detach().clone() for name, value in module.state_dict().items()}
             self.best = {"state_dict": weights, "settings": module.settings, **self.rows[-1]}
+        self.checkpoint(trainer)
+
+    def checkpoint(self, trainer) -> None:
+        """Write all from which to go on, unless the last time took too much of what has passed since."""
         begun = time.monotonic()
         if self.took <= MOMENT or self.took <= SHARE * (begun - self.written):
             self.write()
