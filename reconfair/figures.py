@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 
 from reconfair import store
 from reconfair.params import Study
@@ -139,7 +140,7 @@ def by_level(rows: pd.DataFrame, metric: str) -> Figure:
     rows = rows[rows.metric == metric]
     levels, attributes = list(rows.level.unique()), list(rows.attribute.unique())
     figure, axes = plt.subplots(
-        1, len(attributes), figsize=(3 * len(attributes) + 0.6, 3.2), sharey=True, squeeze=False, layout="constrained"
+        1, len(attributes), figsize=(3 * len(attributes) + 0.6, 3.8), sharey=True, squeeze=False, layout="constrained"
     )
     for axis, (attribute, panel) in zip(axes[0], rows.groupby("attribute", sort=False), strict=True):
         groups = list(panel.groupby("group", sort=False))
@@ -149,7 +150,8 @@ def by_level(rows: pd.DataFrame, metric: str) -> Figure:
             axis.errorbar(at, part.value, error, fmt="o-", color=GROUPS[k % 6], label=group, capsize=2, ms=4, lw=1)
         axis.set(title=name(attribute), xlabel="noise level", xlim=(-0.5, len(levels) - 0.5))
         axis.set_xticks(range(len(levels)), levels)
-        axis.legend(fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.28))
+        below = axis.transAxes + ScaledTranslation(0, -0.6, figure.dpi_scale_trans)  # inches: clear of the label
+        axis.legend(fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=below)
     axes[0, 0].set_ylabel(name(metric))
     return figure
 
@@ -333,6 +335,7 @@ def shifts(rows: pd.DataFrame, metric: str, margin: float = 0) -> Figure:
         _dodged(axis, part, lines, arms)
         axis.axvline(0, color="black", lw=0.8)
         axis.set(title=name(attribute), xlabel=f"shift of {name(metric)}")
+        axis.locator_params(axis="x", nbins=5)
     return _named(figure, axes, lines)
 
 
@@ -346,10 +349,12 @@ def strengths(rows: pd.DataFrame, measures: dict[str, str]) -> Figure:
     strength = pd.to_numeric(rows.strategy.str.extract(r"@([\d.]+)$")[0]).mask(plain)
     bare = rows.strategy.where(plain, rows.strategy.str.replace(r"@[\d.]+", "", regex=True))
     rows = rows.assign(strategy=bare, strength=strength)
-    models, ticks = list(rows.source.unique()), sorted(set(strength.dropna()))
+    models = [model for model in COLOURS if model in set(rows.source)]
+    ticks = sorted(set(strength.dropna()))
     size = (2.9 * len(measures) + 0.4, 2.1 * len(models) + 0.6)
     figure, axes = plt.subplots(len(models), len(measures), figsize=size, squeeze=False, layout="constrained")
-    for (model, part), line in zip(rows.groupby("source", sort=False), axes, strict=True):
+    for model, line in zip(models, axes, strict=True):
+        part = rows[rows.source == model]
         for axis, (column, label) in zip(line, measures.items(), strict=True):
             for strategy, tried in part.sort_values("strength").groupby("strategy", sort=False):
                 style = {"color": STRATEGIES[strategy], "label": name(strategy), "lw": 1.2}
