@@ -261,3 +261,23 @@ def test_many_strategies_are_named_within_the_figure(drawn):
     box = legend.get_window_extent()
     assert box.x0 >= 0 and box.x1 <= figure.bbox.width
     plt.close(figure)
+
+
+@pytest.mark.parametrize("groups", [2, 6])
+def test_a_legend_below_leaves_the_label_of_its_axis_alone(groups):
+    levels = pd.DataFrame({"level": ["x4", "x8", "x16"], "value": [0.6, 0.5, 0.4]})
+    rows = levels.merge(pd.DataFrame({"group": [f"group {k}" for k in range(groups)]}), how="cross")
+    rows = rows.assign(attribute="race", metric="ssim", low=rows.value - 0.1, high=rows.value + 0.1)
+    figure = figures.by_level(rows, "ssim")
+    figure.canvas.draw()
+    (axis,) = figure.axes
+    legend, label = axis.get_legend().get_window_extent(), axis.xaxis.label.get_window_extent()
+    assert 0 <= legend.y0 and legend.y1 < label.y0
+    plt.close(figure)
+
+
+def test_models_come_in_the_order_in_which_they_are_told_of_everywhere():
+    rows = pd.DataFrame({"strategy": "eodd@0.3", "source": ["sde", "pix2pix", "unet"], "bias": 1.0})
+    figure = figures.strengths(rows, {"bias": "bias"})
+    assert [axis.get_title() for axis in figure.axes] == ["U-Net: bias", "Pix2Pix: bias", "SDE: bias"]
+    plt.close(figure)
