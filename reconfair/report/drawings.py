@@ -138,6 +138,7 @@ def costs(rows: pd.DataFrame) -> Figure:
             style = {"marker": marker(row.strategy), "color": COLOURS[row.source]}
             axis.plot(getattr(row, column), row.downstream, ms=8, ls="none", **style)
         axis.set(xlabel=f"change of {label}")
+        axis.locator_params(axis="x", nbins=5)
     axes[0].set_ylabel("change of AUROC and Dice (%)")
     return _keyed(figure, list(rows[["source", "strategy"]].itertuples(index=False, name=None)))
 
