@@ -68,6 +68,7 @@ def step(model: str, strategy: str, size: int, batch: int) -> tuple[float, float
         module.net.register_forward_hook(lambda *_: evaluations.append(1))
     rows = data.rows(data.load(chosen).table, "recon")[:batch]
     images = training.Rows(noise.load(chosen), data.load(chosen).images, *added.beside)[rows]
+    images = module.on_after_batch_transfer(images, 0)
     optimizer = torch.optim.Adam(module.parameters())
     for _ in range(2):
         optimizer.zero_grad()

@@ -272,7 +272,7 @@ def test_a_legend_below_leaves_the_label_of_its_axis_alone(groups):
     figure.canvas.draw()
     (axis,) = figure.axes
     legend, label = axis.get_legend().get_window_extent(), axis.xaxis.label.get_window_extent()
-    assert 0 <= legend.y0 and legend.y1 < label.y0
+    assert legend.y0 >= 0 and legend.y1 < label.y0
     plt.close(figure)
 
 

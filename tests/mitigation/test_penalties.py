@@ -26,7 +26,7 @@ def begun(study, model, strategy):
     cohort = data.load(study)
     rows = data.rows(cohort.table, "recon")[:24]
     arrays = (noise.load(study), cohort.images, *added.beside)
-    return module, added, training.Rows(*arrays)[rows]
+    return module, added, module.on_after_batch_transfer(training.Rows(*arrays)[rows], 0)
 
 
 def gradients(module, value) -> torch.Tensor:
