@@ -17,8 +17,8 @@ inference_growth
     Peak anonymous memory while reconstructing 1,600 images over that of 400: about 1 where images stream to disk.
 
 The part ``ways``, which must be asked for, tells images per second of the bare loop as it stands, with channels last,
-with bfloat16 besides, and with ``torch.compile`` besides; of each the operations per second, as a share of those of
-a large matrix product in bfloat16 on the same device.
+with bfloat16 besides, and with ``torch.compile`` besides (on a GPU with both); of each the operations per second, as
+a share of those of a large matrix product in bfloat16 on the same device.
 """
 
 import os
@@ -136,8 +136,7 @@ def bare_loop(study, model: str, rows: np.ndarray, epochs: int = 3) -> float:
     size, val = module.settings["batch_size"], data.rows(cohort.table, "val")
     loaded = [tensors(noisy, cohort.images, some).to(device).split(size, 1) for some in (rows, val)]
     step = STEPS.get(model, descend)(module)
-    mixed = (study.compute.precision if study.compute.precision != "auto" else training.PRECISION[device]) != "32-true"
-    with torch.autocast(device, torch.bfloat16, enabled=mixed):
+    with torch.autocast(device, torch.bfloat16, enabled=training.precision_of(study.compute) == "bf16-mixed"):
         for epoch in range(1 + epochs):
             if epoch < 2:
                 begun = now(device)
@@ -177,7 +176,8 @@ def ways(study, steps: int = 24) -> None:
             if way == "compile":
                 for network in module.children():
                     network.compile()
-            with torch.autocast(device, torch.bfloat16, enabled=way in MIXED[device]):
+            mixed = way == "bfloat16" or (way == "compile" and device == "cuda")
+            with torch.autocast(device, torch.bfloat16, enabled=mixed):
                 begun = now(device)
                 for batch in batches[:3]:
                     step(batch)
@@ -255,7 +255,6 @@ def adversarial(module):
 
 
 STEPS = {"pix2pix": adversarial, "sde": averaged}
-MIXED = {"cpu": ("bfloat16",), "cuda": ("bfloat16", "compile")}  # where compiled code computes in it, too
 
 
 def inference(study) -> float:

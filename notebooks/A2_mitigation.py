@@ -283,7 +283,7 @@ brought.sort_index(level=[0, 1, 2], sort_remaining=False).round(3) if len(unmend
 # on whether women's tumours are outlined worse than men's at all.
 #
 # The exception is a sample of the SDE on LGG at 128 pixels, in which women's tumours are outlined worse than men's by 0.07 to 0.09 (0.01 on originals), with every seed. That is no fivefold evidence, for the patients are the same
-# in each: the interval over them leaves out zero with one seed of the five, and at 64 pixels the same kind of model shifts the gap by -0.03 to +0.01.
+# in each: the interval over them leaves out zero with one seed of the five, and at 64 pixels the same kind of model shifts the gap by -0.03 to +0.02.
 #
 # Each strategy, at the strength that did best on the first seed, on others, beside the standard model of the same seed. The test patients are the same in all seeds, so that the choice of $\lambda$ is
 # hardly more than chance. `sure` counts the seeds in which the interval over patients of the change of disparity leaves out zero.

@@ -21,7 +21,7 @@ from reconfair.params import ParamsError, Study
 # Seconds per unit: 1e12 operations, 1e6 pixels, 1e6 decisions drawn anew, one notebook. Cohort, noisy and notebook are
 # from one run of the demo on two cores of an AMD EPYC; train, apply and judge are round numbers that bring the whole of
 # that run out right, single networks within a factor of two. An H100 trained the paper's networks, of 256 pixels, some
-# 900 (Pix2Pix, SDE) to 4,000 times (U-Net) as fast as the table has it; small ones gain less.
+# 900 (Pix2Pix, SDE) to 4,000 times (U-Net) as fast as the table has it; nothing else was measured there.
 DEFAULTS = {"train": 20.0, "apply": 20.0, "cohort": 1.2, "noisy": 1.1, "judge": 0.1, "notebook": 6.0}
 GPU = 1000
 IMAGES = {"lgg": 3_929, "nih": 112_120, "chexpert": 191_027, "ucsf_pdgm": 65_000, "table": 10_000}  # about

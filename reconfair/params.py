@@ -623,7 +623,7 @@ class Compute(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = "auto"
     workers: Annotated[int, Field(ge=0)] = 0  # threads and processes; 0: every core
-    compile: bool = False  # networks before they train: a minute of each, which long trainings on a GPU win back
+    compile: bool = False  # networks before they train: worth its start in long trainings on a GPU
 
 
 class Study(Section):

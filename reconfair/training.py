@@ -64,7 +64,7 @@ class Batches:
 
 
 class Rows:
-    """Arrays of one length, memory-mapped or not, read a batch of rows at a time as tensors."""
+    """Arrays of one length, memory-mapped or not, read a batch of rows at a time as tensors of the same types."""
 
     def __init__(self, *arrays):
         self.arrays = arrays
@@ -211,7 +211,7 @@ def fit(
     trainer = L.Trainer(
         accelerator=device,
         devices=1,
-        precision=PRECISION[device] if compute.precision == "auto" else compute.precision,
+        precision=precision_of(compute),
         max_epochs=epochs,
         callbacks=[*guides, Keep(part, module.settings["seed"], what, penalties and penalties.total)],
         logger=False,
@@ -251,6 +251,11 @@ def device_of(compute: Compute) -> str:
     if compute.device != "auto":
         return compute.device
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def precision_of(compute: Compute) -> str:
+    """Of a training, in Lightning's words: mixed on a GPU, unless the parameters name it."""
+    return PRECISION[device_of(compute)] if compute.precision == "auto" else compute.precision
 
 
 def layout(module: torch.nn.Module, device: str) -> torch.memory_format:
