@@ -1,14 +1,15 @@
 """ReconFair: what image reconstruction does to a diagnosis, and to whom.
 
-``import reconfair as rf`` reaches every room (``rf.data``, ``rf.noise``, ...); a room is imported
-when it is first used, so that a chapter pays only for what it needs.
+``import reconfair as rf`` reaches every room (``rf.data``, ``rf.noise``, ...). The rooms imported here register the
+settings of what they hold; the others, and everything that needs torch, are imported when they are first used.
 """
 
 from importlib import import_module
 
+from reconfair import data, noise, params, recon, remedies, store, tables  # noqa: F401
+
 __version__ = "0.1.0"
-ROOMS = ("data", "diagnosis", "fairness", "figures", "mitigation", "noise", "params", "quality", "recon", "report")
-ROOMS += ("store", "tables", "truth")
+ROOMS = ("diagnosis", "fairness", "figures", "judge", "mitigation", "quality", "report", "truth", "words")
 
 
 def __getattr__(room: str):

@@ -1,20 +1,33 @@
-"""The study: typed parameters, one model per section of a params file.
+"""The study: typed parameters, one settings class for each section of a params file.
 
-What a params file leaves out takes the default written here, which is the paper's setting.
-An unknown key is an error that names the nearest valid one.
+What a params file leaves out takes the default written here, which is the paper's setting. An unknown key is an error
+that names the nearest valid one. Rooms own the settings of what they hold and register them in `DATASETS`, `NOISES`,
+`MODELS` and `REMEDIES`; a class of your own is given as ``"my_file.py:MyClass"``.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
-from difflib import get_close_matches
-from glob import escape
+import sys
+from functools import cache
 from hashlib import sha256
-from pathlib import Path, PureWindowsPath
-from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SerializeAsAny,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+
+from reconfair.words import nearest
 
 ATTRIBUTES = ("sex", "age_group", "race", "race_merged")
 SEXES = ("female", "male")
@@ -31,75 +44,6 @@ GAPS = ("eodd", "eop", "fpr_gap", "demographic_parity", "auroc_gap", "auprc_gap"
 GAPS += ("delta_dice", "ser", "psnr_gap", "ssim_gap")
 COHORT = ("image_id", "patient_id", "split", "age", *ATTRIBUTES, "path", "mask_path", "slice")  # columns of every one
 GROUPS = {"sex": SEXES, "age_group": AGE_GROUPS, "race": RACES}
-
-
-class About(NamedTuple):
-    """What is settled about a dataset before any of it is read."""
-
-    modality: str
-    unit: str  # what is decided: a patient or an image
-    tasks: dict[str, str]  # task: classify or segment
-    attributes: tuple[str, ...] = ("sex", "age_group", "race")  # those that it records
-    folder: str = ""  # of its own, under RECONFAIR_DATA
-    metadata: tuple[str, ...] = ()  # the files that must be in that folder; * stands for a version
-    where: str = ""  # to get it
-
-
-_MRI_TASKS = {"grade": "classify", "type": "classify", "tumour": "segment"}
-_XRAY_TASKS = ("effusion", "cardiomegaly", "consolidation", "pneumothorax", "nodule")
-_NIH_TASKS = ("Abnormal", "Effusion", "Infiltration", "Atelectasis", "Cardiomegaly")
-_CHEXPERT_TASKS = ("Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema")
-_CHEXPERT_TASKS += ("Consolidation", "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion")
-_CHEXPERT_TASKS += ("Pleural Other", "Fracture")
-DATASETS = {
-    "phantom_mri": About("mri", "patient", _MRI_TASKS),
-    "phantom_xray": About("xray", "image", dict.fromkeys(_XRAY_TASKS, "classify")),
-    "lgg": About(
-        "mri",
-        "patient",
-        _MRI_TASKS,
-        ("sex", "age_group", "race"),
-        "lgg",
-        ("kaggle_3m/data.csv",),
-        "LGG MRI Segmentation (TCGA-LGG, Buda et al.), kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation",
-    ),
-    "nih": About(
-        "xray",
-        "image",
-        dict.fromkeys(_NIH_TASKS, "classify"),
-        ("sex", "age_group"),
-        "nih",
-        ("Data_Entry_2017_v2020.csv",),
-        "ChestX-ray14 (NIH Clinical Center), nihcc.app.box.com/v/ChestXray-NIHCC",
-    ),
-    "chexpert": About(
-        "xray",
-        "image",
-        dict.fromkeys(_CHEXPERT_TASKS, "classify"),
-        ("sex", "age_group", "race"),
-        "chexpert",
-        ("CheXpert-v1.0-small/train.csv", "CHEXPERT DEMO.xlsx"),
-        "CheXpert and its demographics (Stanford AIMI), aimi.stanford.edu/datasets/chexpert-chest-x-rays",
-    ),
-    "ucsf_pdgm": About(
-        "mri",
-        "patient",
-        _MRI_TASKS,
-        ("sex", "age_group"),
-        "ucsf_pdgm",
-        ("UCSF-PDGM-metadata*.csv",),
-        "UCSF-PDGM (The Cancer Imaging Archive), cancerimagingarchive.net/collection/ucsf-pdgm",
-    ),
-    "table": About(  # what a params file leaves out; its columns and tasks are named there
-        "mri",
-        "patient",
-        {"label": "classify"},
-        ("sex", "age_group", "race"),
-        "table",
-        ("cohort.csv",),
-        "a table of your own images ready (README, Your own scans)",
-    ),
-}
 PAPER_SDE_EPOCHS = {"mri": 300, "xray": 40}
 PAPER_LAMBDA = {"mri": 1, "xray": 0.005}
 # The paper's classifiers: ResNet-50 on slices, DenseNet-121 on radiographs as in TorchXRayVision.
@@ -114,6 +58,29 @@ PAPER_CLASSIFIER = {
         "weight_decay": 1e-5,
     },
 }
+MAX_BYTES, MAX_DEPTH = 1_000_000, 20  # of a params file
+
+# Settings classes by the name that a params file gives. Each room adds its own.
+DATASETS: dict[str, type[Dataset]] = {}
+NOISES: dict[str, type[Section]] = {}
+MODELS: dict[str, type[Training]] = {}
+REMEDIES: dict[str, float | None] = {}  # the usual strength; None: the section's `lam`
+
+
+class ParamsError(ValueError):
+    """A parameter is wrong; the message names its key and what was expected."""
+
+
+class About(NamedTuple):
+    """What is known about a dataset before any of it is read."""
+
+    modality: str
+    unit: str  # what is decided: a patient or an image
+    tasks: dict[str, str]  # task: classify or segment
+    attributes: tuple[str, ...] = ("sex", "age_group", "race")  # those that it records
+    folder: str = ""  # its name under RECONFAIR_DATA
+    metadata: tuple[str, ...] = ()  # the files that must be in that folder; * stands for a version
+    where: str = ""  # to get it
 
 
 class Network(NamedTuple):
@@ -124,15 +91,38 @@ class Network(NamedTuple):
     tasks: tuple[str, ...]
 
 
-class ParamsError(ValueError):
-    """A parameter is wrong; the message names its key and what was expected."""
+class Source(NamedTuple):
+    """What a reader looks at: originals, noisy images, or what a model made of them; fine-tuned by a strategy or not.
+
+    Examples
+    --------
+    >>> str(Source("unet")), str(Source("unet", "reweight"))
+    ('unet', 'unet-reweight')
+    """
+
+    model: str
+    strategy: str = "standard"
+
+    def __str__(self) -> str:
+        return self.model if self.strategy == "standard" else f"{self.model}-{self.strategy}"
+
+    @property
+    def standard(self) -> Source:
+        """The same model without fine-tuning."""
+        return Source(self.model)
 
 
-def _one_of(word: str, valid, what: str) -> None:
-    if word not in valid:
-        near = get_close_matches(word, list(valid), 1, 0.5)
-        hint = f"did you mean '{near[0]}'?" if near else f"valid here: {', '.join(valid) or 'none'}"
-        raise ValueError(f"{what} '{word}' is unknown; {hint}")
+class Reader(NamedTuple):
+    """A trained diagnostic network, and the strategy that trained it."""
+
+    network: Network
+    strategy: str = "standard"
+
+    def __str__(self) -> str:
+        return self.network.name if self.strategy == "standard" else f"{self.network.name}-{self.strategy}"
+
+
+ORIGINAL, NOISY = Source("original"), Source("noisy")
 
 
 class Section(BaseModel):
@@ -151,82 +141,47 @@ class Section(BaseModel):
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Size = Annotated[int, Field(ge=32, le=1024, multiple_of=16)]
+Seed = Annotated[int, Field(ge=0)]
 
 
-class Dials(Section):
-    """Bias planted in a phantom cohort: ``{attribute: {group: value}}``, all zero by default."""
+class Dataset(Section):
+    """What every dataset has. A dataset has a class variable `about` and two methods.
 
-    contrast: dict[str, dict[str, float]] = {}  # relative change of lesion contrast; -1: invisible
-    texture: dict[str, dict[str, float]] = {}  # share of a consolidation that is mottled, not dense; X-ray
-    prevalence: dict[str, dict[str, float]] = {}  # added to the probability of every finding
-    label_noise: dict[str, dict[str, float]] = {}  # probability that a label is flipped
-    scarce: dict[str, dict[str, float]] = {}  # share of a group's patients that the reconstruction never trains on
+    ``read_table()`` returns one row per image: ``image_id, patient_id, sex, age, race`` and a column for each task (1,
+    0 or missing); rows with ``evaluated`` False are seen in training alone. ``read_image(row)`` returns an image within
+    [0, 1] and its mask or None, both (size, size); None for an image that shows nothing and is to leave the cohort.
+    """
 
-    @model_validator(mode="after")
-    def _known_groups(self):
-        for dial in type(self).model_fields:
-            for attribute, groups in getattr(self, dial).items():
-                _one_of(attribute, GROUPS, f"{dial}: attribute")
-                for group, value in groups.items():
-                    _one_of(group, GROUPS[attribute], f"{dial}.{attribute}: group")
-                    low, high = (-1, 1) if dial in ("contrast", "prevalence") else (0, 1)
-                    if not low <= value <= high:
-                        raise ValueError(f"{dial}.{attribute}.{group} must lie in [{low}, {high}], not {value}")
-        return self
-
-
-class _Dataset(Section):
-    label: str = Field("", pattern=r"^[\w-]*$")  # names the output folder; empty: the name
+    name: str
+    label: str = Field("", pattern=r"^[\w-]*$", max_length=80)  # names the output folder; empty: the name
     size: Size = 256  # pixels a side
     split: tuple[Fraction, Fraction, Fraction] = (0.7, 0.1, 0.2)  # train, val, test; by patient
-    seed: int = 0
+    seed: Seed = 0
+    age_boundary: Annotated[float, Field(gt=0)] | None = None  # years, the oldest of the younger; None: the median
+    on_bad_image: Literal["error", "skip"] = "error"  # skip: leave it out, and list it in skipped.csv
+    about: ClassVar[About]
 
     @model_validator(mode="after")
     def _whole_split(self):
         if abs(sum(self.split) - 1) > 1e-6:
             raise ValueError(f"split must add up to 1, not {sum(self.split):g}")
+        if min(self.split) == 0:
+            raise ValueError(f"split: each of train, val and test needs patients, not {list(self.split)}")
         return self
 
-    @property
-    def about(self) -> About:
-        """What is settled about this dataset: modality, unit, tasks, source."""
-        return DATASETS[self.name]
-
-
-class Phantom(_Dataset):
-    """A simulated cohort whose bias is known."""
-
-    name: Literal["phantom_mri", "phantom_xray"]
-    size: Annotated[int, Field(ge=64, le=256, multiple_of=16)] = 256
-    patients: Annotated[int, Field(ge=20)] = 2000
-    slices: Annotated[int, Field(ge=1, le=4)] = 4  # per patient, MRI; a patient has one to three radiographs
-    dials: Dials = Dials()
-    null: bool = False  # attributes independent of everything: the true disparity is exactly zero
-    age_boundary: ClassVar[None] = None
-    on_bad_image: ClassVar[str] = "error"
-
-    @model_validator(mode="after")
-    def _null_has_no_dials(self):
-        if self.null and self.dials != Dials():
-            raise ValueError("null: true means no bias at all; remove the dials or set null: false")
-        return self
-
-    def find(self) -> None:
-        """Nothing is read from disk, so nothing can be missing there."""
+    def find(self) -> Path | None:
+        """Return the folder of the scans; None where nothing is read from disk."""
 
     @property
     def signature(self) -> str:
-        """Nothing is read from disk, so nothing there can change."""
+        """Hash of the metadata files; empty where nothing is read from disk."""
         return ""
 
 
-class Scans(_Dataset):
+class Scans(Dataset):
     """Real scans in the layout of their publishers."""
 
-    name: Literal["lgg", "nih", "ucsf_pdgm"]
     root: str = ""  # folder of the dataset; empty: the dataset's folder under RECONFAIR_DATA
-    age_boundary: Annotated[float, Field(gt=0)] | None = None  # years, the oldest of the younger; None: the median
-    on_bad_image: Literal["error", "skip"] = "error"  # skip: leave it out, and list it in skipped.csv
 
     def find(self) -> Path:
         """Return the folder of the scans.
@@ -241,16 +196,19 @@ class Scans(_Dataset):
 
     def metadata(self) -> list[Path]:
         """Return the metadata files, of several versions of one the last; raises as `find`."""
-        found = {name: sorted(self._folder.glob(name)) for name in self.about.metadata}
-        for name in [name for name, paths in found.items() if not paths]:
+        return self._existing(self.about.metadata)
+
+    def _existing(self, names: tuple[str, ...]) -> list[Path]:
+        paths = {name: sorted(self._folder.glob(name)) for name in names}
+        for name in [name for name, versions in paths.items() if not versions]:
             path, base = self._folder / name, self.about.folder
-            near = get_close_matches(path.name, [other.name for other in path.parent.glob("*")], 1, 0.8)
+            there = [other.name for other in path.parent.glob("*")]
             raise ParamsError(
-                f"dataset.root: looked for {path} and did not find it{f' but {near[0]}' if near else ''}. "
+                f"dataset.root: {path} is not there; {nearest(path.name, there, 'the folder holds')} "
                 f"Get {self.about.where}; then set dataset.root to its folder, or RECONFAIR_DATA to the folder "
                 f"that holds '{base}'"
             )
-        return [paths[-1].resolve() for paths in found.values()]
+        return [versions[-1].resolve() for versions in paths.values()]
 
     @property
     def signature(self) -> str:
@@ -266,175 +224,6 @@ class Scans(_Dataset):
         return Path(self.root).expanduser() if self.root else base / self.about.folder
 
 
-class CheXpert(Scans):
-    """Chest radiographs of Stanford, with race from the demographics published later."""
-
-    name: Literal["chexpert"]
-    release: Literal["v1.0-small", "v1.0"] = "v1.0-small"  # 390 pixels wide, or as the machine made them
-    blank: Literal["nan", "zero"] = "nan"  # a finding that the report does not mention: unknown, or absent
-    unknown_race: Literal["keep", "drop"] = "keep"  # keep: such patients leave the analyses of race alone
-
-    @property
-    def about(self) -> About:
-        """What is settled about CheXpert; its folder bears the release."""
-        known = DATASETS[self.name]
-        return known._replace(metadata=(f"CheXpert-{self.release}/train.csv", *known.metadata[1:]))
-
-
-Meaning = TypeVar("Meaning")
-
-
-class Column(Section, Generic[Meaning]):
-    """A column of one's own table and what its entries mean; its name alone will do.
-
-    Where `values` are given, every entry must be listed there (upper or lower case, ``2`` or ``2.0``);
-    null stands for unknown. Empty entries and words such as ``unknown`` are missing.
-    """
-
-    column: str
-    values: dict[str, Meaning | None] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _as_yaml_reads_it(cls, given):
-        if isinstance(given, str):
-            return {"column": given}
-        if not isinstance(given, dict) or not isinstance(given.get("values"), dict):
-            return given
-        words = {"True": ("true", "yes"), "False": ("false", "no")}  # YAML reads an unquoted yes as true
-        entries = {str(entry): meaning for entry, meaning in given["values"].items()}
-        return {**given, "values": {word: entries[entry] for entry in entries for word in words.get(entry, (entry,))}}
-
-
-Sexes, Labels = Column[Literal[SEXES]], Column[Literal[0, 1]]
-Ages, Races = Column[float], Column[str]
-
-
-class Mask(Section):
-    """A column with the files that outline something, nonzero inside, and the task to segment it."""
-
-    column: str
-    task: str = Field("tumour", pattern=r"^\w[\w-]*$")
-    blank: Literal["error", "background"] = "error"  # background: a row without a file has nothing to outline
-
-
-class Slices(Section):
-    """The slices of each volume that are images of the cohort, counted from 0, `last` included."""
-
-    first: Annotated[int, Field(ge=0)]
-    last: Annotated[int, Field(ge=0)]
-    step: Annotated[int, Field(ge=1)] = 1
-    axis: Annotated[int, Field(ge=0, le=2)] = 0  # NIfTI: 0 axial, 1 coronal, 2 sagittal; else as stored
-
-    @model_validator(mode="after")
-    def _in_order(self):
-        if self.first > self.last:
-            raise ValueError(f"slices from {self.first} to {self.last} are none; first must not exceed last")
-        return self
-
-
-class Table(Scans):
-    """One's own images, listed in a CSV or Parquet file with a row per image or volume."""
-
-    name: Literal["table"]
-    file: str = Field("cohort.csv", pattern=r"\.(csv|parquet)$")  # in root; paths in it are relative to root
-    modality: Literal["mri", "xray"] = "mri"
-    unit: Literal["patient", "image"] | None = None  # what is decided; None: a patient by MRI, an image by X-ray
-    image: str = "path"  # column with the file: PNG, JPEG, TIFF, NIfTI, NPY, or DICOM whatever its suffix
-    patient: str = "patient_id"  # column
-    sex: Sexes | None = Sexes(column="sex")  # None: not recorded
-    age: Ages | None = Ages(column="age")  # years, or as DICOM writes them (058Y, 006M)
-    race: Races | None = Races(column="race")  # any groups
-    tasks: dict[Annotated[str, Field(pattern=r"^\w[\w -]*$")], Labels] = {"label": Labels(column="label")}
-    mask: Mask | None = None
-    keep: tuple[str, ...] = ()  # columns to carry along, such as the scanner
-    slices: Slices | None = None
-    channel: Annotated[int, Field(ge=0)] | None = None  # of colour images; None: their grey
-    window: tuple[float, float] | None = None  # stored values shown as 0 and 1; None: by percentiles
-    percentiles: tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]] = (0, 100)
-
-    @model_validator(mode="after")
-    def _can_be_studied(self):
-        names = (*self.tasks, *([self.mask.task] if self.mask else []), *self.keep)
-        taken = [name for name in names if name in COHORT or names.count(name) > 1]
-        if taken:
-            raise ValueError(f"'{taken[0]}' is another task or column of the cohort already; choose another name")
-        if not self.about.tasks or not self.about.attributes:
-            raise ValueError("name at least one of tasks and mask, and one of sex, age and race")
-        if leaves(self.file):
-            raise ValueError(f"file '{self.file}' must lie in root; write it relative to that folder, without '..'")
-        for low, high in (self.window or (0, 1), self.percentiles):
-            if low >= high:
-                raise ValueError(f"[{low:g}, {high:g}] is no range of values; the lower end comes first")
-        return self
-
-    @property
-    def about(self) -> About:
-        """What the params file says of this table."""
-        recorded = {"sex": self.sex, "age_group": self.age, "race": self.race}
-        return DATASETS[self.name]._replace(
-            modality=self.modality,
-            unit=self.unit or {"mri": "patient", "xray": "image"}[self.modality],
-            tasks=dict.fromkeys(self.tasks, "classify") | ({self.mask.task: "segment"} if self.mask else {}),
-            attributes=tuple(attribute for attribute, column in recorded.items() if column),
-            metadata=(escape(self.file),),
-        )
-
-
-def leaves(path: str) -> bool:
-    """Whether a path may lead out of the folder that it is relative to; either kind of slash."""
-    path = PureWindowsPath(path)
-    return bool(path.anchor) or ".." in path.parts
-
-
-Dataset = Annotated[Phantom | Scans | CheXpert | Table, Field(discriminator="name")]
-
-
-class KSpace(Section):
-    """MRI: radial undersampling of k-space (METHODS: golden-angle spokes, magnitude image)."""
-
-    kind: Literal["kspace"] = "kspace"
-    acceleration: Annotated[float, Field(ge=1, le=64)] = 8  # R; 1: fully sampled
-    angles: Literal["golden", "uniform"] = "golden"
-    magnitude: Literal["complex", "real_part"] = "complex"
-
-    @model_validator(mode="after")
-    def _reachable(self):
-        if 1 < self.acceleration < 1.3:
-            raise ValueError(
-                "acceleration between 1 and 1.3 cannot be reached by spokes within a circle; use 1 or at least 1.3"
-            )
-        return self
-
-    @property
-    def level(self) -> str:
-        """Name of the noise level, such as ``x8``; settings off the default are part of it."""
-        return "_".join([f"x{self.acceleration:g}", *_off_default(self, "angles", "magnitude")])
-
-
-class Sinogram(Section):
-    """X-ray: low photon counts in the Radon domain, then filtered back-projection."""
-
-    kind: Literal["sinogram"]
-    photons: Annotated[float, Field(ge=1)] = 10_000  # I0 per detector bin, before the object
-    angles: Annotated[int, Field(ge=8)] = 256
-    attenuation: Annotated[float, Field(gt=0)] = 4  # line integral across an image of ones
-    bowtie: Annotated[float, Field(gt=0, le=1)] = 0.2  # relative exposure at the detector's edge
-    physics: Literal["transmission", "as_published"] = "transmission"
-    seed: int = 0
-
-    @property
-    def level(self) -> str:
-        """Name of the noise level, such as ``1e4``; settings off the default are part of it."""
-        digits, exponent = f"{self.photons:.6e}".split("e")
-        name = f"{float(digits):g}e{int(exponent)}"
-        return "_".join([name, *_off_default(self, "angles", "attenuation", "bowtie", "physics", "seed")])
-
-
-Model = Literal["unet", "pix2pix", "sde"]
-Noise = Annotated[KSpace | Sinogram, Field(discriminator="kind")]
-
-
 class Training(Section):
     """What every trained network has."""
 
@@ -443,61 +232,22 @@ class Training(Section):
     lr: Annotated[float, Field(gt=0)]
 
 
-SAMPLING = {"sampler", "evaluations", "samples"}  # settings that a trained network can be used with, whatever they are
-
-
-class UNet(Training):
-    """U-Net of Ronneberger et al. (2015), mean squared error."""
-
-    epochs: Annotated[int, Field(ge=1)] = 20
-    batch_size: Annotated[int, Field(ge=1)] = 16
-    lr: Annotated[float, Field(gt=0)] = 1e-3
-    channels: Annotated[int, Field(ge=1)] = 64  # of the first level, doubling at each
-    depth: Annotated[int, Field(ge=1, le=6)] = 4  # number of halvings
-    patch: Literal[1, 2, 4] = 1  # pixels a side that enter the first level together; 2 costs a quarter
-
-
-class Pix2Pix(Training):
-    """Conditional GAN of Isola et al. (2017): U-Net generator, 70x70 PatchGAN."""
-
-    epochs: Annotated[int, Field(ge=1)] = 200  # the second half with a falling learning rate
-    batch_size: Annotated[int, Field(ge=2)] = 32
-    lr: Annotated[float, Field(gt=0)] = 2e-4
-    channels: Annotated[int, Field(ge=1)] = 64  # of the first level, at most eight times as many below
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5  # in the coarsest levels of the decoder, in training
-    l1: Annotated[float, Field(ge=0)] = 100  # weight of the mean absolute error beside the adversary's loss
-
-
-class SDE(Training):
-    """Mean-reverting stochastic differential equation of Luo et al. (2023); epochs left out: the paper's."""
-
-    epochs: Annotated[int, Field(ge=1)] = 300
-    batch_size: Annotated[int, Field(ge=1)] = 8
-    lr: Annotated[float, Field(gt=0)] = 1e-4
-    channels: Annotated[int, Field(ge=8)] = 64
-    depth: Annotated[int, Field(ge=2, le=6)] = 4  # number of levels
-    patch: Literal[1, 2, 4] = 1  # pixels a side that enter the first level together; 2 costs a quarter
-    steps: Annotated[int, Field(ge=10)] = 100  # of the forward equation
-    lam: Annotated[float, Field(gt=0)] = 10 / 255  # standard deviation of its noise in the end
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # decay of the average of weights that is kept
-    sampler: Literal["reverse_sde", "posterior", "few_step"] = "reverse_sde"
-    evaluations: Annotated[int, Field(ge=2)] = 10  # of the network, by the sampler few_step
-    samples: Annotated[int, Field(ge=1)] = 1  # whose mean is the reconstruction
-
-
 class Reconstruction(Section):
-    """Which reconstructors are trained, and how."""
+    """Which reconstructors are trained, and how. The settings of each model stand under its name."""
 
-    models: tuple[Model, ...] = ("unet", "pix2pix", "sde")
-    unet: UNet = UNet()
-    pix2pix: Pix2Pix = Pix2Pix()
-    sde: SDE = SDE()
-    seed: int = 0
+    models: tuple[str, ...] = ("unet", "pix2pix", "sde")  # or classes of your own, such as my_models.py:Restormer
+    seed: Seed = 0
+
+    @property
+    def places(self) -> dict[str, str]:
+        """By the name of a model, what the params file calls it; both are the same for the models of the package."""
+        return {name_of(word): word for word in self.models}
 
     def settings(self, model: str, sampling: bool = True) -> dict:
         """All that `model` depends on, JSON-ready; without `sampling`, all that its training depends on."""
-        section = getattr(self, model).model_dump(mode="json", exclude=set() if sampling else SAMPLING)
-        return {**section, "seed": self.seed}
+        section = getattr(self, model)
+        left_out = set() if sampling else set(getattr(section, "SAMPLING", ()))
+        return {**section.model_dump(mode="json", exclude=left_out), "seed": self.seed}
 
 
 # Weights of TorchXRayVision by the radiographs they were trained on. Those of nih, rsna and all have seen patients of
@@ -521,6 +271,8 @@ class Classify(Training):
     def _weights_fit(self):
         if self.pretrained in XRV and self.architecture != "densenet121":
             raise ValueError(f"pretrained {self.pretrained} goes with densenet121, not with {self.architecture}")
+        if self.value_range and self.value_range[0] >= self.value_range[1]:
+            raise ValueError(f"value_range {list(self.value_range)} is empty; the lower end comes first")
         return self
 
 
@@ -541,7 +293,7 @@ class Diagnosis(Section):
     tasks: tuple[str, ...] = ()  # empty: every task of the dataset
     classify: Classify = Classify()
     segment: Segment = Segment()
-    seed: int = 0
+    seed: Seed = 0
 
     def settings(self, network: Network) -> dict:
         """All that the training of `network` depends on, JSON-ready."""
@@ -558,57 +310,74 @@ class Fairness(Section):
     eodd: Literal["mean", "worst_case"] = "mean"
     min_cases: Annotated[int, Field(ge=1)] = 20  # patients of each label a group needs to be compared
     margins: dict[str, Annotated[float, Field(gt=0)]] = {}  # changes that would not matter, by metric
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _known_metrics(self):
         for metric in self.margins:
-            _one_of(metric, GAPS, "margins: metric")
+            one_of(metric, GAPS, "margins: metric")
         return self
 
 
 class Mitigation(Section):
     """Fine-tuning of the reconstructors against bias; the diagnosis stays frozen."""
 
-    strategies: tuple[str, ...] = ("reweight", "eodd", "adv")  # also dro, parts joined by +, and thresholds
-    models: tuple[Model, ...] = ()  # empty: every reconstructor of the study
+    strategies: tuple[str, ...] = ("reweight", "eodd", "adv")  # also dro, remedies joined by +, and thresholds
+    models: tuple[str, ...] = ()  # empty: every reconstructor of the study
     attributes: tuple[Literal[ATTRIBUTES], ...] = ()  # empty: those that the dataset records
     lam: Annotated[float, Field(ge=0)] = 1  # of eodd and adv where a strategy names none, as in eodd@0.3
     epochs: Annotated[int, Field(ge=1)] = 10
     lr_factor: Annotated[float, Field(gt=0)] = 0.1  # of the learning rate of the first training
     temperature: Annotated[float, Field(gt=0)] = 0.3  # of soft decisions, in units of probability
     adversary_lr: Annotated[float, Field(gt=0)] = 1e-4
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _known_strategies(self):
-        for strategy in self.strategies:
-            self.parts(strategy)
+        names = [self.name_of(strategy) for strategy in self.strategies]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"strategies: '{name}' is named more than once")
         return self
 
-    def parts(self, strategy: str) -> dict[str, float]:
-        """Parts of a strategy and the strength of each; of ``thresholds`` none.
+    def remedies(self, strategy: str) -> dict[str, float]:
+        """The remedies that a strategy joins, and the strength of each; ``thresholds`` has none.
 
         Examples
         --------
-        >>> Mitigation().parts("reweight+eodd@0.3")
+        >>> from reconfair import remedies
+        >>> Mitigation().remedies("reweight+eodd@0.3")
         {'reweight': 1.0, 'eodd': 0.3}
         """
-        found, usual = {}, {"reweight": 1.0, "dro": 0.01, "eodd": self.lam, "adv": self.lam}
-        for part in strategy.split("+") if strategy != "thresholds" else ():
-            word, at, strength = part.partition("@")
-            _one_of(word, (*usual, "thresholds"), "strategies: strategy")
-            if word in found or word == "thresholds":
+        strengths = {}
+        for item in strategy.split("+") if strategy != "thresholds" else ():
+            word, at, strength = item.partition("@")
+            if not is_external(word):
+                one_of(word, (*REMEDIES, "thresholds"), "strategies: strategy")
+            if word in strengths or word == "thresholds":
                 raise ValueError(
-                    f"strategies: '{strategy}' names a part twice, or joins thresholds, which stands alone"
+                    f"strategies: '{strategy}' names a remedy twice, or joins thresholds, which stands alone"
                 )
+            usual = REMEDIES.get(word, 1.0)
             try:
-                found[word] = float(strength) if at else usual[word]
+                strengths[word] = float(strength) if at else self.lam if usual is None else usual
             except ValueError:
-                found[word] = -1.0
-            if not 0 <= found[word] < float("inf"):
-                raise ValueError(f"strategies: lambda of '{part}' must be a number from 0, such as {word}@0.3")
-        return found
+                strengths[word] = -1.0
+            if not 0 <= strengths[word] < float("inf"):
+                raise ValueError(f"strategies: lambda of '{item}' must be a number from 0, such as {word}@0.3")
+        return strengths
+
+    def name_of(self, strategy: str) -> str:
+        """How a strategy is called in tables and folders: strengths as they are usually written, no file names.
+
+        Examples
+        --------
+        >>> Mitigation().name_of("reweight+eodd@0.30")
+        'reweight+eodd@0.3'
+        """
+        given = [item.partition("@") for item in strategy.split("+")]
+        strengths = self.remedies(strategy)
+        return "+".join(name_of(word) + (f"@{strengths[word]:g}" if at else "") for word, at, _ in given)
 
 
 class Report(Section):
@@ -618,7 +387,7 @@ class Report(Section):
 
 
 class Compute(Section):
-    """Where the work runs; part of no fingerprint."""
+    """Where the work runs; enters no fingerprint."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = "auto"
@@ -629,45 +398,30 @@ class Compute(Section):
 class Study(Section):
     """One configuration: a dataset at one noise level, and everything done with it."""
 
-    dataset: Dataset
-    noise: Noise = KSpace()
-    reconstruction: Reconstruction = Reconstruction()
+    dataset: SerializeAsAny[Dataset]
+    noise: SerializeAsAny[Section]
+    reconstruction: SerializeAsAny[Reconstruction]
     diagnosis: Diagnosis = Diagnosis()
     fairness: Fairness = Fairness()
-    mitigation: Mitigation = Mitigation()
+    mitigation: Mitigation | None = None  # left out: chapter 06 is not run
     report: Report = Report()
     compute: Compute = Compute()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _papers_choices(cls, sections):
-        """Fill in noise, classifier and length of training that the paper uses for the dataset's modality."""
-        dataset = sections.get("dataset")
-        about = DATASETS.get(dataset.get("name")) if isinstance(dataset, dict) else None
-        if about is None:
-            return sections  # the mistake is named when the sections are read
-        modality = "xray" if dataset.get("modality", about.modality) == "xray" else "mri"
-        sections = {"noise": {"kind": "kspace" if modality == "mri" else "sinogram"}, **sections}
-        choices = ("reconstruction", "sde", {"epochs": PAPER_SDE_EPOCHS[modality]})
-        if isinstance(sections.get("mitigation", {}), dict):
-            sections["mitigation"] = {"lam": PAPER_LAMBDA[modality], **sections.get("mitigation", {})}
-        for name, part, choice in (choices, ("diagnosis", "classify", PAPER_CLASSIFIER[modality])):
-            section = sections.get(name, {})
-            if isinstance(section, dict) and isinstance(section.get(part, {}), dict):
-                sections[name] = {**section, part: {**choice, **section.get(part, {})}}
-        return sections
+    _command: str = PrivateAttr("")  # what to write after `reconfair run` for this study
 
     @model_validator(mode="after")
     def _known_tasks(self):
+        about = self.dataset.about
         for task in self.diagnosis.tasks:
-            _one_of(task, self.dataset.about.tasks, f"diagnosis.tasks: task of {self.dataset.name}")
-        for model in self.mitigation.models:
-            _one_of(model, self.reconstruction.models, "mitigation.models: model of this study")
-        recorded = self.dataset.about.attributes
-        recorded += ("race_merged",) if "race" in recorded else ()
-        for section in ("fairness", "mitigation"):
-            for attribute in "*".join(getattr(self, section).attributes).split("*"):
-                _one_of(attribute, ("", *recorded), f"{section}.attributes: attribute of {self.dataset.name}")
+            one_of(task, about.tasks, f"diagnosis.tasks: task of {self.dataset.name}")
+        recorded = about.attributes + (("race_merged",) if "race" in about.attributes else ())
+        for attribute in self.fairness.attributes:
+            for word in attribute.split("*"):
+                one_of(word, recorded, f"fairness.attributes: attribute of {self.dataset.name}")
+        if self.mitigation:
+            for model in self.mitigation.models:
+                one_of(name_of(model), self.models, "mitigation.models: model of this study")
+            for attribute in self.mitigation.attributes:
+                one_of(attribute, recorded, f"mitigation.attributes: attribute of {self.dataset.name}")
         return self
 
     def attributes(self, section: str = "fairness") -> tuple[str, ...]:
@@ -691,15 +445,40 @@ class Study(Section):
         return together + tuple(network for network in alone if network.kind == "segment")
 
     @property
-    def mitigated(self) -> list[tuple[str, str]]:
-        """Pairs of reconstructor and strategy that are fine-tuned."""
-        models = self.mitigation.models or self.reconstruction.models
-        return [(model, strategy) for model in models for strategy in self.mitigation.strategies]
+    def readers(self) -> tuple[str, ...]:
+        """Strategies by which the diagnostic networks are trained."""
+        return ("standard",)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the reconstructors; none where there is no noise."""
+        return tuple(self.reconstruction.places) if self.noise.kind != "none" else ()
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """What the readers look at before any mitigation: originals, noisy images, reconstructions."""
+        noisy = () if self.noise.kind == "none" else (NOISY, *map(Source, self.models))
+        return (ORIGINAL, *noisy)
+
+    @property
+    def mitigated(self) -> tuple[Source, ...]:
+        """Reconstructors that a strategy changes."""
+        if self.mitigation is None:
+            return ()
+        models = [name for name in map(name_of, self.mitigation.models or self.models) if name in self.models]
+        names = map(self.mitigation.name_of, self.mitigation.strategies)
+        strategies = list(names)
+        return tuple(Source(model, strategy) for model in models for strategy in strategies)
+
+    def remedies(self, source: Source) -> dict[str, float]:
+        """The remedies of a mitigated source, by what the params file calls them, and their strengths."""
+        names = {self.mitigation.name_of(strategy): strategy for strategy in self.mitigation.strategies}
+        return self.mitigation.remedies(names[source.strategy])
 
     @property
     def label(self) -> str:
         """Name of the dataset's output folder."""
-        return self.dataset.label or self.dataset.name
+        return self.dataset.label or name_of(self.dataset.name)
 
     @property
     def level(self) -> str:
@@ -712,102 +491,343 @@ class Study(Section):
         """``<dataset label>/<level>``, the folder of this run under the outputs."""
         return f"{self.label}/{self.level}"
 
+    @property
+    def command(self) -> str:
+        """The command that runs this study, as far as it is known."""
+        return f"reconfair run {self._command or 'PARAMS'}"
 
-def study(**sections: dict[str, Any]) -> Study:
+
+def is_external(word: str) -> bool:
+    """Whether a name stands for a class in a file of the user's own."""
+    return ".py:" in word
+
+
+def name_of(word: str) -> str:
+    """The short name of a model, remedy or dataset.
+
+    Examples
+    --------
+    >>> name_of("unet"), name_of("models/my_models.py:Restormer")
+    ('unet', 'restormer')
+    """
+    return word.rpartition(":")[2].lower() if is_external(word) else word
+
+
+@cache
+def external(word: str) -> type:
+    """Load a class given as ``my_file.py:MyClass``; the file is looked for here and beside the folder ``params``.
+
+    The file is run as it stands: name only files that you trust.
+
+    Raises
+    ------
+    ParamsError
+        The file or the class is not there, or the file cannot be run.
+    """
+    file, _, name = word.rpartition(":")
+    path = file_of(word)
+    module = f"reconfair_external_{path.stem}_{sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(module, path)
+    sys.modules[module] = loaded = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(loaded)
+    except Exception as error:
+        raise ParamsError(f"{word}: {file} cannot be run ({type(error).__name__}: {error})") from None
+    if not isinstance(getattr(loaded, name, None), type):
+        classes = [key for key, value in vars(loaded).items() if getattr(value, "__module__", "") == module]
+        raise ParamsError(f"{word}: {file} has no class '{name}'; {nearest(name, classes, 'it has')}")
+    from joblib.externals import cloudpickle
+
+    cloudpickle.register_pickle_by_value(loaded)  # worker processes cannot import it by its name
+    return getattr(loaded, name)
+
+
+def file_of(word: str) -> Path:
+    """Path of the file in which a class of the user's own stands; raises as `external`."""
+    file = word.rpartition(":")[0]
+    places = dict.fromkeys(place / file for place in (Path.cwd(), root()))
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        raise ParamsError(f"{word}: there is no file {file} in {Path.cwd().name} or beside the folder params")
+    return path
+
+
+def root() -> Path:
+    """The project's folder: the nearest one upwards that holds ``params``, else where the package stands."""
+    here = Path.cwd()
+    return next((folder for folder in (here, *here.parents) if (folder / "params").is_dir()), Path(__file__).parents[1])
+
+
+def one_of(word: str, valid, what: str) -> None:
+    """Refuse a word that is not valid, and name the nearest that is."""
+    if word not in valid:
+        raise ValueError(f"{what} '{word}' is unknown; {nearest(word, valid)}")
+
+
+def off_default(section: Section, *keys: str) -> list[str]:
+    """Settings that differ from their default, as they enter the name of a noise level."""
+    fields = type(section).model_fields
+    return [f"{key}-{getattr(section, key)}" for key in keys if getattr(section, key) != fields[key].default]
+
+
+def study(base: str = "", **sections: dict[str, Any]) -> Study:
     """Build the typed study from the sections of a params file or a parameters cell.
+
+    Parameters
+    ----------
+    base : str
+        Name of a file in ``params``, without ``.yaml``, from which the study starts. Not used where ``dataset`` has a
+        ``name``: such sections are a whole study.
+    **sections : dict
+        Sections of a params file, or what is to change in those of `base`; ``{}`` changes nothing.
 
     Raises
     ------
     ParamsError
         One line per mistake: the key, what was expected, and the nearest valid key.
     """
-    try:
-        return Study.model_validate(sections)
-    except ValidationError as error:
-        raise ParamsError("\n".join(_explain(item) for item in error.errors())) from None
+    sections = {
+        key: {"kind": "none"} if (key, value) == ("noise", "none") else value for key, value in sections.items()
+    }
+    empty = [name for name, section in sections.items() if section is None]
+    if empty:
+        raise ParamsError(f"{empty[0]}: null is no section; {{}} changes nothing, and noise: none is without noise")
+    command = ""
+    if base and "name" not in sections.get("dataset", {}):
+        path = root() / "params" / f"{base}.yaml"
+        changes = _leaves(sections)
+        command = " ".join([f"params/{base}.yaml", *(f"--set {key}={value}" for key, value in changes.items())])
+        base_sections, kind = read(path), sections.get("noise", {}).get("kind")
+        if kind not in (None, base_sections.get("noise", {}).get("kind")):
+            base_sections["noise"] = {}  # another kind of noise shares no settings
+        sections = _merged(base_sections, sections)
+    built = _validated(sections)
+    built._command = command
+    return built
 
 
 def load(path: str | Path, overrides: list[str] = ()) -> Study:
     """Read a params file; `overrides` are ``section.key=value`` strings that win over it."""
     path = Path(path)
-    if not path.is_file():
-        near = get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], 1)
-        raise ParamsError(f"{path}: no such params file" + (f"; did you mean {path.parent / near[0]}?" if near else ""))
-    try:
-        sections = yaml.safe_load(path.read_text()) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ParamsError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(sections, dict):
-        raise ParamsError(f"{path}: expected sections such as 'dataset:', found {type(sections).__name__}")
+    sections = read(path)
     for override in overrides:
         _override(sections, override)
     try:
-        return study(**{str(key): section for key, section in sections.items()})
+        built = study(**{str(key): section for key, section in sections.items()})
     except ParamsError as error:
         raise ParamsError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
+    built._command = " ".join([str(path), *(f"--set {override}" for override in overrides)])
+    return built
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people read it: a key stands once, ``0100`` and ``1:30`` are no numbers, ``1e-3`` is one."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":int", ":float"))]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value if key.value != "<<"]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_DIGITS = list("-+0123456789.")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", yaml.resolver.re.compile(r"^[-+]?(0|[1-9][0-9_]*)$"), _DIGITS)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    yaml.resolver.re.compile(
+        r"^[-+]?(([1-9][0-9_]*|0)\.[0-9]*([eE][-+]?[0-9]+)?|\.[0-9]+([eE][-+]?[0-9]+)?|([1-9][0-9]*|0)[eE][-+]?[0-9]+|\.(inf|Inf|nan|NaN))$"
+    ),
+    _DIGITS,
+)
+
+
+def parsed(text: str):
+    """Parse YAML, as far as a params file needs it.
+
+    Raises
+    ------
+    yaml.YAMLError
+        No valid YAML, a key that stands twice, or something that only an attack would hold.
+    """
+    depth = aliases = 0
+    if len(text) > MAX_BYTES:
+        raise yaml.YAMLError(f"it has {len(text)} characters, at most {MAX_BYTES} are read")
+    for event in yaml.parse(text, _Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        aliases += isinstance(event, yaml.AliasEvent)
+        if depth > MAX_DEPTH or aliases > 100:
+            raise yaml.YAMLError(f"it is nested more than {MAX_DEPTH} deep, or has more than 100 aliases")
+    return yaml.load(text, _Loader)
+
+
+def read(path: Path) -> dict:
+    """Sections of a params file as they stand.
+
+    Raises
+    ------
+    ParamsError
+        The file is not there, or is no YAML with sections.
+    """
+    path = Path(path)
+    if not path.is_file():
+        others = [other.name for other in path.parent.glob("*.yaml")]
+        raise ParamsError(f"{path}: no such params file; {nearest(path.name, others, 'there is')}")
+    try:
+        sections = parsed(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ParamsError(f"{path}: not valid YAML: {error}") from None
+    except OSError as error:
+        raise ParamsError(f"{path}: cannot be read ({error.strerror})") from None
+    if not isinstance(sections, dict):
+        raise ParamsError(f"{path}: expected sections such as 'dataset:', found {type(sections).__name__}")
+    return sections
+
+
+def _validated(sections: dict) -> Study:
+    """Validate section by section, so that all mistakes are reported together."""
+    sections, values, mistakes = _paper_defaults(sections), {}, []
+    for name, section in sections.items():
+        try:
+            values[name] = (kind := _kind(name, section)).model_validate(section)
+        except ValidationError as error:
+            mistakes += [_explain(name, kind, item) for item in error.errors()]
+        except ParamsError as error:
+            mistakes.append(str(error))
+    if "dataset" not in sections:
+        mistakes.append("dataset: missing")
+    if mistakes:
+        raise ParamsError("\n".join(mistakes))
+    try:
+        return Study(**values)
+    except ValidationError as error:
+        raise ParamsError("\n".join(item["msg"].removeprefix("Value error, ") for item in error.errors())) from None
+
+
+def _kind(name: str, section) -> type[Section]:
+    """The settings class of a section."""
+    if name not in Study.model_fields:
+        raise ParamsError(f"{name}: unknown key; {nearest(name, Study.model_fields)}")
+    if not isinstance(section, dict):
+        raise ParamsError(f"{name}: expected keys such as '{name}: {{...}}', found {section!r}")
+    if name in ("dataset", "noise"):
+        key, registry = {"dataset": ("name", DATASETS), "noise": ("kind", NOISES)}[name]
+        word = section.get(key)
+        if not isinstance(word, str):
+            raise ParamsError(f"{name}.{key}: missing; one of {', '.join(registry)}")
+        if name == "dataset" and is_external(word):
+            return external(word)
+        if word not in registry:
+            raise ParamsError(f"{name}.{key}: '{word}' is unknown; {nearest(word, registry)}")
+        return registry[word]
+    if name == "reconstruction":
+        return _reconstruction(section.get("models", Reconstruction.model_fields["models"].default))
+    return {field: _section_of(info.annotation) for field, info in Study.model_fields.items()}[name]
+
+
+def _section_of(annotation) -> type[Section]:
+    """The settings class in an annotation, which may allow None."""
+    return next(kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type))
+
+
+def _reconstruction(words) -> type[Reconstruction]:
+    """The section with one field of settings for each model that is known or named."""
+    fields = dict(MODELS)
+    for word in words if isinstance(words, list | tuple) else ():
+        if is_external(str(word)):
+            if name_of(word) in MODELS:
+                raise ParamsError(f"reconstruction.models: '{word}' has the name of another model; rename the class")
+            fields[name_of(word)] = external(word).Settings
+        elif word not in MODELS:
+            raise ParamsError(f"reconstruction.models: model '{word}' is unknown; {nearest(word, MODELS)}")
+    typed = {name: (kind, kind()) for name, kind in fields.items()}
+    return create_model("Reconstruction", __base__=Reconstruction, **typed)
+
+
+def _paper_defaults(sections: dict) -> dict:
+    """Fill in noise, classifier and length of training that the paper uses for the dataset's modality."""
+    dataset = sections.get("dataset")
+    name = dataset.get("name") if isinstance(dataset, dict) else None
+    try:
+        kind = external(name) if isinstance(name, str) and is_external(name) else DATASETS.get(name)
+    except (ParamsError, TypeError):
+        kind = None
+    if kind is None:
+        return sections  # the mistake is named when the sections are read
+    usual = kind.about.modality if isinstance(kind.about, About) else "mri"
+    modality = "xray" if dataset.get("modality", usual) == "xray" else "mri"
+    sections = {"noise": {"kind": "kspace" if modality == "mri" else "sinogram"}, "reconstruction": {}, **sections}
+    if isinstance(sections["noise"], dict):
+        sections["noise"] = {"kind": "kspace" if modality == "mri" else "sinogram", **sections["noise"]}
+    if isinstance(sections.get("mitigation"), dict):
+        sections["mitigation"] = {"lam": PAPER_LAMBDA[modality], **sections["mitigation"]}
+    sde = ("reconstruction", "sde", {"epochs": PAPER_SDE_EPOCHS[modality]})
+    for name, key, choice in (sde, ("diagnosis", "classify", PAPER_CLASSIFIER[modality])):
+        section = sections.get(name, {})
+        if isinstance(section, dict) and isinstance(section.get(key, {}), dict):
+            sections[name] = {**section, key: {**choice, **section.get(key, {})}}
+    return sections
+
+
+def _merged(base: dict, changes: dict) -> dict:
+    """The sections of `base` with some keys changed; lists are replaced."""
+    merged = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _merged(base[key], value) if both else value
+    return merged
+
+
+def _leaves(sections: dict, prefix: str = "") -> dict[str, str]:
+    """Every value in nested sections, by its dotted key, as YAML writes it in one line."""
+    leaves = {}
+    for key, value in sections.items():
+        if isinstance(value, dict):
+            leaves |= _leaves(value, f"{prefix}{key}.")
+        else:
+            leaves[prefix + str(key)] = yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
+    return leaves
 
 
 def _override(sections: dict, text: str) -> None:
     key, equals, value = text.partition("=")
     *parents, last = key.split(".")
-    if not equals or not parents:
+    if not equals or not (parents or key == "noise"):
         raise ParamsError(f"--set {text}: expected section.key=value")
     try:
         for parent in parents:
             sections[parent] = sections = {} if sections.get(parent) is None else sections[parent]
-        sections[last] = yaml.safe_load(value)
+        sections[last] = parsed(value)
     except (AttributeError, TypeError, yaml.YAMLError):
         raise ParamsError(f"--set {text}: expected section.key=value, with a value as in YAML") from None
 
 
-def _off_default(section: Section, *keys: str) -> list[str]:
-    """Settings that differ from their default, as parts of a folder name."""
-    fields = type(section).model_fields
-    return [f"{key}-{getattr(section, key)}" for key in keys if getattr(section, key) != fields[key].default]
-
-
-def _explain(item: dict) -> str:
+def _explain(section: str, kind: type[Section], item: dict) -> str:
     """One mistake found by pydantic, as one line a user can act on."""
-    path = [str(part) for at, part in enumerate(item["loc"]) if not (at == 1 and item["loc"][0] in _CHOICES)]
-    key, where = ".".join(path), path[:-1]
+    path = [str(step) for step in item["loc"]]
+    key = ".".join([section, *path])
     if item["type"] == "extra_forbidden":
-        valid = _fields_at(item["loc"][:-1])
-        near = get_close_matches(path[-1], valid, 1, 0.5)
-        hint = f"did you mean '{near[0]}'?" if near else f"valid here: {', '.join(valid)}"
-        return f"{key}: unknown key" + (f" in '{'.'.join(where)}'" if where else "") + f"; {hint}"
+        return f"{key}: unknown key in '{key.rpartition('.')[0]}'; {nearest(path[-1], _fields_at(kind, path[:-1]))}"
     if item["type"] == "missing":
         return f"{key}: missing"
-    if item["type"] == "union_tag_not_found":
-        tags = [tag for tag, model in _BY_TAG.items() if model in _CHOICES[key]]
-        return f"{key}: '{item['ctx']['discriminator'].strip(chr(39))}' is missing; one of {', '.join(tags)}"
-    if item["type"] in ("union_tag_invalid", "literal_error"):
-        expected = item["ctx"].get("expected_tags") or item["ctx"]["expected"]
-        words = [w.strip(" '") for w in expected.replace(" or ", ", ").split(",")]
-        given = item["ctx"].get("tag", item["input"])
-        near = get_close_matches(str(given), words, 1, 0.4)
-        return f"{key}: '{given}' is not one of {', '.join(words)}" + (f"; did you mean '{near[0]}'?" if near else "")
+    if item["type"] == "literal_error":
+        words = [word.strip(" '") for word in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
+        return f"{key}: '{item['input']}' is not one of {', '.join(words)}; {nearest(item['input'], words)}"
     message = item["msg"].removeprefix("Value error, ")
     given = "" if isinstance(item["input"], dict) else f" (given: {item['input']!r})"
-    return f"{key}: {message}{given}" if key else message
+    return f"{key}: {message}{given}"
 
 
-_CHOICES = {"dataset": (Phantom, Scans, CheXpert, Table), "noise": (KSpace, Sinogram)}
-_BY_TAG = {
-    tag: model
-    for models in _CHOICES.values()
-    for model in models
-    for tag in get_args(model.model_fields["kind" if "kind" in model.model_fields else "name"].annotation)
-}
-
-
-def _fields_at(loc: tuple) -> list[str]:
-    """Valid keys of the section at `loc`, following the tags that pydantic puts into it."""
-    model = Study
-    for part in loc:
-        if part in _BY_TAG:
-            model = _BY_TAG[part]
-        elif part in model.model_fields:
-            annotation = model.model_fields[part].annotation  # a section, or one within dict[...] or ... | None
-            for kind in (annotation, *get_args(annotation)):
-                model = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else model
-    return list(model.model_fields)
+def _fields_at(kind: type[Section], path: list[str]) -> list[str]:
+    """Valid keys of the section at `path`."""
+    for step in path:
+        if step in kind.model_fields:
+            annotation = kind.model_fields[step].annotation  # a section, or one within dict[...] or ... | None
+            for inner in (annotation, *get_args(annotation)):
+                kind = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else kind
+    return list(kind.model_fields)

@@ -1,62 +1,63 @@
-"""Where products live, whether they are fresh, and how they are written.
+"""Where products live, whether they are fresh, and how they are made.
 
-A product is a few files in one folder, beside a stamp ``<name>.product.json``. It is fresh when
-its stamp bears the fingerprint of today's parameters, code and inputs, and its files have the
-stamped sizes. Files are written into a hidden ``.part`` folder and moved into place when whole;
-the stamp comes last. What was killed half-way is therefore never taken for a result.
+A product is a few files in one folder, beside a stamp ``<name>.product.json``. It is fresh when its stamp bears the
+fingerprint of today's parameters, code and inputs, and its files have the stamped sizes. Files are written into a
+hidden ``.part`` folder and moved into place when they are complete; the stamp comes last. So a killed run never leaves
+anything that looks like a result.
 """
 
 from __future__ import annotations
 
 import ast
 import json
+import math
 import os
 import resource
 import shutil
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from hashlib import sha256
 from io import BytesIO
-from math import prod
 from pathlib import Path
+from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 from filelock import FileLock, Timeout
-from joblib import Parallel, cpu_count, delayed
+from joblib import cpu_count
+from joblib.externals.loky import get_reusable_executor
 from tqdm import tqdm
 
-from reconfair.params import ParamsError, Study
+from reconfair.params import ParamsError, root
 
 PACKAGE = Path(__file__).parent
-NOTEBOOKS = PACKAGE.parent / "notebooks"
-PUBLISHED = PACKAGE / "published"
-# The chapters, and the sections of a params file that each uses.
-CHAPTERS = {
-    "01_data": ("dataset", "noise", "diagnosis", "compute"),
-    "02_noising": ("dataset", "noise", "compute"),
-    "03_reconstruction": ("dataset", "noise", "reconstruction", "compute"),
-    "04_diagnosis": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "compute"),
-    "05_fairness": ("dataset", "noise", "reconstruction", "diagnosis", "fairness"),
-    "06_mitigation": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "mitigation", "compute"),
-    "07_report": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "mitigation", "report"),
-}
-REPORT = ["report", *(f"report/{part}" for part in ("found", "exhibits", "drawings", "pages"))]
-STATISTICS = ("__init__", "checks", "counts", "metrics", "resampling", "scores", "threshold")
+LAYOUT = 2  # of the output folder; what an earlier layout left is never taken for fresh
+PATIENCE = 120  # seconds that a missing product may take to be made without being asked for
+APART = 30  # how many times more work than another a product may be, to take its throughput
+GPU = 1000  # how many times as fast as the table a GPU is supposed to be where no run was measured
 
 
 def outputs() -> Path:
     """Root of all outputs: RECONFAIR_OUTPUTS, or beside the nearest ``params/`` upwards."""
-    if os.environ.get("RECONFAIR_OUTPUTS"):
-        return Path(os.environ["RECONFAIR_OUTPUTS"]).resolve()
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "params").is_dir():
-            return folder / "outputs"
-    raise ParamsError(f"no folder 'params' at or above {here}; run inside the project or set RECONFAIR_OUTPUTS")
+    named = os.environ.get("RECONFAIR_OUTPUTS")
+    return Path(named).expanduser().resolve() if named else root() / "outputs"
+
+
+class Work(NamedTuple):
+    """How much work a product is. Products of one kind take time in proportion to their amount."""
+
+    kind: str
+    amount: float  # 1e12 operations of a network, 1e6 pixels, and the like
+    rate: float  # seconds per unit where nothing was measured yet
+    memory: float = 300  # MB
+    disk: float = 0.1  # MB
+    gpu: bool = False  # whether a GPU would do it
 
 
 @dataclass(frozen=True)
@@ -66,32 +67,53 @@ class Product:
     Attributes
     ----------
     chapter : str
-        Notebook that makes it, such as ``03``.
+        Number of the notebook that makes it, such as ``03``.
+    run : str
+        The output folder that it belongs to: a dataset's, or that of one of its noise levels.
     folder : Path
         Where its files stand.
     name : str
         Names the stamp.
+    write : callable
+        Writes the files into the folder it is given. After a kill it gets the same folder again, with what it had left
+        there, so that long work can go on.
     parameters : dict
         The parameters it depends on, JSON-ready.
     code : tuple of str
-        The modules that compute it, as paths within the package without suffix.
+        The modules that compute it, by import name; a file of the user's own by its path.
     needs : tuple of Product
         The products it is made from.
+    job : str
+        A batch makes products of one job together, apart from the notebook; empty: the notebook makes it.
+    work : callable, optional
+        Returns its `Work`.
+    command : str
+        What to write in a terminal to make it.
     """
 
     chapter: str
+    run: str = field(compare=False)
     folder: Path
     name: str
+    write: Callable[[Path], None] = field(compare=False, repr=False)
     parameters: dict = field(default_factory=dict, compare=False)
-    code: tuple[str, ...] = ()
-    needs: tuple[Product, ...] = ()
+    code: tuple[str, ...] = field(default=(), compare=False)
+    needs: tuple[Product, ...] = field(default=(), compare=False, repr=False)
+    job: str = field(default="", compare=False)
+    work: Callable[[], Work] | None = field(default=None, compare=False, repr=False)
+    command: str = field(default="", compare=False)
 
     @cached_property
     def fingerprint(self) -> str:
         """Hash of parameters, code and the fingerprints of what it needs."""
-        parts = [json.dumps(self.parameters, sort_keys=True), *map(source, self.code)]
-        parts += [product.fingerprint for product in self.needs]
-        return sha256("\n".join(parts).encode()).hexdigest()[:16]
+        texts = [json.dumps(self.parameters, sort_keys=True), *map(source, self.code)]
+        texts += [product.fingerprint for product in self.needs]
+        return sha256("\n".join(texts).encode()).hexdigest()[:16]
+
+    @property
+    def key(self) -> str:
+        """Name of the product within the outputs, such as ``lgg/x8/sources/unet/weights``."""
+        return (self.folder / self.name).relative_to(outputs()).as_posix()
 
     @property
     def stamp(self) -> Path:
@@ -102,23 +124,27 @@ class Product:
         return self.folder / f".{self.name}.lock"
 
     @property
-    def part(self) -> Path:
+    def draft(self) -> Path:
         """Hidden folder in which the files grow; another fingerprint has another folder."""
         return self.folder / f".{self.name}.{self.fingerprint}.part"
 
     def read_stamp(self) -> dict:
         """Return the stamp's contents, empty where there is none or it is broken."""
         try:
-            return json.loads(self.stamp.read_text())
+            return json.loads(self.stamp.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
 
     @property
     def fresh(self) -> bool:
         stamp = self.read_stamp()
-        return stamp.get("fingerprint") == self.fingerprint and all(
-            (self.folder / name).is_file() and (self.folder / name).stat().st_size == size
-            for name, size in stamp["files"].items()
+        return (
+            stamp.get("layout") == LAYOUT
+            and stamp.get("fingerprint") == self.fingerprint
+            and all(
+                (self.folder / name).is_file() and (self.folder / name).stat().st_size == size
+                for name, size in stamp["files"].items()
+            )
         )
 
     @property
@@ -132,65 +158,129 @@ class Product:
             return "stale"
         if (self.folder / f"{self.name}.ipynb").exists():
             return "failed"
-        return "begun" if self.part.is_dir() else "missing"
+        return "begun" if self.draft.is_dir() else "missing"
 
     def mark(self, files: Iterable[Path], seconds: float) -> None:
-        """Write the stamp: from now on the files count as whole."""
+        """Write the stamp: from now on the files count as complete."""
+        kind, amount, *_, gpu = self.work() if self.work else ("", 0.0, False)
         stamp = {
+            "layout": LAYOUT,
             "fingerprint": self.fingerprint,
             "parameters": self.parameters,
             "files": {path.name: path.stat().st_size for path in sorted(files)},
             "seconds": round(seconds, 2),
+            "work": {"kind": kind, "amount": amount, "gpu": gpu and _device() == "cuda"},
             "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
             "device": _device(),
             "made": time.strftime("%Y-%m-%dT%H:%M:%S"),
         }
         draft = self.stamp.with_suffix(".part")
-        draft.write_text(json.dumps(stamp, indent=1))
+        draft.write_text(json.dumps(stamp, indent=1), encoding="utf-8")
         draft.replace(self.stamp)
 
 
-def make(product: Product, write: Callable[[Path], None]) -> Path:
-    """Bring `product` up to date and return its folder.
-
-    Parameters
-    ----------
-    product : Product
-        What is wanted. Where it is fresh, nothing is done.
-    write : callable
-        Writes the product's files into the folder it is given. After a kill it is given the same
-        folder again, with what it had left there, so that long work can go on.
+def make(product: Product) -> Path:
+    """Bring `product` up to date, however long that takes, and return its folder.
 
     Raises
     ------
     ParamsError
-        Another run is writing this very product.
+        Another run is writing this very product, or what it needs is missing and takes long to make.
     """
     if product.fresh:
         return product.folder
     for need in product.needs:  # else the stamp would vouch for inputs that were not the ones read
-        require(need)
+        ready(need)
     with locked(product):
-        begun = time.monotonic()
+        start = time.monotonic()
         for other in product.folder.glob(f".{product.name}.*.part"):
-            if other != product.part:
+            if other != product.draft:
                 shutil.rmtree(other)
-        product.part.mkdir(exist_ok=True)
-        write(product.part)
+        product.draft.mkdir(exist_ok=True)
+        product.write(product.draft)
         product.stamp.unlink(missing_ok=True)
-        for scratch in product.part.glob(".*"):  # first of all: nobody goes on from a folder that is half moved
+        for scratch in product.draft.glob(".*"):  # first of all: nobody goes on from a folder that is half moved
             scratch.unlink()
-        placed = [path.replace(product.folder / path.name) for path in product.part.iterdir()]
-        shutil.rmtree(product.part)
-        product.mark(placed, time.monotonic() - begun)
+        placed = [path.replace(product.folder / path.name) for path in product.draft.iterdir()]
+        shutil.rmtree(product.draft)
+        product.mark(placed, time.monotonic() - start)
     return product.folder
 
 
-def require(product: Product) -> None:
-    """Refuse to go on from a product that is not fresh, naming the chapter that makes it."""
-    if not product.fresh:
-        where = f"{product.folder / product.name} is needed and {product.state}"
-        raise ParamsError(f"{where}; run chapter {product.chapter} first")
+def ready(product: Product) -> Path:
+    """Return the folder of a product. One that is missing is made first, unless that takes more than `PATIENCE`.
+
+    Raises
+    ------
+    ParamsError
+        It is missing and takes long to make; the message says how long, and the command that makes it.
+    """
+    lacking = missing(product)
+    if lacking:
+        seconds = sum(estimate(need)[0] for need in lacking)
+        names = [need.key.removeprefix(f"{need.run}/") for need in lacking]
+        if seconds > PATIENCE:
+            raise ParamsError(
+                f"{product.key} is {product.state}. To make {', '.join(names)} takes about {clock(seconds)}. "
+                f"Run: {product.command} --until {product.chapter}"
+            )
+        print(f"Making {', '.join(names)}: about {clock(seconds)}.", flush=True)
+        for need in lacking:
+            make(need)
+    return product.folder
+
+
+def missing(product: Product) -> list[Product]:
+    """What must be made before `product` is fresh, it included, in the order of making."""
+    lacking: dict[Product, None] = {}
+
+    def visit(one: Product) -> None:
+        if one not in lacking and not one.fresh:
+            for need in one.needs:
+                visit(need)
+            lacking[one] = None
+
+    visit(product)
+    return list(lacking)
+
+
+def estimate(product: Product) -> tuple[float, str]:
+    """Seconds that it takes to make a product, and the basis of that estimate.
+
+    The basis is ``measured`` where a finished product of the same kind and a similar amount of work was made on the
+    same kind of device, else ``table`` (the room's own number) or, for a GPU, ``guess``.
+    """
+    if product.work is None:
+        return 0.0, "table"
+    work = product.work()
+    distances = [
+        (abs(math.log(amount / work.amount)), rate) for amount, rate in _throughputs().get((work.kind, work.gpu), [])
+    ]
+    nearest = min((distance for distance, _ in distances), default=math.inf)
+    if nearest <= math.log(APART):
+        return work.amount * median(rate for distance, rate in distances if distance < nearest + 0.1), "measured"
+    return (work.amount * work.rate / GPU, "guess") if work.gpu else (work.amount * work.rate, "table")
+
+
+def _throughputs() -> dict[tuple[str, bool], list[tuple[float, float]]]:
+    """Of every finished product under the outputs, by kind and device: its amount of work, and seconds per unit."""
+    rates: dict[tuple[str, bool], list[tuple[float, float]]] = {}
+    for path in sorted(outputs().rglob("*.product.json")):
+        try:
+            stamp = json.loads(path.read_text(encoding="utf-8"))
+            work = stamp["work"]
+            if work["amount"] > 0:
+                rate = stamp["seconds"] / work["amount"]
+                rates.setdefault((work["kind"], work["gpu"]), []).append((work["amount"], rate))
+        except (OSError, ValueError, KeyError, TypeError):  # of another layout, or just being written
+            continue
+    return rates
+
+
+def earlier(run: str) -> list[Path]:
+    """Stamps in the folder of a run that an earlier version left there; their files stay and are not used."""
+    folder = outputs() / run
+    return [path for path in sorted(folder.rglob("*.product.json")) if f'"layout": {LAYOUT}' not in path.read_text()]
 
 
 @contextmanager
@@ -222,118 +312,20 @@ def _held(lock: Path) -> bool:
 
 @cache
 def source(module: str) -> str:
-    """Code of a module without comments and docstrings, so that prose can change freely."""
-    path = PACKAGE / f"{module}.py"
-    tree = ast.parse((path if path.is_file() else PACKAGE / module / "__init__.py").read_text())
+    """Code of a module without comments and docstrings, so that prose can change freely.
+
+    Parameters
+    ----------
+    module : str
+        Import name of a module of this package, or the path of a file.
+    """
+    path = Path(module) if module.endswith(".py") else PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
+    path = path if path.is_file() else path.with_suffix("") / "__init__.py"
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
-
-
-def flow(study: Study) -> dict[str, Product]:
-    """Every product of a study by name, in the order in which they are made.
-
-    This is the whole data flow: which chapter makes what, where it lies, from which parameters,
-    code and products.
-    """
-    data, level = outputs() / study.label, outputs() / study.name
-    networks, models = study.networks, study.reconstruction.models
-    products: dict[str, Product] = {}
-
-    def add(key: str, chapter: str, folder: Path, parameters: dict, code: str, *needs: str) -> None:
-        needed = tuple(products[need] for need in needs)
-        products[key] = Product(chapter, folder, key.split("/")[-1], parameters, tuple(code.split()), needed)
-
-    dataset, name = study.dataset, study.dataset.name
-    drawn_with = "data/phantom keyed" if name.startswith("phantom") else "data/files keyed"
-    settings = dataset.model_dump(mode="json", exclude={"root", "on_bad_image"})
-    parameters = {"dataset": settings, "raw": dataset.signature}
-    add("cohort", "01", data, parameters, f"data data/splits data/{name} {drawn_with}")
-
-    noise = study.noise.model_dump(mode="json")
-    degraded = data / study.noise.level / "noisy"  # replicates share it
-    add("noisy", "02", degraded, noise, f"noise noise/{study.noise.kind} quality keyed", "cohort")
-
-    sampled = {}  # by model, with what settings a trained one reconstructs
-    for model in models:
-        every, settings = (study.reconstruction.settings(model, sampling) for sampling in (True, False))
-        sampled[model] = {key: every[key] for key in every.keys() - settings.keys()}
-        code = f"training recon recon/{model} keyed" + (" recon/scorenet" if model == "sde" else "")
-        add(f"{model}/model", "03", level / model, settings, code, "cohort", "noisy")
-        add(f"{model}/reconstructed", "03", level / model, sampled[model], "quality", f"{model}/model", "noisy")
-
-    for network in networks:
-        settings = study.diagnosis.settings(network)
-        code = f"training diagnosis diagnosis/{network.kind} fairness/threshold keyed"
-        add(f"diagnosis/{network.name}", "04", data / "diagnosis" / network.name, settings, code, "cohort")
-    frozen = [f"diagnosis/{network.name}" for network in networks]
-    add("original/predictions", "04", data / "original", {}, "", "cohort", *frozen)
-    add("noisy/predictions", "04", degraded, {}, "", "noisy", *frozen)
-    for model in models:
-        add(f"{model}/predictions", "04", level / model, {}, "", f"{model}/reconstructed", *frozen)
-
-    fairness = study.fairness.model_dump(mode="json")
-    statistics = "judge " + " ".join(f"fairness/{part}" for part in STATISTICS)
-    rows = ["original/predictions", "noisy/predictions", *(f"{model}/predictions" for model in models)]
-    add("fairness", "05", level / "fairness", fairness, statistics, *rows)
-
-    for model, strategy in study.mitigated:
-        key = variant(model, strategy)
-        folder, parts = level / key, study.mitigation.parts(strategy)
-        rows.append(f"{key}/predictions")
-        if strategy == "thresholds":
-            asked = {"attributes": study.attributes("mitigation"), "min_cases": study.fairness.min_cases}
-            needs = (f"{model}/predictions", "cohort", *frozen)
-            add(f"{key}/predictions", "06", folder, asked, "mitigation/thresholds", *needs)
-            continue
-        settings = study.mitigation.model_dump(mode="json", exclude={"strategies", "models", "lam"}) | {"parts": parts}
-        code = "training mitigation mitigation/penalties keyed " + " ".join(f"mitigation/{part}" for part in parts)
-        add(f"{key}/model", "06", folder, settings, code, f"{model}/model", *frozen)
-        add(f"{key}/reconstructed", "06", folder, sampled[model], "quality", f"{key}/model", "noisy")
-        add(f"{key}/predictions", "06", folder, {}, "", f"{key}/reconstructed", *frozen)
-    add("mitigation", "06", level / "mitigation", fairness, statistics, *rows)
-
-    # Levels of other studies count by their stamps, for they are made by other params files.
-    others = finished(study) if study.report.runs == "all" else []
-    published = sha256(b"".join(path.read_bytes() for path in sorted(PUBLISHED.glob("*.csv"))))
-    gathered = {**study.model_dump(mode="json", include={"report"}), "published": published.hexdigest()}
-    gathered |= {"others": {path.parts[-3]: path.read_text() for path in others if path.parts[-3] != study.level}}
-    add("report", "07", level / "report", gathered, f"figures judge {' '.join(REPORT)}", "cohort", "mitigation")
-
-    return products | _copies(study, products)
-
-
-def _copies(study: Study, products: dict[str, Product]) -> dict[str, Product]:
-    """The executed notebooks: stale when their text, their sections or what they show has changed."""
-    copies = {}
-    for notebook, sections in CHAPTERS.items():
-        told = {"text": sha256((NOTEBOOKS / f"{notebook}.ipynb").read_bytes()).hexdigest()}
-        told |= study.model_dump(mode="json", include=set(sections) - {"compute"})
-        shown = tuple(product for product in products.values() if product.chapter <= notebook[:2])
-        folder = outputs() / study.name / "notebooks"
-        code = ["figures", *(f"fairness/{part}" for part in STATISTICS if "fairness" in sections)]
-        code += {"04_diagnosis": ["diagnosis/curves"], "06_mitigation": REPORT}.get(notebook, [])
-        copies[f"notebooks/{notebook}"] = Product(notebook[:2], folder, notebook, told, tuple(code), shown)
-    return copies
-
-
-def finished(study: Study | None = None) -> list[Path]:
-    """Stamps of the runs that came to chapter 06, less replicates: all, or the noise levels of the study's dataset."""
-    stamps = outputs().glob(f"{study.label if study else '*'}/*/mitigation/mitigation.product.json")
-    return sorted(stamp for stamp in stamps if "-seed-" not in stamp.parts[-3])
-
-
-def check_label(study: Study) -> None:
-    """Refuse a dataset label under which other settings already stand, naming the key."""
-    cohort = flow(study)["cohort"]
-    made, wanted = cohort.read_stamp().get("parameters", {}).get("dataset", {}), cohort.parameters["dataset"]
-    for key in wanted:
-        if made and made.get(key) != wanted[key]:
-            raise ParamsError(
-                f"dataset.{key}: {cohort.folder} was made with {made.get(key)!r}, this study says {wanted[key]!r}; "
-                "give this study another dataset.label, or remove that folder"
-            )
+    return ast.dump(tree)
 
 
 class Growing:
@@ -352,7 +344,7 @@ class Growing:
     def __init__(self, path: Path, shape: tuple[int, ...], dtype):
         self.path, self.dtype, self.shape = path, np.dtype(dtype), shape
         self.header = self._header(shape[0])
-        self.row_bytes = prod(shape[1:]) * self.dtype.itemsize
+        self.row_bytes = math.prod(shape[1:]) * self.dtype.itemsize
         if not path.exists() or path.stat().st_size < len(self.header):
             path.write_bytes(self.header)
 
@@ -396,30 +388,54 @@ def resume(chunk: int, *files: Growing) -> int:
 def parallel(function: Callable, items: Sequence, what: str, workers: int = 0, threads: bool = False) -> Iterable:
     """Yield ``function(item)`` in order, with progress, computed by processes or by threads.
 
-    Threads share large tables, and are as fast where NumPy or SciPy does the work. `workers` of them
-    are used (0: one per core).
+    Threads share large tables, and are as fast where NumPy or SciPy does the work. `workers` of them are used (0: one
+    per core). No more than a few results wait for whoever takes them, so that memory stays bounded.
     """
     workers = max(1, min(workers or cpu_count(), len(items)))
-    pool = Parallel(n_jobs=workers, return_as="generator", prefer="threads" if threads else None)
-    return progress(pool(delayed(function)(item) for item in items), what, len(items))
+    one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
+    def results(pool):
+        waiting = deque()
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
-def variant(source: str, strategy: str = "standard") -> str:
-    """Name of a source's folder: ``unet``, or ``unet-reweight`` once fine-tuned."""
-    return source if strategy == "standard" else f"{source}-{strategy}"
-
-
-def report(text: str) -> None:
-    """Tell the runner, if one listens, what is being done."""
-    if os.environ.get("RECONFAIR_PROGRESS"):
-        Path(os.environ["RECONFAIR_PROGRESS"]).write_text(text)
+    if workers == 1:
+        yield from progress(map(function, items), what, len(items))
+    elif threads:
+        with ThreadPoolExecutor(workers) as pool:
+            yield from progress(results(pool), what, len(items))
+    else:
+        yield from progress(results(get_reusable_executor(workers, env=one_thread)), what, len(items))
 
 
 def progress(items: Iterable, what: str, total: int | None = None) -> Iterable:
-    """Show how far long work has come: a bar, or, under the runner, a line of it."""
+    """Show how far long work has come and the time left: a bar in Jupyter and in a terminal, nothing in a log.
+
+    Under the runner the kernel has no terminal. It then leaves a line for the runner, which draws the bar.
+    """
     total = len(items) if total is None else total
-    quiet = "RECONFAIR_PROGRESS" in os.environ
-    for done, item in enumerate(tqdm(items, desc=what, total=total, leave=False, disable=quiet)):
-        report(f"{what} {done}/{total}")
+    line, start = os.environ.get("RECONFAIR_PROGRESS"), time.monotonic()
+    watched = not line and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+    for done, item in enumerate(tqdm(items, desc=what, total=total, leave=False, disable=not watched)):
+        if line:
+            Path(line).write_text(f"{what}|{done}|{total}|{time.monotonic() - start:.1f}", encoding="utf-8")
         yield item
-    report("")
+    if line:
+        Path(line).write_text("", encoding="utf-8")
+
+
+def clock(seconds: float) -> str:
+    """Time in the unit in which it is told.
+
+    Examples
+    --------
+    >>> clock(48), clock(600), clock(9000)
+    ('48 s', '10 min', '2.5 h')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

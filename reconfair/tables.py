@@ -12,8 +12,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reconfair.store import PUBLISHED
+from reconfair.store import PACKAGE
 
+PUBLISHED = PACKAGE / "published"
 TEXT, NUMBER, COUNT = pa.string(), pa.float64(), pa.int64()
 
 SCHEMAS = {
@@ -27,10 +28,10 @@ SCHEMAS = {
         "image_id": TEXT, "patient_id": TEXT, "split": TEXT, "source": TEXT, "strategy": TEXT,
         "psnr": NUMBER, "ssim": NUMBER,
     },
-    # one row per unit (patient or image) x task x source x strategy; score for classification, dice for segmentation
+    # one row per unit (patient or image) x task x source x strategy x reader; score (classify) or dice (segment)
     "predictions": {
         "unit": TEXT, "patient_id": TEXT, "split": TEXT, "task": TEXT, "kind": TEXT, "source": TEXT,
-        "strategy": TEXT, "label": NUMBER, "score": NUMBER, "dice": NUMBER,
+        "strategy": TEXT, "reader": TEXT, "label": NUMBER, "score": NUMBER, "dice": NUMBER,
     },
     # one row per task x source x strategy x group x metric
     "performance": {

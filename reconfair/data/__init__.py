@@ -1,22 +1,41 @@
 """Chapter 01: cohorts. Who is in the study, with which images, labels and attributes.
 
-A dataset is a module of this folder with two functions: ``table(dataset)`` returns one row per
-image, and ``image(row, dataset)`` returns an image within [0, 1] and its mask or None. Rows that only
-training is to see have ``evaluated`` False; an image of None has nothing to show and leaves the cohort.
+A dataset is a file of this folder with one settings class, a `params.Dataset` with two methods: ``read_table()`` and
+``read_image(row)``; and one line in `DATASETS`.
 """
 
+import sys
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from reconfair import store, tables
+from reconfair import params, store, tables
 from reconfair.data import splits
-from reconfair.params import Study
+from reconfair.data.chexpert import CheXpert
+from reconfair.data.lgg import LGG
+from reconfair.data.nih import NIH
+from reconfair.data.phantom import scarce
+from reconfair.data.phantom_mri import PhantomMRI
+from reconfair.data.phantom_xray import PhantomXray
+from reconfair.data.table import Table
+from reconfair.data.ucsf_pdgm import UCSFPDGM
+from reconfair.params import ParamsError, Study
+from reconfair.store import Product, Work
 
+DATASETS = {
+    "phantom_mri": PhantomMRI,
+    "phantom_xray": PhantomXray,
+    "lgg": LGG,
+    "nih": NIH,
+    "chexpert": CheXpert,
+    "ucsf_pdgm": UCSFPDGM,
+    "table": Table,
+}
+params.DATASETS |= DATASETS
+IMAGES = {"lgg": 3_929, "nih": 112_120, "chexpert": 191_027, "ucsf_pdgm": 65_000}  # about; of others 10,000
 CHUNK = 32  # images per piece of work: long enough to be worth sending to a process
 EMPTY, KEPT, SKIPPED = range(3)  # what became of a row
 LISTED = ["image_id", "patient_id", "split", "sex", "age_group", "race", "path", "reason"]
@@ -34,24 +53,88 @@ class Cohort(NamedTuple):
     masks: np.ndarray | None
 
 
+def product(study: Study) -> Product:
+    """The cohort: table, images and masks."""
+    dataset = study.dataset
+    settings = dataset.model_dump(mode="json", exclude={"root", "on_bad_image"})
+    return Product(
+        chapter="01",
+        run=study.label,
+        folder=store.outputs() / study.label / "cohort",
+        name="cohort",
+        write=partial(_write, study),
+        parameters={"dataset": settings, "raw": dataset.signature},
+        code=(__name__, f"{__name__}.splits", "reconfair.keyed", *_code(type(dataset))),
+        job="cohort",
+        work=partial(_work, study),
+        command=study.command,
+    )
+
+
+def products(study: Study) -> list[Product]:
+    """What this chapter makes."""
+    return [product(study)]
+
+
+def _code(kind: type) -> list[str]:
+    """Modules that make a cohort: that of its class and those that this one builds on."""
+    modules = [base.__module__ for base in kind.__mro__ if issubclass(base, params.Dataset)]
+    names = dict.fromkeys(name for name in modules if name != params.__name__)
+    paths = [name if name.startswith("reconfair.") else sys.modules[name].__file__ for name in names]
+    return paths if "reconfair.data.phantom" in names else [*paths, f"{__name__}.files"]
+
+
+def _work(study: Study) -> Work:
+    """Pixels to draw or to read."""
+    dataset = study.dataset
+    pixels, masks = sizes(study)["all"] * dataset.size**2 / 1e6, "segment" in dataset.about.tasks.values()
+    return Work(f"cohort {dataset.name}", pixels, 1.2, disk=(2 + masks) * pixels)
+
+
+def sizes(study: Study) -> dict[str, float]:
+    """Number of images by use: those of the cohort, or as many as are to be expected."""
+    cohort, dataset = product(study), study.dataset
+    if cohort.fresh:
+        table = tables.read("cohort", cohort.folder)
+        return {"all": len(table), **{use: len(rows(table, use)) for use in ("recon", "diag", "eval")}}
+    mri = dataset.about.modality == "mri"
+    simulated = getattr(dataset, "patients", 0) * (getattr(dataset, "slices", 0) if mri else 2)
+    number = simulated or IMAGES.get(dataset.name, 10_000)
+    train, val, test = dataset.split
+    shares = {"all": 1, "recon": train * (1 if mri else 0.7), "diag": train * (1 if mri else 0.3), "eval": val + test}
+    return {use: number * share for use, share in shares.items()}
+
+
 def prepare(study: Study) -> Cohort:
     """Make the cohort unless it is fresh, and load it."""
-    store.check_label(study)
-    store.make(store.flow(study)["cohort"], partial(_write, study))
+    check_label(study)
+    store.make(product(study))
     cohort = load(study)
     check(cohort.table, _classified(study))  # a cohort made for other tasks may lack a class of these
     lost = skipped(study)
     if len(lost) and study.dataset.on_bad_image == "error":
         raise ValueError(
             f"{lost.reason[0]}: this cohort was made without {len(lost)} such images; set dataset.on_bad_image: skip, "
-            f"or mend them and remove {store.flow(study)['cohort'].folder}"
+            f"or mend them and remove {product(study).folder}"
         )
     return cohort
 
 
+def check_label(study: Study) -> None:
+    """Refuse a dataset label under which other settings already stand, naming the key."""
+    cohort = product(study)
+    made, wanted = cohort.read_stamp().get("parameters", {}).get("dataset", {}), cohort.parameters["dataset"]
+    for key in wanted:
+        if made and made.get(key) != wanted[key]:
+            raise ParamsError(
+                f"dataset.{key}: {cohort.folder} was made with {made.get(key)!r}, this study says {wanted[key]!r}; "
+                "give this study another dataset.label, or remove that folder"
+            )
+
+
 def load(study: Study) -> Cohort:
-    """Open the prepared cohort of `study`; arrays are read when they are used."""
-    folder = store.flow(study)["cohort"].folder
+    """Open the cohort of `study`; arrays are read when they are used. A cohort that is missing is made first."""
+    folder = store.ready(product(study))
     masks = folder / "masks.npy"
     return Cohort(
         tables.read("cohort", folder),
@@ -62,7 +145,7 @@ def load(study: Study) -> Cohort:
 
 def skipped(study: Study) -> pd.DataFrame:
     """Images that could not be read, with their groups and the reason; `splits.losses` counts them."""
-    return pd.read_csv(store.flow(study)["cohort"].folder / "skipped.csv", dtype="str")
+    return pd.read_csv(store.ready(product(study)) / "skipped.csv", dtype="str")
 
 
 def cohort_table(study: Study) -> pd.DataFrame:
@@ -75,11 +158,10 @@ def cohort_table(study: Study) -> pd.DataFrame:
         patient, an empty split, or a class with no case in one.
     """
     dataset = study.dataset
-    table = import_module(f"reconfair.data.{dataset.name}").table(dataset)
-    table = splits.derive(table, dataset.age_boundary)
+    table = splits.derive(dataset.read_table(), dataset.age_boundary)
     table = splits.assign(table, dataset.split, dataset.seed, dataset.about.modality)
     if hasattr(dataset, "dials"):
-        table = import_module("reconfair.data.phantom").scarce(dataset, table)
+        table = scarce(dataset, table)
     if "evaluated" in table:
         table = table[table.evaluated | table.split.str.startswith("train")].drop(columns="evaluated")
     check(table, _classified(study))
@@ -163,11 +245,10 @@ def images_of(chunk: pd.DataFrame, dataset) -> tuple[np.ndarray, np.ndarray | No
 
 def _attempt(chunk: pd.DataFrame, dataset) -> tuple[list[int], np.ndarray, np.ndarray | None]:
     """What became of each row, and the images and masks of those that are kept."""
-    image = import_module(f"reconfair.data.{dataset.name}").image
     became, drawn = [], []
     for row in chunk.itertuples():
         try:
-            found = image(row, dataset)
+            found = dataset.read_image(row)
             became.append(EMPTY if found is None else KEPT)
         except ValueError as error:
             if dataset.on_bad_image == "error":
@@ -183,7 +264,7 @@ def _attempt(chunk: pd.DataFrame, dataset) -> tuple[list[int], np.ndarray, np.nd
 def _reason(row, dataset) -> str:
     """Why an image cannot be read; asked once more, so that only whole chunks need be remembered."""
     try:
-        import_module(f"reconfair.data.{dataset.name}").image(row, dataset)
+        dataset.read_image(row)
     except ValueError as error:
         return str(error)
     return "could be read when tried again"

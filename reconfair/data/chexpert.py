@@ -4,10 +4,15 @@ The folder holds ``CHEXPERT DEMO.xlsx`` and ``CheXpert-v1.0-small/`` or ``CheXpe
 ``train.csv`` and ``train/`` (of the full release, the ``train`` folders of all its batches together).
 """
 
+from pathlib import Path
+from typing import ClassVar, Literal
+
 import numpy as np
 import pandas as pd
 
+from reconfair import params
 from reconfair.data import files
+from reconfair.params import About
 
 SEX = {"Female": "female", "Male": "male"}
 LABELS = {"1": 1.0, "0": 0.0, "-1": None, "": None}  # -1: uncertain
@@ -21,33 +26,9 @@ RACES = {
     "white": "White",
     "other": "Other",
 }
+TASKS = ("Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema", "Consolidation")
+TASKS += ("Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other", "Fracture")
 NEEDED = ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", "No Finding"]
-
-
-def table(dataset) -> pd.DataFrame:
-    """One row per frontal radiograph of ``train.csv``; ``view`` is AP or PA.
-
-    Age and sex are constants of a patient: the first known. A finding is 0 where No Finding is 1, as in
-    TorchXRayVision; what the report does not mention is unknown, or 0 with ``blank: zero``.
-    """
-    train, demographics = dataset.metadata()
-    raw = read_entries(train, dataset)
-    known = {"sex": files.coded(raw.Sex, SEX, train), "age": files.years(raw.Age, train).replace(0, np.nan)}
-    rows = pd.DataFrame(
-        {
-            "image_id": raw.patient + "_study" + raw.study.astype("str") + "_" + raw["view"],
-            "patient_id": raw.patient,
-            **{name: values.groupby(raw.patient).transform("first") for name, values in known.items()},
-            "race": raw.patient.map(read_races(demographics)),
-            **findings(raw, list(dataset.about.tasks), train, dataset.blank),
-            "view": raw["AP/PA"],
-            "path": f"{dataset.find()}/" + raw.Path,
-        }
-    )
-    if rows.race.isna().all():
-        raise ValueError(f"{demographics}: it knows the race of no patient of {train}; is it CheXpert's own?")
-    frontal = files.coded(raw["Frontal/Lateral"], {"Frontal": True, "Lateral": False}, train).astype(bool)
-    return rows[frontal & (rows.race.notna() | (dataset.unknown_race == "keep"))]
 
 
 def read_entries(path, dataset) -> pd.DataFrame:
@@ -84,6 +65,52 @@ def read_races(path) -> pd.Series:
     return race.groupby(raw.PATIENT.str.strip()).first()
 
 
-def image(row, dataset) -> tuple[np.ndarray, None]:
-    """Radiograph within [0, 1], (size, size); no masks are published."""
-    return files.picture(row.path, dataset.size)
+class CheXpert(params.Scans):
+    """Chest radiographs of Stanford, with race from the demographics published later."""
+
+    name: Literal["chexpert"]
+    release: Literal["v1.0-small", "v1.0"] = "v1.0-small"  # 390 pixels wide, or as the machine made them
+    blank: Literal["nan", "zero"] = "nan"  # a finding that the report does not mention: unknown, or absent
+    unknown_race: Literal["keep", "drop"] = "keep"  # keep: such patients leave the analyses of race alone
+    about: ClassVar[About] = About(
+        "xray",
+        "image",
+        dict.fromkeys(TASKS, "classify"),
+        ("sex", "age_group", "race"),
+        "chexpert",
+        ("CheXpert-v1.0-small/train.csv", "CHEXPERT DEMO.xlsx"),
+        "CheXpert and its demographics (Stanford AIMI), aimi.stanford.edu/datasets/chexpert-chest-x-rays",
+    )
+
+    def metadata(self) -> list[Path]:
+        """Return ``train.csv`` of the release, and the demographics."""
+        return self._existing((f"CheXpert-{self.release}/train.csv", "CHEXPERT DEMO.xlsx"))
+
+    def read_table(self) -> pd.DataFrame:
+        """One row per frontal radiograph of ``train.csv``; ``view`` is AP or PA.
+
+        Age and sex are constants of a patient: the first known. A finding is 0 where No Finding is 1, as in
+        TorchXRayVision; what the report does not mention is unknown, or 0 with ``blank: zero``.
+        """
+        train, demographics = self.metadata()
+        raw = read_entries(train, self)
+        known = {"sex": files.coded(raw.Sex, SEX, train), "age": files.years(raw.Age, train).replace(0, np.nan)}
+        rows = pd.DataFrame(
+            {
+                "image_id": raw.patient + "_study" + raw.study.astype("str") + "_" + raw["view"],
+                "patient_id": raw.patient,
+                **{name: values.groupby(raw.patient).transform("first") for name, values in known.items()},
+                "race": raw.patient.map(read_races(demographics)),
+                **findings(raw, list(self.about.tasks), train, self.blank),
+                "view": raw["AP/PA"],
+                "path": f"{self.find()}/" + raw.Path,
+            }
+        )
+        if rows.race.isna().all():
+            raise ValueError(f"{demographics}: it knows the race of no patient of {train}; is it CheXpert's own?")
+        frontal = files.coded(raw["Frontal/Lateral"], {"Frontal": True, "Lateral": False}, train).astype(bool)
+        return rows[frontal & (rows.race.notna() | (self.unknown_race == "keep"))]
+
+    def read_image(self, row) -> tuple[np.ndarray, None]:
+        """Radiograph within [0, 1], (size, size); no masks are published."""
+        return files.picture(row.path, self.size)

@@ -1,32 +1,74 @@
 """What the two phantom cohorts share: who the patients are, planted bias, and how shapes are drawn."""
 
+from typing import Annotated
+
 import numpy as np
 import pandas as pd
+from pydantic import Field, model_validator
 from scipy.special import ndtri
 
 from reconfair import params
 from reconfair.keyed import generator
+from reconfair.params import GROUPS, Section, one_of
 
 # In the order of params.RACES: the patients of CheXpert, table 5 of the paper's appendix.
 RACE_SHARES = np.array([36110, 9634, 6936, 3093, 861, 176]) / 56810
 
 
-def uniform(dataset: params.Phantom, column: str, *shape: int) -> np.ndarray:
+class Dials(Section):
+    """Bias planted in a phantom cohort: ``{attribute: {group: value}}``, all zero by default."""
+
+    contrast: dict[str, dict[str, float]] = {}  # relative change of lesion contrast; -1: invisible
+    texture: dict[str, dict[str, float]] = {}  # share of a consolidation that is mottled, not dense; X-ray
+    prevalence: dict[str, dict[str, float]] = {}  # added to the probability of every finding
+    label_noise: dict[str, dict[str, float]] = {}  # probability that a label is flipped
+    scarce: dict[str, dict[str, float]] = {}  # share of a group's patients that the reconstruction never trains on
+
+    @model_validator(mode="after")
+    def _known_groups(self):
+        for dial in type(self).model_fields:
+            for attribute, groups in getattr(self, dial).items():
+                one_of(attribute, GROUPS, f"{dial}: attribute")
+                for group, value in groups.items():
+                    one_of(group, GROUPS[attribute], f"{dial}.{attribute}: group")
+                    low, high = (-1, 1) if dial in ("contrast", "prevalence") else (0, 1)
+                    if not low <= value <= high:
+                        raise ValueError(f"{dial}.{attribute}.{group} must lie in [{low}, {high}], not {value}")
+        return self
+
+
+class Phantom(params.Dataset):
+    """A simulated cohort whose bias is known. Nothing is read from disk."""
+
+    size: Annotated[int, Field(ge=64, le=256, multiple_of=16)] = 256
+    patients: Annotated[int, Field(ge=20)] = 2000
+    slices: Annotated[int, Field(ge=1, le=4)] = 4  # per patient, MRI; a patient has one to three radiographs
+    dials: Dials = Dials()
+    null: bool = False  # attributes independent of everything: the true disparity is exactly zero
+
+    @model_validator(mode="after")
+    def _null_has_no_dials(self):
+        if self.null and self.dials != Dials():
+            raise ValueError("null: true means no bias at all; remove the dials or set null: false")
+        return self
+
+
+def uniform(dataset: Phantom, column: str, *shape: int) -> np.ndarray:
     """Uniform draws of one column; patient i keeps its draw when more patients follow."""
     return generator(dataset.seed, dataset.name, column).random(shape)
 
 
-def normal(dataset: params.Phantom, column: str, *shape: int) -> np.ndarray:
+def normal(dataset: Phantom, column: str, *shape: int) -> np.ndarray:
     """Standard normal draws of one column, prefix-stable as `uniform`."""
     return generator(dataset.seed, dataset.name, column).standard_normal(shape)
 
 
-def patients(dataset: params.Phantom, female: float, age: tuple[float, float]) -> pd.DataFrame:
+def patients(dataset: Phantom, female: float, age: tuple[float, float]) -> pd.DataFrame:
     """Draw who the patients are.
 
     Parameters
     ----------
-    dataset : params.Phantom
+    dataset : Phantom
         Seed, number of patients, and whether attributes are independent of everything (`null`).
     female : float
         Share of women, in [0, 1].
@@ -41,7 +83,7 @@ def patients(dataset: params.Phantom, female: float, age: tuple[float, float]) -
 
     Examples
     --------
-    >>> table = patients(params.Phantom(name="phantom_mri", patients=20), 0.5, (60, 10))
+    >>> table = patients(Phantom(name="phantom_mri", patients=20), 0.5, (60, 10))
     >>> bool((table.age == table.z_age).all())
     True
     """
@@ -52,17 +94,17 @@ def patients(dataset: params.Phantom, female: float, age: tuple[float, float]) -
     return pd.DataFrame({"patient_id": ids, **shown, **anatomy})
 
 
-def dial(dataset: params.Phantom, table: pd.DataFrame, name: str) -> np.ndarray:
+def dial(dataset: Phantom, table: pd.DataFrame, name: str) -> np.ndarray:
     """Read one dial for every patient, over all attributes.
 
     Parameters
     ----------
-    dataset : params.Phantom
+    dataset : Phantom
         Whose dials are read.
     table : pandas.DataFrame
         One row per patient, with ``sex, age, race``.
     name : str
-        The dial, a field of `params.Dials`.
+        The dial, a field of `Dials`.
 
     Returns
     -------
@@ -77,7 +119,7 @@ def dial(dataset: params.Phantom, table: pd.DataFrame, name: str) -> np.ndarray:
     return np.prod(1 + values, 0) if name == "contrast" else values.sum(0)
 
 
-def scarce(dataset: params.Phantom, table: pd.DataFrame) -> pd.DataFrame:
+def scarce(dataset: Phantom, table: pd.DataFrame) -> pd.DataFrame:
     """Keep a share of some groups from the training of the reconstruction; the diagnosis trains as it would."""
     who = table.drop_duplicates("patient_id")
     hidden = who.patient_id[uniform(dataset, "scarce", len(who)) < dial(dataset, who, "scarce")]
@@ -91,7 +133,7 @@ def truth(score: np.ndarray, prevalence: np.ndarray) -> np.ndarray:
     return score > -ndtri(np.clip(prevalence, 0.01, 0.99))
 
 
-def observed(dataset: params.Phantom, column: str, label: np.ndarray, flip: np.ndarray) -> np.ndarray:
+def observed(dataset: Phantom, column: str, label: np.ndarray, flip: np.ndarray) -> np.ndarray:
     """Flip each true label with probability `flip`; return 1.0 and 0.0."""
     return (label ^ (uniform(dataset, f"flip {column}", *label.shape) < flip)).astype(float)
 
@@ -139,7 +181,7 @@ def texture(
     return ((np.exp(1j * y * ky) * weight) @ np.exp(1j * kx[:, None] * x)).real
 
 
-def _attributes(dataset: params.Phantom, draw: str, female: float, age: tuple[float, float]) -> dict[str, np.ndarray]:
+def _attributes(dataset: Phantom, draw: str, female: float, age: tuple[float, float]) -> dict[str, np.ndarray]:
     """Sex, age and race, independent of each other."""
     n, (mean, sd) = dataset.patients, age
     race = np.searchsorted(np.cumsum(RACE_SHARES[:-1]), uniform(dataset, f"{draw} race", n), side="right")

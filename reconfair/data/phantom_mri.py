@@ -1,100 +1,32 @@
 """Brain-like FLAIR slices with a tumour: a few axial slices a patient."""
 
-from typing import NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.special import ndtr
 
-from reconfair import params
-from reconfair.data.phantom import axes, dial, edge, ellipse, normal, observed, patients, texture, truth, uniform
+from reconfair.data.lgg import MRI_TASKS
+from reconfair.data.phantom import (
+    Phantom,
+    axes,
+    dial,
+    edge,
+    ellipse,
+    normal,
+    observed,
+    patients,
+    texture,
+    truth,
+    uniform,
+)
 from reconfair.keyed import generator
+from reconfair.params import About
 
 SPACING = 11.0  # mm between slices
 VIEW = 230.0  # mm across the image
 SEPARATION = 2.3  # d' between the latent cues of label 0 and 1: the best classifier reaches AUROC 0.95
 FAT, BONE, MARROW, FLUID, GREY, WHITE = 0.72, 0.05, 0.24, 0.06, 0.50, 0.37  # signal on FLAIR, where fluid is dark
-
-
-def table(dataset: params.Phantom) -> pd.DataFrame:
-    """Draw the cohort, one row per slice.
-
-    Parameters
-    ----------
-    dataset : params.Phantom
-        Seed, number of patients, dials, null.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``image_id, patient_id, sex, age, race``; ``grade`` and ``type`` of the patient as observed
-        (1.0 or 0.0); and the latent columns ``z_*`` from which `image` draws (lengths in mm).
-    """
-    who = patients(dataset, female=0.42, age=(57, 15))  # glioma: more men, a median in the late fifties
-    n, shift = len(who), dial(dataset, who, "prevalence")
-    flip, contrast = dial(dataset, who, "label_noise"), dial(dataset, who, "contrast")
-    for label, cue, prevalence in (("grade", "z_severity", 0.5), ("type", "z_margin", 0.45)):
-        true = truth(normal(dataset, label, n), prevalence + shift)
-        who[label] = observed(dataset, label, true, flip)
-        who[cue] = normal(dataset, cue, n) + SEPARATION * (true - 0.5)
-    who["z_contrast"] = 0.30 * np.exp(0.15 * normal(dataset, "contrast", n)) * contrast
-    who["z_radius"] = 14 + 13 * uniform(dataset, "radius", n)
-    who["z_turn"] = 2 * np.pi * uniform(dataset, "turn", n)  # where about the centre of the brain
-    # Infiltrating tumours lie deeper, circumscribed ones nearer to the cortex.
-    who["z_depth"] = ndtr(normal(dataset, "depth", n) - 0.7 * who.z_margin)  # 0: deep, 1: at the cortex
-    # Brains of one age differ: some look ten years younger than they are.
-    who["z_brain_age"] = who.z_age + 8 * normal(dataset, "brain age", n)
-    # Male heads are about 4 % larger; individuals differ by as much.
-    who["z_head"] = 1.02 - 0.04 * who.z_female + 0.025 * normal(dataset, "head", n)
-    who["z_breadth"] = 0.82 + 0.03 * normal(dataset, "breadth", n)
-    who["z_tilt"] = 0.05 * normal(dataset, "tilt", n)
-    rows = who.loc[who.index.repeat(dataset.slices)].reset_index(drop=True)
-    index = np.tile(np.arange(dataset.slices), n)
-    centre = np.repeat(SPACING * (0.4 + 2.2 * uniform(dataset, "level", n)), dataset.slices)
-    rows.insert(0, "image_id", rows.patient_id + "-" + index.astype(str))
-    # Above the basal ganglia; fewer than four slices are the middle ones of four.
-    rows["z_level"] = SPACING * (index + (4 - dataset.slices) / 2)
-    rows["z_offset"] = rows.z_level - centre  # from the centre of the tumour
-    rows["z_tumour"] = 1.0 * (abs(rows.z_offset) < 0.85 * rows.z_radius)
-    return rows
-
-
-def image(row: NamedTuple, dataset: params.Phantom) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one slice, seen from below with the forehead up.
-
-    Parameters
-    ----------
-    row : namedtuple
-        One row of ``table(dataset).itertuples()``.
-    dataset : params.Phantom
-        Its seed and size.
-
-    Returns
-    -------
-    image : numpy.ndarray, float32, shape (size, size)
-        In [0, 1].
-    mask : numpy.ndarray, bool, shape (size, size)
-        The tumour with its oedema; empty where ``row.z_tumour`` is 0.
-    """
-    axis_x, axis_y, pixel = axes(dataset.size, VIEW)
-    rng = generator(dataset.seed, "phantom_mri", row.image_id)
-
-    def field(wavelength):
-        return texture(rng, axis_x, axis_y, wavelength)
-
-    x = axis_x * np.cos(row.z_tilt) + axis_y * np.sin(row.z_tilt)
-    y = axis_y * np.cos(row.z_tilt) - axis_x * np.sin(row.z_tilt)
-    head = _head(row, x, y)
-    brain = head + 12.5 + 0.02 * (row.z_brain_age - 20)  # the fluid around the brain widens with age
-    tissue = _brain(row, x, y, brain, field, pixel)
-    tumour, mask, signal = _tumour(row, x, y, brain, field, pixel)
-    tissue += 0.7 * tumour * (WHITE + 0.03 - tissue)  # it displaces what was there
-    tissue += row.z_contrast * signal
-    slice_ = _skull(head, field, pixel)
-    slice_ += edge(brain, pixel) * (tissue - slice_)
-    slice_ *= 1 + 0.05 * field(250)  # the coil's sensitivity
-    noise = 0.012 * rng.standard_normal((2, dataset.size, dataset.size))  # Rician, as magnitude images have
-    return np.clip(np.hypot(slice_ + noise[0], noise[1]), 0, 1).astype(np.float32), mask
 
 
 def _head(row, x, y):
@@ -177,3 +109,82 @@ def _tumour(row, x, y, brain, field, pixel):
     uneven = 1 + 0.3 * severity * field(9)
     signal = inside * uneven * (1 - 1.2 * core * severity)
     return inside, (q < 1) & (brain < 0), signal
+
+
+class PhantomMRI(Phantom):
+    """Settings of the simulated cohort, and its patients and images."""
+
+    name: Literal["phantom_mri"]
+    about: ClassVar[About] = About("mri", "patient", MRI_TASKS)
+
+    def read_table(self) -> pd.DataFrame:
+        """Draw the cohort, one row per slice.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``image_id, patient_id, sex, age, race``; ``grade`` and ``type`` of the patient as observed
+            (1.0 or 0.0); and the latent columns ``z_*`` from which `read_image` draws (lengths in mm).
+        """
+        who = patients(self, female=0.42, age=(57, 15))  # glioma: more men, a median in the late fifties
+        n, shift = len(who), dial(self, who, "prevalence")
+        flip, contrast = dial(self, who, "label_noise"), dial(self, who, "contrast")
+        for label, cue, prevalence in (("grade", "z_severity", 0.5), ("type", "z_margin", 0.45)):
+            true = truth(normal(self, label, n), prevalence + shift)
+            who[label] = observed(self, label, true, flip)
+            who[cue] = normal(self, cue, n) + SEPARATION * (true - 0.5)
+        who["z_contrast"] = 0.30 * np.exp(0.15 * normal(self, "contrast", n)) * contrast
+        who["z_radius"] = 14 + 13 * uniform(self, "radius", n)
+        who["z_turn"] = 2 * np.pi * uniform(self, "turn", n)  # where about the centre of the brain
+        # Infiltrating tumours lie deeper, circumscribed ones nearer to the cortex.
+        who["z_depth"] = ndtr(normal(self, "depth", n) - 0.7 * who.z_margin)  # 0: deep, 1: at the cortex
+        # Brains of one age differ: some look ten years younger than they are.
+        who["z_brain_age"] = who.z_age + 8 * normal(self, "brain age", n)
+        # Male heads are about 4 % larger; individuals differ by as much.
+        who["z_head"] = 1.02 - 0.04 * who.z_female + 0.025 * normal(self, "head", n)
+        who["z_breadth"] = 0.82 + 0.03 * normal(self, "breadth", n)
+        who["z_tilt"] = 0.05 * normal(self, "tilt", n)
+        rows = who.loc[who.index.repeat(self.slices)].reset_index(drop=True)
+        index = np.tile(np.arange(self.slices), n)
+        centre = np.repeat(SPACING * (0.4 + 2.2 * uniform(self, "level", n)), self.slices)
+        rows.insert(0, "image_id", rows.patient_id + "-" + index.astype(str))
+        # Above the basal ganglia; fewer than four slices are the middle ones of four.
+        rows["z_level"] = SPACING * (index + (4 - self.slices) / 2)
+        rows["z_offset"] = rows.z_level - centre  # from the centre of the tumour
+        rows["z_tumour"] = 1.0 * (abs(rows.z_offset) < 0.85 * rows.z_radius)
+        return rows
+
+    def read_image(self, row: NamedTuple) -> tuple[np.ndarray, np.ndarray]:
+        """Draw one slice, seen from below with the forehead up.
+
+        Parameters
+        ----------
+        row : namedtuple
+            One row of ``read_table().itertuples()``.
+
+        Returns
+        -------
+        image : numpy.ndarray, float32, shape (size, size)
+            In [0, 1].
+        mask : numpy.ndarray, bool, shape (size, size)
+            The tumour with its oedema; empty where ``row.z_tumour`` is 0.
+        """
+        axis_x, axis_y, pixel = axes(self.size, VIEW)
+        rng = generator(self.seed, "phantom_mri", row.image_id)
+
+        def field(wavelength):
+            return texture(rng, axis_x, axis_y, wavelength)
+
+        x = axis_x * np.cos(row.z_tilt) + axis_y * np.sin(row.z_tilt)
+        y = axis_y * np.cos(row.z_tilt) - axis_x * np.sin(row.z_tilt)
+        head = _head(row, x, y)
+        brain = head + 12.5 + 0.02 * (row.z_brain_age - 20)  # the fluid around the brain widens with age
+        tissue = _brain(row, x, y, brain, field, pixel)
+        tumour, mask, signal = _tumour(row, x, y, brain, field, pixel)
+        tissue += 0.7 * tumour * (WHITE + 0.03 - tissue)  # it displaces what was there
+        tissue += row.z_contrast * signal
+        slice_ = _skull(head, field, pixel)
+        slice_ += edge(brain, pixel) * (tissue - slice_)
+        slice_ *= 1 + 0.05 * field(250)  # the coil's sensitivity
+        noise = 0.012 * rng.standard_normal((2, self.size, self.size))  # Rician, as magnitude images have
+        return np.clip(np.hypot(slice_ + noise[0], noise[1]), 0, 1).astype(np.float32), mask

@@ -1,14 +1,27 @@
 """Frontal chest radiographs with five findings: one to three images a patient."""
 
-from typing import NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.ndimage import map_coordinates
 
-from reconfair import params
-from reconfair.data.phantom import axes, blend, dial, edge, ellipse, normal, observed, patients, texture, truth, uniform
+from reconfair.data.phantom import (
+    Phantom,
+    axes,
+    blend,
+    dial,
+    edge,
+    ellipse,
+    normal,
+    observed,
+    patients,
+    texture,
+    truth,
+    uniform,
+)
 from reconfair.keyed import generator
+from reconfair.params import About
 
 # The share of images with each finding.
 PREVALENCE = {"effusion": 0.35, "cardiomegaly": 0.30, "consolidation": 0.25, "pneumothorax": 0.20, "nodule": 0.25}
@@ -17,90 +30,6 @@ VIEW = 330.0  # mm across the image
 SEPARATION = 2.6  # d' between the extents of a finding when absent and present: AUROC 0.97 at best
 MOTTLE = 26.0  # mm, wavelength of a consolidation that is mottled and not dense
 WITHIN_PATIENT = 0.7  # correlation of a finding's score between images of a patient
-
-
-def table(dataset: params.Phantom) -> pd.DataFrame:
-    """Draw the cohort, one row per image.
-
-    Parameters
-    ----------
-    dataset : params.Phantom
-        Seed, number of patients, dials, null.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``image_id, patient_id, sex, age, race``; one column per finding as observed (1.0 or 0.0); and
-        the latent columns ``z_*`` from which `image` draws.
-    """
-    who = patients(dataset, female=0.44, age=(61, 17))  # as among inpatients: more men, median about 62
-    n, most = len(who), 3
-    number = 1 + np.searchsorted((0.7, 0.9), uniform(dataset, "images", n))  # 1.4 images a patient
-    shift, flip = (dial(dataset, who, name)[:, None] for name in ("prevalence", "label_noise"))
-    who["z_contrast"] = np.exp(0.12 * normal(dataset, "contrast", n)) * dial(dataset, who, "contrast")
-    who["z_texture"] = dial(dataset, who, "texture")
-    who["z_size"] = 1.0 - 0.07 * who.z_female + 0.03 * normal(dataset, "chest", n)  # women's chests are smaller
-    who["z_habitus"] = normal(dataset, "habitus", n)  # thin or stout
-    who["z_breast"] = who.z_female * (0.5 + 0.6 * uniform(dataset, "breast", n))
-    # The heart widens by about 1 % of the chest a decade, and bones lose mineral.
-    who["z_heart"] = 0.43 + 0.001 * (who.z_age - 60) + 0.015 * normal(dataset, "heart", n)
-    who["z_bone"] = 1.15 - 0.007 * (who.z_age - 40) + 0.1 * normal(dataset, "bone", n)
-    taken = np.arange(most) < number[:, None]  # draw for every possible image, keep those taken
-    patient, index = np.nonzero(taken)
-    rows = who.iloc[patient].reset_index(drop=True)
-    rows.insert(0, "image_id", rows.patient_id + "-" + index.astype(str))
-    rows["z_breath"] = normal(dataset, "breath", n, most)[taken]  # how deeply the patient breathed in
-    rows["z_tilt"] = 0.02 * normal(dataset, "tilt", n, most)[taken]
-    rows["z_shift"] = 4 * normal(dataset, "shift", n, most)[taken]  # mm
-    for finding, prevalence in PREVALENCE.items():
-        patient_score, image_score = normal(dataset, f"patient {finding}", n, 1), normal(dataset, finding, n, most)
-        score = np.sqrt(WITHIN_PATIENT) * patient_score + np.sqrt(1 - WITHIN_PATIENT) * image_score
-        true = truth(score, prevalence + shift)
-        extent = normal(dataset, f"extent {finding}", n, most) + SEPARATION * true
-        rows.insert(5, finding, observed(dataset, finding, true, flip)[taken])
-        rows[f"z_{finding}"] = extent[taken]
-        rows[f"z_{finding}_at"] = np.repeat(uniform(dataset, f"at {finding}", n), number)  # side and place
-    return rows
-
-
-def image(row: NamedTuple, dataset: params.Phantom) -> tuple[np.ndarray, None]:
-    """Draw one radiograph, the patient's right on the left, bone white.
-
-    Parameters
-    ----------
-    row : namedtuple
-        One row of ``table(dataset).itertuples()``.
-    dataset : params.Phantom
-        Its seed and size.
-
-    Returns
-    -------
-    image : numpy.ndarray, float32, shape (size, size)
-        In [0, 1].
-    mask : None
-        The findings are labels of the image.
-    """
-    axis_x, axis_y, pixel = axes(dataset.size, VIEW)
-    rng = generator(dataset.seed, "phantom_xray", row.image_id)
-
-    def field(wavelength, spread=0.3):
-        return texture(rng, axis_x, axis_y, wavelength, spread)
-
-    x, y = axis_x + row.z_tilt * axis_y, axis_y - row.z_tilt * axis_x
-    x, y, pixel = (x + row.z_shift) / row.z_size, y / row.z_size, pixel / row.z_size  # mm in a standard chest
-    extent = {finding: _extent(row, finding) for finding in PREVALENCE}
-    heart = _heart(row, x, y, extent["cardiomegaly"])
-    wall = ellipse(abs(x) - 58, y - 26, 71 + 2 * row.z_habitus, 150, -0.12)
-    lungs = edge(np.maximum(np.maximum(wall, -heart), y - _dome(row, x)), max(pixel, 2.0))
-    marks = lungs * _vessels(x, y, pixel, rng)
-    dense, marks = _findings(row, x, y, extent, lungs, wall, marks, field, pixel)
-    density = _body(row, x, y) + _breasts(row, x, y) + _abdomen(row, x, y, rng) + _middle(x, y, heart)
-    density += row.z_bone * _bones(x, y, lungs, pixel) + marks + dense
-    density -= lungs * (0.34 + 0.14 * np.sqrt(np.clip(-wall / 50, 0, 1)))  # air, deepest amid the lung
-    density += 0.015 * field(80) + 0.006 * field(10)
-    picture = 0.95 * (1 - np.exp(-1.7 * np.clip(density, 0, None)))  # film: the log of dose, saturating
-    picture += 0.008 * rng.standard_normal(picture.shape)
-    return np.clip(picture, 0, 1).astype(np.float32), None
 
 
 def _extent(row, finding):
@@ -210,3 +139,85 @@ def _findings(row, x, y, extent, lungs, wall, marks, field, pixel):
     pleura = np.exp(-((line / max(pixel, 1.2)) ** 2)) * (s * x > 0) * min(amount, 1) * lungs
     dense += 0.08 * pleura - 0.08 * free
     return row.z_contrast * dense, marks * (1 - row.z_contrast * free)
+
+
+class PhantomXray(Phantom):
+    """Settings of the simulated cohort, and its patients and images."""
+
+    name: Literal["phantom_xray"]
+    about: ClassVar[About] = About("xray", "image", dict.fromkeys(PREVALENCE, "classify"))
+
+    def read_table(self) -> pd.DataFrame:
+        """Draw the cohort, one row per image.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``image_id, patient_id, sex, age, race``; one column per finding as observed (1.0 or 0.0); and
+            the latent columns ``z_*`` from which `read_image` draws.
+        """
+        who = patients(self, female=0.44, age=(61, 17))  # as among inpatients: more men, median about 62
+        n, most = len(who), 3
+        number = 1 + np.searchsorted((0.7, 0.9), uniform(self, "images", n))  # 1.4 images a patient
+        shift, flip = (dial(self, who, name)[:, None] for name in ("prevalence", "label_noise"))
+        who["z_contrast"] = np.exp(0.12 * normal(self, "contrast", n)) * dial(self, who, "contrast")
+        who["z_texture"] = dial(self, who, "texture")
+        who["z_size"] = 1.0 - 0.07 * who.z_female + 0.03 * normal(self, "chest", n)  # women's chests are smaller
+        who["z_habitus"] = normal(self, "habitus", n)  # thin or stout
+        who["z_breast"] = who.z_female * (0.5 + 0.6 * uniform(self, "breast", n))
+        # The heart widens by about 1 % of the chest a decade, and bones lose mineral.
+        who["z_heart"] = 0.43 + 0.001 * (who.z_age - 60) + 0.015 * normal(self, "heart", n)
+        who["z_bone"] = 1.15 - 0.007 * (who.z_age - 40) + 0.1 * normal(self, "bone", n)
+        taken = np.arange(most) < number[:, None]  # draw for every possible image, keep those taken
+        patient, index = np.nonzero(taken)
+        rows = who.iloc[patient].reset_index(drop=True)
+        rows.insert(0, "image_id", rows.patient_id + "-" + index.astype(str))
+        rows["z_breath"] = normal(self, "breath", n, most)[taken]  # how deeply the patient breathed in
+        rows["z_tilt"] = 0.02 * normal(self, "tilt", n, most)[taken]
+        rows["z_shift"] = 4 * normal(self, "shift", n, most)[taken]  # mm
+        for finding, prevalence in PREVALENCE.items():
+            patient_score, image_score = normal(self, f"patient {finding}", n, 1), normal(self, finding, n, most)
+            score = np.sqrt(WITHIN_PATIENT) * patient_score + np.sqrt(1 - WITHIN_PATIENT) * image_score
+            true = truth(score, prevalence + shift)
+            extent = normal(self, f"extent {finding}", n, most) + SEPARATION * true
+            rows.insert(5, finding, observed(self, finding, true, flip)[taken])
+            rows[f"z_{finding}"] = extent[taken]
+            rows[f"z_{finding}_at"] = np.repeat(uniform(self, f"at {finding}", n), number)  # side and place
+        return rows
+
+    def read_image(self, row: NamedTuple) -> tuple[np.ndarray, None]:
+        """Draw one radiograph, the patient's right on the left, bone white.
+
+        Parameters
+        ----------
+        row : namedtuple
+            One row of ``read_table().itertuples()``.
+
+        Returns
+        -------
+        image : numpy.ndarray, float32, shape (size, size)
+            In [0, 1].
+        mask : None
+            The findings are labels of the image.
+        """
+        axis_x, axis_y, pixel = axes(self.size, VIEW)
+        rng = generator(self.seed, "phantom_xray", row.image_id)
+
+        def field(wavelength, spread=0.3):
+            return texture(rng, axis_x, axis_y, wavelength, spread)
+
+        x, y = axis_x + row.z_tilt * axis_y, axis_y - row.z_tilt * axis_x
+        x, y, pixel = (x + row.z_shift) / row.z_size, y / row.z_size, pixel / row.z_size  # mm in a standard chest
+        extent = {finding: _extent(row, finding) for finding in PREVALENCE}
+        heart = _heart(row, x, y, extent["cardiomegaly"])
+        wall = ellipse(abs(x) - 58, y - 26, 71 + 2 * row.z_habitus, 150, -0.12)
+        lungs = edge(np.maximum(np.maximum(wall, -heart), y - _dome(row, x)), max(pixel, 2.0))
+        marks = lungs * _vessels(x, y, pixel, rng)
+        dense, marks = _findings(row, x, y, extent, lungs, wall, marks, field, pixel)
+        density = _body(row, x, y) + _breasts(row, x, y) + _abdomen(row, x, y, rng) + _middle(x, y, heart)
+        density += row.z_bone * _bones(x, y, lungs, pixel) + marks + dense
+        density -= lungs * (0.34 + 0.14 * np.sqrt(np.clip(-wall / 50, 0, 1)))  # air, deepest amid the lung
+        density += 0.015 * field(80) + 0.006 * field(10)
+        picture = 0.95 * (1 - np.exp(-1.7 * np.clip(density, 0, None)))  # film: the log of dose, saturating
+        picture += 0.008 * rng.standard_normal(picture.shape)
+        return np.clip(picture, 0, 1).astype(np.float32), None

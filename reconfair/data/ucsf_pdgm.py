@@ -4,29 +4,20 @@ The folder holds ``UCSF-PDGM-metadata_v*.csv`` and, there or one folder below, `
 with ``UCSF-PDGM-0004_FLAIR.nii.gz`` and ``UCSF-PDGM-0004_tumor_segmentation.nii.gz``, and so on.
 """
 
+from typing import ClassVar, Literal
+
 import numpy as np
 import pandas as pd
 
+from reconfair import params
 from reconfair.data import files
+from reconfair.data.lgg import MRI_TASKS
+from reconfair.params import About
 
 SLICES = 155  # of every volume, from the feet to the head
 EVALUATED = (60, 130)  # where tumours are; training sees every slice that shows brain
 SEX = {"F": "female", "M": "male"}
 GRADE, DIAGNOSIS = "WHO CNS Grade", "Final pathologic diagnosis (WHO 2021)"
-
-
-def table(dataset) -> pd.DataFrame:
-    """One row per slice; grade 4 against 2 and 3, glioblastoma against the other diagnoses. No race is published."""
-    root, (path,) = dataset.find(), dataset.metadata()
-    clinical = read_clinical(path)
-    folders = [*root.glob("UCSF-PDGM-*_nifti"), *root.glob("*/UCSF-PDGM-*_nifti")]
-    if not folders:
-        raise ValueError(f"{root}: no folder UCSF-PDGM-*_nifti was found there or one folder below")
-    stem = f"{min(folders).parent}/" + clinical.patient_id + "_nifti/" + clinical.patient_id
-    clinical = clinical.assign(path=stem + "_FLAIR.nii.gz", mask_path=stem + "_tumor_segmentation.nii.gz")
-    rows = clinical.loc[clinical.index.repeat(SLICES)].assign(slice=np.tile(np.arange(SLICES), len(clinical)))
-    rows["image_id"] = rows.patient_id + "_" + rows.slice.astype("str").str.zfill(3)
-    return rows.assign(evaluated=rows.slice.between(*EVALUATED)).reset_index(drop=True)
 
 
 def read_clinical(path) -> pd.DataFrame:
@@ -49,7 +40,34 @@ def read_clinical(path) -> pd.DataFrame:
     )
 
 
-def image(row, dataset) -> tuple[np.ndarray, np.ndarray] | None:
-    """FLAIR slice within [0, 1], scaled by its volume, and its tumour mask: (size, size); None without brain."""
-    picture, outline = files.picture(row.path, dataset.size, number=row.slice, mask_path=row.mask_path)
-    return (picture, outline) if np.ptp(picture) > 0 else None
+class UCSFPDGM(params.Scans):
+    """UCSF-PDGM as published on The Cancer Imaging Archive."""
+
+    name: Literal["ucsf_pdgm"]
+    about: ClassVar[About] = About(
+        "mri",
+        "patient",
+        MRI_TASKS,
+        ("sex", "age_group"),
+        "ucsf_pdgm",
+        ("UCSF-PDGM-metadata*.csv",),
+        "UCSF-PDGM (The Cancer Imaging Archive), cancerimagingarchive.net/collection/ucsf-pdgm",
+    )
+
+    def read_table(self) -> pd.DataFrame:
+        """One row per slice; grade 4 against 2 and 3, glioblastoma against the others. No race is published."""
+        root, (path,) = self.find(), self.metadata()
+        clinical = read_clinical(path)
+        folders = [*root.glob("UCSF-PDGM-*_nifti"), *root.glob("*/UCSF-PDGM-*_nifti")]
+        if not folders:
+            raise ValueError(f"{root}: no folder UCSF-PDGM-*_nifti was found there or one folder below")
+        stem = f"{min(folders).parent}/" + clinical.patient_id + "_nifti/" + clinical.patient_id
+        clinical = clinical.assign(path=stem + "_FLAIR.nii.gz", mask_path=stem + "_tumor_segmentation.nii.gz")
+        rows = clinical.loc[clinical.index.repeat(SLICES)].assign(slice=np.tile(np.arange(SLICES), len(clinical)))
+        rows["image_id"] = rows.patient_id + "_" + rows.slice.astype("str").str.zfill(3)
+        return rows.assign(evaluated=rows.slice.between(*EVALUATED)).reset_index(drop=True)
+
+    def read_image(self, row) -> tuple[np.ndarray, np.ndarray] | None:
+        """FLAIR slice within [0, 1], scaled by its volume, and its tumour mask: (size, size); None without brain."""
+        picture, outline = files.picture(row.path, self.size, number=row.slice, mask_path=row.mask_path)
+        return (picture, outline) if np.ptp(picture) > 0 else None

@@ -1,20 +1,37 @@
 """Chapter 02: what a faster or gentler scan would have given.
 
-A kind of noise is a module of this folder with three functions: ``measure(images, noise)``, the
-complete measurement, which is the same at every level; ``restore(measured, ids, noise, size)``, the
-images from what a level leaves of it; and ``steps(image, image_id, noise)``, pictures of both.
+A kind of noise is a module of this folder with a settings class and three functions: ``measure(images, noise)``, the
+complete measurement, which is the same at every level; ``restore(measured, ids, noise, size)``, the images from what a
+level leaves of it; and ``steps(image, image_id, noise)``, pictures of both. It has a line in `KINDS`.
 """
 
 from functools import partial
-from importlib import import_module
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from reconfair import data, quality, store, tables
-from reconfair.params import Study
+from reconfair import data, params, quality, store, tables
+from reconfair.noise import kspace, sinogram
+from reconfair.params import Section, Study
+from reconfair.store import Product, Work
 
 CHUNK = 32
+
+
+class NoNoise(Section):
+    """``noise: none``: nothing is degraded or reconstructed, originals alone are judged."""
+
+    kind: Literal["none"]
+
+    @property
+    def level(self) -> str:
+        """Name of the noise level."""
+        return "originals"
+
+
+KINDS = {"kspace": kspace, "sinogram": sinogram}
+params.NOISES |= {"none": NoNoise, "kspace": kspace.KSpace, "sinogram": sinogram.Sinogram}
 # The level without noise and those that the paper looks at; the settings of its published code.
 LEVELS = {"kspace": ("acceleration", (1, 4, 8, 16)), "sinogram": ("photons", (1e12, 1e5, 1e4, 3e3))}
 PUBLISHED = {"kspace": {"angles": "uniform", "magnitude": "real_part"}, "sinogram": {"physics": "as_published"}}
@@ -29,7 +46,7 @@ def degrade(images: np.ndarray, ids, noise) -> np.ndarray:
         (n, size, size), within [0, 1].
     ids : sequence of str
         Image ids: they key the draws, so an image meets the same noise in any company.
-    noise : params.KSpace or params.Sinogram
+    noise : kspace.KSpace or sinogram.Sinogram
 
     Returns
     -------
@@ -51,7 +68,7 @@ def levels(images: np.ndarray, ids, noises) -> list[np.ndarray]:
         raise ValueError(f"{len(images)} images need {len(images)} ids, found {len(ids)}")
     if len({(noise.kind, noise.angles) for noise in noises}) != 1:
         raise ValueError("levels of one kind and with the same angles are expected, for they share a measurement")
-    physics = import_module(f"reconfair.noise.{noises[0].kind}")
+    physics = KINDS[noises[0].kind]
     measured = physics.measure(images, noises[0])
     return [physics.restore(measured, ids, noise, images.shape[-1]) for noise in noises]
 
@@ -98,7 +115,7 @@ def power_spectrum(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def steps(image: np.ndarray, image_id: str, noise) -> dict[str, np.ndarray]:
     """Pictures of what is measured of one image (size, size), by title."""
-    return import_module(f"reconfair.noise.{noise.kind}").steps(np.asarray(image, np.float32), image_id, noise)
+    return KINDS[noise.kind].steps(np.asarray(image, np.float32), image_id, noise)
 
 
 def check(images: np.ndarray) -> None:
@@ -118,15 +135,46 @@ def check(images: np.ndarray) -> None:
         raise ValueError(f"images lie within {found}; expected [0, 1]: scale by minimum and maximum first")
 
 
+def product(study: Study) -> Product:
+    """The noisy images of all splits and their quality; replicates of a study share them."""
+    kind = study.noise.kind
+    return Product(
+        chapter="02",
+        run=study.label,
+        folder=store.outputs() / study.label / "noise" / study.noise.level,
+        name="noisy",
+        write=partial(_write, study),
+        parameters=study.noise.model_dump(mode="json"),
+        code=(__name__, KINDS[kind].__name__, "reconfair.quality", "reconfair.keyed"),
+        needs=(data.product(study),),
+        job=f"noise/{study.noise.level}",
+        work=partial(_work, study),
+        command=study.command,
+    )
+
+
+def products(study: Study) -> list[Product]:
+    """What this chapter makes."""
+    return [product(study)] if study.noise.kind != "none" else []
+
+
+def _work(study: Study) -> Work:
+    """Pixels to degrade; the number of projections grows with the side as well."""
+    size = study.dataset.size
+    pixels = data.sizes(study)["all"] * size**2 / 1e6
+    angles = size / 256 if study.noise.kind == "sinogram" else 1
+    return Work(f"noisy {study.noise.kind}", pixels * angles, 1.1, 700, 2 * pixels)
+
+
 def prepare(study: Study) -> np.ndarray:
     """Make the noisy images unless they are fresh, and open them: (n, size, size) float16."""
-    store.make(store.flow(study)["noisy"], partial(_write, study))
+    store.make(product(study))
     return load(study)
 
 
 def load(study: Study) -> np.ndarray:
-    """Open the noisy images of all splits, in the order of the cohort."""
-    return np.load(store.flow(study)["noisy"].folder / "noisy.npy", mmap_mode="r")
+    """Open the noisy images of all splits, in the order of the cohort. They are made first where they are missing."""
+    return np.load(store.ready(product(study)) / "noisy.npy", mmap_mode="r")
 
 
 def _write(study: Study, part: Path) -> None:

@@ -2,11 +2,37 @@
 
 from functools import lru_cache
 from itertools import count
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field, model_validator
 from scipy import fft
 
+from reconfair.params import Section, off_default
+
 GOLDEN_ANGLE = np.pi * (np.sqrt(5) - 1) / 2
+
+
+class KSpace(Section):
+    """MRI: radial undersampling of k-space (METHODS: golden-angle spokes, magnitude image)."""
+
+    kind: Literal["kspace"] = "kspace"
+    acceleration: Annotated[float, Field(ge=1, le=64)] = 8  # R; 1: fully sampled
+    angles: Literal["golden", "uniform"] = "golden"
+    magnitude: Literal["complex", "real_part"] = "complex"
+
+    @model_validator(mode="after")
+    def _reachable(self):
+        if 1 < self.acceleration < 1.3:
+            raise ValueError(
+                "acceleration between 1 and 1.3 cannot be reached by spokes within a circle; use 1 or at least 1.3"
+            )
+        return self
+
+    @property
+    def level(self) -> str:
+        """Name of the noise level, such as ``x8``; settings off the default are part of it."""
+        return "_".join([f"x{self.acceleration:g}", *off_default(self, "angles", "magnitude")])
 
 
 def measure(images, noise) -> np.ndarray:
@@ -23,7 +49,7 @@ def restore(kspace, ids, noise, size) -> np.ndarray:
         As `measure` returns it.
     ids : sequence of str
         Unused, for undersampling draws nothing at random.
-    noise : reconfair.params.KSpace
+    noise : KSpace
         Acceleration, angles of the spokes and how the complex image is shown.
     size : int
         Pixels a side.

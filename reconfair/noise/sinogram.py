@@ -2,14 +2,36 @@
 
 from functools import lru_cache
 from math import ceil, pi, sqrt
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 from scipy import fft, sparse, special
 
 from reconfair import keyed
+from reconfair.params import Section, Seed, off_default
 
 OVERSAMPLING, WIDTH = 1.25, 4  # of the grid that back-projection fills: 5e-4 off the exact sum
 ENOUGH = 16  # expected photons from which the expansion of the Poisson quantile is used
+
+
+class Sinogram(Section):
+    """X-ray: low photon counts in the Radon domain, then filtered back-projection."""
+
+    kind: Literal["sinogram"]
+    photons: Annotated[float, Field(ge=1)] = 10_000  # I0 per detector bin, before the object
+    angles: Annotated[int, Field(ge=8)] = 256
+    attenuation: Annotated[float, Field(gt=0)] = 4  # line integral across an image of ones
+    bowtie: Annotated[float, Field(gt=0, le=1)] = 0.2  # relative exposure at the detector's edge
+    physics: Literal["transmission", "as_published"] = "transmission"
+    seed: Seed = 0
+
+    @property
+    def level(self) -> str:
+        """Name of the noise level, such as ``1e4``; settings off the default are part of it."""
+        digits, exponent = f"{self.photons:.6e}".split("e")
+        name = f"{float(digits):g}e{int(exponent)}"
+        return "_".join([name, *off_default(self, "angles", "attenuation", "bowtie", "physics", "seed")])
 
 
 def measure(images, noise) -> np.ndarray:
@@ -26,7 +48,7 @@ def restore(lines, ids, noise, size) -> np.ndarray:
         As `radon` returns them.
     ids : sequence of str
         One id per image; it keys the noise, whatever else is in the batch.
-    noise : reconfair.params.Sinogram
+    noise : Sinogram
         Photons, attenuation, bow-tie and physics.
     size : int
         Pixels a side.
@@ -149,7 +171,7 @@ def low_dose(lines, ids, noise) -> np.ndarray:
         p, as `radon` returns them.
     ids : sequence of str
         One id per image.
-    noise : reconfair.params.Sinogram
+    noise : Sinogram
 
     Returns
     -------
@@ -172,7 +194,7 @@ def photon_counts(p, image_id, noise) -> np.ndarray:
     p : float32 array, shape (angles, bins)
         Line integrals of one image.
     image_id : str
-    noise : reconfair.params.Sinogram
+    noise : Sinogram
         I0 is `photons`.
 
     Returns
