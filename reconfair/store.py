@@ -420,12 +420,17 @@ def progress(items: Iterable, what: str, total: int | None = None) -> Iterable:
     total = len(items) if total is None else total
     line, start = os.environ.get("RECONFAIR_PROGRESS"), time.monotonic()
     watched = not line and (sys.stderr.isatty() or "ipykernel" in sys.modules)
-    for done, item in enumerate(tqdm(items, desc=what, total=total, leave=False, disable=not watched)):
+    written = -1.0
+    try:
+        for done, item in enumerate(tqdm(items, desc=what, total=total, leave=False, disable=not watched)):
+            elapsed = time.monotonic() - start
+            if line and elapsed - written > 0.2:
+                Path(line).write_text(f"{what}|{done}|{total}|{elapsed:.1f}", encoding="utf-8")
+                written = elapsed
+            yield item
+    finally:
         if line:
-            Path(line).write_text(f"{what}|{done}|{total}|{time.monotonic() - start:.1f}", encoding="utf-8")
-        yield item
-    if line:
-        Path(line).write_text("", encoding="utf-8")
+            Path(line).write_text("", encoding="utf-8")
 
 
 def clock(seconds: float) -> str:

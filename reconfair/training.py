@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
@@ -13,24 +14,27 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.plugins.environments import LightningEnvironment
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
 
 from reconfair import store
 from reconfair.keyed import generator, seed_of
 from reconfair.params import Compute
+from reconfair.store import Work
 
-logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # it announces what nobody asked for
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # silence its banner
 PRECISION = {"cpu": "32-true", "mps": "32-true", "cuda": "bf16-mixed"}
 BATCH = 32  # images that a frozen model sees at a time
 WAIT = 16  # steps after which losses are read: each reading waits for the device
 SHARE, MOMENT = 0.05, 0.2  # of the time that writing checkpoints may take; seconds of one that is never too long
 
 
-class Network(L.LightningModule):
-    """What trains here: batches travel to the device as they are stored, in half precision, and widen there."""
+class Module(L.LightningModule):
+    """A network that trains: batches travel to the device as they are stored, in half precision, and widen there."""
 
     def on_after_batch_transfer(self, batch, dataloader_idx):
-        return tuple(part.float() for part in batch)
+        return tuple(tensor.float() for tensor in batch)
 
 
 class Batches:
@@ -95,14 +99,20 @@ class Keep(L.Callback):
     Not every epoch is written where networks are large and epochs short.
     """
 
-    def __init__(self, part: Path, seed: int, what: str, total):
-        self.part, self.seed, self.what, self.total = part, seed, what, total
+    def __init__(self, folder: Path, seed: int, what: str, total):
+        self.folder, self.seed, self.what, self.total = folder, seed, what, total
         self.rows, self.steps, self.unread, self.best = [], [], [], None
         self.written, self.took = time.monotonic(), 0.0
 
+    def on_train_start(self, trainer, module):
+        steps = (trainer.max_epochs - trainer.current_epoch) * trainer.num_training_batches
+        self.bar = store.progress(range(steps), f"{self.what} trains")
+
     def on_train_epoch_start(self, trainer, module):
         torch.manual_seed(seed_of(self.seed, "epoch", trainer.current_epoch))
-        store.report(f"{self.what}: epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        next(self.bar, None)
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
         values = torch.stack([value.detach() for value in outputs.values()])
@@ -141,19 +151,20 @@ class Keep(L.Callback):
         begun = time.monotonic()
         if self.took <= MOMENT or self.took <= SHARE * (begun - self.written):
             self.write()
-            _whole(self.part / ".last.ckpt", trainer.save_checkpoint)
+            _whole(self.folder / ".last.ckpt", trainer.save_checkpoint)
             self.written = time.monotonic()
             self.took = self.written - begun
 
     def write(self) -> None:
         """Write the log, and the best weights since these were last written."""
         if self.best:
-            _whole(self.part / "best.ckpt", lambda path: torch.save(self.best, path))
+            _whole(self.folder / "best.ckpt", lambda path: torch.save(self.best, path))
         if self.rows:
-            pd.DataFrame(self.rows).to_csv(self.part / "log.csv", index=False)
+            pd.DataFrame(self.rows).to_csv(self.folder / "log.csv", index=False)
         self.best = None
 
     def on_train_end(self, trainer, module):
+        self.bar.close()
         self.write()
 
     def on_exception(self, trainer, module, exception):
@@ -170,21 +181,21 @@ def fit(
     module,
     train: DataLoader,
     val: DataLoader,
-    part: Path,
+    folder: Path,
     epochs: int,
     compute: Compute,
     what: str,
     penalties: L.Callback | None = None,
 ) -> None:
-    """Train `module` and leave ``best.ckpt`` and ``log.csv`` in `part`, going on where a kill left off.
+    """Train `module` and leave ``best.ckpt`` and ``log.csv`` in `folder`, going on where a kill left off.
 
     Parameters
     ----------
-    module : Network
-        A `Network` with a dict ``settings`` (its ``seed`` among them) that rebuilds it.
+    module : Module
+        With a dict ``settings`` (its ``seed`` among them) that rebuilds it.
     train, val : DataLoader
-    part : Path
-        Folder of the product being made.
+    folder : Path
+        Of the product being made.
     epochs : int
     compute : params.Compute
     what : str
@@ -205,7 +216,7 @@ def fit(
     train.pin_memory = val.pin_memory = device == "cuda"  # it fetches a batch while it still works on the last
     for network in module.children() if compute.compile else ():
         network.compile()
-    last = part / ".last.ckpt"
+    last = folder / ".last.ckpt"
     if last.exists():  # Lightning draws the first resumed epoch before it tells the sampler which one it is
         train.sampler.set_epoch(torch.load(last, map_location="cpu", weights_only=True)["epoch"] + 1)
     trainer = L.Trainer(
@@ -213,7 +224,7 @@ def fit(
         devices=1,
         precision=precision_of(compute),
         max_epochs=epochs,
-        callbacks=[*guides, Keep(part, module.settings["seed"], what, penalties and penalties.total)],
+        callbacks=[*guides, Keep(folder, module.settings["seed"], what, penalties and penalties.total)],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -227,7 +238,6 @@ def fit(
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
         warnings.filterwarnings("ignore", message="The `srun` command is available.*")
         trainer.fit(module, train, val, ckpt_path=last if last.exists() else None, weights_only=True)
-    store.report("")
 
 
 def load(path: Path, module: torch.nn.Module) -> torch.nn.Module:
@@ -260,7 +270,7 @@ def precision_of(compute: Compute) -> str:
 
 def layout(module: torch.nn.Module, device: str) -> torch.memory_format:
     """Channels last, in which convolutions are faster, unless a GPU would turn images round for group normalisation."""
-    grouped = any(isinstance(part, torch.nn.GroupNorm) for part in module.modules())
+    grouped = any(isinstance(layer, torch.nn.GroupNorm) for layer in module.modules())
     return torch.contiguous_format if grouped and device == "cuda" else torch.channels_last
 
 
@@ -271,19 +281,63 @@ def placed(module: torch.nn.Module, compute: Compute) -> torch.nn.Module:
 
 
 @torch.inference_mode()
-def apply(function, images, rows, compute: Compute, what: str, *beside, batch_size: int = BATCH):
+def apply(function, images, rows, compute: Compute, what: str, *extras, batch_size: int = BATCH):
     """Yield (rows, function(images of these rows)) in batches, with progress.
 
     `function` maps (n, 1, size, size) float32 on the device to (n, ...); it yields NumPy arrays.
-    Of each sequence `beside`, one entry per row, it is given the batch too.
+    Of each sequence in `extras`, one entry per row, it is given the batch too.
     """
     device = device_of(compute)
     starts = range(0, len(rows), batch_size)
     for start in store.progress(starts, what):
         batch = rows[start : start + batch_size]
         tensor = torch.from_numpy(np.asarray(images[batch], np.float32))[:, None].to(device)
-        answer = function(tensor, *(part[start : start + batch_size] for part in beside))
+        answer = function(tensor, *(values[start : start + batch_size] for values in extras))
         yield batch, answer.float().cpu().numpy()
+
+
+def work(kind: str, build, settings: dict, size: int, images: float, compute: Compute, trains: bool = False) -> Work:
+    """Return the work that a network has with images, counted on tensors without data.
+
+    Parameters
+    ----------
+    kind : str
+        As in `store.Work`.
+    build : callable
+        Returns the untrained network.
+    settings : dict
+        All that the network depends on.
+    size : int
+        Pixels a side.
+    images : float
+        How many it looks at; of a training, in all epochs.
+    compute : params.Compute
+    trains : bool
+        Whether gradients are taken as well.
+    """
+    key = json.dumps([settings, size], sort_keys=True)
+    if key not in _MEASURED:
+        _MEASURED[key] = _operations(build(), size)
+    operations, remembered, weights = _MEASURED[key]
+    memory = 1100 + (4 * weights + 1.5 * remembered * settings["batch_size"] if trains else 0)
+    passes = 3 if trains else 1  # a gradient costs about as much as two looks
+    disk = weights if trains else 0.1
+    return Work(kind, passes * operations * images, 20.0, memory, disk, device_of(compute) == "cuda")
+
+
+_MEASURED: dict[str, tuple[float, float, float]] = {}
+
+
+def _operations(module, size: int) -> tuple[float, float, float]:
+    """1e12 operations of one image, MB that its gradient remembers, and MB of weights."""
+    module, remembered = module.to("meta"), []
+    look = (lambda noisy: module.noise_hat(noisy, noisy, 1)) if hasattr(module, "noise_hat") else module
+    hooks = saved_tensors_hooks(lambda tensor: remembered.append(tensor.nbytes), lambda nothing: nothing)
+    two = torch.empty(2, 1, size, size, device="meta")  # one alone would not do for batch normalisation
+    with FlopCounterMode(display=False) as counter, hooks:
+        look(two)
+    weights = sum(parameter.nbytes for parameter in module.parameters()) / 1e6
+    return counter.get_total_flops() / 2e12, sum(remembered) / 2e6, weights
 
 
 def _whole(path: Path, save) -> None:

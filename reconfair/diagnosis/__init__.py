@@ -1,15 +1,13 @@
-"""Chapter 04: diagnosis. Models trained on originals, then frozen, look at every source.
+"""Chapter 04: diagnosis. Readers: networks that are trained on originals, then frozen, and look at every source.
 
-A kind of network is a module of this folder with one class, ``Diagnoser(settings)``: a Lightning
-module whose ``diagnose(images)`` takes images within [0, 1] of any size. It owns its input adapter.
+A kind of network is a file of this folder with one class, ``Diagnoser(settings)``: a `training.Module` whose
+``diagnose(images)`` takes images within [0, 1] of any size. It owns its input adapter.
 """
 
 import json
 import warnings
 from contextlib import contextmanager
-from difflib import get_close_matches
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -17,19 +15,73 @@ import pandas as pd
 
 from reconfair import data, noise, recon, store, tables
 from reconfair.fairness.threshold import balanced_threshold
-from reconfair.params import Network, Study
+from reconfair.params import NOISY, ORIGINAL, Network, Reader, Source, Study
+from reconfair.store import Product, Work
+from reconfair.words import nearest
+
+
+def weights(study: Study, reader: Reader) -> Product:
+    """A trained reader and its thresholds; all noise levels of a dataset share it."""
+    settings = study.diagnosis.settings(reader.network)
+    code = ("reconfair.training", __name__, f"{__name__}.{reader.network.kind}", "reconfair.fairness.threshold")
+    return Product(
+        chapter="04",
+        run=study.label,
+        folder=store.outputs() / study.label / "readers" / str(reader),
+        name="weights",
+        write=partial(_train, study, reader),
+        parameters=settings,
+        code=(*code, "reconfair.keyed"),
+        needs=(data.product(study),),
+        job=f"readers/{reader}",
+        work=partial(_training_work, study, reader),
+        command=study.command,
+    )
+
+
+def product(study: Study, source: Source, images: Product | None = None, strategy: str = "standard") -> Product:
+    """What the readers of one strategy say of the val and test images of a source; see `images_of`."""
+    images = images or images_of(study, source)
+    shared = images.run == study.label  # a dataset's originals and noisy images serve all its runs
+    folder = store.outputs() / study.label / "originals" if source == ORIGINAL else images.folder
+    folder = folder if strategy == "standard" else folder / "readers" / strategy
+    readers = [Reader(network, strategy) for network in study.networks]
+    return Product(
+        chapter=max("04", images.chapter),
+        run=images.run,
+        folder=folder,
+        name="predictions",
+        write=partial(_predict, study, source, images, strategy),
+        needs=(images, data.product(study), *(weights(study, reader) for reader in readers)),
+        job=folder.relative_to(store.outputs() / study.label).as_posix() if shared else images.job,
+        work=partial(_work, study),
+        command=study.command,
+    )
+
+
+def products(study: Study) -> list[Product]:
+    """What this chapter makes."""
+    trained = [weights(study, Reader(network)) for network in study.networks]
+    return trained + [product(study, source) for source in study.sources]
+
+
+def images_of(study: Study, source: Source) -> Product:
+    """The product that holds the images of a source that no strategy has changed."""
+    if source == ORIGINAL:
+        return data.product(study)
+    return noise.product(study) if source == NOISY else recon.product(study, source)
 
 
 def train(study: Study, network: Network) -> Path:
-    """Train `network` on the original images unless its weights are fresh; return its folder."""
-    return store.make(store.flow(study)[f"diagnosis/{network.name}"], partial(_train, study, network))
+    """Train the standard reader of `network` on the original images unless it is fresh; return its folder."""
+    return store.make(weights(study, Reader(network)))
 
 
-def load(study: Study, network: Network):
+def load(study: Study, network: Network, strategy: str = "standard"):
     """Return the trained network, frozen: no gradients, and eval mode even within a module that trains."""
     from reconfair import training
 
-    path = store.flow(study)[f"diagnosis/{network.name}"].folder / "best.ckpt"
+    path = store.ready(weights(study, Reader(network, strategy))) / "best.ckpt"
     frozen = training.load(path, build(study, network))
     frozen.train = lambda mode=True: frozen
     return frozen
@@ -42,18 +94,22 @@ def build(study: Study, network: Network):
     from reconfair.keyed import seed_of
 
     settings = study.diagnosis.settings(network)
+    torch.manual_seed(seed_of(settings["seed"], "weights", network.name))
+    return diagnoser(network.kind)(settings)
+
+
+def diagnoser(kind: str) -> type:
+    """Return the class of a kind of network."""
     with warnings.catch_warnings():  # a library asks for another progress bar when it is imported
         warnings.filterwarnings("ignore", message="IProgress not found")
-        kind = import_module(f"reconfair.diagnosis.{network.kind}")
-    torch.manual_seed(seed_of(settings["seed"], "weights", network.name))
-    return kind.Diagnoser(settings)
+        from reconfair.diagnosis import classify, segment
+    return {"classify": classify, "segment": segment}[kind].Diagnoser
 
 
-def predict(study: Study, source: str, strategy: str = "standard") -> pd.DataFrame:
-    """Let the frozen networks look at the val and test images of `source`; rows of ``predictions``."""
-    key = store.variant(source, strategy)
-    folder = store.make(store.flow(study)[f"{key}/predictions"], partial(_predict, study, source, strategy))
-    return tables.read("predictions", folder)
+def predict(study: Study, source: Source | str) -> pd.DataFrame:
+    """Let the readers look at the val and test images of a source that no strategy has changed."""
+    source = Source(source) if isinstance(source, str) else source
+    return tables.read("predictions", store.make(product(study, source)))
 
 
 def evaluate_on(study: Study, other: Study) -> pd.DataFrame:
@@ -90,45 +146,38 @@ def evaluate_on(study: Study, other: Study) -> pd.DataFrame:
         sizes = f"{other.label} has {other.dataset.size} pixels, {study.label} {study.dataset.size}"
         raise ValueError(f"dataset.size: {sizes}; prepare both at the same size")
     cohort = data.prepare(other)
-    rows, parts = data.rows(cohort.table, "test"), []
+    rows, predictions = data.rows(cohort.table, "test"), []
     for network, tasks in shared.items():
         if tasks:
-            said = scores(study, network, cohort.images, rows, f"{network.name} of {other.label}")
-            said = said[:, [network.tasks.index(task) for task in tasks]] if network.kind == "classify" else said
-            some = network._replace(tasks=tuple(tasks))
-            parts.append(units(other, some, cohort.table.iloc[rows], said, cohort.masks))
-    return pd.concat(parts, ignore_index=True).assign(source="original", strategy="standard")
+            answers = scores(study, Reader(network), cohort.images, rows, f"{network.name} of {other.label}")
+            if network.kind == "classify":
+                answers = answers[:, [network.tasks.index(task) for task in tasks]]
+            predictions.append(
+                units(other, network._replace(tasks=tuple(tasks)), cohort.table.iloc[rows], answers, cohort.masks)
+            )
+    return pd.concat(predictions, ignore_index=True).assign(source="original", strategy="standard", reader="standard")
 
 
-def thresholds(study: Study) -> dict[str, float]:
+def thresholds(study: Study, strategy: str = "standard") -> dict[str, float]:
     """Balanced threshold of every classification task, from the validation originals."""
-    found = {}
+    by_task = {}
     for network in study.networks:
-        folder = store.flow(study)[f"diagnosis/{network.name}"].folder
-        found |= json.loads((folder / "threshold.json").read_text())
-    return found
+        folder = store.ready(weights(study, Reader(network, strategy)))
+        by_task |= json.loads((folder / "threshold.json").read_text(encoding="utf-8"))
+    return by_task
 
 
-def images_of(study: Study, source: str, strategy: str = "standard"):
-    """Images of `source` for the val and test rows: (array, rows to take from it)."""
-    cohort = data.load(study)
-    rows = data.rows(cohort.table, "eval")
-    if source in ("original", "noisy"):
-        return (cohort.images if source == "original" else noise.load(study)), rows
-    return recon.reconstruct(study, source, strategy), np.arange(len(rows))
-
-
-def scores(study: Study, network: Network, images, rows, what: str) -> np.ndarray:
-    """What `network` says of some rows of `images`: probabilities (n, tasks) or masks (n, s, s)."""
+def scores(study: Study, reader: Reader, images, rows, what: str) -> np.ndarray:
+    """What `reader` says of some rows of `images`: probabilities (n, tasks) or masks (n, s, s)."""
     from reconfair import training
 
-    frozen = training.placed(load(study, network), study.compute)
-    said = training.apply(frozen.diagnose, images, rows, study.compute, what)
-    return np.concatenate([answer for _, answer in said])
+    frozen = training.placed(load(study, *reader), study.compute)
+    batches = training.apply(frozen.diagnose, images, rows, study.compute, what)
+    return np.concatenate([answers for _, answers in batches])
 
 
-def units(study: Study, network: Network, table: pd.DataFrame, said: np.ndarray, masks=None) -> pd.DataFrame:
-    """Turn what `network` said of the images in `table` into rows of ``predictions``.
+def units(study: Study, network: Network, table: pd.DataFrame, answers: np.ndarray, masks=None) -> pd.DataFrame:
+    """Turn the answers of `network` to the images in `table` into rows of ``predictions``.
 
     Classification: one row per unit and task, a patient's score being the median over the images.
     Segmentation: one row per slice, Dice missing where neither truth nor answer holds anything;
@@ -136,13 +185,13 @@ def units(study: Study, network: Network, table: pd.DataFrame, said: np.ndarray,
     """
     if network.kind == "segment":
         truth = masks[table.index]
-        overlap, total = (said * truth).sum((1, 2)), (said + truth).sum((1, 2))
+        overlap, total = (answers * truth).sum((1, 2)), (answers + truth).sum((1, 2))
         dice = np.divide(2.0 * overlap, total, out=np.full(len(table), np.nan), where=total > 0)
         rows = table[["image_id", "patient_id", "split"]].rename(columns={"image_id": "unit"})
         return rows.assign(task=network.tasks[0], kind="segment", label=np.nan, score=np.nan, dice=dice)
     parts = []
     for column, task in enumerate(network.tasks):
-        rows = table.assign(unit=table[f"{study.dataset.about.unit}_id"], score=said[:, column], label=table[task])
+        rows = table.assign(unit=table[f"{study.dataset.about.unit}_id"], score=answers[:, column], label=table[task])
         grouped = rows.groupby("unit", sort=False)
         decided = grouped[["patient_id", "split", "label"]].first().assign(score=grouped.score.median())
         parts.append(decided.reset_index().assign(task=task, kind="classify", dice=np.nan))
@@ -157,11 +206,10 @@ def check_name(key: str, name: str, names: list[str]) -> None:
     >>> check_name("diagnosis.segment.encoder", "resnet19", ["resnet18", "vgg16"])
     Traceback (most recent call last):
         ...
-    ValueError: diagnosis.segment.encoder: there is no 'resnet19'; the nearest name is 'resnet18'
+    ValueError: diagnosis.segment.encoder: there is no 'resnet19'; did you mean 'resnet18'?
     """
     if name not in names:
-        (near,) = get_close_matches(name, names, 1, cutoff=0)
-        raise ValueError(f"{key}: there is no '{name}'; the nearest name is '{near}'")
+        raise ValueError(f"{key}: there is no '{name}'; {nearest(name, names, 'there is')}")
 
 
 @contextmanager
@@ -182,9 +230,31 @@ def in_hub(repository: str | None) -> str:
     return f"Bring {repository} into the Hugging Face cache (see HF_HOME)" if repository else "Choose another network"
 
 
-def _train(study: Study, network: Network, part: Path) -> None:
+def _training_work(study: Study, reader: Reader) -> Work:
+    """What it takes to train a reader."""
     from reconfair import training
 
+    network = reader.network
+    settings, size = study.diagnosis.settings(network), study.dataset.size
+    module, images = partial(build, study, network), data.sizes(study)["diag"] * settings["epochs"]
+    return training.work(f"train {network.kind}", module, settings, size, images, study.compute, trains=True)
+
+
+def _work(study: Study) -> Work:
+    """What it takes for all networks to look at the val and test images."""
+    from reconfair import training
+
+    images, size, works = data.sizes(study)["eval"], study.dataset.size, []
+    for network in study.networks:
+        settings, module = study.diagnosis.settings(network), partial(build, study, network)
+        works.append(training.work("apply readers", module, settings, size, images, study.compute))
+    return works[0]._replace(amount=sum(work.amount for work in works), memory=1500)
+
+
+def _train(study: Study, reader: Reader, folder: Path) -> None:
+    from reconfair import training
+
+    network = reader.network
     cohort, module = data.load(study), build(study, network)
     if module.settings["pretrained"]:
         module.start_pretrained()
@@ -197,35 +267,43 @@ def _train(study: Study, network: Network, part: Path) -> None:
         module,
         training.loader((cohort.images, target), rows, batch_size, seed),
         training.loader((cohort.images, target), val, batch_size, shuffle=False),
-        part,
+        folder,
         module.settings["epochs"],
         study.compute,
         network.name,
     )
-    _write_threshold(study, network, part)
+    _write_threshold(study, network, folder)
 
 
-def _write_threshold(study: Study, network: Network, part: Path) -> None:
+def _write_threshold(study: Study, network: Network, folder: Path) -> None:
     from reconfair import training
 
-    found = {}
+    by_task = {}
     if network.kind == "classify":
         cohort = data.load(study)
         val = data.rows(cohort.table, "val")
-        frozen = training.placed(training.load(part / "best.ckpt", build(study, network)), study.compute)
-        said = training.apply(frozen.diagnose, cohort.images, val, study.compute, f"{network.name} threshold")
-        decided = units(study, network, cohort.table.iloc[val], np.concatenate([answer for _, answer in said]))
-        found = {task: balanced_threshold(score=one.score, label=one.label) for task, one in decided.groupby("task")}
-    (part / "threshold.json").write_text(json.dumps(found, indent=1))
+        frozen = training.placed(training.load(folder / "best.ckpt", build(study, network)), study.compute)
+        batches = training.apply(frozen.diagnose, cohort.images, val, study.compute, f"{network.name} threshold")
+        decided = units(study, network, cohort.table.iloc[val], np.concatenate([answers for _, answers in batches]))
+        by_task = {
+            task: balanced_threshold(score=rows.score, label=rows.label) for task, rows in decided.groupby("task")
+        }
+    (folder / "threshold.json").write_text(json.dumps(by_task, indent=1), encoding="utf-8")
 
 
-def _predict(study: Study, source: str, strategy: str, part: Path) -> None:
-    images, rows = images_of(study, source, strategy)
+def _predict(study: Study, source: Source, images: Product, strategy: str, folder: Path) -> None:
     cohort = data.load(study)
-    table = cohort.table.iloc[data.rows(cohort.table, "eval")]
-    parts = []
+    rows = data.rows(cohort.table, "eval")
+    table, parts = cohort.table.iloc[rows], []
+    if source == ORIGINAL:
+        array = cohort.images
+    elif source == NOISY:
+        array = noise.load(study)
+    else:
+        array, rows = np.load(images.folder / "reconstructed.npy", mmap_mode="r"), np.arange(len(rows))
     for network in study.networks:
-        said = scores(study, network, images, rows, f"{network.name} of {store.variant(source, strategy)}")
-        parts.append(units(study, network, table, said, cohort.masks))
-    predictions = pd.concat(parts, ignore_index=True).assign(source=source, strategy=strategy)
-    tables.write(predictions, "predictions", part)
+        answers = scores(study, Reader(network, strategy), array, rows, f"{network.name} looks at {source}")
+        parts.append(units(study, network, table, answers, cohort.masks))
+    predictions = pd.concat(parts, ignore_index=True)
+    predictions = predictions.assign(source=source.model, strategy=source.strategy, reader=strategy)
+    tables.write(predictions, "predictions", folder)

@@ -11,16 +11,19 @@ from torchvision import models
 from torchvision.transforms.v2.functional import resize
 
 from reconfair.diagnosis import check_name, in_hub, published
-from reconfair.training import Network
+from reconfair.training import Module
 
-TORCHVISION = set(models.list_models(module=models)) - {"googlenet", "inception_v3"}  # these answer twice in training
+TORCHVISION = set(models.list_models(module=models)) - {
+    "googlenet",
+    "inception_v3",
+}  # these return auxiliary outputs in training
 IMAGENET = {"mean": 0.449, "std": 0.226}  # of its channels, averaged to the one channel of a scan
 XRV_RANGE = (-1024, 1024)  # the range that TorchXRayVision's weights were trained with
 
 XRV_LAYERS = ("AvgPool2d", "BatchNorm2d", "Conv2d", "Linear", "MaxPool2d", "ReLU", "Sequential")
 
 
-class Diagnoser(Network):
+class Diagnoser(Module):
     """Binary cross-entropy on one logit per task; unknown labels (NaN) leave the loss.
 
     Raises
@@ -36,7 +39,7 @@ class Diagnoser(Network):
         check_name(
             "diagnosis.classify.architecture", name, [*TORCHVISION, *timm.list_models(), *timm.list_pretrained()]
         )
-        self.net = network(name, num_classes=len(settings["tasks"]))
+        self.net = backbone(name, num_classes=len(settings["tasks"]))
         first = getattr(self.net, "pretrained_cfg", IMAGENET)  # what timm tells of a network's first training
         fixed = first["input_size"][-1] if first.get("fixed_input_size") else getattr(self.net, "image_size", 0)
         if fixed and settings["size"] not in (0, fixed):
@@ -58,7 +61,7 @@ class Diagnoser(Network):
             weights = torchxrayvision(chosen)
         else:
             with published("classify", name, _place(name)):
-                weights = network(name, pretrained=True).state_dict()
+                weights = backbone(name, pretrained=True).state_dict()
         own = self.net.state_dict()
         fitting = {name: value for name, value in weights.items() if name in own and value.shape == own[name].shape}
         self.net.load_state_dict(fitting, strict=False)
@@ -106,7 +109,7 @@ class Diagnoser(Network):
         return torch.optim.Adam(self.parameters(), lr=settings["lr"], weight_decay=settings["weight_decay"], fused=True)
 
 
-def network(name: str, pretrained: bool = False, **classes: int) -> torch.nn.Module:
+def backbone(name: str, pretrained: bool = False, **classes: int) -> torch.nn.Module:
     """Build a network of torchvision, or else of timm; with `pretrained`, as published."""
     if name in TORCHVISION:
         return models.get_model(name, weights="DEFAULT" if pretrained else None, **classes)

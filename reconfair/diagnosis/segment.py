@@ -6,10 +6,10 @@ import torch
 from torch.nn import functional as F
 
 from reconfair.diagnosis import check_name, in_hub, published
-from reconfair.training import Network
+from reconfair.training import Module
 
 
-class Diagnoser(Network):
+class Diagnoser(Module):
     """Half soft Dice loss, half L1, on sigmoid probabilities.
 
     Raises

@@ -1,11 +1,8 @@
 """Chapter 06: mitigation. Fine-tune the reconstructor; the diagnosis stays frozen.
 
-A strategy is one part or several joined by ``+``, each with its strength after ``@`` where it is not
-the default: ``reweight``, ``eodd@0.3``, ``reweight+adv``. What each does stands in the module of its name:
-
-- ``reweight`` draws images unequally, ``dro`` weighs their losses unequally;
-- ``eodd`` and ``adv`` add a penalty, what the frozen networks see in the reconstructions;
-- ``thresholds`` leaves the images alone and moves the decision, for comparison.
+A strategy is one remedy or several joined by ``+``, each with its strength after ``@`` where it is not the usual one:
+``reweight``, ``eodd@0.3``, ``reweight+adv``. `penalties` brings remedies into the training of a reconstructor. The
+strategy ``thresholds`` leaves the images alone and moves the decision, for comparison.
 """
 
 from functools import partial
@@ -13,35 +10,91 @@ from pathlib import Path
 
 import pandas as pd
 
-from reconfair import data, diagnosis, recon, store
-from reconfair.params import Study
+from reconfair import data, diagnosis, judge, recon, store
+from reconfair.params import Reader, Source, Study, file_of, is_external
+from reconfair.store import Product
 
 
-def finetune(study: Study, model: str, strategy: str) -> Path:
-    """Fine-tune `model` from its standard weights by `strategy` unless that is fresh; return its folder.
+def weights(study: Study, source: Source) -> Product:
+    """A reconstructor that a strategy has fine-tuned."""
+    settings = study.mitigation.model_dump(mode="json", exclude={"strategies", "models", "lam"})
+    words = study.remedies(source)
+    return Product(
+        chapter="06",
+        run=study.name,
+        folder=store.outputs() / study.name / "sources" / str(source),
+        name="weights",
+        write=partial(_finetune, study, source),
+        parameters=settings | {"remedies": words},
+        code=(
+            "reconfair.training",
+            __name__,
+            f"{__name__}.penalties",
+            "reconfair.remedies.remedy",
+            *(str(file_of(word)) if is_external(word) else f"reconfair.remedies.{word}" for word in words),
+            "reconfair.keyed",
+        ),
+        needs=(recon.weights(study, source.standard), *_readers(study)),
+        job=str(source),
+        work=partial(recon.training_work, study, source, study.mitigation.epochs),
+        command=study.command,
+    )
+
+
+def images(study: Study, source: Source) -> Product:
+    """What a fine-tuned reconstructor makes of the val and test images."""
+    return recon.product(study, source, weights(study, source))
+
+
+def predictions(study: Study, source: Source) -> Product:
+    """What the readers say of a mitigated source."""
+    if source.strategy == "thresholds":
+        from reconfair.mitigation import thresholds
+
+        return thresholds.product(study, source)
+    return diagnosis.product(study, source, images(study, source))
+
+
+def products(study: Study) -> list[Product]:
+    """What this chapter makes."""
+    made = []
+    for source in study.mitigated:
+        if source.strategy != "thresholds":
+            made += [weights(study, source), images(study, source)]
+        made.append(predictions(study, source))
+    return [*made, judged(study)] if made else []
+
+
+def judged(study: Study) -> Product:
+    """The tables with the mitigated sources beside the standard ones; without mitigation, those of chapter 05."""
+    if not study.mitigated:
+        return judge.product(study)
+    read = [predictions(study, source) for source in study.mitigated]
+    read, rated = judge.predictions(study) + read, qualities(study)
+    return judge.judged(study, "06", "mitigated", read, rated)
+
+
+def qualities(study: Study) -> list[Product]:
+    """Products that rate images: of the standard sources, then of the mitigated ones."""
+    return judge.qualities(study) + [
+        images(study, source) for source in study.mitigated if source.strategy != "thresholds"
+    ]
+
+
+def mitigate(study: Study, source: Source) -> None:
+    """Bring everything of one mitigated source up to date, from fine-tuning to predictions.
 
     Raises
     ------
     ParamsError
-        The standard weights are missing, or of another configuration.
+        The standard weights are missing and take long to make.
     ValueError
         An attribute is the same for every training image.
     """
-    product = store.flow(study)[f"{store.variant(model, strategy)}/model"]
-    return store.make(product, partial(_finetune, study, model, strategy))
-
-
-def mitigate(study: Study, model: str, strategy: str) -> None:
-    """Bring everything of one strategy up to date, from fine-tuning to predictions."""
-    if strategy == "thresholds":
-        from reconfair.mitigation import thresholds
-
-        product = store.flow(study)[f"{store.variant(model, strategy)}/predictions"]
-        store.make(product, partial(thresholds.write, study, model))
-        return
-    finetune(study, model, strategy)
-    recon.reconstruct(study, model, strategy)
-    diagnosis.predict(study, model, strategy)
+    if source.strategy != "thresholds":
+        store.make(weights(study, source))
+        store.make(images(study, source))
+    store.make(predictions(study, source))
 
 
 def groups(study: Study) -> pd.DataFrame:
@@ -57,18 +110,21 @@ def groups(study: Study) -> pd.DataFrame:
     return chosen.fillna("unknown")
 
 
-def _finetune(study: Study, model: str, strategy: str, part: Path) -> None:
-    from reconfair.mitigation.penalties import Penalties
-    from reconfair.mitigation.reweight import weights
+def _readers(study: Study) -> list[Product]:
+    return [diagnosis.weights(study, Reader(network)) for network in study.networks]
 
-    settings, parts, grouped = study.mitigation, study.mitigation.parts(strategy), groups(study)
-    module = recon.load(study, model).train().requires_grad_(True)
+
+def _finetune(study: Study, source: Source, folder: Path) -> None:
+    from reconfair.mitigation.penalties import Penalties
+
+    groups(study)  # refuses an attribute that does not vary
+    settings = study.mitigation
+    module = recon.load(study, source.model).train().requires_grad_(True)
     module.settings = {
         **module.settings,
         "lr": module.settings["lr"] * settings.lr_factor,
         "epochs": settings.epochs,
         "seed": settings.seed,
     }
-    shares = weights(grouped, parts["reweight"]).to_numpy() if parts.get("reweight") else None
-    penalties = Penalties(study, module, parts)
-    recon.fit(study, module, part, store.variant(model, strategy), settings.epochs, shares, penalties)
+    penalties = Penalties(study, module, study.remedies(source))
+    recon.fit(study, module, folder, str(source), settings.epochs, penalties.shares(), penalties)

@@ -4,12 +4,14 @@ Hardt, Price and Srebro (2016) bring the error rates of groups together after a 
 touching it. It needs each patient's group at the time of the decision, which a reconstructor does not.
 """
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from reconfair import data, diagnosis, tables
-from reconfair.params import Study
+from reconfair import data, diagnosis, store, tables
+from reconfair.params import Reader, Source, Study
+from reconfair.store import Product
 
 
 def group_threshold(*, score, label, tpr: float, fpr: float) -> float:
@@ -52,26 +54,43 @@ def moved(score, threshold: float, common: float):
     return np.where(score < threshold, score * common / low, 1 - (1 - score) * (1 - common) / high)
 
 
-def write(study: Study, model: str, part: Path) -> None:
-    """Predictions on the standard reconstructions of `model`, scores moved so that each group meets its threshold.
+def product(study: Study, source: Source) -> Product:
+    """Predictions on the standard reconstructions with scores moved; see `write`."""
+    standard = diagnosis.product(study, source.standard)
+    readers = [diagnosis.weights(study, Reader(network)) for network in study.networks]
+    return Product(
+        chapter="06",
+        run=study.name,
+        folder=store.outputs() / study.name / "sources" / str(source),
+        name="predictions",
+        write=partial(write, study, source),
+        parameters={"attributes": study.attributes("mitigation"), "min_cases": study.fairness.min_cases},
+        code=(__name__,),
+        needs=(standard, data.product(study), *readers),
+        job=str(source),
+        command=study.command,
+    )
+
+
+def write(study: Study, source: Source, folder: Path) -> None:
+    """Predictions on the standard reconstructions, with scores moved so that each group meets its threshold.
 
     Thresholds come from the validation patients; a joint group with fewer than ``fairness.min_cases`` of them
     of either label keeps the threshold of all.
     """
-    predictions = diagnosis.predict(study, model)
-    cohort, cut = data.load(study).table, diagnosis.thresholds(study)
+    predictions = tables.read("predictions", store.ready(diagnosis.product(study, source.standard)))
+    cohort, by_task = data.load(study).table, diagnosis.thresholds(study)
     attributes = list(study.attributes("mitigation"))
     patients = cohort.drop_duplicates("patient_id").set_index("patient_id")[attributes].fillna("unknown")
     group = predictions.patient_id.map(patients.agg("/".join, axis=1))
-    for task, common in cut.items():
-        own = (predictions.task == task) & predictions.label.notna()
-        val = predictions[own & (predictions.split == "val")]
-        rates = [(val.score[val.label == label] >= common).mean() for label in (1, 0)]
-        for name, some in val.groupby(group[val.index]):
-            if some.label.value_counts().reindex([0, 1], fill_value=0).min() >= study.fairness.min_cases:
-                found = group_threshold(
-                    score=some.score.to_numpy(), label=some.label.to_numpy(), tpr=rates[0], fpr=rates[1]
-                )
+    for task, common in by_task.items():
+        labelled = (predictions.task == task) & predictions.label.notna()
+        val = predictions[labelled & (predictions.split == "val")]
+        tpr, fpr = ((val.score[val.label == label] >= common).mean() for label in (1, 0))
+        for name, rows in val.groupby(group[val.index]):
+            if rows.label.value_counts().reindex([0, 1], fill_value=0).min() >= study.fairness.min_cases:
+                score, label = rows.score.to_numpy(), rows.label.to_numpy()
+                threshold = group_threshold(score=score, label=label, tpr=tpr, fpr=fpr)
                 members = (predictions.task == task) & (group == name)
-                predictions.loc[members, "score"] = moved(predictions.score[members], found, common)
-    tables.write(predictions.assign(strategy="thresholds"), "predictions", part)
+                predictions.loc[members, "score"] = moved(predictions.score[members], threshold, common)
+    tables.write(predictions.assign(strategy="thresholds"), "predictions", folder)

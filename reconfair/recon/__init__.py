@@ -1,27 +1,138 @@
 """Chapter 03: reconstruction. From the noisy image back to the original.
 
-A reconstructor is a module of this folder with one class, ``Reconstructor(settings, size)``: a Lightning
-module with ``objective(batch)``, the loss that it minimises and the reconstruction this is a loss of,
-and ``reconstruct(noisy, seeds)``. Here are the three things done with each: ``train``, ``reconstruct``,
-and the rating that ``reconstruct`` writes beside its images.
+A reconstructor is a file of this folder with a class ``Reconstructor(settings, size)``, a settings class here, and a
+line in `MODELS` and in `reconstructor`. The class is a `training.Module` with ``objective(batch)``, the loss that it
+minimises and the reconstruction this is a loss of, and ``reconstruct(noisy, seeds)``. A class of the user's own has its
+settings class within it, as ``Settings``.
 """
 
 from functools import partial
-from importlib import import_module
 from pathlib import Path
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
-from reconfair import data, noise, quality, store, tables
-from reconfair.params import Study
+from reconfair import data, noise, params, quality, store, tables
+from reconfair.params import Source, Study, Training
+from reconfair.store import Product, Work
+
+
+class UNet(Training):
+    """U-Net of Ronneberger et al. (2015), mean squared error."""
+
+    epochs: Annotated[int, Field(ge=1)] = 20
+    batch_size: Annotated[int, Field(ge=1)] = 16
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    channels: Annotated[int, Field(ge=1)] = 64  # of the first level, doubling at each
+    depth: Annotated[int, Field(ge=1, le=6)] = 4  # number of halvings
+    patch: Literal[1, 2, 4] = 1  # pixels a side that enter the first level together; 2 costs a quarter
+
+
+class Pix2Pix(Training):
+    """Conditional GAN of Isola et al. (2017): U-Net generator, 70x70 PatchGAN."""
+
+    epochs: Annotated[int, Field(ge=1)] = 200  # the second half with a falling learning rate
+    batch_size: Annotated[int, Field(ge=2)] = 32
+    lr: Annotated[float, Field(gt=0)] = 2e-4
+    channels: Annotated[int, Field(ge=1)] = 64  # of the first level, at most eight times as many below
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5  # in the coarsest levels of the decoder, in training
+    l1: Annotated[float, Field(ge=0)] = 100  # weight of the mean absolute error beside the adversary's loss
+
+
+class SDE(Training):
+    """Mean-reverting stochastic differential equation of Luo et al. (2023); epochs left out: the paper's."""
+
+    epochs: Annotated[int, Field(ge=1)] = 300  # of the paper, by MRI
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    lr: Annotated[float, Field(gt=0)] = 1e-4
+    channels: Annotated[int, Field(ge=8)] = 64
+    depth: Annotated[int, Field(ge=2, le=6)] = 4  # number of levels
+    patch: Literal[1, 2, 4] = 1  # pixels a side that enter the first level together; 2 costs a quarter
+    steps: Annotated[int, Field(ge=10)] = 100  # of the forward equation
+    lam: Annotated[float, Field(gt=0)] = 10 / 255  # standard deviation of its noise in the end
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # decay of the average of weights that is kept
+    sampler: Literal["reverse_sde", "posterior", "few_step"] = "reverse_sde"
+    evaluations: Annotated[int, Field(ge=2)] = 10  # of the network, by the sampler few_step
+    samples: Annotated[int, Field(ge=1)] = 1  # whose mean is the reconstruction
+    SAMPLING: ClassVar = ("sampler", "evaluations", "samples")  # a trained network can be used with any of these
+
+    @property
+    def looks(self) -> int:
+        """How often the network looks at an image until it is reconstructed."""
+        return self.samples * (self.evaluations if self.sampler == "few_step" else self.steps)
+
+
+MODELS = {"unet": UNet, "pix2pix": Pix2Pix, "sde": SDE}
+params.MODELS |= MODELS
+
+
+def reconstructor(word: str) -> type:
+    """Return the class of a model: one of the package, or one of the user's own, such as ``my_models.py:Restormer``."""
+    from reconfair.recon import pix2pix, sde, unet
+
+    if params.is_external(word):
+        return params.external(word)
+    return {"unet": unet, "pix2pix": pix2pix, "sde": sde}[word].Reconstructor
+
+
+def code(study: Study, model: str) -> list[str]:
+    """The modules that define a model."""
+    word = study.reconstruction.places[model]
+    if params.is_external(word):
+        return [str(params.file_of(word))]
+    return [f"{__name__}.{word}"] + ([f"{__name__}.scorenet"] if word == "sde" else [])
+
+
+def weights(study: Study, source: Source) -> Product:
+    """A trained reconstructor, before any fine-tuning."""
+    settings = study.reconstruction.settings(source.model, sampling=False)
+    return Product(
+        chapter="03",
+        run=study.name,
+        folder=store.outputs() / study.name / "sources" / str(source),
+        name="weights",
+        write=partial(_train, study, source),
+        parameters=settings,
+        code=("reconfair.training", __name__, *code(study, source.model), "reconfair.keyed"),
+        needs=(data.product(study), noise.product(study)),
+        job=str(source),
+        work=partial(training_work, study, source, settings["epochs"]),
+        command=study.command,
+    )
+
+
+def product(study: Study, source: Source, trained: Product | None = None) -> Product:
+    """Reconstructions of val and test images by `trained` weights (by default the standard ones), and their quality."""
+    trained = trained or weights(study, source)
+    every, settings = (study.reconstruction.settings(source.model, sampling) for sampling in (True, False))
+    return Product(
+        chapter=trained.chapter,
+        run=study.name,
+        folder=trained.folder,
+        name="reconstructed",
+        write=partial(_reconstruct, study, source, trained),
+        parameters={key: every[key] for key in every.keys() - settings.keys()},
+        code=("reconfair.quality",),
+        needs=(trained, noise.product(study)),
+        job=trained.job,
+        work=partial(_work, study, source),
+        command=study.command,
+    )
+
+
+def products(study: Study) -> list[Product]:
+    """What this chapter makes."""
+    sources = map(Source, study.models)
+    return [made for source in sources for made in (weights(study, source), product(study, source))]
 
 
 def train(study: Study, model: str) -> Path:
     """Train reconstructor `model` unless its weights are fresh; return its folder."""
-    return store.make(store.flow(study)[f"{model}/model"], partial(_train, study, model))
+    return store.make(weights(study, Source(model)))
 
 
-def reconstruct(study: Study, model: str, strategy: str = "standard") -> np.ndarray:
+def reconstruct(study: Study, model: str) -> np.ndarray:
     """Reconstruct and rate the val and test images unless that is fresh, and open them.
 
     Returns
@@ -29,9 +140,7 @@ def reconstruct(study: Study, model: str, strategy: str = "standard") -> np.ndar
     ndarray
         (n, size, size) float16 within [0, 1]; rows as in ``data.rows(table, "eval")``.
     """
-    key = store.variant(model, strategy)
-    folder = store.make(store.flow(study)[f"{key}/reconstructed"], partial(_reconstruct, study, model, strategy))
-    return np.load(folder / "reconstructed.npy", mmap_mode="r")
+    return np.load(store.make(product(study, Source(model))) / "reconstructed.npy", mmap_mode="r")
 
 
 def build(study: Study, model: str):
@@ -42,15 +151,15 @@ def build(study: Study, model: str):
 
     settings = study.reconstruction.settings(model)
     torch.manual_seed(seed_of(settings["seed"], "weights", model))
-    return import_module(f"reconfair.recon.{model}").Reconstructor(settings, study.dataset.size)
+    return reconstructor(study.reconstruction.places[model])(settings, study.dataset.size)
 
 
-def load(study: Study, model: str, strategy: str = "standard"):
-    """Return the trained reconstructor, frozen."""
+def load(study: Study, model: str, trained: Product | None = None):
+    """Return the reconstructor with `trained` weights (by default the standard ones), frozen."""
     from reconfair import training
 
-    path = store.flow(study)[f"{store.variant(model, strategy)}/model"].folder / "best.ckpt"
-    return training.load(path, build(study, model))
+    folder = store.ready(trained or weights(study, Source(model)))
+    return training.load(folder / "best.ckpt", build(study, model))
 
 
 def sampling_seeds(study: Study, image_ids) -> list[int]:
@@ -60,19 +169,19 @@ def sampling_seeds(study: Study, image_ids) -> list[int]:
     return [seed_of(study.reconstruction.seed, "sample", image_id) for image_id in image_ids]
 
 
-def fit(study: Study, module, part: Path, what: str, epochs: int, weights=None, penalties=None) -> None:
-    """Train `module` on the reconstruction split; `weights` draw its images unequally, `penalties` add to its loss."""
+def fit(study: Study, module, folder: Path, what: str, epochs: int, shares=None, penalties=None) -> None:
+    """Train `module` on the reconstruction split; `shares` draw its images unequally, `penalties` add to its loss."""
     from reconfair import training
 
     cohort, noisy = data.load(study), noise.load(study)
     rows, val = data.rows(cohort.table, "recon"), data.rows(cohort.table, "val")
     batch_size, seed = module.settings["batch_size"], module.settings["seed"]
-    pairs = (noisy, cohort.images, *(penalties.beside if penalties else ()))
+    pairs = (noisy, cohort.images, *(penalties.extras if penalties else ()))
     training.fit(
         module,
-        training.loader(pairs, rows, batch_size, seed, weights),
+        training.loader(pairs, rows, batch_size, seed, shares),
         training.loader(pairs, val, batch_size, shuffle=False),
-        part,
+        folder,
         epochs,
         study.compute,
         what,
@@ -80,25 +189,45 @@ def fit(study: Study, module, part: Path, what: str, epochs: int, weights=None, 
     )
 
 
-def _train(study: Study, model: str, part: Path) -> None:
-    module = build(study, model)
-    fit(study, module, part, model, module.settings["epochs"])
-
-
-def _reconstruct(study: Study, model: str, strategy: str, part: Path) -> None:
+def training_work(study: Study, source: Source, epochs: int) -> Work:
+    """What it takes to train or fine-tune a reconstructor."""
     from reconfair import training
 
-    cohort, noisy, key = data.load(study), noise.load(study), store.variant(model, strategy)
+    settings, images = study.reconstruction.settings(source.model), data.sizes(study)["recon"] * epochs
+    module = partial(build, study, source.model)
+    return training.work(f"train {source}", module, settings, study.dataset.size, images, study.compute, trains=True)
+
+
+def _work(study: Study, source: Source) -> Work:
+    """What it takes to reconstruct the val and test images."""
+    from reconfair import training
+
+    settings, images, size = study.reconstruction.settings(source.model), data.sizes(study)["eval"], study.dataset.size
+    looks = getattr(getattr(study.reconstruction, source.model), "looks", 1)  # of the network at an image
+    module = partial(build, study, source.model)
+    work = training.work(f"apply {source.model}", module, settings, size, images * looks, study.compute)
+    return work._replace(disk=2 * images * size**2 / 1e6)
+
+
+def _train(study: Study, source: Source, folder: Path) -> None:
+    module = build(study, source.model)
+    fit(study, module, folder, source.model, module.settings["epochs"])
+
+
+def _reconstruct(study: Study, source: Source, trained: Product, folder: Path) -> None:
+    from reconfair import training
+
+    cohort, noisy = data.load(study), noise.load(study)
     rows = data.rows(cohort.table, "eval")
-    module = training.placed(load(study, model, strategy), study.compute)
-    images = store.Growing(part / "reconstructed.npy", (len(rows), *noisy.shape[1:]), np.float16)
+    module = training.placed(load(study, source.model, trained), study.compute)
+    images = store.Growing(folder / "reconstructed.npy", (len(rows), *noisy.shape[1:]), np.float16)
     left = rows[store.resume(training.BATCH, images) :]
-    seeds, what = sampling_seeds(study, cohort.table.image_id.iloc[left]), f"{key} reconstructs"
+    seeds, what = sampling_seeds(study, cohort.table.image_id.iloc[left]), f"{source} reconstructs"
     for _, x_hat in training.apply(module.reconstruct, noisy, left, study.compute, what, seeds):
         images.append(x_hat[:, 0])
-    images = np.load(part / "reconstructed.npy", mmap_mode="r")
-    rated = quality.rate(cohort.table.iloc[rows], _Rows(cohort.images, rows), images, model, strategy)
-    tables.write(rated, "quality", part)
+    images = np.load(folder / "reconstructed.npy", mmap_mode="r")
+    rated = quality.rate(cohort.table.iloc[rows], _Rows(cohort.images, rows), images, *source)
+    tables.write(rated, "quality", folder)
 
 
 class _Rows:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from reconfair.training import Network
+from reconfair.training import Module
 
 
 def convolution(inputs: int, outputs: int, norm=None, stride: int = 2) -> list[nn.Module]:
@@ -109,7 +109,7 @@ def decay(epoch: float, epochs: int) -> float:
     return max(0, min(1, 2 * (epochs - epoch) / epochs))
 
 
-class Reconstructor(Network):
+class Reconstructor(Module):
     """G minimises -log D(y, G(y)) + l1 |x - G(y)|; D minimises -[log D(y, x) + log(1 - D(y, G(y)))] / 2.
 
     In each step G moves first and D then judges the same reconstruction, so that G is evaluated

@@ -9,14 +9,13 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from reconfair.recon import SDE
 from reconfair.recon.scorenet import ScoreNet
-from reconfair.training import Network
+from reconfair.training import Module
 
 SAMPLERS = ("reverse_sde", "posterior", "few_step")
-DEFAULTS = {"channels": 64, "depth": 4, "patch": 1, "steps": 100, "lam": 10 / 255, "ema": 0.999}
-DEFAULTS |= {"sampler": "reverse_sde", "evaluations": 10, "samples": 1}
 END = 0.005  # e^{-Theta_T}
-TOLD = 0.4  # e^{-Theta_t} above which x_t itself shows what the network would else have to guess
+SHOWN = 0.4  # e^{-Theta_t} above which x_t itself shows what the network would else have to guess
 
 
 class Schedule(nn.Module):
@@ -147,7 +146,7 @@ def sample(noise_hat, mu, schedule: Schedule, generators, sampler: str = "revers
     yield 0, x_t, x_t.clamp(0, 1)
 
 
-class Reconstructor(Network):
+class Reconstructor(Module):
     """Samples of the image given the noisy image; the loss is one reverse step against the optimal one.
 
     Parameters
@@ -166,7 +165,7 @@ class Reconstructor(Network):
 
     def __init__(self, settings: dict, size: int):
         super().__init__()
-        self.settings, chosen = settings, {**DEFAULTS, **settings}
+        self.settings, chosen = settings, {**SDE().model_dump(), **settings}
         self.sampler, self.evaluations, self.samples = (chosen[key] for key in ("sampler", "evaluations", "samples"))
         if self.sampler not in SAMPLERS:
             raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, not '{self.sampler}'")
@@ -225,7 +224,7 @@ class Reconstructor(Network):
         step, _ = self.schedule.bridge(t, t - 1, x_t, x0_hat, mu)
         optimal, _ = self.schedule.bridge(t, t - 1, x_t, x0, mu)
         losses = (step - optimal).abs().mean((1, 2, 3)) / (self.schedule.lam * self.schedule.dt)
-        guessed = self.schedule.decay(t)[0] <= TOLD
+        guessed = self.schedule.decay(t)[0] <= SHOWN
         return losses, torch.where(guessed, x0_hat + (x0_hat.clamp(0, 1) - x0_hat).detach(), torch.nan)
 
     def times(self, n: int, generator=None) -> torch.Tensor:

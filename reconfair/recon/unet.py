@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from reconfair.training import Network
+from reconfair.training import Module
 
 
 def double_convolution(inputs: int, outputs: int) -> nn.Sequential:
@@ -54,7 +54,7 @@ class UNet(nn.Module):
         return F.pixel_shuffle(self.last(x), self.patch)
 
 
-class Reconstructor(Network):
+class Reconstructor(Module):
     """x_hat = UNet(y); the loss is mean (x_hat - x)^2."""
 
     def __init__(self, settings: dict, size: int):

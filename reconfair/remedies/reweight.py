@@ -1,6 +1,9 @@
 """Reweighting: every joint attribute group is seen equally often; the loss stays the same."""
 
+import numpy as np
 import pandas as pd
+
+from reconfair.remedies.remedy import Remedy
 
 
 def weights(groups: pd.DataFrame, strength: float = 1) -> pd.Series:
@@ -30,3 +33,13 @@ def weights(groups: pd.DataFrame, strength: float = 1) -> pd.Series:
     members = groups.groupby(list(groups.columns))[groups.columns[0]].transform("size")
     drawn = (1 / members) ** strength
     return drawn / drawn.sum()
+
+
+class Reweight(Remedy):
+    """Draws images with these probabilities."""
+
+    criterion = "balanced"
+
+    def shares(self) -> np.ndarray:
+        joint = pd.DataFrame({"joint": self.panel.joint[list(self.rows)].cpu()})
+        return weights(joint, self.strength).to_numpy()

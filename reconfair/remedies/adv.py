@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from reconfair.remedies.remedy import Remedy
+
 
 def squared_correlation(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """Mean over columns of the squared correlation of (n, columns) with (n, columns).
@@ -27,44 +29,37 @@ def squared_correlation(predicted: torch.Tensor, truth: torch.Tensor) -> torch.T
     return squares.mean() if varies.any() else predicted.sum() * 0
 
 
-class Adversary:
-    """F = corr^2(h(features), group): h rises on it, the reconstructor falls.
+class Adversary(Remedy):
+    """F = corr^2(h(features), group): h rises on it, the trained network falls.
 
     A predictor h (features, 32, groups of the attribute; one output for two groups) for every network and
     attribute; F is their mean. A batch is too few images for a correlation, so that the latest features of
-    `recent` images count too, without gradient; the batch's is scaled to stand for all.
-
-    Parameters
-    ----------
-    panel : Panel
-    lr : float
-        Of the predictors' Adam.
-    recent : int
-        Images whose features are kept.
-    seed : int
+    some images count too, without gradient; the batch's is scaled to stand for all. Options are ``adversary_lr`` (of
+    the predictors' Adam), ``recent`` (images whose features are kept) and ``seed``.
     """
 
-    weights = MappingProxyType({"adv": 1})
+    terms = MappingProxyType({"adv": 1})
 
-    def __init__(self, panel, lr: float, recent: int = 1024, seed: int = 0):
-        self.panel, self.recent, self.learns, device = panel, recent, True, panel.labels.device
+    def __init__(self, panel, rows, strength, options=MappingProxyType({})):
+        super().__init__(panel, rows, strength, options)
+        self.recent, self.learns, device = options.get("recent", 1024), True, panel.labels.device
         sizes = panel.features()
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.manual_seed(options.get("seed", 0))
             self.predictors = nn.ModuleList(predictor(size, span) for size in sizes for span in panel.spans).to(device)
-        self.optimizer = torch.optim.Adam(self.predictors.parameters(), lr=lr)
-        self.rows = torch.empty(0, dtype=torch.long, device=device)
+        self.optimizer = torch.optim.Adam(self.predictors.parameters(), lr=options.get("adversary_lr", 1e-4))
+        self.latest = torch.empty(0, dtype=torch.long, device=device)
         self.pools = [torch.empty(0, size, device=device) for size in sizes]
 
-    def __call__(self, x_hat: torch.Tensor, rows: torch.Tensor, masks=None) -> dict[str, torch.Tensor]:
-        """corr^2 for the reconstructions (n, 1, s, s) of the images `rows`, after the predictors' step."""
-        first = max(len(self.rows) + len(rows) - self.recent, 0)
-        self.rows = torch.cat([self.rows[first:], rows])
-        scale, pools = len(self.rows) / len(rows), []
+    def measure(self, images: torch.Tensor, rows: torch.Tensor, masks=None) -> dict[str, torch.Tensor]:
+        """corr^2 for the images (n, 1, s, s) of `rows`, after the predictors' step."""
+        first = max(len(self.latest) + len(rows) - self.recent, 0)
+        self.latest = torch.cat([self.latest[first:], rows])
+        scale, pools = len(self.latest) / len(rows), []
         for pool, frozen in zip(self.pools, self.panel.networks.values(), strict=True):
-            features = checkpoint(frozen.features, x_hat, use_reentrant=False).float()  # see SoftEODD
-            moved = features - features.detach()  # zeros that carry the gradient
-            pools.append(torch.cat([pool[first:], features.detach() + scale * moved]))
+            features = checkpoint(frozen.features, images, use_reentrant=False).float()  # see SoftEODD
+            gradient = features - features.detach()  # zeros that carry the gradient
+            pools.append(torch.cat([pool[first:], features.detach() + scale * gradient]))
         self.pools = [pool.detach() for pool in pools]
         if self.learns:
             self.ascend()
@@ -79,18 +74,18 @@ class Adversary:
 
     def correlation(self, pools: list[torch.Tensor]) -> torch.Tensor:
         """Mean corr^2 over networks and attributes; images of unknown group are left out."""
-        heads, found = iter(self.predictors), []
+        heads, correlations = iter(self.predictors), []
         for pool in pools:
             for span in self.panel.spans:
-                truth = self.panel.groups[self.rows][:, span]
+                truth = self.panel.groups[self.latest][:, span]
                 known, columns = truth.sum(1) > 0, 1 if truth.shape[1] == 2 else truth.shape[1]
-                found.append(squared_correlation(next(heads)(pool[known]), truth[known, :columns]))
-        return torch.stack(found).mean()
+                correlations.append(squared_correlation(next(heads)(pool[known]), truth[known, :columns]))
+        return torch.stack(correlations).mean()
 
     def afresh(self):
         """The same predictors, which have seen nothing and learn no more."""
         other = copy(self)
-        other.recent, other.learns, other.rows = len(self.panel.labels), False, self.rows[:0]
+        other.recent, other.learns, other.latest = len(self.panel.labels), False, self.latest[:0]
         other.pools = [pool[:0] for pool in self.pools]
         return other
 
@@ -98,15 +93,15 @@ class Adversary:
         return {
             "predictors": self.predictors.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "rows": self.rows,
+            "rows": self.latest,
             "pools": self.pools,
         }
 
     def load_state_dict(self, state: dict) -> None:
         self.predictors.load_state_dict(state["predictors"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.rows = state["rows"].to(self.rows)
-        self.pools = [pool.to(self.rows.device) for pool in state["pools"]]
+        self.latest = state["rows"].to(self.latest)
+        self.pools = [pool.to(self.latest.device) for pool in state["pools"]]
 
 
 def predictor(features: int, span: slice) -> nn.Sequential:
@@ -127,8 +122,8 @@ def duel(steps: int = 300, alone: int = 100, seed: int = 0) -> np.ndarray:
 
     Examples
     --------
-    >>> found = duel()
-    >>> bool(found[99, 0] > 0.9), bool(found[-20:, 0].mean() < 0.2)
+    >>> path = duel()
+    >>> bool(path[99, 0] > 0.9), bool(path[-20:, 0].mean() < 0.2)
     (True, True)
     """
     draw = torch.Generator().manual_seed(seed)
@@ -138,15 +133,15 @@ def duel(steps: int = 300, alone: int = 100, seed: int = 0) -> np.ndarray:
     quarters = SimpleNamespace(features=lambda x: nn.functional.avg_pool2d(x, 4).flatten(1))
     panel = SimpleNamespace(networks={"quarters": quarters}, features=lambda: [4], spans=[slice(0, 2)])
     panel.groups, panel.labels = torch.eye(2)[group], group
-    adversary = Adversary(panel, lr=0.01, recent=256, seed=seed)
-    left, found = torch.ones((), requires_grad=True), []
+    adversary = Adversary(panel, [], 1, {"adversary_lr": 0.01, "recent": 256, "seed": seed})
+    left, steps_taken = torch.ones((), requires_grad=True), []
     optimizer = torch.optim.Adam([left], lr=0.02)
     for step in range(steps):
         rows = torch.arange(32) + 32 * (step % 16)
-        penalty = adversary(images[rows] + left * bright[rows], rows)["adv"]
-        found.append((penalty.item(), left.item()))
+        penalty = adversary.measure(images[rows] + left * bright[rows], rows)["adv"]
+        steps_taken.append((penalty.item(), left.item()))
         if step >= alone:
             optimizer.zero_grad()
             penalty.backward()
             optimizer.step()
-    return np.array(found)
+    return np.array(steps_taken)

@@ -5,6 +5,8 @@ from types import MappingProxyType
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from reconfair.remedies.remedy import Remedy
+
 
 def soft_decisions(score: torch.Tensor, threshold, temperature: float = 0.3) -> torch.Tensor:
     """sigmoid((score - threshold) / temperature); as the temperature falls it tends to the decision itself.
@@ -55,34 +57,28 @@ def gaps(means: torch.Tensor, counts: torch.Tensor, spans: list[slice]) -> torch
     return torch.stack(found, 1)
 
 
-class SoftEODD:
+class SoftEODD(Remedy):
     """F = E^2 / EMA(E^2) + 0.5 BCE / EMA(BCE), with E the largest soft EODD over attributes and tasks.
 
     E is that of all training images: of those outside the batch the last known decision counts, which makes
     every cell that training has at all a populated one. The gradient is that of the batch alone, scaled so that
     on average it is the whole's. For a segmentation E is the gap of the soft Dice.
 
-    Parameters
-    ----------
-    panel : Panel
-        Frozen networks, and what is known of every image.
-    temperature : float
-        Of the soft decisions, in units of probability.
+    Its option ``temperature`` is that of the soft decisions, in units of probability.
     """
 
-    weights = MappingProxyType({"eodd": 1, "bce": 0.5})
+    terms = MappingProxyType({"eodd": 1, "bce": 0.5})
 
-    def __init__(self, panel, temperature: float):
-        self.panel, self.temperature = panel, temperature
+    def __init__(self, panel, rows, strength, options=MappingProxyType({})):
+        super().__init__(panel, rows, strength, options)
+        self.temperature = options.get("temperature", 0.3)
         self.memory = torch.full_like(panel.labels, torch.nan)
 
-    def __call__(
-        self, x_hat: torch.Tensor, rows: torch.Tensor, masks: torch.Tensor | None = None
-    ) -> dict[str, torch.Tensor]:
-        """E^2 and BCE for the reconstructions (n, 1, s, s) of the images `rows`, and the share of empty cells."""
+    def measure(self, images: torch.Tensor, rows: torch.Tensor, masks=None) -> dict[str, torch.Tensor]:
+        """E^2 and BCE for the images (n, 1, s, s) of `rows`, and the share of empty cells."""
         soft, losses = [], []
         for network, frozen in self.panel.networks.items():
-            logits = checkpoint(frozen, x_hat, use_reentrant=False)  # one network at a time holds its activations
+            logits = checkpoint(frozen, images, use_reentrant=False)  # one network at a time holds its activations
             if network.kind == "segment":
                 soft.append(soft_dice(logits[:, 0].sigmoid(), masks)[:, None])
                 losses.append(frozen.criterion(logits, masks))
@@ -111,7 +107,7 @@ class SoftEODD:
 
     def afresh(self):
         """The same without what it has seen."""
-        return SoftEODD(self.panel, self.temperature)
+        return SoftEODD(self.panel, self.rows, self.strength, self.options)
 
     def state_dict(self) -> dict:
         return {"memory": self.memory}

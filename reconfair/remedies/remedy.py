@@ -1,0 +1,139 @@
+"""What a remedy may change in a training, and what it knows of the images that are trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+import torch
+
+
+class Panel:
+    """Diagnostic networks that look at images, and what is known of every image.
+
+    Parameters
+    ----------
+    table : DataFrame
+        (images rows) a cohort.
+    masks : ndarray or None
+        (images, s, s) of zeros and ones.
+    tasks : dict of str
+        ``classify`` or ``segment``, in the order of the networks.
+    attributes : sequence of str
+        Columns of the table whose groups are to be treated alike.
+    thresholds : dict of float
+        By task of a classifier; a score at or above it is called positive.
+    networks : callable
+        Returns the networks by their `params.Network`; called once, when a remedy first looks.
+    size : int
+        Pixels a side.
+    device : str
+
+    Attributes
+    ----------
+    labels : Tensor
+        (images, tasks) 0, 1 or missing; of a segmentation 1 where there is something to outline, else missing.
+    groups : Tensor
+        (images, groups) of zeros and ones, the groups of all attributes side by side; `spans` tell them apart.
+    joint : Tensor
+        (images,) joint group of the attributes, as numbers from 0.
+    thresholds, rates : Tensor
+        (tasks,): threshold of a decision; number of rates a disparity is the mean of (TPR and FPR, or Dice alone).
+    """
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        masks,
+        tasks: dict[str, str],
+        attributes,
+        thresholds: dict[str, float],
+        networks: Callable[[], Mapping],
+        size: int,
+        device: str,
+    ):
+        self.masks, self.tasks, self.size, self.device, self._networks = masks, list(tasks), size, device, networks
+        kept, classified = table[list(attributes)], [kind == "classify" for kind in tasks.values()]
+        outlined = None if all(classified) else np.where([mask.any() for mask in masks], 1, np.nan)
+        labels = [table[task] if known else outlined for task, known in zip(tasks, classified, strict=True)]
+        codes = [kept[attribute].astype("category").cat for attribute in kept]
+        ends = np.cumsum([len(code.categories) for code in codes])
+        self.spans = [slice(end - len(code.categories), end) for end, code in zip(ends, codes, strict=True)]
+        hot = [np.eye(len(code.categories) + 1)[code.codes][:, :-1] for code in codes]  # the code of unknown is -1
+
+        def tensor(values):
+            return torch.tensor(np.asarray(values, np.float32), device=device)
+
+        self.labels, self.groups = tensor(np.stack(labels, 1)), tensor(np.concatenate(hot, 1))
+        self.thresholds = tensor([thresholds.get(task, 0.5) for task in tasks])
+        self.rates = tensor([1 + known for known in classified])
+        self.joint = torch.tensor(kept.fillna("unknown").groupby(list(kept)).ngroup().to_numpy(), device=device)
+
+    @cached_property
+    def networks(self) -> Mapping:
+        """Loaded when a remedy first looks: some never do."""
+        return self._networks()
+
+    def columns(self, network) -> slice:
+        """Where the tasks of `network` stand among all."""
+        first = self.tasks.index(network.tasks[0])
+        return slice(first, first + len(network.tasks))
+
+    @torch.no_grad()
+    def features(self) -> list[int]:
+        """How many features each network has."""
+        blank = torch.zeros(1, 1, self.size, self.size, device=self.device)
+        return [network.features(blank).shape[1] for network in self.networks.values()]
+
+
+class Remedy:
+    """Changes nothing; a remedy overrides what it needs.
+
+    Parameters
+    ----------
+    panel : Panel
+    rows : sequence of int
+        Images that are trained on.
+    strength : float
+        At 0 the training is the plain one.
+    options : Mapping
+        Further settings: those of the section that names the strategy, and a ``seed``.
+
+    Attributes
+    ----------
+    terms : Mapping of str to float
+        Weights of what `measure` returns in the penalty F; empty: no penalty.
+    criterion : str
+        Which validation loss chooses the epoch to keep: ``loss``, ``balanced`` (mean over joint groups) or ``worst``.
+    """
+
+    terms: Mapping[str, float] = MappingProxyType({})
+    criterion = "loss"
+
+    def __init__(self, panel: Panel, rows, strength: float, options: Mapping = MappingProxyType({})):
+        self.panel, self.rows, self.strength, self.options = panel, rows, strength, options
+
+    def shares(self) -> np.ndarray | None:
+        """Relative probability of drawing each of the training rows; None: all alike."""
+
+    def weigh(self, losses: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Weigh the losses (n,) of the images `rows` of a batch."""
+        return losses
+
+    def measure(self, images: torch.Tensor, rows: torch.Tensor, masks=None) -> dict[str, torch.Tensor]:
+        """What the networks see in images (n, 1, s, s) within [0, 1]: scalars by name, the `terms` among them."""
+        return {}
+
+    def afresh(self) -> Remedy:
+        """The same remedy for validation, which has seen nothing."""
+        return self
+
+    def state_dict(self) -> dict:
+        """What a resumed training must know."""
+        return {}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from a `state_dict`."""
