@@ -1,12 +1,12 @@
-"""What the tests share: real scans where they are at hand, and the demos at their smallest size."""
+"""What the tests share: real scans where they are at hand, and a study that is run once for all."""
 
 import os
 from pathlib import Path
 
 import pytest
-from smallest import PARAMS, SMALLEST
+from smallest import HELD, make_everything
 
-from reconfair import data, diagnosis, mitigation, noise, params, recon
+from reconfair import params
 
 
 @pytest.fixture(scope="session")
@@ -26,21 +26,15 @@ def outputs(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def smallest(tmp_path_factory):
-    """The MRI demo at its smallest, run up to chapter 06 without notebooks; its output root is set."""
-    folder = tmp_path_factory.mktemp("smallest")
-    study = params.load(PARAMS / "demo.yaml", SMALLEST["demo"])
+def made(tmp_path_factory):
+    """The held study, run up to chapter 06, and the tables that it leaves; its output root is set."""
+    study = params.load(HELD / "study.yaml")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RECONFAIR_OUTPUTS", str(folder))
-        data.prepare(study)
-        noise.prepare(study)
-        for model in study.reconstruction.models:
-            recon.train(study, model)
-            recon.reconstruct(study, model)
-        for network in study.networks:
-            diagnosis.train(study, network)
-        for source in ("original", "noisy", *study.reconstruction.models):
-            diagnosis.predict(study, source)
-        for model, strategy in study.mitigated:
-            mitigation.mitigate(study, model, strategy)
-        yield study
+        patch.setenv("RECONFAIR_OUTPUTS", str(tmp_path_factory.mktemp("smallest")))
+        yield study, make_everything(study)
+
+
+@pytest.fixture(scope="session")
+def smallest(made):
+    """A finished study, small enough for a minute."""
+    return made[0]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from smallest import PARAMS, SMALLEST
+from smallest import HELD, PARAMS
 from torch import nn
 
 from reconfair import estimate, params, run, store
@@ -57,7 +57,7 @@ def test_a_finished_run_tells_what_another_level_will_cost(smallest, monkeypatch
     real = store.Product.read_stamp
     slowed = lambda product: real(product) and {**real(product), "seconds": took[product]}  # noqa: E731
     monkeypatch.setattr(store.Product, "read_stamp", slowed)
-    other = params.load(PARAMS / "demo.yaml", [*SMALLEST["demo"], "noise.acceleration=4"])
+    other = params.load(HELD / "study.yaml", ["noise.acceleration=4"])
     costs = estimate.estimate([other], ["02_noising", "03_reconstruction"])
     made = {cost.key: cost for cost in costs if not cost.key.startswith("notebooks")}
     assert {cost.basis for cost in made.values()} == {"measured"}
