@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 from threadpoolctl import threadpool_limits
 
-from reconfair import data, diagnosis, judge, mitigation, noise, recon
+from reconfair import data, judge, mitigation, run, store
 from reconfair.store import PACKAGE
 
 PARAMS = PACKAGE.parent / "params"
@@ -57,18 +57,12 @@ def make_everything(study) -> dict:
         ``cohort``, and ``predictions`` and ``quality`` of all sources and strategies.
     """
     with one_thread():
-        data.prepare(study)
-        noise.prepare(study)
-        for model in study.reconstruction.models:
-            recon.train(study, model)
-            recon.reconstruct(study, model)
-        for network in study.networks:
-            diagnosis.train(study, network)
-        for source in ("original", "noisy", *study.reconstruction.models):
-            diagnosis.predict(study, source)
-        for model, strategy in study.mitigated:
-            mitigation.mitigate(study, model, strategy)
-    tables = {name: judge.collect(study, name, mitigated=True) for name in ("predictions", "quality")}
+        for product in run.products(study):
+            if product.chapter <= "06" and product.folder.name != "chapters":
+                store.make(product)
+    read = [*judge.predictions(study), *(mitigation.predictions(study, source) for source in study.mitigated)]
+    tables = {"predictions": judge.collect("predictions", read)}
+    tables["quality"] = judge.collect("quality", mitigation.qualities(study))
     return {"cohort": data.load(study).table, **tables}
 
 

@@ -163,3 +163,8 @@ def _told(row) -> str:
     """Metric, task and source of a change, and the change with its interval."""
     where = f"{figures.name(row.metric)} of {row.task} with {figures.name(row.source)}, {row.level}"
     return f"{where}: {row.change:+.3f} ({row.change_low:+.3f} to {row.change_high:+.3f})"
+
+
+def products(study):
+    """What this chapter makes."""
+    return []

@@ -1,4 +1,4 @@
-"""Papermill over the notebooks of each params file; the command line ``reconfair``."""
+"""The top floor: all products of a study, and the command line ``reconfair``."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ import os
 import platform
 import sys
 import tempfile
-import threading
 import time
-import traceback
 from pathlib import Path
 
 import yaml
 from filelock import FileLock, Timeout
 
 import reconfair
-from reconfair import batch, params, store
+from reconfair import data, params, store
 from reconfair.params import ParamsError, Study
+from reconfair.run import batch, notebooks
+from reconfair.run.products import FOLDER, chapters, products
+from reconfair.store import Product
+from reconfair.words import nearest
 
 JUDGE = """Judge anyone's scores: performance by group, disparity between groups, and its shift against the originals.
 
@@ -42,31 +44,39 @@ _HELD = []  # the lock of this process's GPU
 def main(argv: list[str] | None = None) -> int:
     """Entry point of the command line; returns the exit status."""
     parser = argparse.ArgumentParser("reconfair", description="What reconstruction does to a diagnosis, and to whom.")
+    parser.add_argument("--version", action="version", version=f"reconfair {reconfair.__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="run the notebooks of params files")
     check = commands.add_parser("check", help="validate params files, and run nothing")
     status = commands.add_parser("status", help="show what is done, stale, failed, missing")
     raw = argparse.RawDescriptionHelpFormatter
-    judge = commands.add_parser("judge", help="judge anyone's scores", description=JUDGE, formatter_class=raw)
+    judged = commands.add_parser("judge", help="judge anyone's scores", description=JUDGE, formatter_class=raw)
     pairs = commands.add_parser("pairs", help="compare each notebook with its script")
     for command in (run, check, status):
         command.add_argument("params", nargs="*" if command is status else "+", type=Path, metavar="PARAMS")
         command.add_argument("--set", action="append", default=[], metavar="section.key=value", dest="overrides")
     run.add_argument("--only", metavar="05", help="run this chapter alone")
-    run.add_argument("--part", metavar="unet", help="of that chapter, make a part alone and run no notebook")
+    run.add_argument("--until", metavar="05", help="run the chapters up to this one")
+    run.add_argument("--part", metavar="unet", help="of the chapter named by --only, make a part and run no notebook")
     run.add_argument("--dry-run", action="store_true", help="say what would be made and what it costs; make nothing")
     inferences = ("randomisation", "bootstrap", "as_published")
-    judge.add_argument("path", type=Path, metavar="FILE", help="CSV or Parquet")
-    judge.add_argument("--attributes", default="", metavar="sex,race", help="columns to compare, or sex*race; all")
-    judge.add_argument("--threshold", action="append", default=[], type=_cut, metavar="task=0.5")
-    judge.add_argument("--inference", choices=inferences, default=inferences[0])
-    judge.add_argument("--min-cases", type=int, default=20, help="patients of each label that a group needs: 20")
-    judge.add_argument("--out", type=Path, metavar="FOLDER", help="for the tables: FILE_judged, beside the file")
+    judged.add_argument("path", type=Path, metavar="FILE", help="CSV or Parquet")
+    judged.add_argument("--attributes", default="", metavar="sex,race", help="columns to compare, or sex*race; all")
+    judged.add_argument("--threshold", action="append", default=[], type=_threshold, metavar="task=0.5")
+    judged.add_argument("--inference", choices=inferences, default=inferences[0])
+    judged.add_argument("--min-cases", type=int, default=20, help="patients of each label that a group needs: 20")
+    judged.add_argument("--out", type=Path, metavar="FOLDER", help="for the tables: FILE_judged, beside the file")
     pairs.add_argument("--write", action="store_true", help="write the notebooks anew from the scripts")
     arguments = parser.parse_args(argv)
     commands = {"run": _run, "check": _check, "status": _status, "judge": _judge, "pairs": _pairs}
     try:
         return commands[arguments.command](arguments)
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on", file=sys.stderr)
+        return 130
+    except OSError as error:
+        print(f"{error.filename or 'outputs'}: {error.strerror or error}", file=sys.stderr)
+        return 2
     except (ParamsError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -81,24 +91,26 @@ def load_all(paths: list[Path], overrides: list[str] = (), to_run: bool = False)
     for path in paths:
         try:
             studies[path] = params.load(path, overrides)
-            store.check_label(studies[path])
+            data.check_label(studies[path])
             if to_run:
                 studies[path].dataset.find()
-        except ParamsError as error:
+        except (ParamsError, ValueError) as error:
             mistakes.append(str(error))
+        except OSError as error:
+            mistakes.append(f"{path}: {error.strerror or error}")
     if mistakes:
         raise ParamsError("\n".join(mistakes))
     return studies
 
 
-def run_study(study: Study, notebooks: list[str], say=print, part: str = "") -> list[dict]:
+def run_study(study: Study, names: list[str], say=print, part: str = "") -> list[dict]:
     """Run notebooks of one study in sequence, skipping what is fresh.
 
     Parameters
     ----------
     study : Study
-    notebooks : list of str
-        Names of the chapters, as from `chapters`.
+    names : list of str
+        Of the chapters, such as ``03_reconstruction``.
     say : callable
         Takes one line of progress.
     part : str
@@ -110,89 +122,49 @@ def run_study(study: Study, notebooks: list[str], say=print, part: str = "") -> 
         One row per notebook: ``notebook``, ``state`` (ran, fresh, failed), ``seconds``.
     """
     _write_resolved(study)
-    rows = []
-    for notebook in notebooks:
-        begun = time.monotonic()
+    for run in (study.label, study.name):
+        if stamps := [path for path in store.earlier(run) if run == study.name or path.parent.parent.name != run]:
+            say(
+                f"{store.outputs() / run} holds {len(stamps)} results of an earlier layout; they stay and are not used."
+            )
+            break
+    rows, every = [], products(study)
+    for name in names:
+        start = time.monotonic()
+        chapter = [product for product in every if product.chapter == name[:2]]
         if part:
-            state = make_part(study, notebook, part, say)
+            state = make_part(chapter, part, say)
+        elif all(product.fresh for product in chapter):
+            state = "fresh"
         else:
-            state = "fresh" if is_fresh(study, notebook) else execute(study, notebook, say)
-        rows.append(
-            {"run": study.name, "notebook": part or notebook, "state": state, "seconds": time.monotonic() - begun}
-        )
+            state = notebooks.execute(study, chapter[-1], say)
+        rows.append({"run": study.name, "notebook": part or name, "state": state, "seconds": time.monotonic() - start})
         if state == "failed":
             break
     return rows
 
 
-def chapters(only: str = "") -> list[str]:
-    """Names of all notebooks, or of the one whose number is given."""
-    found = [name for name in store.CHAPTERS if not only or name[:2] == only.zfill(2)]
-    if not found:
-        raise ParamsError(f"--only {only}: there is no such chapter; one of {', '.join(n[:2] for n in store.CHAPTERS)}")
-    return found
+def chosen(study: Study, only: str = "", until: str = "") -> list[str]:
+    """Names of the notebooks that a study runs: all, the one whose number is given, or those up to one."""
+    names = chapters(study)
+    for option, number in (("--only", only), ("--until", until)):
+        if number and number.zfill(2) not in [name[:2] for name in names]:
+            there = ", ".join(name[:2] for name in names)
+            raise ParamsError(f"{option} {number}: this study has no such chapter; one of {there}")
+    if only:
+        return [name for name in names if name[:2] == only.zfill(2)]
+    return [name for name in names if not until or name[:2] <= until.zfill(2)]
 
 
-def is_fresh(study: Study, notebook: str) -> bool:
-    """Whether the executed copy of `notebook` and every product of its chapter are fresh."""
-    products = store.flow(study).values()
-    return all(product.fresh for product in products if product.chapter == notebook[:2])
-
-
-def execute(study: Study, notebook: str, say=print) -> str:
-    """Execute one notebook with its own sections; keep the copy, its HTML, and, if it failed, its error."""
-    sys.modules.setdefault("rfc3987_syntax", None)  # optional for nbformat: 2 s to check addresses that nobody uses
-    import papermill
-    from jupyter_client import AsyncKernelManager
-    from nbclient.exceptions import DeadKernelError
-    from traitlets.config import Config
-
-    class Forked(AsyncKernelManager):
-        """A kernel that `warm` forks, where it serves."""
-
-        def format_kernel_cmd(self, extra_arguments=None):
-            server = ["-m", "reconfair.warm", os.environ["RECONFAIR_WARM"]]
-            return [sys.executable, *server, "kernel", "-f", self.connection_file]
-
-    product = store.flow(study)[f"notebooks/{notebook}"]
-    copy = product.folder / f"{notebook}.ipynb"
-    sections = study.model_dump(mode="json", include=set(store.CHAPTERS[notebook]))
-    begun = time.monotonic()
-    # Kernels that talk through files in a folder of their own never meet on a port.
-    with store.locked(product), _Live(notebook, say), tempfile.TemporaryDirectory() as folder:
-        sockets = Config({"KernelManager": {"transport": "ipc", "connection_file": f"{folder}/kernel.json"}})
-        product.stamp.unlink(missing_ok=True)
-        try:
-            papermill.execute_notebook(
-                store.NOTEBOOKS / f"{notebook}.ipynb",
-                copy,
-                parameters=sections,
-                kernel_name="python3",
-                kernel_manager_class=Forked if "RECONFAIR_WARM" in os.environ else AsyncKernelManager,
-                config=sockets,
-                progress_bar=False,
-            )
-        except papermill.PapermillExecutionError as error:
-            say(f"{notebook}: {error.ename}: {error.evalue}\n  failed in {copy}")
-            return "failed"
-        except DeadKernelError:
-            say(f"{notebook}: its process died, most often for want of memory\n  failed in {copy}")
-            return "failed"
-        _forget_paths(copy)
-        product.mark([copy, to_html(copy)], time.monotonic() - begun)
-    return "ran"
-
-
-def make_part(study: Study, notebook: str, part: str, say=print) -> str:
-    """Make the products of a chapter that belong to one model or dataset; an error is left in the chapter's notebook.
+def make_part(chapter: list[Product], part: str, say=print) -> str:
+    """Make the products of a chapter that have a job of their own; an error is left in the chapter's notebook.
 
     Parameters
     ----------
-    study : Study
-    notebook : str
-        Chapter, such as ``03_reconstruction``.
+    chapter : list of Product
+        All of one chapter, the executed notebook last.
     part : str
-        Such as ``unet``, ``unet-reweight``, ``diagnosis/grade`` or ``cohort``; see `batch.part_of`.
+        Such as ``unet``, ``unet-reweight``, ``readers/grade`` or ``cohort``.
     say : callable
         Takes one line of progress.
 
@@ -201,143 +173,40 @@ def make_part(study: Study, notebook: str, part: str, say=print) -> str:
     str
         ``ran``, ``fresh`` or ``failed``.
     """
-    flow = store.flow(study)
-    parts = {key: batch.part_of(study, key, flow[key]) for key in flow if flow[key].chapter == notebook[:2]}
-    keys = [key for key in parts if parts[key] == part]
-    if not keys:
-        known = ", ".join(dict.fromkeys(filter(None, parts.values()))) or "none"
-        raise ParamsError(f"--part {part}: chapter {notebook[:2]} has no such part; one of: {known}")
-    if all(flow[key].fresh for key in keys):
+    wanted, copy = [product for product in chapter if product.job == part], chapter[-1]
+    if not wanted:
+        jobs = dict.fromkeys(product.job for product in chapter if product.job)
+        raise ParamsError(f"--part {part}: chapter {copy.chapter} has no such part; {nearest(part, jobs)}")
+    if all(product.fresh for product in wanted):
         return "fresh"
     try:
-        with _Live(f"{notebook}, {part}", say):
-            for key in keys:
-                make(study, key)
+        with notebooks.Live(f"{copy.name}, {part}", say):
+            for product in wanted:
+                store.make(product)
     except Exception as error:
-        copy = _leave_error(flow[f"notebooks/{notebook}"], part, error)
-        say(f"{notebook}, {part}: {type(error).__name__}: {error}\n  failed; see {copy}")
+        path = notebooks.leave_error(copy, part, error)
+        say(f"{copy.name}, {part}: {type(error).__name__}: {error}\n  failed; see {path}")
         return "failed"
     return "ran"
 
 
-def make(study: Study, key: str) -> None:
-    """Make a product by its name in `store.flow`, unless it is fresh, as its notebook would."""
-    from reconfair import data, diagnosis, mitigation, recon
-
-    folder, _, what = key.rpartition("/")
-    model, strategy = {store.variant(*pair): pair for pair in study.mitigated}.get(folder, (folder, "standard"))
-    if strategy != "standard":
-        mitigation.mitigate(study, model, strategy)
-    elif what == "cohort":
-        data.prepare(study)
-    elif folder == "diagnosis":
-        diagnosis.train(study, next(network for network in study.networks if network.name == what))
-    elif what == "predictions":
-        diagnosis.predict(study, model)
-    elif what == "reconstructed":
-        recon.reconstruct(study, model)
-    else:
-        recon.train(study, model)
-
-
-def _leave_error(product, part: str, error: Exception) -> Path:
-    """Leave the chapter's notebook with an error that arose before it was run."""
-    import nbformat
-
-    copy = product.folder / f"{product.name}.ipynb"
-    content = nbformat.read(store.NOTEBOOKS / copy.name, as_version=4)
-    lines = traceback.format_exception(error)
-    told = nbformat.v4.new_output("error", ename=type(error).__name__, evalue=str(error), traceback=lines)
-    content.cells.insert(0, nbformat.v4.new_code_cell(f"# {part} was to be made before this notebook", outputs=[told]))
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    product.stamp.unlink(missing_ok=True)
-    nbformat.write(content, copy)
-    return copy
-
-
-def to_html(notebook: Path) -> Path:
-    """Write an executed notebook as one HTML page beside it."""
-    from nbconvert import HTMLExporter
-
-    page, _ = HTMLExporter().from_filename(str(notebook))
-    path = notebook.with_suffix(".html")
-    path.write_text(page)
-    return path
-
-
-def _forget_paths(notebook: Path) -> None:
-    """Keep file names, not folders, in what papermill notes: a copy says nothing of the machine."""
-    import nbformat
-
-    content = nbformat.read(notebook, as_version=4)
-    noted = content.metadata.papermill
-    noted.input_path, noted.output_path = Path(noted.input_path).name, Path(noted.output_path).name
-    nbformat.write(content, notebook)
-
-
-def pair(script: Path) -> str:
-    """Return the text of the notebook that belongs to a percent script: no outputs, numbered cells."""
-    import jupytext
-    import nbformat
-
-    notebook = jupytext.read(script)
-    for number, cell in enumerate(notebook.cells):
-        cell["id"] = f"cell-{number:02d}"
-    notebook.metadata.pop("jupytext", None)
-    return nbformat.writes(notebook) + "\n"
-
-
-class _Live:
-    """While a notebook runs, say which stage it is at, as the kernel reports it through a file."""
-
-    def __init__(self, notebook: str, say):
-        self.notebook, self.say, self.ended = notebook, say, threading.Event()
-
-    def __enter__(self):
-        self.file = Path(tempfile.mkstemp(prefix="reconfair-")[1])
-        os.environ |= {"RECONFAIR_PROGRESS": str(self.file), "RECONFAIR_OUTPUTS": str(store.outputs())}
-        self.say(f"{self.notebook} ...")
-        self.thread = threading.Thread(target=self._watch, daemon=True)
-        self.thread.start()
-
-    def __exit__(self, *error):
-        self.ended.set()
-        self.thread.join()
-        del os.environ["RECONFAIR_PROGRESS"]
-        self.file.unlink()
-
-    def _watch(self) -> None:
-        last, terminal = "", sys.stderr.isatty()
-        while not self.ended.wait(0.5):
-            now = self.file.read_text()
-            what = now if terminal else now.rpartition(" ")[0]
-            if what != last and what:
-                if terminal:
-                    print(f"\r\033[K  {now}", end="", file=sys.stderr, flush=True)
-                else:
-                    self.say(f"  {what}")
-                last = what
-        if terminal:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-
 def _run(arguments) -> int:
-    notebooks = chapters(arguments.only or "")
     if arguments.part and not arguments.only:
         raise ParamsError(f"--part {arguments.part}: name its chapter too, as in --only 03 --part unet")
     studies = load_all(arguments.params, arguments.overrides, to_run=not arguments.dry_run)
+    names = {path: chosen(study, arguments.only or "", arguments.until or "") for path, study in studies.items()}
     if arguments.dry_run:
-        from reconfair import estimate
+        from reconfair.run import estimate
 
-        print(estimate.table(estimate.estimate(studies.values(), notebooks)))
+        print(estimate.table([(study, names[path]) for path, study in studies.items()]))
         return 0
     _hold_gpu()
     rows = []
     for path, study in studies.items():
         print(f"{path}: {study.name}", flush=True)
         try:
-            rows += run_study(study, notebooks, lambda line: print(line, flush=True), arguments.part)
-        except (ParamsError, ValueError) as error:
+            rows += run_study(study, names[path], lambda line: print(line, flush=True), arguments.part)
+        except (ParamsError, ValueError, OSError) as error:
             print(error, file=sys.stderr)
             rows.append({"run": study.name, "notebook": "", "state": "failed", "seconds": 0.0})
     print(f"\n{'run':<28}{'notebook':<20}{'state':<8}{'seconds':>8}")
@@ -345,7 +214,7 @@ def _run(arguments) -> int:
         print(f"{row['run']:<28}{row['notebook']:<20}{row['state']:<8}{row['seconds']:>8.1f}")
     print(f"{'':<28}{'in all':<28}{sum(row['seconds'] for row in rows):>8.1f}")
     for study in studies.values():
-        page = store.outputs() / study.name / "report" / "report.html"
+        page = store.outputs() / study.name / "chapters" / "10_report.html"
         if page.exists():
             print(f"report: {page}")
     return int(any(row["state"] == "failed" for row in rows))
@@ -371,21 +240,30 @@ def _check(arguments) -> int:
 
 
 def _status(arguments) -> int:
-    paths = arguments.params or sorted((store.PACKAGE.parent / "params").glob("*.yaml"))
-    print(batch.grid(params.load(path, arguments.overrides) for path in paths))
+    paths = arguments.params or sorted((params.root() / "params").glob("*.yaml"))
+    studies = [params.load(path, arguments.overrides) for path in paths]
+    print(batch.grid(studies))
+    for run in dict.fromkeys(study.label for study in studies):
+        if stamps := store.earlier(run):
+            print(
+                f"{store.outputs() / run} holds {len(stamps)} results of an earlier layout; they stay and are not used."
+            )
     return 0
 
 
-def _cut(text: str) -> tuple[str, float]:
+def _threshold(text: str) -> tuple[str, float]:
     task, _, value = text.rpartition("=")
     try:
-        return task, float(value)
+        number = float(value)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"expected task=0.5, not '{text}'") from None
+        number = float("nan")
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"expected a threshold from 0 to 1, such as task=0.5, not '{text}'")
+    return task, number
 
 
 def _judge(arguments) -> int:
-    from reconfair.judge import judge_file
+    from reconfair.run.judge import judge_file
 
     lines = judge_file(
         arguments.path,
@@ -400,17 +278,14 @@ def _judge(arguments) -> int:
 
 
 def _pairs(arguments) -> int:
-    scripts = sorted(store.NOTEBOOKS.glob("*.py"))
-    apart = [script for script in scripts if _read(script.with_suffix(".ipynb")) != pair(script)]
-    for script in apart if arguments.write else ():
-        script.with_suffix(".ipynb").write_text(pair(script))
-    for script in apart:
-        print(f"{script.with_suffix('.ipynb').name}: {'written' if arguments.write else 'differs from its script'}")
+    scripts = sorted(FOLDER.glob("*.py"))
+    texts = {script.with_suffix(".ipynb"): notebooks.pair(script) for script in scripts}
+    apart = {path: text for path, text in texts.items() if not path.exists() or path.read_text("utf-8") != text}
+    for path, text in apart.items():
+        if arguments.write:
+            path.write_text(text, encoding="utf-8")
+        print(f"{path.name}: {'written' if arguments.write else 'differs from its script'}")
     return int(bool(apart) and not arguments.write)
-
-
-def _read(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
 
 
 def _write_resolved(study: Study) -> None:
@@ -420,10 +295,6 @@ def _write_resolved(study: Study) -> None:
     resolved = study.model_dump(mode="json") | {"versions": versions}
     folder = store.outputs() / study.name
     folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f".study.{os.getpid()}"  # jobs of one run write it side by side
-    draft.write_text(yaml.safe_dump(resolved, sort_keys=False))
-    draft.replace(folder / "study.yaml")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    draft = folder / f".run.{os.getpid()}"  # jobs of one run write it side by side
+    draft.write_text(yaml.safe_dump(resolved, sort_keys=False), encoding="utf-8")
+    draft.replace(folder / "run.yaml")

@@ -14,7 +14,8 @@ from shutil import which
 
 from reconfair import store
 from reconfair.params import ParamsError, Study
-from reconfair.store import Product
+from reconfair.run.products import CHAPTERS, chapters, products
+from reconfair.store import Product, clock
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Job:
     part : str
         What is made outside the notebook, such as ``unet``; empty for the notebook itself.
     products : dict of str to Product
-        What it makes, by name in `store.flow`.
+        What it makes, by `Product.key`.
     """
 
     name: str
@@ -59,7 +60,7 @@ class Job:
         """
         settings = [f"RECONFAIR_OUTPUTS={store.outputs()}", f"LOKY_MAX_CPU_COUNT={threads}"]
         settings += [f"RECONFAIR_GPUS={','.join(gpus)}"] if self.gpu and gpus else []
-        runner = [sys.executable, "-m", *(["reconfair.warm", server] if server else ["reconfair.run"])]
+        runner = [sys.executable, "-m", *(["reconfair.run.warm", server] if server else ["reconfair.run"])]
         runner += ["run", str(self.path), "--only", self.notebook[:2]]
         return shlex.join(["env", *settings, *runner, *(["--part", self.part] if self.part else [])])
 
@@ -72,19 +73,6 @@ def gpus_here() -> list[str]:
     return [str(gpu) for gpu in range((listed or "").count("GPU "))]
 
 
-def part_of(study: Study, key: str, product: Product) -> str:
-    """What of a chapter has a job of its own: each model, and each product that noise levels share."""
-    if shared(study, product):
-        return key
-    model = product.chapter in ("03", "06") and product.folder.name != "notebooks"
-    return key.rpartition("/")[0] if model else ""
-
-
-def shared(study: Study, product: Product) -> bool:
-    """Whether a product belongs to the dataset, and so to all its noise levels."""
-    return store.outputs() / study.name not in product.folder.parents
-
-
 def jobs(studies: dict[Path, Study]) -> dict[str, Job]:
     """Return the jobs of some configurations by name; what they share is the job of the first.
 
@@ -93,34 +81,34 @@ def jobs(studies: dict[Path, Study]) -> dict[str, Job]:
     ParamsError
         Two params files write to one place, or want what they share made differently.
     """
-    found, writers = {}, {}
+    every, writers = {}, {}
     for path, study in studies.items():
         if writers.setdefault(study.name, path) != path:
             both = f"{writers[study.name]} and {path} both write {study.name}"
             raise ParamsError(f"{both}; give one of them another dataset.label")
-        titles = {notebook[:2]: notebook for notebook in store.CHAPTERS}
-        for key, product in store.flow(study).items():
-            part, run = part_of(study, key, product), study.label if shared(study, product) else study.name
-            name = f"{run}/{product.chapter}.{part}" if part else f"{run}/{titles[product.chapter]}"
-            job = found.setdefault(name, Job(name, path, study, titles[product.chapter], part))
-            if job.products.setdefault(key, product).fingerprint != product.fingerprint:
-                both = f"{job.path} and {path} share {key} of {run}, but with other settings"
+        titles = {notebook[:2]: notebook for notebook in chapters(study)}
+        for product in products(study):
+            title = titles[product.chapter]
+            name = f"{product.run}/{product.chapter}.{product.job}" if product.job else f"{product.run}/{title}"
+            job = every.setdefault(name, Job(name, path, study, title, product.job))
+            if job.products.setdefault(product.key, product).fingerprint != product.fingerprint:
+                both = f"{job.path} and {path} share {product.key}, but with other settings"
                 raise ParamsError(f"{both}; give one of them another dataset.label")
-    return found
+    return every
 
 
 def waits(every: dict[str, Job]) -> dict[str, list[str]]:
     """Return, by job, the jobs that have yet to make what it needs; a report of all runs waits for all of them."""
     made = {product: name for name, job in every.items() for product in job.products.values()}
     lacking = {product: name for product, name in made.items() if not product.fresh}
-    tuned = [product for product in lacking if product.name == "mitigation"]
-    found = {}
+    judged = [product for product in lacking if product.name == "judged"]
+    awaited = {}
     for name, job in every.items():
         needs = {need for product in job.products.values() for need in product.needs}
-        if job.notebook == "07_report" and job.study.report.runs == "all":
-            needs |= {product for product in tuned if product.folder.parents[1].name == job.study.label}
-        found[name] = sorted({lacking[need] for need in needs if need in lacking} - {name})
-    return found
+        if job.notebook == "10_report" and job.study.report.runs == "all":
+            needs |= {product for product in judged if product.run.startswith(f"{job.study.label}/")}
+        awaited[name] = sorted({lacking[need] for need in needs if need in lacking} - {name})
+    return awaited
 
 
 def write_flags(every: dict[str, Job], folder: Path) -> None:
@@ -135,16 +123,19 @@ def write_flags(every: dict[str, Job], folder: Path) -> None:
 
 def grid(studies: Iterable[Study]) -> str:
     """Show how far each configuration has come: a row each, a column for each chapter, time and largest process."""
-    rows = [["run", *(notebook[:2] for notebook in store.CHAPTERS), "in all", "memory"]]
+    rows = [["run", *(notebook[:2] for notebook in CHAPTERS), "in all", "memory"]]
     for study in studies:
-        flow, cells, seconds, peak = store.flow(study), [], 0.0, 0
-        for notebook in store.CHAPTERS:
-            products = [product for product in flow.values() if product.chapter == notebook[:2]]
-            state = state_of(products)
-            took = seconds_of(products)
+        every, cells, seconds, peak = products(study), [], 0.0, 0
+        for notebook in CHAPTERS:
+            chapter = [product for product in every if product.chapter == notebook[:2]]
+            if notebook not in chapters(study):
+                cells.append("-")
+                continue
+            state = state_of(chapter)
+            took = seconds_of(chapter)
             cells.append(f"{state} {clock(took)}" if took else state)
             seconds += took
-            peak = max([peak, *(product.read_stamp().get("peak_mb", 0) for product in products)])
+            peak = max([peak, *(product.read_stamp().get("peak_mb", 0) for product in chapter)])
         rows.append([study.name, *cells, clock(seconds), f"{peak / 1000:.1f} GB"])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
@@ -153,8 +144,8 @@ def grid(studies: Iterable[Study]) -> str:
 def state_of(products: list[Product]) -> str:
     """State of a chapter: the first that any of its products is in; begun where only some are done."""
     states = {product.state for product in products}
-    found = [state for state in ("running", "failed", "stale", "begun") if state in states]
-    return found[0] if found else "begun" if len(states) > 1 else states.pop()
+    first = [state for state in ("running", "failed", "stale", "begun") if state in states]
+    return first[0] if first else "begun" if len(states) > 1 else states.pop()
 
 
 def seconds_of(products: list[Product]) -> float:
@@ -166,23 +157,6 @@ def seconds_of(products: list[Product]) -> float:
         within = end - copy.get("seconds", 0) - 1 <= _when(stamp) <= end
         total += 0 if within else stamp.get("seconds", 0)
     return total
-
-
-def clock(seconds: float) -> str:
-    """Time in the unit in which it is told.
-
-    Examples
-    --------
-    >>> clock(48), clock(600), clock(9000)
-    ('48 s', '10 min', '2.5 h')
-    """
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 120
-        else f"{seconds / 60:.0f} min"
-        if seconds < 7200
-        else f"{seconds / 3600:.1f} h"
-    )
 
 
 def _when(stamp: dict) -> float:

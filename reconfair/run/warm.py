@@ -1,8 +1,8 @@
 """Jobs and kernels of a batch as forks of one process that has imported everything: they start in no time.
 
-    python -m reconfair.warm SOCKET                     serve, until the process that started it ends
-    python -m reconfair.warm SOCKET run PARAMS ...      as ``reconfair run PARAMS ...``, in a fork of the server
-    python -m reconfair.warm SOCKET kernel -f FILE      as ``ipykernel -f FILE``, in another
+    python -m reconfair.run.warm SOCKET                     serve, until the process that started it ends
+    python -m reconfair.run.warm SOCKET run PARAMS ...      as ``reconfair run PARAMS ...``, in a fork of the server
+    python -m reconfair.run.warm SOCKET kernel -f FILE      as ``ipykernel -f FILE``, in another
 
 This module imports nothing of weight, so that who only asks starts at once. Without a server, the work is done in the
 asking process.
@@ -74,12 +74,13 @@ def serve(path: str) -> None:
         import nbconvert  # noqa: F401
         import papermill  # noqa: F401
 
-        from reconfair import figures, judge, mitigation, report, run, store  # noqa: F401
+        from reconfair import figures, run, store  # noqa: F401
         from reconfair.diagnosis import classify, segment  # noqa: F401
         from reconfair.recon import pix2pix, sde, unet  # noqa: F401
 
-        for module in store.PACKAGE.rglob("*.py"):  # fingerprints are of the code that is imported, not of later edits
-            store.source(module.relative_to(store.PACKAGE).with_suffix("").as_posix())
+        for path in store.PACKAGE.rglob("*.py"):  # fingerprints are of the code that is imported, not of later edits
+            name = path.relative_to(store.PACKAGE.parent).with_suffix("").as_posix().replace("/", ".")
+            store.source(name.removesuffix(".__init__"))
         server.serve_forever()
 
 

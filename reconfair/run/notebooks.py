@@ -1,0 +1,151 @@
+"""Notebooks: executed by papermill with the sections of a study, and paired with their scripts."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+from reconfair import store
+from reconfair.params import Study
+from reconfair.run.products import CHAPTERS, FOLDER
+from reconfair.store import Product
+
+
+def execute(study: Study, copy: Product, say=print) -> str:
+    """Execute one notebook with the sections of a study; keep the copy, its HTML and, if it failed, its error.
+
+    Returns
+    -------
+    str
+        ``ran`` or ``failed``.
+    """
+    sys.modules.setdefault("rfc3987_syntax", None)  # optional for nbformat: 2 s to check addresses that nobody uses
+    import papermill
+    from jupyter_client import AsyncKernelManager
+    from nbclient.exceptions import DeadKernelError
+    from traitlets.config import Config
+
+    from reconfair.report import pages
+
+    class Forked(AsyncKernelManager):
+        """A kernel that `warm` forks, where it serves."""
+
+        def format_kernel_cmd(self, extra_arguments=None):
+            server = ["-m", "reconfair.run.warm", os.environ["RECONFAIR_WARM"]]
+            return [sys.executable, *server, "kernel", "-f", self.connection_file]
+
+    path = copy.folder / f"{copy.name}.ipynb"
+    sections = {"base": ""} | study.model_dump(mode="json", include=set(CHAPTERS[copy.name]))
+    sections = {name: section for name, section in sections.items() if section is not None}
+    start = time.monotonic()
+    # Kernels that talk through files in a folder of their own never meet on a port.
+    with store.locked(copy), Live(copy.name, say), tempfile.TemporaryDirectory() as folder:
+        sockets = Config({"KernelManager": {"transport": "ipc", "connection_file": f"{folder}/kernel.json"}})
+        copy.stamp.unlink(missing_ok=True)
+        try:
+            papermill.execute_notebook(
+                FOLDER / path.name,
+                path,
+                parameters=sections,
+                kernel_name="python3",
+                kernel_manager_class=Forked if "RECONFAIR_WARM" in os.environ else AsyncKernelManager,
+                config=sockets,
+                progress_bar=False,
+            )
+        except papermill.PapermillExecutionError as error:
+            say(f"{copy.name}: {error.ename}: {error.evalue}\n  failed in {path}")
+            return "failed"
+        except DeadKernelError:
+            say(f"{copy.name}: its process died, most often for want of memory\n  failed in {path}")
+            return "failed"
+        _forget_paths(path)
+        page = path.with_suffix(".html")
+        page.write_text(pages.html_of(path, f"{study.name}, {copy.name}"), encoding="utf-8")
+        copy.mark([path, page], time.monotonic() - start)
+    return "ran"
+
+
+def leave_error(copy: Product, job: str, error: Exception) -> Path:
+    """Leave the chapter's notebook with an error that arose before it was run."""
+    import traceback
+
+    import nbformat
+
+    path = copy.folder / f"{copy.name}.ipynb"
+    content = nbformat.read(FOLDER / path.name, as_version=4)
+    lines = traceback.format_exception(error)
+    output = nbformat.v4.new_output("error", ename=type(error).__name__, evalue=str(error), traceback=lines)
+    content.cells.insert(0, nbformat.v4.new_code_cell(f"# {job} is made before this notebook", outputs=[output]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    copy.stamp.unlink(missing_ok=True)
+    nbformat.write(content, path)
+    return path
+
+
+def pair(script: Path) -> str:
+    """Return the text of the notebook that belongs to a percent script: no outputs, numbered cells."""
+    import jupytext
+    import nbformat
+
+    notebook = jupytext.read(script)
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number:02d}"
+    notebook.metadata.pop("jupytext", None)
+    return nbformat.writes(notebook) + "\n"
+
+
+class Live:
+    """While a notebook runs, show how far its work has come, as the kernel reports it through a file.
+
+    In a terminal a bar with the time left is shown; in a log, a line for each new step.
+    """
+
+    def __init__(self, name: str, say):
+        self.name, self.say, self.ended = name, say, threading.Event()
+
+    def __enter__(self):
+        handle, path = tempfile.mkstemp(prefix="reconfair-")
+        os.close(handle)
+        self.file = Path(path)
+        os.environ |= {"RECONFAIR_PROGRESS": path, "RECONFAIR_OUTPUTS": str(store.outputs())}
+        self.say(f"{self.name} ...")
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+
+    def __exit__(self, *error):
+        self.ended.set()
+        self.thread.join()
+        del os.environ["RECONFAIR_PROGRESS"]
+        self.file.unlink(missing_ok=True)
+
+    def _watch(self) -> None:
+        step, bar, terminal = "", None, sys.stderr.isatty()
+        while not self.ended.wait(0.5):
+            now, done, total, _ = (self.file.read_text(encoding="utf-8").split("|") + [""] * 4)[:4]
+            if now != step:
+                if bar is not None:
+                    bar.close()
+                bar = tqdm(desc=f"  {now}", total=int(total), leave=False) if terminal and total else None
+                if now and not terminal:
+                    self.say(f"  {now}")
+                step = now
+            if bar is not None and done:
+                bar.update(int(done) - bar.n)
+        if bar is not None:
+            bar.close()
+
+
+def _forget_paths(notebook: Path) -> None:
+    """Keep file names, not folders, in what papermill notes: a copy says nothing of the machine."""
+    import nbformat
+
+    content = nbformat.read(notebook, as_version=4)
+    noted = content.metadata.papermill
+    noted.input_path, noted.output_path = Path(noted.input_path).name, Path(noted.output_path).name
+    nbformat.write(content, notebook)

@@ -1,0 +1,66 @@
+"""All products of a study: those of each room, and the executed notebooks."""
+
+from __future__ import annotations
+
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+from reconfair import data, diagnosis, judge, mitigation, noise, recon, report, store
+from reconfair.params import Study
+from reconfair.store import PACKAGE, Product, Work
+
+FOLDER = PACKAGE.parent / "notebooks"
+_REPORT = sorted(f"reconfair.report.{path.stem}" for path in (PACKAGE / "report").glob("[a-z]*.py"))
+# The chapters, and the sections of a params file that each uses.
+CHAPTERS = {
+    "01_data": ("dataset", "noise", "diagnosis", "compute"),
+    "02_noising": ("dataset", "noise", "compute"),
+    "03_reconstruction": ("dataset", "noise", "reconstruction", "compute"),
+    "04_diagnosis": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "compute"),
+    "05_fairness": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "compute"),
+    "06_mitigation": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "mitigation", "compute"),
+    "10_report": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "mitigation", "report", "compute"),
+}
+
+
+def chapters(study: Study) -> list[str]:
+    """Names of the notebooks that a study runs: without noise, or without a section for it, a chapter is left out."""
+    without = set() if study.noise.kind != "none" else {"02_noising", "03_reconstruction", "06_mitigation"}
+    without |= set() if study.mitigated else {"06_mitigation"}
+    return [name for name in CHAPTERS if name not in without]
+
+
+def copies(study: Study, products: list[Product]) -> list[Product]:
+    """The executed notebooks: stale when their text, their sections or what they show has changed."""
+    made = []
+    for notebook in chapters(study):
+        sections = study.model_dump(mode="json", include=set(CHAPTERS[notebook]) - {"compute"})
+        text = sha256((FOLDER / f"{notebook}.ipynb").read_bytes()).hexdigest()
+        shown = ["reconfair.figures", "reconfair.words", "reconfair.judge"]
+        shown += {"04": ["reconfair.diagnosis.curves"], "06": _REPORT, "10": _REPORT}.get(notebook[:2], [])
+        copy = Product(
+            chapter=notebook[:2],
+            run=study.name,
+            folder=store.outputs() / study.name / "chapters",
+            name=notebook,
+            write=_nothing,
+            parameters=sections | {"text": text},
+            code=tuple(shown),
+            needs=tuple(product for product in products if product.chapter <= notebook[:2]),
+            work=partial(Work, f"notebook {notebook}", 1, 6.0, disk=2),
+            command=study.command,
+        )
+        made.append(copy)
+    return made
+
+
+def _nothing(folder: Path) -> None:
+    """A copy is not made like other products: a notebook that fails must stay, with its error."""
+
+
+def products(study: Study) -> list[Product]:
+    """Every product of a study, executed notebooks included, in the order in which they are made."""
+    rooms = (data, noise, recon, diagnosis, judge, mitigation, report)
+    made = [product for room in rooms for product in room.products(study)]
+    return made + copies(study, made)
