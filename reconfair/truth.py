@@ -1,7 +1,6 @@
 """The true disparity of a frozen model: its fairness metrics on a phantom population."""
 
 from functools import partial
-from importlib import import_module
 
 import numpy as np
 import pandas as pd
@@ -41,7 +40,7 @@ def true_disparity(study: Study, source: str = "original", patients: int = 20_00
     if not hasattr(study.dataset, "dials"):
         raise ParamsError(f"dataset.name: the truth is known of phantoms only, not of {study.dataset.name}")
     fresh = study.dataset.model_copy(update={"patients": patients, "seed": seed_of(study.dataset.seed, "fresh")})
-    table = splits.derive(import_module(f"reconfair.data.{fresh.name}").table(fresh)).assign(split="test")
+    table = splits.derive(fresh.read_table()).assign(split="test")
     networks = {network: diagnosis.load(study, network) for network in study.networks}
     model = None if source in ("original", "noisy") else recon.load(study, source)
     everyone = table.patient_id.unique()
@@ -53,9 +52,9 @@ def true_disparity(study: Study, source: str = "original", patients: int = 20_00
         if model is not None:
             seen = _applied(model.reconstruct, seen, study, recon.sampling_seeds(study, chunk.image_id))[:, 0]
         for network, frozen in networks.items():
-            said = _applied(frozen.diagnose, seen, study)
-            parts.append(diagnosis.units(study, network, chunk, said, masks))
-    predictions = pd.concat(parts, ignore_index=True).assign(source=source, strategy="standard")
+            answers = _applied(frozen.diagnose, seen, study)
+            parts.append(diagnosis.units(study, network, chunk, answers, masks))
+    predictions = pd.concat(parts, ignore_index=True).assign(source=source, strategy="standard", reader="standard")
     _, fairness = assess(
         predictions,
         table,
@@ -76,6 +75,6 @@ def drawn(dataset, table: pd.DataFrame, workers: int) -> tuple[np.ndarray, np.nd
     return images, None if parts[0][1] is None else np.concatenate([masks for _, masks in parts])
 
 
-def _applied(function, images: np.ndarray, study: Study, *beside) -> np.ndarray:
-    parts = training.apply(function, images, np.arange(len(images)), study.compute, "models", *beside)
-    return np.concatenate([answer for _, answer in parts])
+def _applied(function, images: np.ndarray, study: Study, *extras) -> np.ndarray:
+    batches = training.apply(function, images, np.arange(len(images)), study.compute, "models", *extras)
+    return np.concatenate([answers for _, answers in batches])

@@ -55,7 +55,7 @@ class Penalties(L.Callback):
         rows = data.rows(data.load(study).table, "recon")
         options = settings.model_dump() | {"seed": seed_of(settings.seed, "adversary")}
         self.remedies = {
-            word: remedies.remedy(word)(self.panel, rows, strength, options) for word, strength in strengths.items()
+            word: remedies.find(word)(self.panel, rows, strength, options) for word, strength in strengths.items()
         }
         self.terms = {word: remedy for word, remedy in self.remedies.items() if remedy.terms}
         self.plain, module.objective = module.objective, self.objective

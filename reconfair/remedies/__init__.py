@@ -10,7 +10,7 @@ from reconfair import params
 params.REMEDIES |= {"reweight": 1.0, "dro": 0.01, "eodd": None, "adv": None}
 
 
-def remedy(word: str) -> type:
+def find(word: str) -> type:
     """Return the class of a remedy: one of the package, or one of the user's own, such as ``my_remedies.py:Shrink``."""
     from reconfair.remedies import adv, dro, eodd, reweight
 
