@@ -117,7 +117,7 @@ def waits(every: dict[str, Job]) -> dict[str, list[str]]:
     found = {}
     for name, job in every.items():
         needs = {need for product in job.products.values() for need in product.needs}
-        if job.notebook == "07_report" and job.study.report.runs == "all":
+        if job.notebook == "10_report" and job.study.report.runs == "all":
             needs |= {product for product in tuned if product.folder.parents[1].name == job.study.label}
         found[name] = sorted({lacking[need] for need in needs if need in lacking} - {name})
     return found

@@ -147,6 +147,8 @@ def execute(study: Study, notebook: str, say=print) -> str:
     from nbclient.exceptions import DeadKernelError
     from traitlets.config import Config
 
+    from reconfair import report
+
     class Forked(AsyncKernelManager):
         """A kernel that `warm` forks, where it serves."""
 
@@ -179,7 +181,11 @@ def execute(study: Study, notebook: str, say=print) -> str:
             say(f"{notebook}: its process died, most often for want of memory\n  failed in {copy}")
             return "failed"
         _forget_paths(copy)
-        product.mark([copy, to_html(copy)], time.monotonic() - begun)
+        page = copy.with_suffix(".html")
+        page.write_text(report.pages.html_of(copy, f"{study.name}, {notebook}", hide_code=notebook == report.CHAPTER))
+        product.mark([copy, page], time.monotonic() - begun)
+    if notebook == report.CHAPTER:
+        report.index()
     return "ran"
 
 
@@ -253,16 +259,6 @@ def _leave_error(product, part: str, error: Exception) -> Path:
     product.stamp.unlink(missing_ok=True)
     nbformat.write(content, copy)
     return copy
-
-
-def to_html(notebook: Path) -> Path:
-    """Write an executed notebook as one HTML page beside it."""
-    from nbconvert import HTMLExporter
-
-    page, _ = HTMLExporter().from_filename(str(notebook))
-    path = notebook.with_suffix(".html")
-    path.write_text(page)
-    return path
 
 
 def _forget_paths(notebook: Path) -> None:
@@ -345,7 +341,7 @@ def _run(arguments) -> int:
         print(f"{row['run']:<28}{row['notebook']:<20}{row['state']:<8}{row['seconds']:>8.1f}")
     print(f"{'':<28}{'in all':<28}{sum(row['seconds'] for row in rows):>8.1f}")
     for study in studies.values():
-        page = store.outputs() / study.name / "report" / "report.html"
+        page = store.outputs() / study.name / "notebooks" / "10_report.html"
         if page.exists():
             print(f"report: {page}")
     return int(any(row["state"] == "failed" for row in rows))

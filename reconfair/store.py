@@ -42,9 +42,9 @@ CHAPTERS = {
     "04_diagnosis": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "compute"),
     "05_fairness": ("dataset", "noise", "reconstruction", "diagnosis", "fairness"),
     "06_mitigation": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "mitigation", "compute"),
-    "07_report": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "mitigation", "report"),
+    "10_report": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "mitigation", "report"),
 }
-REPORT = ["report", *(f"report/{part}" for part in ("found", "exhibits", "drawings", "pages"))]
+REPORT = ["report", *(f"report/{part}" for part in ("runs", "claims", "exhibits", "pages"))]
 STATISTICS = ("__init__", "checks", "counts", "metrics", "resampling", "scores", "threshold")
 
 
@@ -299,7 +299,7 @@ def flow(study: Study) -> dict[str, Product]:
     published = sha256(b"".join(path.read_bytes() for path in sorted(PUBLISHED.glob("*.csv"))))
     gathered = {**study.model_dump(mode="json", include={"report"}), "published": published.hexdigest()}
     gathered |= {"others": {path.parts[-3]: path.read_text() for path in others if path.parts[-3] != study.level}}
-    add("report", "07", level / "report", gathered, f"figures judge {' '.join(REPORT)}", "cohort", "mitigation")
+    add("report", "10", level / "report", gathered, f"figures words judge {' '.join(REPORT)}", "cohort", "mitigation")
 
     return products | _copies(study, products)
 
@@ -312,7 +312,7 @@ def _copies(study: Study, products: dict[str, Product]) -> dict[str, Product]:
         told |= study.model_dump(mode="json", include=set(sections) - {"compute"})
         shown = tuple(product for product in products.values() if product.chapter <= notebook[:2])
         folder = outputs() / study.name / "notebooks"
-        code = ["figures", *(f"fairness/{part}" for part in STATISTICS if "fairness" in sections)]
+        code = ["figures", "words", *(f"fairness/{part}" for part in STATISTICS if "fairness" in sections)]
         code += {"04_diagnosis": ["diagnosis/curves"], "06_mitigation": REPORT}.get(notebook, [])
         copies[f"notebooks/{notebook}"] = Product(notebook[:2], folder, notebook, told, tuple(code), shown)
     return copies
