@@ -83,9 +83,11 @@ def key(figure: Figure, *handles: Line2D) -> Figure:
     for axis in figure.axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             named.setdefault(label, handle)
-    letters = max(map(len, named), default=0)
-    fitting = max(1, int(figure.get_figwidth() / (0.6 + 0.08 * letters)))  # inches of a line, and of a letter
-    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=min(fitting, 5), fontsize="small")
+    for columns in range(min(len(named), 6), 0, -1):
+        letters = sum(max(map(len, column)) for column in np.array_split(list(named), columns))
+        if 0.6 * columns + 0.08 * letters < figure.get_figwidth():  # inches of a handle, and of a letter
+            break
+    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=columns, fontsize="small")
     return figure
 
 
@@ -110,7 +112,8 @@ def arm_points(axis, at, rows: pd.DataFrame, upright: bool = True) -> None:
     unsure = rows.get("p_adjusted", pd.Series(0, rows.index)) >= 0.05
     for hollow, some in rows.assign(at=at).groupby(unsure):
         fill = "white" if hollow else colour(source)
-        points(axis, some["at"], some, upright, color=colour(source), mfc=fill, fmt=marker(strategy), ms=5)
+        size = 8 if marker(strategy) == "*" else 5  # a star looks smaller than it is
+        points(axis, some["at"], some, upright, color=colour(source), mfc=fill, fmt=marker(strategy), ms=size)
 
 
 def arm_handles(pairs: list[tuple[str, str]], published: bool = False) -> list[Line2D]:
@@ -234,11 +237,16 @@ def ages(patients: pd.DataFrame, attributes) -> Figure:
     style = {"sharex": True, "height_ratios": heights}
     figure, axes = panels([""] * len(heights), 6.2, 0.4 + 0.4 * np.mean(heights), 1, **style)
     for axis, attribute in zip(axes, attributes, strict=True):
-        rows = patients.assign(**{attribute: patients[attribute].map(mathtext, na_action="ignore")})
-        at = {"data": rows, "x": "age", "y": attribute, "order": rows[attribute].value_counts().index, "ax": axis}
-        sns.boxplot(**at, color="white", linecolor="black", showfliers=False, width=0.6)
-        sns.stripplot(**at, color=BLUE, marker="|", size=7, linewidth=1, alpha=0.3, jitter=False)
-        axis.set(xlabel="", ylabel=mathtext(name(attribute)))
+        groups = patients[attribute].value_counts().index
+        for at, group in enumerate(groups):
+            age = patients.age[patients[attribute] == group].dropna()
+            low, median, high = age.quantile([0.25, 0.5, 0.75])
+            axis.plot(age, np.full(len(age), at), "|", color=BLUE, ms=7, alpha=0.3)
+            axis.barh(at, high - low, 0.6, low, fill=False, edgecolor="black", lw=1)
+            axis.plot([median, median], [at - 0.3, at + 0.3], color="black", lw=2)
+        axis.set_yticks(range(len(groups)), list(map(mathtext, groups)))
+        axis.invert_yaxis()
+        axis.set(ylabel=mathtext(name(attribute)))
     axes[-1].set_xlabel("age (years)")
     return figure
 
@@ -320,7 +328,7 @@ def curves(roc: pd.DataFrame, precision_recall: pd.DataFrame, performance: pd.Da
     tasks = list(roc.task.unique())
     areas = "{task}: {metric} {value:.2f} ({low:.2f} to {high:.2f})"
     rows = [performance[performance.task == task].set_index("metric", drop=False).rename_axis(None) for task in tasks]
-    titles = [areas.format(**row.loc[at] | {"metric": name(at)}) for row in rows for at in ("auroc", "auprc")]
+    titles = [areas.format(**dict(row.loc[at], metric=name(at))) for row in rows for at in ("auroc", "auprc")]
     figure, axes = panels(titles, 3.2, 2.8, 2)
     for left, right, task, row in zip(axes[::2], axes[1::2], tasks, rows, strict=True):
         tpr, fpr, positive = row.value.tpr, row.value.fpr, row.positives.tpr / row.n.tpr

@@ -60,7 +60,7 @@ def index() -> Path:
             cells += pages.exhibit_cells(exhibits.EVERY[name][1], runs)
         cells.append(pages.markdown_cell(f"## What is missing\n\n{markdown(missing(runs))}"))
         draft = path.with_suffix(".part")
-        draft.write_text(pages.html_of(pages.notebook(cells), "All runs"))
+        draft.write_text(pages.html_of(pages.notebook(cells), "All runs", hide_code=True))
         draft.replace(path)
     return path
 

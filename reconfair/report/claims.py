@@ -94,7 +94,7 @@ def summary(runs: Runs) -> dict[str, str]:
     answers["for whom"] = _for_whom(runs, bias.query("verdict in ['worse', 'better']"))
     known = runs.shifts().query("strategy == 'standard' and detectable.notna()")
     answers["how sure"] = (
-        f"Half of the comparisons detect shifts of {known.detectable.median():.3f} with 80 % power (the others: "
+        f"With 80 % power a shift of {known.detectable.median():.3f} is detected (median over comparisons; from "
         f"{known.detectable.min():.3f} to {known.detectable.max():.3f}). Smaller shifts can go unnoticed. The smallest "
         f"group that was compared has {known.n_smallest.min():.0f} patients of its rarer label."
         if len(known)

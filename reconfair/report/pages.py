@@ -48,8 +48,9 @@ TEMPLATE = """{%- extends 'classic/base.html.j2' -%}
 <body>
 <main>
 {% endblock %}
-{% block data_html scoped %}{{ wide('Table') }}{{ super() }}</div>{% endblock %}
-{% block data_png scoped %}{{ wide(output.metadata['image/png'].alt) }}{{ super() }}</div>{% endblock %}
+{% block data_html scoped %}
+{{ wide(output | get_metadata("alt", "text/html") or "Table") }}{{ super() }}</div>{% endblock %}
+{% block data_png scoped %}{{ wide(output | get_metadata('alt', 'image/png')) }}{{ super() }}</div>{% endblock %}
 {% block footer %}
 </main>
 </body>
@@ -163,7 +164,8 @@ def _outputs(exhibit, runs):
         yield {"image/png": b64encode(png.getvalue()).decode()}, {"image/png": {"alt": first, "width": width}}
     else:
         with pd.option_context("display.max_colwidth", None, "display.html.use_mathjax", False):
-            yield {"text/html": content.to_html(border=0), "text/plain": content.to_string()}, {}
+            table = {"text/html": content.to_html(border=0), "text/plain": content.to_string()}
+        yield table, {"text/html": {"alt": first}}
 
 
 def _describe_pictures(notebook) -> None:
