@@ -44,7 +44,7 @@ def keep(figure: Figure, study: Study, name: str) -> Figure:
 # --- what the figures below have in common ---
 
 
-def panels(titles, width: float, height: float, across: int = 5, xlabel="", ylabel="", **shared) -> tuple[Figure, list]:
+def panels(titles, width, height, across=5, margin=0.8, xlabel="", ylabel="", **shared) -> tuple[Figure, list]:
     """Prepare a figure with a panel for each title.
 
     Parameters
@@ -55,6 +55,8 @@ def panels(titles, width: float, height: float, across: int = 5, xlabel="", ylab
         Size of a panel in inches.
     across : int
         Panels side by side at most.
+    margin : float
+        Room for the labels of the vertical axis, in inches.
     xlabel, ylabel : str
         Of every panel, and of the first in each row.
     **shared
@@ -66,12 +68,12 @@ def panels(titles, width: float, height: float, across: int = 5, xlabel="", ylab
     """
     across = min(len(titles), across)
     down = -(-len(titles) // across)
-    size = (across * width + 0.8, down * height + 0.4)
+    size = (across * width + margin, down * height + 0.4)
     figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained", **shared)
     for axis in axes.flat[len(titles) :]:
         axis.remove()
     for axis, title in zip(axes.flat, titles, strict=False):
-        axis.set(title=mathtext(textwrap.fill(title, int(width * 13))), xlabel=xlabel)
+        axis.set(title=mathtext(textwrap.fill(title, int(width * 11.5))), xlabel=xlabel)
     for axis in axes[:, 0]:
         axis.set_ylabel(ylabel)
     return figure, list(axes.flat[: len(titles)])
@@ -192,7 +194,7 @@ def comparison(originals: np.ndarray, sources: dict[str, np.ndarray], labels: li
 
 def texture(errors: dict[str, np.ndarray], power: dict[str, tuple]) -> Figure:
     """Draw an image's error at each level (s, s), and the power spectrum of errors: (frequency, power) by level."""
-    figure, axes = panels([*errors, "power spectrum of the error"], 2.4, 2.4)
+    figure, axes = panels([*errors, "power spectrum of the error"], 2.6, 2.6)
     reach = max(np.abs(error).max() for error in errors.values()) / 2
     greys = plt.get_cmap("Greys")(np.linspace(0.4, 1, len(errors)))
     for axis, (level, error), grey, line in zip(axes, errors.items(), greys, ["-", "--", ":", "-."], strict=False):
@@ -241,7 +243,7 @@ def ages(patients: pd.DataFrame, attributes) -> Figure:
         for at, group in enumerate(groups):
             age = patients.age[patients[attribute] == group].dropna()
             low, median, high = age.quantile([0.25, 0.5, 0.75])
-            axis.plot(age, np.full(len(age), at), "|", color=BLUE, ms=7, alpha=0.3)
+            axis.plot(age, np.full(len(age), at), "|", color=BLUE, ms=9, mew=1, alpha=0.3)
             axis.barh(at, high - low, 0.6, low, fill=False, edgecolor="black", lw=1)
             axis.plot([median, median], [at - 0.3, at + 0.3], color="black", lw=2)
         axis.set_yticks(range(len(groups)), list(map(mathtext, groups)))
@@ -255,7 +257,7 @@ def prevalence(rates: pd.DataFrame) -> Figure:
     """Draw the share of positives by group with 95 % Wilson intervals: ``task, attribute, group, share, low, high``."""
     groups = list(rates.groupby(["attribute", "group"], sort=False).groups)
     tasks = list(rates.task.unique())
-    figure, axes = panels(tasks, 2.1, 0.35 * len(groups) + 0.8, xlabel="share positive", sharey=True)
+    figure, axes = panels(tasks, 2.1, 0.35 * len(groups) + 0.8, margin=2, xlabel="share positive", sharey=True)
     for axis, task in zip(axes, tasks, strict=True):
         rows = rates[rates.task == task].rename(columns={"share": "value"})
         at = [groups.index(pair) for pair in zip(rows.attribute, rows.group, strict=True)]
@@ -440,7 +442,7 @@ def group_values(rows: pd.DataFrame, *metrics: str) -> Figure:
     rows = rows.assign(line=rows.attribute.map(name) + ": " + rows.group)
     lines, tasks = list(rows.line.unique()), dict(list(rows.groupby(["task", "metric"], sort=False)))
     titles = [f"{task}: {name(metric)}" for task, metric in tasks]
-    figure, axes = panels(titles, 2.4, 0.5 * len(lines) + 0.8, sharey=True)
+    figure, axes = panels(titles, 2.4, 0.5 * len(lines) + 0.8, margin=2.4, sharey=True)
     for axis, some in zip(axes, tasks.values(), strict=True):
         forest(axis, some, lines, arms(rows))
     return key(figure, *arm_handles(arms(rows)))
@@ -459,7 +461,8 @@ def shifts(rows: pd.DataFrame, metric: str, margin: float = 0) -> Figure:
     lines, pairs = list(rows.line.unique()), arms(rows)
     attributes = dict(list(rows.groupby("attribute", sort=False)))
     height = (0.28 if len(lines) * len(pairs) < 50 else 0.16) * len(lines) * len(pairs) + 1
-    figure, axes = panels(list(map(name, attributes)), 2.8, height, xlabel=f"shift of {name(metric)}", sharey=True)
+    xlabel = f"shift of {name(metric)}"
+    figure, axes = panels(list(map(name, attributes)), 2.8, height, margin=1.4, xlabel=xlabel, sharey=True)
     for axis, some in zip(axes, attributes.values(), strict=True):
         axis.axvspan(-margin, margin, color="#E6E6E6", lw=0)
         axis.axvline(0, color="black", lw=0.8)

@@ -2,6 +2,7 @@
 
 import re
 from base64 import b64encode
+from copy import deepcopy
 from inspect import cleandoc
 from io import BytesIO
 from pathlib import Path
@@ -28,6 +29,8 @@ pre { overflow-x: auto; font-size: .8125rem; line-height: 1.4; }
 table { border-collapse: collapse; font-size: .8125rem; overflow-wrap: normal; }
 th, td { padding: .2rem .5rem; text-align: left; vertical-align: top; white-space: nowrap;
   border-bottom: 1px solid #ddd; }
+.text_cell table { display: block; overflow-x: auto; }
+.text_cell p > img { max-width: 100%; }
 .math { display: block; overflow-x: auto; }
 """
 # The policy lets a page load nothing and run nothing, whatever its cells hold.
@@ -87,7 +90,7 @@ def html_of(notebook, title: str, hide_code: bool = False) -> str:
     from pygments.formatters import HtmlFormatter
     from traitlets.config import Config
 
-    content = nbformat.read(notebook, as_version=4) if isinstance(notebook, Path) else notebook
+    content = nbformat.read(notebook, as_version=4) if isinstance(notebook, Path) else deepcopy(notebook)
     _describe_pictures(content)
     content.metadata.pop("widgets", None)
     exporter = HTMLExporter(
@@ -175,10 +178,11 @@ def _describe_pictures(notebook) -> None:
         if cell.cell_type == "markdown":
             heading = [heading, *re.findall(r"^#+ (.*)", cell.source, re.M)][-1]
         drawn = [getattr(figures, each, None) for each in re.findall(r"figures\.(\w+)\(", cell.source)]
-        drawn = [caption(each)[0] for each in drawn if each not in (None, figures.keep) and each.__doc__]
+        texts = [caption(each)[0].split(": ")[0] for each in drawn if getattr(each, "__doc__", None)]
+        texts = [text[5:6].upper() + text[6:] for text in texts if text.startswith("Draw ")]
         for output in cell.get("outputs", ()):
             if "image/png" in output.get("data", {}):
-                text = " ".join(drawn) or f"Figure of the section '{heading}'"
+                text = " ".join(texts) or f"Figure of the section '{heading}'"
                 output.metadata.setdefault("image/png", {}).setdefault("alt", text)
 
 
