@@ -109,10 +109,10 @@ def arms(rows: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def arm_points(axis, at, rows: pd.DataFrame, upright: bool = True) -> None:
-    """Draw points of one source (colour) and strategy (marker); hollow where ``p_adjusted`` is 0.05 or more."""
+    """Draw points of one source (colour) and strategy (marker); those with ``hollow`` are not filled."""
     source, strategy = arms(rows)[0]
-    unsure = rows.get("p_adjusted", pd.Series(0, rows.index)) >= 0.05
-    for hollow, some in rows.assign(at=at).groupby(unsure):
+    rows = rows.assign(at=at, hollow=rows.get("hollow", False))
+    for hollow, some in rows.groupby("hollow"):
         fill = "white" if hollow else colour(source)
         size = 8 if marker(strategy) == "*" else 5  # a star looks smaller than it is
         points(axis, some["at"], some, upright, color=colour(source), mfc=fill, fmt=marker(strategy), ms=size)
@@ -456,6 +456,7 @@ def shifts(rows: pd.DataFrame, metric: str, margin: float = 0) -> Figure:
     """
     rows = rows[(rows.metric == metric) & (rows.source != "original") & rows["shift"].notna()]
     rows = rows.assign(line=rows.task, value=rows["shift"], low=rows.shift_low, high=rows.shift_high)
+    rows = rows.assign(hollow=rows.p_adjusted >= 0.05)
     if rows.empty:
         return sentence(f"{name(metric)}: {FEW}")
     lines, pairs = list(rows.line.unique()), arms(rows)

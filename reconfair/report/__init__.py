@@ -46,21 +46,26 @@ def export(study) -> pd.DataFrame:
 
 def index() -> Path:
     """Write ``index.html`` over every finished run into the output root, with links to their pages."""
+    import nbformat.v4 as v4
+
     path = store.outputs() / "index.html"
     with FileLock(path.with_name(".index.lock")):
-        runs, cells = gather(), [pages.markdown_cell("# All runs")]
+        runs, cells = gather(), [v4.new_markdown_cell("# All runs")]
         for label in dict.fromkeys(study.label for study in runs.studies):
             some = runs.of_dataset(label)
             files = {study.level: f"{study.name}/notebooks/{CHAPTER}.html" for study in some.studies}
             links = [f"[{level}]({quote(at)})" for level, at in files.items() if (store.outputs() / at).exists()]
             text = f"## {markdown(label)}: in a minute\n\n{markdown(summary(some))}"
-            cells.append(pages.markdown_cell(text + f"\n\nReports: {', '.join(links)}" * bool(links), "summary"))
-        cells.append(pages.markdown_cell("## All runs together"))
+            text += f"\n\nReports: {', '.join(links)}" * bool(links)
+            cells.append(v4.new_markdown_cell(text, metadata={"tags": ["summary"]}))
+        cells.append(v4.new_markdown_cell("## All runs together"))
         for name in OVERVIEW:
-            cells += pages.exhibit_cells(exhibits.EVERY[name][1], runs)
-        cells.append(pages.markdown_cell(f"## What is missing\n\n{markdown(missing(runs))}"))
+            each = pages.outputs(exhibits.EVERY[name][1], runs)
+            each = [v4.new_output("display_data", data, metadata=metadata) for data, metadata in each]
+            cells.append(v4.new_code_cell(name, outputs=each))
+        cells.append(v4.new_markdown_cell(f"## What is missing\n\n{markdown(missing(runs))}"))
         draft = path.with_suffix(".part")
-        draft.write_text(pages.html_of(pages.notebook(cells), "All runs", hide_code=True))
+        draft.write_text(pages.html_of(v4.new_notebook(cells=cells), "All runs", hide_code=True))
         draft.replace(path)
     return path
 

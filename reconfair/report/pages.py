@@ -116,46 +116,11 @@ def show(exhibit, runs) -> None:
     """Display an exhibit in a notebook, below its caption and note."""
     from IPython.display import display
 
-    for data, metadata in _outputs(exhibit, runs):
+    for data, metadata in outputs(exhibit, runs):
         display(data, metadata=metadata, raw=True)
 
 
-def exhibit_cells(exhibit, runs) -> list:
-    """Return notebook cells that hold an exhibit as `show` displays it."""
-    import nbformat.v4 as v4
-
-    outputs = [v4.new_output("display_data", data, metadata=metadata) for data, metadata in _outputs(exhibit, runs)]
-    return [v4.new_code_cell("", outputs=outputs)]
-
-
-def markdown_cell(text: str, *tags: str):
-    """Return a notebook cell of Markdown."""
-    import nbformat.v4 as v4
-
-    return v4.new_markdown_cell(text, metadata={"tags": list(tags)})
-
-
-def notebook(cells: list):
-    """Return a notebook of these cells."""
-    import nbformat.v4 as v4
-
-    return v4.new_notebook(cells=cells)
-
-
-def latex_table(table: pd.DataFrame, text: str) -> str:
-    """Return a table with a caption as LaTeX that needs the package booktabs alone."""
-    styled = table.rename_axis(index=None, columns=None) if table.index.nlevels == 1 else table
-
-    def escaped(cell) -> str:
-        return latex(str(cell))
-
-    styled = styled.style.format(escaped)
-    for axis in (0, 1):
-        styled = styled.format_index(escaped, axis=axis).format_index_names(escaped, axis=axis)
-    return styled.to_latex(hrules=True, multicol_align="l", multirow_align="naive", caption=latex(text))
-
-
-def _outputs(exhibit, runs):
+def outputs(exhibit, runs):
     """Yield data and metadata of an exhibit's outputs, by MIME type: its caption, then a picture, table or sentence."""
     (first, note), content = caption(exhibit), exhibit(runs)
     yield {"text/markdown": f"**{markdown(first)}** {markdown(note)}"}, {}
@@ -169,6 +134,19 @@ def _outputs(exhibit, runs):
         with pd.option_context("display.max_colwidth", None, "display.html.use_mathjax", False):
             table = {"text/html": content.to_html(border=0), "text/plain": content.to_string()}
         yield table, {"text/html": {"alt": first}}
+
+
+def latex_table(table: pd.DataFrame, text: str) -> str:
+    """Return a table with a caption as LaTeX that needs the package booktabs alone."""
+    styled = table.rename_axis(index=None, columns=None) if table.index.nlevels == 1 else table
+
+    def escaped(cell) -> str:
+        return latex(str(cell))
+
+    styled = styled.style.format(escaped)
+    for axis in (0, 1):
+        styled = styled.format_index(escaped, axis=axis).format_index_names(escaped, axis=axis)
+    return styled.to_latex(hrules=True, multicol_align="l", multirow_align="naive", caption=latex(text))
 
 
 def _describe_pictures(notebook) -> None:
