@@ -620,10 +620,10 @@ def amounts(rows: pd.DataFrame, ylabel: str) -> Figure:
     """
     if rows.empty:
         return sentence(FEW)
-    shown, pairs = dict(list(rows.groupby(["attribute", "metric"], sort=False))), arms(rows)
-    titles = [f"{name(attribute)}, {name(metric)}" for attribute, metric in shown]
+    measures, pairs = dict(list(rows.groupby(["attribute", "metric"], sort=False))), arms(rows)
+    titles = [f"{name(attribute)}, {name(metric)}" for attribute, metric in measures]
     figure, axes = panels(titles, max(2.3, 0.17 * len(pairs)), 2.3, 3, ylabel=ylabel)
-    for axis, panel in zip(axes, shown.values(), strict=True):
+    for axis, panel in zip(axes, measures.values(), strict=True):
         for at, (source, strategy) in enumerate(pairs):
             some = panel[(panel.source == source) & (panel.strategy == strategy)]
             axis.bar(at, some.amount.mean(), color=colour(source), alpha=0.35, width=0.7)

@@ -165,8 +165,8 @@ def test_any_chapter_becomes_a_page_with_code_formulas_and_named_pictures():
         text = pages.html_of(v4.new_notebook(cells=cells), "A chapter", hide_code=hidden)
         assert ('class="highlight' in text) != hidden and "<script" not in text and "50 %" in text
         assert r'alt="\tfrac12 \lVert x \rVert" src="data:image/svg+xml' in text and r"<code>\unknown{x}</code>" in text
-        assert 'alt="Training (dashed) and validation loss by epoch; the kept epoch is marked."' in text
-        assert "alt=\"Figure of the section 'A chapter'\"" in text
+        assert 'alt="Training (dashed) and validation loss by epoch; the kept epoch is marked, in the section' in text
+        assert "alt=\"Figure, in the section 'A chapter'\"" in text
         assert '<div aria-label="Table" class="wide" role="region" tabindex="0">' in text
 
 

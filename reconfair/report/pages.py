@@ -150,17 +150,17 @@ def latex_table(table: pd.DataFrame, text: str) -> str:
 
 
 def _describe_pictures(notebook) -> None:
-    """Give each picture without a text that of the function which drew it, or else the heading above it."""
+    """Give each picture without a text one from the function that drew it and the heading above it."""
     heading = ""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             heading = [heading, *re.findall(r"^#+ (.*)", cell.source, re.M)][-1]
         drawn = [getattr(figures, each, None) for each in re.findall(r"figures\.(\w+)\(", cell.source)]
-        texts = [caption(each)[0].split(": ")[0] for each in drawn if getattr(each, "__doc__", None)]
+        texts = [caption(each)[0].split(": ")[0].rstrip(".") for each in drawn if getattr(each, "__doc__", None)]
         texts = [text[5:6].upper() + text[6:] for text in texts if text.startswith("Draw ")]
         for output in cell.get("outputs", ()):
             if "image/png" in output.get("data", {}):
-                text = " ".join(texts) or f"Figure of the section '{heading}'"
+                text = f"{'; '.join(texts) or 'Figure'}, in the section '{heading}'"
                 output.metadata.setdefault("image/png", {}).setdefault("alt", text)
 
 
