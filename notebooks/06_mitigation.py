@@ -69,7 +69,7 @@ found = rf.report.gather(study)
 
 # %%
 every = (study.reconstruction.models, study.mitigation.strategies, study.attributes())
-rf.figures.keep(rf.report.drawings.framework(*every), study, "06_framework")
+rf.figures.keep(rf.figures.framework(*every), study, "06_framework")
 
 # %% [markdown]
 # ## Reweighting

@@ -7,17 +7,14 @@
 # ---
 
 # %% [markdown]
-# # 07 Report: what did we find?
-#
-# The last chapter computes nothing new. It reads the tables of this run (or, with `runs: all`, of every finished noise level of this dataset) and brings
-# together every figure and table of the paper and its slides, ours beside the published values where these are of the same data. They are
-# grouped by question, not by number. All of it ends up in one page, `report/report.html`, which needs neither Python nor a network.
+# # 10 Report: what did we find?
 
 # %%
 from IPython.display import Markdown
 
 import reconfair as rf
-from reconfair.report import exhibits
+from reconfair.report import exhibits, show
+from reconfair.words import markdown
 
 # %% tags=["parameters"]
 dataset = {
@@ -58,153 +55,160 @@ study = rf.params.study(
     mitigation=mitigation,
     report=report,
 )
-found = rf.report.gather(study)
-Markdown("\n\n".join(f"**{question.capitalize()}.** {said}" for question, said in rf.report.summary(found).items()))
+runs = rf.report.gather(study)
 
 # %% [markdown]
-# Each sentence is put together from the tables. What of the paper's grid is *not* there is named as well:
+# ## In a minute
+
+# %% tags=["summary"]
+Markdown(markdown(rf.report.summary(runs)))
+
+# %% [markdown]
+# The last chapter computes nothing new. It reads the tables of this run (or, with `runs: all`, of every finished noise
+# level of this dataset). Each sentence above is put together from them. The figures and tables below are those of the
+# paper and its slides; published values stand next to ours where both are from the same data. What is missing of the
+# paper's grid:
 
 # %%
-Markdown("\n".join(f"- {sentence}" for sentence in rf.report.missing(found)))
+Markdown(markdown(rf.report.missing(runs)))
 
 # %% [markdown]
 # ## What was done?
 
 # %%
-exhibits.framework(found)
+show(exhibits.framework, runs)
 
 # %% [markdown]
-# The diagnosis is frozen, so that whatever differs between sources comes from the images. Who the patients are:
+# The patients of this study:
 
 # %%
-exhibits.cohort(found)
+show(exhibits.cohort, runs)
 
 # %%
-exhibits.examples(found)
+show(exhibits.examples, runs)
 
 # %% [markdown]
-# Three test images, chosen by the rank of their noisy version's PSNR. They show what to expect, and prove nothing.
-#
 # ## Does the diagnosis survive?
 #
-# **Predict first:** what share of the comparisons below will be *undecided*, and why is that not the same as *equivalent*?
+# **Predict first:** what share of the comparisons below is *undecided*, and why is that not the same as *equivalent*?
 
 # %%
-exhibits.verdicts(found)
+show(exhibits.verdicts, runs)
 
 # %% [markdown]
-# *Equivalent* is a claim that has to be earned: the whole interval of the change lies within the margin, which is a choice. Where a cohort is too small
-# to exclude a change that matters, the answer is *undecided*, however small the change that was seen. The intervals are not adjusted for their number.
+# A comparison is *equivalent* only if the whole interval of the change lies within the margin, and the margin is a
+# choice. If a cohort is too small to exclude a change that matters, the comparison is *undecided*, however small the
+# observed change is. The intervals are not adjusted for the number of comparisons.
 
 # %%
-exhibits.against_noise(found)
+show(exhibits.against_noise, runs)
 
 # %% [markdown]
-# All panels have the same axis, in percent. Where the lines of the tasks are flatter than that of PSNR, pixels suffered more than diagnoses did. It is
-# not proved that what was lost in pixels is never needed: other tasks may need it.
+# All panels have the same axis, in percent. This does not prove that the lost pixels are never needed: other tasks may
+# need them.
 
 # %%
-exhibits.performance(found)
+show(exhibits.performance, runs)
 
 # %%
-exhibits.against_baseline(found)
+show(exhibits.against_baseline, runs)
 
 # %% [markdown]
-# The slides asked whether subtle findings suffer more: then the dots on the left would lie lower. With few tasks no trend can be seen either way.
+# The slides asked whether subtle findings suffer more. Few tasks show no trend in either direction.
 #
 # ## Is bias shifted, and for whom?
 
 # %%
-exhibits.shift_histogram(found)
+show(exhibits.shift_histogram, runs)
 
 # %% [markdown]
-# Every task and reconstructor is one count. A percentage of a small disparity is large; the same shifts in their own unit, with intervals:
+# Each task and reconstructor is one count. A small disparity makes the percentage large. Here are the same shifts in
+# their own unit, with intervals:
 
 # %%
-exhibits.shift_eodd(found)
+show(exhibits.shift_eodd, runs)
 
 # %%
-exhibits.shift_ser(found)
+show(exhibits.shift_ser, runs)
 
 # %% [markdown]
-# Filled points survive adjustment for their number; a hollow one is no proof that nothing happened. The same by the measures of the appendix:
+# Filled points remain significant after adjustment for the number of comparisons. A hollow point does not prove that
+# nothing happened. The measures of the paper's appendix:
 
 # %%
-exhibits.shift_eop(found)
+show(exhibits.shift_eop, runs)
 
 # %%
-exhibits.shift_delta_dice(found)
+show(exhibits.shift_delta_dice, runs)
 
 # %%
-exhibits.bias_on_originals(found)
+show(exhibits.bias_on_originals, runs)
 
 # %% [markdown]
-# What stands in brackets is what groups of these sizes would show if nothing distinguished them. Only what exceeds it is a disparity.
+# Only the excess over the value in brackets is a disparity.
 
 # %%
-exhibits.by_attribute(found)
+show(exhibits.by_attribute, runs)
+
+# %%
+show(exhibits.shift_by_model, runs)
+
+# %%
+show(exhibits.psnr_gaps, runs)
 
 # %% [markdown]
-# `++` and `--` mark a disparity that grew or fell with adjusted p < 0.05, `+` and `-` with p < 0.1; `~` a standard error larger than the shift.
-
-# %%
-exhibits.shift_by_model(found)
-
-# %%
-exhibits.psnr_gaps(found)
-
-# %% [markdown]
-# A gap in PSNR is a gap between pixels. It neither implies nor excludes one in the diagnosis above.
+# A gap in PSNR is a gap between pixels. It neither implies nor excludes a gap in the diagnosis.
 #
 # ## How sure are we?
 
 # %%
-exhibits.absolute_shift(found)
+show(exhibits.absolute_shift, runs)
 
 # %% [markdown]
-# The size of a shift is never zero; the dashed line is what noise alone would give. A bar that stays below it shows no shift.
+# The size of a shift is never exactly zero, because noise alone moves every estimate.
 
 # %%
-exhibits.standard_errors(found)
+show(exhibits.standard_errors, runs)
 
 # %%
-exhibits.power(found)
+show(exhibits.power, runs)
 
 # %% [markdown]
-# `detectable` is the shift that would have been found with 80 % power. Of anything smaller this study can say nothing.
+# This study cannot tell whether there are shifts smaller than `detectable`.
 #
 # ## Does mitigation help, and what does it cost?
 
 # %%
-exhibits.shift_eodd_by_strategy(found)
+show(exhibits.shift_eodd_by_strategy, runs)
 
 # %%
-exhibits.shift_ser_by_strategy(found)
+show(exhibits.shift_ser_by_strategy, runs)
 
 # %%
-exhibits.shift_by_strategy(found)
+show(exhibits.shift_by_strategy, runs)
 
 # %%
-exhibits.cost(found)
+show(exhibits.cost, runs)
 
 # %% [markdown]
-# Worth having is a strategy whose mark lies left of 0 on the right (less bias) and not below it (the diagnosis kept). One training with one seed is
-# one draw: two trainings of the *same* strategy differ as well.
+# A useful strategy has its mark left of 0 in the right panel (less bias) and not below 0 (the diagnosis is kept).
+# One training with one seed is one draw: two trainings of the *same* strategy differ as well.
 
 # %%
-exhibits.tradeoffs(found)
+show(exhibits.tradeoffs, runs)
 
 # %%
-exhibits.strategies(found)
+show(exhibits.strategies, runs)
 
 # %% [markdown]
-# ## The page
+# ## Files
 #
-# Everything above, with its tables as CSV and LaTeX beside it; and `index.html` in the output root, over all runs.
+# `reconfair run` writes this notebook as a page, `10_report.html`, which needs neither Python nor a network, and
+# `index.html` over all runs. Every table above is also written as CSV and LaTeX, and every figure as PNG:
 
 # %%
-page = rf.report.page(found)
-print(page.name, *sorted(path.name for path in page.parent.glob("*.tex")))
+folder = rf.report.write(runs)
+print(*sorted(path.name for path in folder.glob("*.tex")))
 
 # %% [markdown]
 # All numbers of this run, as Parquet and as CSV:
@@ -213,5 +217,7 @@ print(page.name, *sorted(path.name for path in page.parent.glob("*.tex")))
 rf.report.export(study)
 
 # %% [markdown]
-# **What this report does not prove.** It compares models on one cohort. Neither a small nor a large shift here is a statement about another hospital, another scanner
-# or another reconstruction. Numbers of a phantom study show that the machinery works and prove nothing about patients.
+# **What this report does not prove.** It compares models on one cohort. It does not say why groups differ. Neither a
+# small nor a large shift here is a statement about another hospital, another scanner or another reconstruction. Numbers
+# of a phantom study show that the software works; they prove nothing about patients. Published values are from
+# Wohlrapp et al., MIDL 2026, and its slides of April 2025; they come from other images and other models.

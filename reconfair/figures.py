@@ -2,428 +2,307 @@
 
 from __future__ import annotations
 
-import re
+import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
 from reconfair import store
 from reconfair.params import Study
+from reconfair.words import (
+    BLUE,
+    GROUPS,
+    ORANGE,
+    STRATEGIES,
+    VERDICTS,
+    colour,
+    marker,
+    mathtext,
+    name,
+    ordered,
+    without_strength,
+)
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart.
-COLOURS = {
-    "original": "#000000",
-    "noisy": "#999999",
-    "unet": "#0072B2",
-    "pix2pix": "#D55E00",
-    "sde": "#009E73",
-}
-GROUPS = ["#E69F00", "#56B4E9", "#CC79A7", "#F0E442", "#009E73", "#000000"]
-NAMES = {
-    "original": "Original",
-    "noisy": "Noisy",
-    "unet": "U-Net",
-    "pix2pix": "Pix2Pix",
-    "sde": "SDE",
-    "standard": "standard",
-    "reweight": "reweighted",
-    "reweight@0": "plain fine-tuning",
-    "dro": "Group DRO",
-    "adv": "adversarial",
-    "thresholds": "group thresholds",
-    "physics": "Noise model",
-    "sex": "Sex",
-    "age_group": "Age",
-    "race": "Race",
-    "race_merged": "Race (merged)",
-    "tpr": "true positive rate",
-    "fpr": "false positive rate",
-    "auroc": "AUROC",
-    "dice": "Dice",
-    "psnr": "PSNR (dB)",
-    "ssim": "SSIM",
-    "lpips": "LPIPS (smaller is better)",
-    "eodd": "EODD",
-    "eop": "EOP",
-    "ser": "SER",
-    "delta_dice": "ΔDice",
-    "psnr_gap": "PSNR gap (dB)",
-    "ssim_gap": "SSIM gap",
-    "auroc_gap": "AUROC gap",
-    "fpr_gap": "FPR gap",
-    "auprc": "AUPRC",
-    "auprc_gap": "AUPRC gap",
-    "ppr": "share called positive",
-    "demographic_parity": "demographic parity difference",
-    "calibration": "mean score - prevalence",
-    "calibration_gap": "calibration gap",
-    "tnr": "true negative rate",
-}
-MARKERS = {"standard": "o", "reweight": "s", "dro": "v", "eodd": "^", "adv": "D", "thresholds": "*"}
-MARKERS |= {"reweight+eodd": "P", "reweight+adv": "h", "reweight@0": "X"}
-TUNED = ["standard", "reweight@0", "reweight", "dro", "eodd", "adv", "reweight+eodd", "reweight+adv", "thresholds"]
-STRATEGIES = dict(zip(TUNED, sns.color_palette("colorblind", len(TUNED)), strict=True))  # where no model has one
-sns.set_theme(style="whitegrid", rc={"figure.dpi": 90, "savefig.dpi": 150, "axes.titlesize": "medium"})
+sns.set_theme(style="whitegrid", rc={"figure.dpi": 90, "savefig.dpi": 150, "axes.titlesize": "small"})
+FEW = "no attribute has two groups with enough cases to compare"
 
 
 def keep(figure: Figure, study: Study, name: str) -> Figure:
-    """Save a figure as ``figures/<name>.png`` of the run, and return it to be shown once."""
-    folder = store.outputs() / study.name / "figures"
+    """Save a figure as ``chapters/figures/<name>.png`` of the run and return it, to be displayed once."""
+    folder = store.outputs() / study.name / "chapters" / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / f"{name}.png", bbox_inches="tight")
     plt.close(figure)
     return figure
 
 
-def name(word: str) -> str:
-    """How a word of the vocabulary is written in a figure.
+# --- what the figures below have in common ---
 
-    Examples
-    --------
-    >>> name("sex*race"), name("reweight+eodd@0.3")
-    ('Sex x Race', 'reweighted + EODD (0.3)')
+
+def panels(titles, width, height, across=5, margin=0.8, xlabel="", ylabel="", **shared) -> tuple[Figure, list]:
+    """Prepare a figure with a panel for each title.
+
+    Parameters
+    ----------
+    titles : sequence of str
+        Drawn as they stand; long ones are wrapped.
+    width, height : float
+        Size of a panel in inches.
+    across : int
+        Panels side by side at most.
+    margin : float
+        Room for the labels of the vertical axis, in inches.
+    xlabel, ylabel : str
+        Of every panel, and of the first in each row.
+    **shared
+        As in `matplotlib.pyplot.subplots`: ``sharex, sharey, height_ratios``.
+
+    Returns
+    -------
+    Figure, list of Axes
     """
-    for joint, written in (("*", " x "), ("+", " + ")):
-        if joint in word:
-            return written.join(map(name, word.split(joint)))
-    part, at, strength = word.partition("@")
-    return NAMES.get(word, NAMES.get(part, part) + f" ({strength})" * bool(at))
+    across = min(len(titles), across)
+    down = -(-len(titles) // across)
+    size = (across * width + margin, down * height + 0.4)
+    figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained", **shared)
+    for axis in axes.flat[len(titles) :]:
+        axis.remove()
+    for axis, title in zip(axes.flat, titles, strict=False):
+        axis.set(title=mathtext(textwrap.fill(title, int(width * 11.5))), xlabel=xlabel)
+    for axis in axes[:, 0]:
+        axis.set_ylabel(ylabel)
+    return figure, list(axes.flat[: len(titles)])
 
 
-def marker(strategy: str) -> str:
-    """Marker of a strategy, whatever its strength."""
-    return MARKERS.get(strategy, MARKERS.get(re.sub(r"@[\d.]+", "", strategy), "<"))
+def key(figure: Figure, *handles: Line2D) -> Figure:
+    """Name once, above all panels, what bears a label in any of them, and further `handles`."""
+    named = {handle.get_label(): handle for handle in handles}
+    for axis in figure.axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            named.setdefault(label, handle)
+    for columns in range(min(len(named), 6), 0, -1):
+        letters = sum(max(map(len, column)) for column in np.array_split(list(named), columns))
+        if 0.6 * columns + 0.08 * letters < figure.get_figwidth():  # inches of a handle, and of a letter
+            break
+    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=columns, fontsize="small")
+    return figure
+
+
+def points(axis, at, rows: pd.DataFrame, upright: bool = True, **style) -> None:
+    """Draw values with their intervals at places `at`: rows ``value, low, high``; values go up if `upright`."""
+    error = np.abs([rows.value - rows.low, rows.high - rows.value])
+    style = {"fmt": "o", "capsize": 2, "ms": 4, "lw": 1} | style
+    if upright:
+        axis.errorbar(at, rows.value, yerr=error, **style)
+    else:
+        axis.errorbar(rows.value, at, xerr=error, **style)
+
+
+def arms(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    """Pairs of source and strategy, in the order of `rows`."""
+    return list(rows.groupby(["source", "strategy"], sort=False).groups)
+
+
+def arm_points(axis, at, rows: pd.DataFrame, upright: bool = True) -> None:
+    """Draw points of one source (colour) and strategy (marker); those with ``hollow`` are not filled."""
+    source, strategy = arms(rows)[0]
+    rows = rows.assign(at=at, hollow=rows.get("hollow", False))
+    for hollow, some in rows.groupby("hollow"):
+        fill = "white" if hollow else colour(source)
+        size = 8 if marker(strategy) == "*" else 5  # a star looks smaller than it is
+        points(axis, some["at"], some, upright, color=colour(source), mfc=fill, fmt=marker(strategy), ms=size)
+
+
+def arm_handles(pairs: list[tuple[str, str]], published: bool = False) -> list[Line2D]:
+    """Name sources by colour and, if there are several, strategies by marker; and what a cross is."""
+    sources, strategies = (ordered(column) for column in zip(*pairs, strict=True))
+    single = {"marker": marker(strategies[0]), "ls": "none"} if len(strategies) == 1 else {"lw": 5}
+    handles = [Line2D([], [], color=colour(word), label=mathtext(name(word)), **single) for word in sources]
+    style = {"color": "black", "ls": "none", "ms": 5}
+    if len(strategies) > 1:
+        handles += [Line2D([], [], marker=marker(word), label=mathtext(name(word)), **style) for word in strategies]
+    if published:
+        handles.append(Line2D([], [], marker="x", label="published", mew=1.5, **style))
+    return handles
+
+
+def forest(axis, rows: pd.DataFrame, lines: list[str], pairs: list[tuple[str, str]]) -> None:
+    """Draw values on their ``line``, from top to bottom; each pair of source and strategy has its place within a line.
+
+    A cross is the value in a column ``published``.
+    """
+    for k, pair in enumerate(pairs):
+        some = rows[(rows.source == pair[0]) & (rows.strategy == pair[1])]
+        at = some.line.map(lines.index) + 0.7 * ((k + 0.5) / len(pairs) - 0.5)
+        if len(some):
+            arm_points(axis, at, some, upright=False)
+        if "published" in some:
+            axis.plot(some.published, at, "x", color=colour(pair[0]), ms=6, mew=1.5)
+    axis.set_yticks(range(len(lines)), list(map(mathtext, lines)))
+    axis.set_ylim(len(lines) - 0.5, -0.5)
+
+
+def sentence(text: str) -> Figure:
+    """Say in place of a figure why there is none."""
+    figure, axis = plt.subplots(figsize=(6, 1))
+    axis.text(0.5, 0.5, mathtext(text), ha="center", va="center")
+    axis.axis("off")
+    return figure
+
+
+# --- images ---
 
 
 def montage(rows: list[list[np.ndarray]], titles: list[str], labels: list[str], limits: list | None = None) -> Figure:
     """Draw a grid of pictures: one list of (s, s) arrays per row, grey unless its limits are about zero.
 
-    `limits` are (low, high) by column, (0, 1) unless given; a column that reaches below zero shows
-    differences, with a scale beside the grid.
+    `limits` are (low, high) by column, (0, 1) unless given. A column that reaches below zero shows differences, with a
+    scale to the right of the grid. Titles and labels may hold formulas.
     """
     limits = limits or [(0, 1)] * len(titles)
-    size = (1.6 * len(titles) + 1, 1.6 * len(rows) + 0.3)
-    figure, axes = plt.subplots(len(rows), len(titles), figsize=size, squeeze=False, layout="constrained")
+    figure, axes = panels([""] * len(titles) * len(rows), 1.6, 1.6, len(titles))
     differences = None
-    for i, row in enumerate(rows):
-        for j, (picture, (low, high)) in enumerate(zip(row, limits, strict=True)):
-            colours = "gray" if low >= 0 else "RdBu_r"
-            shown = axes[i, j].imshow(np.asarray(picture, float), cmap=colours, vmin=low, vmax=high, aspect="auto")
-            axes[i, j].set(xticks=[], yticks=[], box_aspect=1, title=titles[j] if i == 0 else "")
-            differences = shown if low < 0 else differences
-        axes[i, 0].set_ylabel(labels[i], fontsize="x-small")
+    for k, axis in enumerate(axes):
+        row, column = divmod(k, len(titles))
+        low, high = limits[column]
+        colours = "gray" if low >= 0 else "RdBu_r"
+        image = axis.imshow(np.asarray(rows[row][column], float), cmap=colours, vmin=low, vmax=high, aspect="auto")
+        axis.set(xticks=[], yticks=[], box_aspect=1, title="" if row else titles[column])
+        if column == 0:
+            axis.set_ylabel(labels[row], fontsize="x-small")
+        differences = image if low < 0 else differences
     if differences is not None:
         figure.colorbar(differences, ax=axes, shrink=0.8, label="difference")
     return figure
 
 
 def comparison(originals: np.ndarray, sources: dict[str, np.ndarray], labels: list[str]) -> Figure:
-    """Draw originals beside what each source made of them, with the error of each: arrays (n, s, s)."""
+    """Draw originals, the images of each source, and their errors: arrays (n, s, s)."""
     originals = np.asarray(originals, float)
     columns, titles, limits = [originals], [name("original")], [(0, 1)]
     for source, images in sources.items():
         columns += [images, np.asarray(images, float) - originals]
-        titles += [name(source), "error"]
+        titles += [mathtext(name(source)), "error"]
         limits += [(0, 1), (-0.3, 0.3)]
-    return montage([list(row) for row in zip(*columns, strict=True)], titles, labels, limits)
-
-
-def by_level(rows: pd.DataFrame, metric: str) -> Figure:
-    """Draw a metric by noise level, a panel per attribute and a colour per group.
-
-    Rows ``level`` (in order of noise), ``attribute, group, metric, value, low, high``.
-    """
-    rows = rows[rows.metric == metric]
-    levels, attributes = list(rows.level.unique()), list(rows.attribute.unique())
-    figure, axes = plt.subplots(
-        1, len(attributes), figsize=(3 * len(attributes) + 0.6, 3.8), sharey=True, squeeze=False, layout="constrained"
-    )
-    for axis, (attribute, panel) in zip(axes[0], rows.groupby("attribute", sort=False), strict=True):
-        groups = list(panel.groupby("group", sort=False))
-        for k, (group, part) in enumerate(groups):
-            at = [levels.index(level) + 0.5 * ((k + 0.5) / len(groups) - 0.5) for level in part.level]
-            error = [part.value - part.low, part.high - part.value]
-            axis.errorbar(at, part.value, error, fmt="o-", color=GROUPS[k % 6], label=group, capsize=2, ms=4, lw=1)
-        axis.set(title=name(attribute), xlabel="noise level", xlim=(-0.5, len(levels) - 0.5))
-        axis.set_xticks(range(len(levels)), levels)
-        below = axis.transAxes + ScaledTranslation(0, -0.6, figure.dpi_scale_trans)  # inches: clear of the label
-        axis.legend(fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=below)
-    axes[0, 0].set_ylabel(name(metric))
-    return figure
+    return montage([list(row) for row in zip(*columns, strict=True)], titles, list(map(mathtext, labels)), limits)
 
 
 def texture(errors: dict[str, np.ndarray], power: dict[str, tuple]) -> Figure:
     """Draw an image's error at each level (s, s), and the power spectrum of errors: (frequency, power) by level."""
-    figure, axes = plt.subplots(1, len(errors) + 1, figsize=(2.3 * len(errors) + 3.6, 2.6), layout="constrained")
+    figure, axes = panels([*errors, "power spectrum of the error"], 2.6, 2.6)
     reach = max(np.abs(error).max() for error in errors.values()) / 2
     greys = plt.get_cmap("Greys")(np.linspace(0.4, 1, len(errors)))
     for axis, (level, error), grey, line in zip(axes, errors.items(), greys, ["-", "--", ":", "-."], strict=False):
-        shown = axis.imshow(error, cmap="RdBu_r", vmin=-reach, vmax=reach)
-        axis.set(title=level, xticks=[], yticks=[])
+        image = axis.imshow(error, cmap="RdBu_r", vmin=-reach, vmax=reach)
+        axis.set(xticks=[], yticks=[])
         axes[-1].semilogy(*power[level], line, color=grey, label=level)
-    figure.colorbar(shown, ax=axes[:-1], shrink=0.8, label="error")
-    axes[-1].set(xlabel="spatial frequency (cycles per pixel)", ylabel="power", title="power spectrum of the error")
+    figure.colorbar(image, ax=axes[:-1], shrink=0.8, label="error")
+    axes[-1].set(xlabel="cycles per pixel", ylabel="power")
     axes[-1].legend(fontsize="small")
     return figure
+
+
+# --- patients ---
 
 
 def by_group(groups: pd.DataFrame) -> Figure:
     """Draw patients per group and split: rows ``attribute, group, split, patients``."""
     attributes = list(groups.attribute.unique())
     heights = [groups[groups.attribute == attribute].group.nunique() for attribute in attributes]
-    size = (7, 1.2 + 0.36 * sum(heights))
-    figure, axes = plt.subplots(
-        len(attributes), figsize=size, height_ratios=heights, sharex=True, squeeze=False, layout="constrained"
-    )
+    style = {"sharex": True, "height_ratios": heights}
+    figure, axes = panels([""] * len(heights), 6.2, 0.4 + 0.36 * np.mean(heights), 1, **style)
     splits = [split for split in ("train", "train_recon", "train_diag", "val", "test") if split in set(groups.split)]
     shades = sns.color_palette("Blues_r", len(splits) + 1)
-    for axis, attribute in zip(axes[:, 0], attributes, strict=True):
-        part = groups[groups.attribute == attribute]
-        wide = part.pivot_table("patients", "group", "split", fill_value=0).reindex(columns=splits, fill_value=0)
+    for axis, attribute in zip(axes, attributes, strict=True):
+        rows = groups[groups.attribute == attribute]
+        wide = rows.pivot_table("patients", "group", "split", fill_value=0).reindex(columns=splits, fill_value=0)
         wide = wide.loc[wide.sum(axis=1).sort_values().index]
-        left = wide.cumsum(axis=1) - wide
-        for split, colour in zip(splits, shades, strict=False):
-            bars = axis.barh(wide.index, wide[split], left=left[split], color=colour, label=split, edgecolor="white")
+        left, at = wide.cumsum(axis=1) - wide, range(len(wide))
+        for split, shade in zip(splits, shades, strict=False):
+            bars = axis.barh(at, wide[split], left=left[split], color=shade, label=split, edgecolor="white")
         axis.bar_label(bars, [f"{total:.0f}" for total in wide.sum(axis=1)], padding=3, fontsize="small")
-        axis.set(ylabel=name(attribute))
+        axis.set_yticks(at, list(map(mathtext, wide.index)))
+        axis.set(ylabel=mathtext(name(attribute)))
         axis.margins(x=0.1)
-    axes[-1, 0].set_xlabel("patients")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(splits))
-    return figure
+    axes[-1].set_xlabel("patients")
+    return key(figure)
 
 
 def ages(patients: pd.DataFrame, attributes) -> Figure:
     """Draw the ages (years) of the patients of each group, a panel per attribute: box, median and every patient."""
     heights = [patients[attribute].nunique() for attribute in attributes]
-    figure, axes = plt.subplots(
-        len(attributes), figsize=(7, 1.2 + 0.4 * sum(heights)), height_ratios=heights, sharex=True, squeeze=False
-    )
-    for axis, attribute in zip(axes[:, 0], attributes, strict=True):
+    style = {"sharex": True, "height_ratios": heights}
+    figure, axes = panels([""] * len(heights), 6.2, 0.4 + 0.4 * np.mean(heights), 1, **style)
+    for axis, attribute in zip(axes, attributes, strict=True):
         groups = patients[attribute].value_counts().index
-        at = {"data": patients, "x": "age", "y": attribute, "order": groups, "ax": axis}
-        sns.boxplot(**at, color="white", linecolor="black", showfliers=False, width=0.6)
-        sns.stripplot(**at, color="#0072B2", marker="|", size=7, linewidth=1, alpha=0.3, jitter=False)
-        axis.set(xlabel="", ylabel=name(attribute))
-    axes[-1, 0].set_xlabel("age (years)")
-    figure.tight_layout()
+        for at, group in enumerate(groups):
+            age = patients.age[patients[attribute] == group].dropna()
+            low, median, high = age.quantile([0.25, 0.5, 0.75])
+            axis.plot(age, np.full(len(age), at), "|", color=BLUE, ms=9, mew=1, alpha=0.3)
+            axis.barh(at, high - low, 0.6, low, fill=False, edgecolor="black", lw=1)
+            axis.plot([median, median], [at - 0.3, at + 0.3], color="black", lw=2)
+        axis.set_yticks(range(len(groups)), list(map(mathtext, groups)))
+        axis.invert_yaxis()
+        axis.set(ylabel=mathtext(name(attribute)))
+    axes[-1].set_xlabel("age (years)")
     return figure
 
 
 def prevalence(rates: pd.DataFrame) -> Figure:
     """Draw the share of positives by group with 95 % Wilson intervals: ``task, attribute, group, share, low, high``."""
+    groups = list(rates.groupby(["attribute", "group"], sort=False).groups)
     tasks = list(rates.task.unique())
-    groups = rates[["attribute", "group"]].drop_duplicates()
-    figure, axes = plt.subplots(
-        1, len(tasks), figsize=(2.1 * len(tasks) + 2, 0.35 * len(groups) + 1.2), sharey=True, squeeze=False
-    )
-    for axis, task in zip(axes[0], tasks, strict=True):
-        part = rates[rates.task == task]
-        axis.errorbar(
-            part.share, part.group, xerr=[part.share - part.low, part.high - part.share], fmt="o", color="#0072B2"
-        )
-        axis.set(title=task, xlim=(0, 1), xlabel="share positive")
-    axes[0, 0].invert_yaxis()
-    figure.tight_layout()
+    figure, axes = panels(tasks, 2.1, 0.35 * len(groups) + 0.8, margin=2, xlabel="share positive", sharey=True)
+    for axis, task in zip(axes, tasks, strict=True):
+        rows = rates[rates.task == task].rename(columns={"share": "value"})
+        at = [groups.index(pair) for pair in zip(rows.attribute, rows.group, strict=True)]
+        points(axis, at, rows, upright=False, color=BLUE)
+        axis.set(xlim=(0, 1))
+    axes[0].set_yticks(range(len(groups)), [mathtext(group) for _, group in groups])
+    axes[0].invert_yaxis()
     return figure
+
+
+# --- networks ---
 
 
 def learning(logs: dict[str, pd.DataFrame], ylabel: str = "loss") -> Figure:
     """Draw training (dashed) and validation loss by epoch; the kept epoch is marked.
 
-    A reconstructor has its colour, a diagnostic network that of the originals it learned on. Of a model that
-    is validated by a part of its loss, ``train_l1``, that part is drawn of training too.
+    A model that is validated by one term of its loss, ``train_l1``, is drawn by that term in training too.
     """
-    figure, axes = plt.subplots(1, len(logs), figsize=(3.2 * len(logs), 2.8), squeeze=False)
-    for axis, (title, log) in zip(axes[0], logs.items(), strict=True):
-        colour = COLOURS.get(title, COLOURS["original"])
-        axis.plot(log.epoch, log.get("train_l1", log.train_loss), "--", color=colour, label="training")
-        axis.plot(log.epoch, log.val_loss, "-", color=colour, label="validation")
+    figure, axes = panels(list(map(name, logs)), 3.2, 2.6, xlabel="epoch", ylabel=ylabel)
+    for axis, log in zip(axes, logs.values(), strict=True):
+        axis.plot(log.epoch, log.get("train_l1", log.train_loss), "--", color="black", label="training")
+        axis.plot(log.epoch, log.val_loss, "-", color="black", label="validation")
         best = log.loc[log.val_loss.idxmin()]
-        axis.plot(best.epoch, best.val_loss, "o", color=colour, label="kept")
-        axis.set(title=name(title), xlabel="epoch", ylabel=ylabel)
+        axis.plot(best.epoch, best.val_loss, "o", color="black", label="kept")
         axis.set_ylim(bottom=0)
         axis.xaxis.get_major_locator().set_params(integer=True)
-    axes[0, 0].legend(fontsize="small")
-    figure.tight_layout()
-    return figure
+    return key(figure)
 
 
 def lines(drawn: dict[str, np.ndarray], xlabel: str, ylabel: str, x=None) -> Figure:
-    """Draw some sequences against `x`, or against their place."""
-    figure, axis = plt.subplots(figsize=(5, 2.8), layout="constrained")
-    for (label, values), colour, style in zip(drawn.items(), GROUPS, ["-", "--", ":", "-."], strict=False):
-        axis.plot(np.arange(len(values)) if x is None else x, values, style, color=colour, label=label)
-    axis.set(xlabel=xlabel, ylabel=ylabel)
-    axis.legend(fontsize="small")
-    return figure
+    """Draw some sequences against `x`, or against their index."""
+    figure, (axis,) = panels([""], 4.6, 2.8, xlabel=xlabel, ylabel=ylabel)
+    for (label, values), shade, style in zip(drawn.items(), GROUPS, ["-", "--", ":", "-."], strict=False):
+        axis.plot(np.arange(len(values)) if x is None else x, values, style, color=shade, label=mathtext(label))
+    return key(figure)
 
 
 def adversaries(log: pd.DataFrame) -> Figure:
     """Draw how well generator and discriminator of a GAN did against each other, by epoch."""
-    figure, axis = plt.subplots(figsize=(4.2, 2.8), layout="constrained")
-    axis.plot(log.epoch, log.train_adversarial, color=COLOURS["pix2pix"], label="generator")
+    figure, (axis,) = panels([""], 4, 2.6, xlabel="epoch", ylabel="cross-entropy")
+    axis.plot(log.epoch, log.train_adversarial, color=colour("pix2pix"), label="generator")
     axis.plot(log.epoch, log.train_discriminator, "--", color="black", label="discriminator")
     axis.axhline(np.log(2), color="black", lw=0.8, ls=":", label="guessing, log 2")
-    axis.set(xlabel="epoch", ylabel="cross-entropy")
     axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.legend(fontsize="small")
-    return figure
-
-
-def tradeoff(quality: pd.DataFrame) -> Figure:
-    """Draw mean PSNR against SSIM and, where it was measured, LPIPS, by source, with bars of two standard errors."""
-    others = [metric for metric in ("ssim", "lpips") if metric in quality]
-    figure, axes = plt.subplots(1, len(others), figsize=(4.2 * len(others), 3.2), squeeze=False, layout="constrained")
-    for axis, other in zip(axes[0], others, strict=True):
-        for source, rows in quality.groupby("source", sort=False):
-            patients = rows.groupby("patient_id")[["psnr", other]].mean()
-            (x, y), error = patients.mean(), 2 * patients.sem()
-            axis.errorbar(x, y, error[other], error["psnr"], fmt="o", color=COLOURS[source], label=name(source))
-        axis.set(xlabel=name("psnr"), ylabel=name(other))
-    axes[0, 0].legend(fontsize="small")
-    return figure
-
-
-def values(rows: pd.DataFrame, title: str = "") -> Figure:
-    """Draw values with intervals by task (columns) and source (colour): rows of ``performance`` for one group."""
-    metrics = rows[["task", "metric"]].drop_duplicates()
-    height = 3 if rows.strategy.nunique() == 1 else 4.4  # room for longer names
-    figure, axes = plt.subplots(1, len(metrics), figsize=(2.3 * len(metrics) + 0.6, height), squeeze=False)
-    for axis, (task, metric) in zip(axes[0], metrics.itertuples(index=False), strict=True):
-        part = rows[(rows.task == task) & (rows.metric == metric)]
-        arms = [_arm(row) for row in part.itertuples()]
-        for at, row in enumerate(part.itertuples()):
-            _point(axis, at, row, vertical=True)
-        axis.set_xticks(range(len(arms)), arms, rotation=60, ha="right", fontsize="small")
-        axis.set(title=task, ylabel=name(metric), xlim=(-0.6, len(arms) - 0.4))
-    figure.suptitle(title)
-    figure.tight_layout()
-    return figure
-
-
-def group_values(rows: pd.DataFrame, *metrics: str) -> Figure:
-    """Draw metrics by group (vertical) and source (colour), a panel per task and metric: rows of ``performance``."""
-    rows = rows[rows.metric.isin(metrics) & rows.value.notna()]
-    rows = rows.assign(line=rows.attribute.map(name) + ": " + rows.group)
-    lines, panels = list(rows.line.unique()), list(rows.groupby(["task", "metric"], sort=False))
-    figure, axes = _columns(panels, (2.4, 0.5 * len(lines) + 1.4), 2.4)
-    for axis, ((task, metric), part) in zip(axes, panels, strict=True):
-        _dodged(axis, part, lines, list(rows.groupby(["source", "strategy"], sort=False).groups))
-        axis.set(title=task, xlabel=name(metric))
-    return _named(figure, axes, lines)
-
-
-def shifts(rows: pd.DataFrame, metric: str, margin: float = 0) -> Figure:
-    """Draw the shift of a bias against the originals, with intervals: rows of ``fairness``.
-
-    A column per attribute; right of zero the source adds bias, left of it there is less. Shaded:
-    changes within the margin. Hollow: adjusted p of 0.05 or more. A cross is the value in a column ``published``.
-    """
-    rows = rows[(rows.metric == metric) & (rows.source != "original") & rows["shift"].notna()]
-    rows = rows.assign(line=rows.task, value=rows["shift"], low=rows.shift_low, high=rows.shift_high)
-    if rows.empty:
-        return _empty(f"{name(metric)}: no attribute has two groups with enough cases to compare")
-    lines, arms = list(rows.line.unique()), list(rows.groupby(["source", "strategy"], sort=False).groups)
-    height = 0.28 if len(lines) * len(arms) < 50 else 0.16
-    figure, axes = _columns(rows.attribute.unique(), (2.8, height * len(lines) * len(arms) + 1.6), 1.4)
-    for axis, (attribute, part) in zip(axes, rows.groupby("attribute", sort=False), strict=True):
-        axis.axvspan(-margin, margin, color="#E6E6E6", lw=0)
-        _dodged(axis, part, lines, arms)
-        axis.axvline(0, color="black", lw=0.8)
-        axis.set(title=name(attribute), xlabel=f"shift of {name(metric)}")
-        axis.locator_params(axis="x", nbins=5)
-    return _named(figure, axes, lines)
-
-
-def strengths(rows: pd.DataFrame, measures: dict[str, str]) -> Figure:
-    """Draw what the strength of a strategy does: a row of panels per model, a column per measure, a line per strategy.
-
-    Rows ``source, strategy`` (such as eodd@0.3) and the columns that `measures` names for the axes. The standard model
-    and plain fine-tuning are dotted lines across.
-    """
-    plain = rows.strategy.isin(["standard", "reweight@0"])
-    strength = pd.to_numeric(rows.strategy.str.extract(r"@([\d.]+)$")[0]).mask(plain)
-    bare = rows.strategy.where(plain, rows.strategy.str.replace(r"@[\d.]+", "", regex=True))
-    rows = rows.assign(strategy=bare, strength=strength)
-    models = [model for model in COLOURS if model in set(rows.source)]
-    ticks = sorted(set(strength.dropna()))
-    size = (2.9 * len(measures) + 0.4, 2.1 * len(models) + 0.6)
-    figure, axes = plt.subplots(len(models), len(measures), figsize=size, squeeze=False, layout="constrained")
-    for model, line in zip(models, axes, strict=True):
-        part = rows[rows.source == model]
-        for axis, (column, label) in zip(line, measures.items(), strict=True):
-            for strategy, tried in part.sort_values("strength").groupby("strategy", sort=False):
-                style = {"color": STRATEGIES[strategy], "label": name(strategy), "lw": 1.2}
-                if tried.strength.isna().all():
-                    axis.axhline(tried[column].mean(), ls=":", **style)
-                else:
-                    axis.semilogx(tried.strength, tried[column], marker=marker(strategy), ms=5, **style)
-            axis.set_title(f"{name(model)}: {label}", fontsize="small")
-            axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize="x-small", rotation=90)
-            axis.minorticks_off()
-    for axis in axes[-1]:
-        axis.set_xlabel("strength λ")
-    shown = {label: line for axis in axes.flat for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    order = [name(strategy) for strategy in STRATEGIES if name(strategy) in shown]
-    return _above(figure, {label: shown[label] for label in order})
-
-
-def decisions(rows: pd.DataFrame, threshold: float) -> Figure:
-    """Draw scores by group and label, a dot a row, with the threshold and the rates: ``score, label, group``."""
-    lines = [(group, label) for group in sorted(rows.group.unique()) for label in (1, 0)]
-    figure, axis = plt.subplots(figsize=(7, 0.55 * len(lines) + 1))
-    for at, (group, label) in enumerate(lines):
-        score = rows.score[(rows.group == group) & (rows.label == label)].to_numpy()
-        place = at + np.linspace(-0.25, 0.25, 7)[np.arange(len(score)) % 7]
-        axis.plot(score, place, "o", ms=4, alpha=0.7, color="#D55E00" if label else "#0072B2")
-        rate = f"{'TPR' if label else 'FPR'} {np.mean(score >= threshold):.2f}" if len(score) else "no case"
-        axis.annotate(rate, (1.02, at), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
-    axis.axvline(threshold, color="black", lw=1)
-    axis.set_yticks(range(len(lines)), [f"{group}, {'with' if label else 'without'}" for group, label in lines])
-    axis.set(xlabel="score (line: threshold; at or right of it, called positive)", ylim=(len(lines) - 0.5, -0.5))
-    figure.tight_layout()
-    return figure
-
-
-def histograms(panels: dict[str, dict[str, np.ndarray]], xlabel: str, marks: dict[str, float] | None = None) -> Figure:
-    """Draw distributions, a panel per title and a colour per name; `marks` are vertical lines by name."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(3.8 * len(panels), 2.8), squeeze=False, layout="constrained")
-    for axis, (title, drawn) in zip(axes[0], panels.items(), strict=True):
-        edges = np.histogram_bin_edges(np.concatenate(list(drawn.values())), 24)
-        for (label, values), colour in zip(drawn.items(), GROUPS, strict=False):
-            axis.hist(values, edges, color=colour, alpha=0.7, label=label)
-        for (label, value), line in zip((marks or {}).items(), ["-", "--", ":"], strict=False):
-            axis.axvline(value, color="black", ls=line, lw=1, label=label)
-        axis.set(title=title, xlabel=xlabel)
-        axis.legend(fontsize="x-small")
-    axes[0, 0].set_ylabel("draws")
-    return figure
-
-
-def shift_histogram(rows: pd.DataFrame) -> Figure:
-    """Draw the bias shifts of all tasks and models in percent of the original's bias, a panel per attribute."""
-    rows = rows[~rows.source.isin(["original", "noisy"]) & np.isfinite(rows.shift_percent)]
-    if rows.empty:
-        return _empty("no attribute has two groups with enough cases to compare")
-    attributes = list(rows.attribute.unique())
-    figure, axes = plt.subplots(1, len(attributes), figsize=(3 * len(attributes) + 1, 2.8), sharey=True, squeeze=False)
-    reach = max(50, np.ceil(rows.shift_percent.abs().max() / 25) * 25)
-    for axis, attribute in zip(axes[0], attributes, strict=True):
-        part = rows[rows.attribute == attribute]
-        stacks = [part.shift_percent[part.source == source] for source in part.source.unique()]
-        colours = [COLOURS[source] for source in part.source.unique()]
-        labels = [name(source) for source in part.source.unique()]
-        axis.hist(stacks, np.linspace(-reach, reach, 17), stacked=True, color=colours, label=labels)
-        axis.axvline(0, color="black", lw=0.8)
-        axis.set(title=f"{name(attribute)}: median {part.shift_percent.median():+.0f} %", xlabel="bias shift (%)")
-    axes[0, 0].set_ylabel("tasks x models")
-    axes[0, 0].legend(fontsize="small")
-    figure.tight_layout()
-    return figure
+    return key(figure)
 
 
 def balance(rates: pd.DataFrame, thresholds: dict[str, float]) -> Figure:
@@ -432,37 +311,36 @@ def balance(rates: pd.DataFrame, thresholds: dict[str, float]) -> Figure:
     Rows of `diagnosis.curves.by_threshold`: ``task, rate, x, value, low, high``.
     """
     tasks = list(rates.task.unique())
-    figure, axes = _columns(tasks, (2.6, 2.8), 0.6)
+    titles = [f"{task}: {thresholds[task]:.3f}" for task in tasks]
+    figure, axes = panels(titles, 2.6, 2.6, xlabel="threshold", ylabel="rate", sharey=True)
     for axis, task in zip(axes, tasks, strict=True):
         for rate, line in (("tpr", "-"), ("tnr", "--")):
             _band(axis, rates[(rates.task == task) & (rates.rate == rate)], line, name(rate))
         axis.axvline(thresholds[task], color="black", lw=1, ls=":", label="chosen threshold")
-        axis.set(title=f"{task}: {thresholds[task]:.3f}", xlabel="threshold", ylim=(-0.03, 1.03))
-    axes[0].set_ylabel("rate")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize="small")
-    return figure
+        axis.set(ylim=(-0.03, 1.03))
+    return key(figure)
 
 
 def curves(roc: pd.DataFrame, precision_recall: pd.DataFrame, performance: pd.DataFrame) -> Figure:
     """Draw the ROC and the precision-recall curve of every task, with bands; a ring is the decision at the threshold.
 
-    Rows of `diagnosis.curves`, and of ``performance`` on the same originals. Dotted: what chance alone does.
+    Rows of `diagnosis.curves`, and of ``performance`` on the same originals. Dotted: a classifier that guesses.
     """
-    everyone = performance[performance.attribute == "all"]
+    performance = performance[performance.attribute == "all"]
     tasks = list(roc.task.unique())
-    figure, axes = plt.subplots(len(tasks), 2, figsize=(7, 3 * len(tasks)), squeeze=False, layout="constrained")
-    for (left, right), task in zip(axes, tasks, strict=True):
-        own = everyone[everyone.task == task].set_index("metric")
-        tpr, fpr, prevalence = own.value.tpr, own.value.fpr, own.positives.tpr / own.n.tpr
-        precision = tpr * prevalence / (tpr * prevalence + fpr * (1 - prevalence))
+    areas = "{task}: {metric} {value:.2f} ({low:.2f} to {high:.2f})"
+    rows = [performance[performance.task == task].set_index("metric", drop=False).rename_axis(None) for task in tasks]
+    titles = [areas.format(**dict(row.loc[at], metric=name(at))) for row in rows for at in ("auroc", "auprc")]
+    figure, axes = panels(titles, 3.2, 2.8, 2)
+    for left, right, task, row in zip(axes[::2], axes[1::2], tasks, rows, strict=True):
+        tpr, fpr, positive = row.value.tpr, row.value.fpr, row.positives.tpr / row.n.tpr
+        precision = tpr * positive / (tpr * positive + fpr * (1 - positive))
         _band(left, roc[roc.task == task])
         _band(right, precision_recall[precision_recall.task == task])
         left.plot([0, 1], [0, 1], ":", color="grey")
-        right.axhline(prevalence, ls=":", color="grey")
-        for axis, at, metric in ((left, (fpr, tpr), "auroc"), (right, (tpr, precision), "auprc")):
+        right.axhline(positive, ls=":", color="grey")
+        for axis, at in ((left, (fpr, tpr)), (right, (tpr, precision))):
             axis.plot(*at, "o", ms=8, mfc="white", mec="black", mew=1.5)
-            area = "{value:.2f} ({low:.2f} to {high:.2f})".format(**own.loc[metric])
-            axis.set_title(f"{task}: {name(metric)} {area}", fontsize="small")
             axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
         left.set(xlabel=name("fpr"), ylabel=name("tpr"))
         right.set(xlabel="recall (true positive rate)", ylabel="precision")
@@ -474,84 +352,320 @@ def reliability(bins: pd.DataFrame) -> Figure:
 
     Rows of `diagnosis.curves.reliability`: ``task, x, value, low, high``.
     """
-    tasks = list(bins.task.unique())
-    figure, axes = _columns(tasks, (2.6, 2.8), 0.6)
-    for axis, (task, part) in zip(axes, bins.groupby("task", sort=False), strict=True):
-        error = [part.value - part.low, part.high - part.value]
+    tasks = dict(list(bins.groupby("task", sort=False)))
+    figure, axes = panels(list(tasks), 2.6, 2.6, xlabel="mean score", ylabel="share of positives", sharey=True)
+    for axis, rows in zip(axes, tasks.values(), strict=True):
         axis.plot([0, 1], [0, 1], ":", color="grey")
-        axis.errorbar(part.x, part.value, error, fmt="o-", color=COLOURS["original"], capsize=2, ms=4, lw=1)
-        axis.set(title=task, xlabel="mean score", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-    axes[0].set_ylabel("share of positives")
+        points(axis, rows.x, rows, fmt="o-", color=colour("original"))
+        axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+    return figure
+
+
+def decisions(rows: pd.DataFrame, threshold: float) -> Figure:
+    """Draw scores by group and label, a dot a row, with the threshold and the rates: ``score, label, group``."""
+    pairs = [(group, label) for group in sorted(rows.group.unique()) for label in (1, 0)]
+    xlabel = "score (line: threshold; at or right of it, called positive)"
+    figure, (axis,) = panels([""], 6.2, 0.55 * len(pairs) + 0.6, xlabel=xlabel)
+    for at, (group, label) in enumerate(pairs):
+        score = rows.score[(rows.group == group) & (rows.label == label)].to_numpy()
+        place = at + np.linspace(-0.25, 0.25, 7)[np.arange(len(score)) % 7]
+        axis.plot(score, place, "o", ms=4, alpha=0.7, color=ORANGE if label else BLUE)
+        rate = f"{'TPR' if label else 'FPR'} {np.mean(score >= threshold):.2f}" if len(score) else "no case"
+        axis.annotate(rate, (1.02, at), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
+    axis.axvline(threshold, color="black", lw=1)
+    ticks = [mathtext(f"{group}, {'with' if label else 'without'}") for group, label in pairs]
+    axis.set_yticks(range(len(pairs)), ticks)
+    axis.set_ylim(len(pairs) - 0.5, -0.5)
     return figure
 
 
 def _band(axis, curve: pd.DataFrame, line: str = "-", label: str = "") -> None:
-    """A curve on originals with its interval: rows ``x, value, low, high``."""
-    axis.plot(curve.x, curve.value, line, color=COLOURS["original"], lw=1.5, label=label)
-    axis.fill_between(curve.x, curve.low, curve.high, color=COLOURS["original"], alpha=0.15, lw=0)
+    """Draw a curve on originals with its interval: rows ``x, value, low, high``."""
+    axis.plot(curve.x, curve.value, line, color=colour("original"), lw=1.5, label=label)
+    axis.fill_between(curve.x, curve.low, curve.high, color=colour("original"), alpha=0.15, lw=0)
 
 
-def _arm(row) -> str:
-    """Source, with its strategy where that is not the standard one."""
-    return name(row.source) + ("" if row.strategy == "standard" else f", {name(row.strategy)}")
+# --- sources and groups compared ---
 
 
-def _columns(panels, size: tuple[float, float], margin: float, most: int = 5) -> tuple[Figure, np.ndarray]:
-    """One axis per panel, `size` inches each, at most five side by side, with a common vertical axis."""
-    across, down = min(len(panels), most), -(-len(panels) // most)
-    figure, axes = plt.subplots(
-        down,
-        across,
-        figsize=(size[0] * across + margin, size[1] * down),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
-    for axis in axes.flat[len(panels) :]:
-        axis.remove()
-    return figure, axes.flat[: len(panels)]
+def by_level(rows: pd.DataFrame, metric: str) -> Figure:
+    """Draw a metric by noise level, a panel per attribute and a colour per group.
 
-
-def _dodged(axis, rows: pd.DataFrame, lines: list[str], arms: list[tuple[str, str]]) -> None:
-    """Values on their lines, those of one source and strategy always at the same place within a line."""
-    for k, (source, strategy) in enumerate(arms):
-        part = rows[(rows.source == source) & (rows.strategy == strategy)]
-        for row in part.itertuples():
-            _point(axis, lines.index(row.line) + 0.7 * ((k + 0.5) / len(arms) - 0.5), row)
-
-
-def _named(figure: Figure, axes: np.ndarray, lines: list[str]) -> Figure:
-    """Name the lines from top to bottom, and every source once above the panels."""
-    axes[0].set_yticks(range(len(lines)), lines)
-    axes[0].set_ylim(len(lines) - 0.5, -0.5)
-    shown = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    return _above(figure, shown)
-
-
-def _above(figure: Figure, shown: dict[str, object]) -> Figure:
-    """Name handles above all panels, in as many columns as the figure has room for."""
-    letters = max(map(len, shown), default=0)
-    fitting = max(1, int(figure.get_figwidth() / (0.6 + 0.08 * letters)))  # inches of a line, and of a letter
-    figure.legend(shown.values(), shown.keys(), loc="outside upper center", ncols=min(fitting, 5), fontsize="small")
+    Rows ``level`` (in order of noise), ``attribute, group, metric, value, low, high``.
+    """
+    rows = rows[rows.metric == metric]
+    levels, attributes = list(rows.level.unique()), dict(list(rows.groupby("attribute", sort=False)))
+    figure, axes = panels(list(map(name, attributes)), 3, 3.6, xlabel="noise level", ylabel=name(metric), sharey=True)
+    for axis, panel in zip(axes, attributes.values(), strict=True):
+        groups = list(panel.groupby("group", sort=False))
+        for k, (group, some) in enumerate(groups):
+            at = some.level.map(levels.index) + 0.5 * ((k + 0.5) / len(groups) - 0.5)
+            points(axis, at, some, fmt="o-", color=GROUPS[k % len(GROUPS)], label=mathtext(group))
+        axis.set(xlim=(-0.5, len(levels) - 0.5))
+        axis.set_xticks(range(len(levels)), levels)
+        below = axis.transAxes + ScaledTranslation(0, -0.6, figure.dpi_scale_trans)  # inches: clear of the label
+        axis.legend(fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=below)
     return figure
 
 
-def _point(axis, at: float, row, vertical: bool = False) -> None:
-    """One value with its interval, in the colour of its source and the marker of its strategy."""
-    error = np.abs([[row.value - row.low], [row.high - row.value]])
-    style = {"color": COLOURS[row.source], "fmt": marker(row.strategy), "ms": 5, "capsize": 2}
-    if getattr(row, "p_adjusted", 0) >= 0.05:
-        style["mfc"] = "white"
-    if vertical:
-        axis.errorbar(at, row.value, yerr=error, label=_arm(row), **style)
-    else:
-        axis.errorbar(row.value, at, xerr=error, label=_arm(row), **style)
-        axis.plot(getattr(row, "published", np.nan), at, "x", color=COLOURS[row.source], ms=6, mew=1.5)
+def tradeoff(quality: pd.DataFrame) -> Figure:
+    """Draw mean PSNR against SSIM and, where it was measured, LPIPS, by source, with bars of two standard errors."""
+    others = [metric for metric in ("ssim", "lpips") if metric in quality]
+    figure, axes = panels([""] * len(others), 4, 3, xlabel=name("psnr"))
+    for axis, other in zip(axes, others, strict=True):
+        for source, rows in quality.groupby("source", sort=False):
+            patients = rows.groupby("patient_id")[["psnr", other]].mean()
+            (x, y), error = patients.mean(), 2 * patients.sem()
+            style = {"fmt": "o", "color": colour(source), "label": mathtext(name(source))}
+            axis.errorbar(x, y, error[other], error["psnr"], **style)
+        axis.set_ylabel(name(other))
+    return key(figure)
 
 
-def _empty(sentence: str) -> Figure:
-    """Say in place of a figure why there is none."""
-    figure, axis = plt.subplots(figsize=(6, 1))
-    axis.text(0.5, 0.5, sentence, ha="center", va="center")
+def values(rows: pd.DataFrame) -> Figure:
+    """Draw values with intervals by task (columns) and source (colour): rows of ``performance`` for one group."""
+    tasks = dict(list(rows.groupby(["task", "metric"], sort=False)))
+    titles = [f"{task}: {name(metric)}" for task, metric in tasks]
+    figure, axes = panels(titles, 2.3, 2.6 if rows.strategy.nunique() == 1 else 3.6)
+    for axis, some in zip(axes, tasks.values(), strict=True):
+        for at, pair in enumerate(pairs := arms(some)):
+            arm_points(axis, at, some[(some.source == pair[0]) & (some.strategy == pair[1])])
+        ticks = [name(source) + f", {name(strategy)}" * (strategy != "standard") for source, strategy in pairs]
+        axis.set_xticks(range(len(pairs)), list(map(mathtext, ticks)), rotation=60, ha="right", fontsize="small")
+        axis.set_xlim(-0.6, len(pairs) - 0.4)
+    return figure
+
+
+def group_values(rows: pd.DataFrame, *metrics: str) -> Figure:
+    """Draw metrics by group (vertical) and source (colour), a panel per task and metric: rows of ``performance``."""
+    rows = rows[rows.metric.isin(metrics) & rows.value.notna()]
+    rows = rows.assign(line=rows.attribute.map(name) + ": " + rows.group)
+    lines, tasks = list(rows.line.unique()), dict(list(rows.groupby(["task", "metric"], sort=False)))
+    titles = [f"{task}: {name(metric)}" for task, metric in tasks]
+    figure, axes = panels(titles, 2.4, 0.5 * len(lines) + 0.8, margin=2.4, sharey=True)
+    for axis, some in zip(axes, tasks.values(), strict=True):
+        forest(axis, some, lines, arms(rows))
+    return key(figure, *arm_handles(arms(rows)))
+
+
+def shifts(rows: pd.DataFrame, metric: str, margin: float = 0) -> Figure:
+    """Draw the shift of a bias against the originals, with intervals: rows of ``fairness``.
+
+    A column per attribute; right of zero the source adds bias, left of it there is less. Shaded: changes within the
+    margin. Hollow: adjusted p of 0.05 or more. A cross is the value in a column ``published``.
+    """
+    rows = rows[(rows.metric == metric) & (rows.source != "original") & rows["shift"].notna()]
+    rows = rows.assign(line=rows.task, value=rows["shift"], low=rows.shift_low, high=rows.shift_high)
+    rows = rows.assign(hollow=rows.p_adjusted >= 0.05)
+    if rows.empty:
+        return sentence(f"{name(metric)}: {FEW}")
+    lines, pairs = list(rows.line.unique()), arms(rows)
+    attributes = dict(list(rows.groupby("attribute", sort=False)))
+    height = (0.28 if len(lines) * len(pairs) < 50 else 0.16) * len(lines) * len(pairs) + 1
+    xlabel = f"shift of {name(metric)}"
+    figure, axes = panels(list(map(name, attributes)), 2.8, height, margin=1.4, xlabel=xlabel, sharey=True)
+    for axis, some in zip(axes, attributes.values(), strict=True):
+        axis.axvspan(-margin, margin, color="#E6E6E6", lw=0)
+        axis.axvline(0, color="black", lw=0.8)
+        forest(axis, some, lines, pairs)
+        axis.locator_params(axis="x", nbins=5)
+    return key(figure, *arm_handles(pairs, "published" in rows and rows.published.notna().any()))
+
+
+def shift_histogram(rows: pd.DataFrame) -> Figure:
+    """Draw the bias shifts of all tasks and models in percent of the original's bias, a panel per attribute."""
+    rows = rows[~rows.source.isin(["original", "noisy"]) & np.isfinite(rows.shift_percent)]
+    if rows.empty:
+        return sentence(FEW)
+    attributes = dict(list(rows.groupby("attribute", sort=False).shift_percent))
+    titles = [f"{name(attribute)}: median {shift.median():+.0f} %" for attribute, shift in attributes.items()]
+    figure, axes = panels(titles, 3, 2.6, xlabel="bias shift (%)", ylabel="tasks x models", sharey=True)
+    reach = max(50, np.ceil(rows.shift_percent.abs().max() / 25) * 25)
+    sources = ordered(rows.source)
+    style = {"color": list(map(colour, sources)), "label": [mathtext(name(source)) for source in sources]}
+    for axis, shift in zip(axes, attributes.values(), strict=True):
+        stacks = [shift[rows.source == source] for source in sources]
+        axis.hist(stacks, np.linspace(-reach, reach, 17), stacked=True, **style)
+        axis.axvline(0, color="black", lw=0.8)
+    return key(figure)
+
+
+def histograms(drawn: dict[str, dict[str, np.ndarray]], xlabel: str, marks: dict[str, float] | None = None) -> Figure:
+    """Draw distributions, a panel per title and a colour per name; `marks` are vertical lines by name."""
+    figure, axes = panels(list(drawn), 3.6, 2.6, xlabel=xlabel, ylabel="draws")
+    for axis, samples in zip(axes, drawn.values(), strict=True):
+        edges = np.histogram_bin_edges(np.concatenate(list(samples.values())), 24)
+        for (label, sample), shade in zip(samples.items(), GROUPS, strict=False):
+            axis.hist(sample, edges, color=shade, alpha=0.7, label=mathtext(label))
+        for (label, value), line in zip((marks or {}).items(), ["-", "--", ":"], strict=False):
+            axis.axvline(value, color="black", ls=line, lw=1, label=mathtext(label))
+        axis.legend(fontsize="x-small")
+    return figure
+
+
+def strengths(rows: pd.DataFrame, measures: dict[str, str]) -> Figure:
+    """Draw what the strength of a strategy does: a row of panels per model, a column per measure, a line per strategy.
+
+    Rows ``source, strategy`` (such as eodd@0.3) and the columns that `measures` names for the axes. The standard model
+    and plain fine-tuning are dotted lines across.
+    """
+    plain = rows.strategy.isin(["standard", "reweight@0"])
+    strength = pd.to_numeric(rows.strategy.str.extract(r"@([\d.]+)$")[0]).mask(plain)
+    bare = rows.strategy.where(plain, rows.strategy.map(without_strength))
+    rows, ticks = rows.assign(strategy=bare, strength=strength), sorted(set(strength.dropna()))
+    drawn = [(model, column) for model in ordered(rows.source) for column in measures]
+    titles = [f"{name(model)}: {measures[column]}" for model, column in drawn]
+    figure, axes = panels(titles, 2.9, 2.3, len(measures))
+    shades = STRATEGIES | {word: "black" for word in ordered(bare) if word not in STRATEGIES}
+    for axis, (model, column) in zip(axes, drawn, strict=True):
+        tried = rows[rows.source == model].sort_values("strength")
+        for strategy, some in sorted(tried.groupby("strategy"), key=lambda pair: list(shades).index(pair[0])):
+            style = {"color": shades[strategy], "label": mathtext(name(strategy)), "lw": 1.2}
+            if some.strength.isna().all():
+                axis.axhline(some[column].mean(), ls=":", **style)
+            else:
+                axis.semilogx(some.strength, some[column], marker=marker(strategy), ms=5, **style)
+        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize="x-small", rotation=90)
+        axis.minorticks_off()
+    for axis in axes[-len(measures) :]:
+        axis.set_xlabel("strength λ")
+    return key(figure)
+
+
+# --- the report ---
+
+
+def framework(models, strategies, attributes) -> Figure:
+    """Draw what feeds what (the paper's figure 1): noise, reconstruction, frozen diagnosis, comparison, mitigation."""
+    figure, axis = plt.subplots(figsize=(7.2, 3.1), layout="constrained")
+    models, attributes, tuning = (
+        [mathtext(name(word)) for word in words]
+        for words in (models, attributes, [word for word in strategies if word != "thresholds"])
+    )
+    boxes = [
+        (0.9, 2.4, "Original\n$x$", "white"),
+        (0.9, 0.8, "Noisy\n$y$", "white"),
+        (3.2, 0.8, "Reconstruction $\\hat x$\n" + "\n".join(models), "#CFE6F5"),
+        (5.6, 1.6, "Diagnosis\nfrozen, trained\non originals", "#E6E6E6"),
+        (8.1, 1.6, "Performance\nand bias by\n" + ",\n".join(attributes), "#FBE5CC"),
+    ]
+    for x, y, text, fill in boxes:
+        style = {"boxstyle": "round,pad=0.45", "fc": fill, "ec": "black"}
+        axis.text(x, y, text, ha="center", va="center", fontsize=10, bbox=style, zorder=2)
+    arrows = [
+        ((0.9, 2.0), (0.9, 1.2), "less dose\nor time"),
+        ((1.4, 0.8), (2.2, 0.8), ""),
+        ((1.45, 2.4), (4.8, 1.9), ""),
+        ((4.2, 0.95), (4.7, 1.25), ""),
+        ((6.45, 1.6), (7.2, 1.6), "score"),
+    ]
+    arrow = {"arrowstyle": "->", "lw": 1.2, "color": "black"}
+    for start, end, text in arrows:
+        axis.annotate("", end, start, arrowprops=arrow)
+        axis.text((start[0] + end[0]) / 2 + 0.08, (start[1] + end[1]) / 2 + 0.1, text, fontsize=9)
+    if strategies:
+        bend = arrow | {"ls": "--", "connectionstyle": "arc3,rad=-0.12"}
+        axis.annotate("", (3.4, 0.05), (8.1, 0.7), arrowprops=bend)
+        axis.text(5.2, -0.55, f"mitigation tunes the reconstruction ({', '.join(tuning)})", ha="center", fontsize=9)
+    axis.set(xlim=(0, 9.2), ylim=(-0.75, 3))
     axis.axis("off")
     return figure
+
+
+def against_noise(rows: pd.DataFrame) -> Figure:
+    """Draw image quality and every task's performance against the noise level, in percent of a reference.
+
+    Rows of ``performance`` for all patients, with ``level`` (in order of noise) and, in percent of the reference,
+    ``share, share_low, share_high, share_published``; every panel has the same axis.
+    """
+    levels, tasks = list(rows.level.unique()), dict(list(rows.groupby(["task", "metric"], sort=False)))
+    titles = [name(metric) if task == "image" else f"{task}: {name(metric)}" for task, metric in tasks]
+    figure, axes = panels(titles, 2.4, 2.3, 3, ylabel="percent", sharey=True)
+    sources = ordered(rows.source)
+    for axis, panel in zip(axes, tasks.values(), strict=True):
+        axis.axhline(100, color=colour("original"), lw=0.8)
+        for k, source in enumerate(sources):
+            line = panel[panel.source == source]
+            at = line.level.map(levels.index) + 0.4 * ((k + 0.5) / len(sources) - 0.5)
+            some = pd.DataFrame({"value": line.share, "low": line.share_low, "high": line.share_high})
+            points(axis, at, some, fmt="o-", color=colour(source), lw=1.2)
+            axis.plot(at, line.share_published, "x", color=colour(source), ms=6, mew=1.5)
+        axis.set(xlim=(-0.5, len(levels) - 0.5))
+        axis.set_xticks(range(len(levels)), levels)
+    return key(figure, *arm_handles(arms(rows), rows.share_published.notna().any()))
+
+
+def against_baseline(rows: pd.DataFrame) -> Figure:
+    """Draw changes against each task's performance on originals, a panel per question.
+
+    Rows ``question, source, x, change, change_low, change_high``; right are the easy tasks, left the difficult ones.
+    """
+    rows = rows.rename(columns={"change": "value", "change_low": "low", "change_high": "high"})
+    questions = dict(list(rows.groupby("question", sort=False)))
+    style = {"xlabel": "AUROC or Dice on originals", "ylabel": "source minus original", "sharey": True}
+    figure, axes = panels(list(questions), 2.5, 2.6, 3, **style)
+    for axis, panel in zip(axes, questions.values(), strict=True):
+        axis.axhline(0, color="black", lw=0.8)
+        for source, some in panel.groupby("source", sort=False):
+            points(axis, some.x, some, color=colour(source), elinewidth=0.6, capsize=0, label=mathtext(name(source)))
+        axis.xaxis.label.set_size("small")
+    return key(figure)
+
+
+def amounts(rows: pd.DataFrame, ylabel: str) -> Figure:
+    """Draw an amount of every task as a dot and the mean over tasks as a bar, a panel per attribute and measure.
+
+    Rows ``attribute, metric, source, strategy, amount`` and, where known, ``chance``: what noise alone gives on
+    average, drawn as a dashed line over the bar.
+    """
+    if rows.empty:
+        return sentence(FEW)
+    measures, pairs = dict(list(rows.groupby(["attribute", "metric"], sort=False))), arms(rows)
+    titles = [f"{name(attribute)}, {name(metric)}" for attribute, metric in measures]
+    figure, axes = panels(titles, max(2.3, 0.17 * len(pairs)), 2.3, 3, ylabel=ylabel)
+    for axis, panel in zip(axes, measures.values(), strict=True):
+        for at, (source, strategy) in enumerate(pairs):
+            some = panel[(panel.source == source) & (panel.strategy == strategy)]
+            axis.bar(at, some.amount.mean(), color=colour(source), alpha=0.35, width=0.7)
+            axis.plot(np.full(len(some), at), some.amount, marker(strategy), color=colour(source), ms=4)
+            if "chance" in some:
+                style = {"color": "black", "lw": 1.2, "label": "chance alone"}
+                axis.plot([at - 0.4, at + 0.4], [some.chance.mean()] * 2, "--", **style)
+        axis.set_xticks([])
+        axis.set_ylim(bottom=0)
+    return key(figure, *arm_handles(pairs))
+
+
+def costs(rows: pd.DataFrame) -> Figure:
+    """Draw what mitigation changes against the standard model: diagnosis against PSNR, and against bias.
+
+    Rows ``source, strategy, psnr, downstream, bias`` in percent, means over tasks and attributes.
+    """
+    figure, axes = panels(["", ""], 3.2, 2.6, ylabel="change of AUROC and Dice (%)", sharey=True)
+    for axis, column, label in zip(axes, ("psnr", "bias"), ("PSNR (%)", "bias, median (%)"), strict=True):
+        axis.axhline(0, color="black", lw=0.8)
+        axis.axvline(0, color="black", lw=0.8)
+        for row in rows.itertuples():
+            style = {"marker": marker(row.strategy), "color": colour(row.source)}
+            axis.plot(getattr(row, column), row.downstream, ms=8, ls="none", **style)
+        axis.set_xlabel(f"change of {label}")
+        axis.locator_params(axis="x", nbins=5)
+    return key(figure, *arm_handles(arms(rows)))
+
+
+def verdicts(table: pd.DataFrame) -> Figure:
+    """Draw the share of comparisons that came to each verdict: a bar per row of `table`, a column per verdict."""
+    xlabel = "percent of comparisons (numbers: how many)"
+    figure, (axis,) = panels([""], 6.4, 0.34 * len(table) + 0.7, xlabel=xlabel)
+    share = table[list(VERDICTS)].div(table[list(VERDICTS)].sum(axis=1), axis=0) * 100
+    left = share.cumsum(axis=1) - share
+    for verdict, fill in VERDICTS.items():
+        style = {"color": fill, "edgecolor": "#777777", "linewidth": 0.6, "label": verdict}
+        bars = axis.barh(range(len(table)), share[verdict], left=left[verdict], **style)
+        counted = [str(count) if count else "" for count in table[verdict]]
+        axis.bar_label(bars, counted, label_type="center", fontsize="x-small")
+    lines = [" ".join(map(str, row)) if isinstance(row, tuple) else row for row in table.index]
+    axis.set_yticks(range(len(table)), list(map(mathtext, lines)), fontsize="small")
+    axis.set_xlim(0, 100)
+    axis.invert_yaxis()
+    return key(figure)

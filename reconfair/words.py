@@ -1,4 +1,8 @@
-"""The words of the study: how each is written for a reader, in which colour and order, and the nearest valid one."""
+"""The words of the study: how each is written for a reader, in which colour and order, and the nearest valid one.
+
+Whatever a user names (groups, tasks, models) passes `markdown`, `latex` or `mathtext` where it becomes markup, so that
+it appears as it stands.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,35 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
-COLOURS = {
+BLUE, ORANGE = "#0072B2", "#D55E00"
+COLOURS = {  # of sources, in their order
     "original": "#000000",
     "noisy": "#999999",
-    "unet": "#0072B2",
-    "pix2pix": "#D55E00",
+    "unet": BLUE,
+    "pix2pix": ORANGE,
     "sde": "#009E73",
 }
 SPARE = ("#CC79A7", "#E69F00", "#56B4E9", "#F0E442")  # for models that users add
 GROUPS = ("#E69F00", "#56B4E9", "#CC79A7", "#F0E442", "#009E73", "#000000")
+STRATEGIES = {  # in their order; the colours are for figures in which no model has one
+    "standard": "#0173B2",
+    "reweight@0": "#DE8F05",
+    "reweight": "#029E73",
+    "dro": "#D55E00",
+    "eodd": "#CC78BC",
+    "adv": "#CA9161",
+    "reweight+eodd": "#FBAFE4",
+    "reweight+adv": "#949494",
+    "thresholds": "#ECE133",
+}
+VERDICTS = {  # blue: no harm; orange: harm; grey: not known
+    "better": BLUE,
+    "equivalent": "#9BD0F0",
+    "undecided": "#D9D9D9",
+    "not compared": "#FFFFFF",
+    "worse": ORANGE,
+}
+ATTRIBUTES = ("sex", "age_group", "race", "race_merged")  # of the paper
 NAMES = {
     "original": "Original",
     "noisy": "Noisy",
@@ -75,14 +99,76 @@ def name(word: str) -> str:
     return NAMES.get(word, NAMES.get(bare, bare) + f" ({strength})" * bool(at))
 
 
+def without_strength(strategy: str) -> str:
+    """Return a strategy without its strengths: ``reweight+eodd`` of ``reweight@1+eodd@0.3``."""
+    return re.sub(r"@[\d.]+", "", strategy)
+
+
 def marker(strategy: str) -> str:
     """Marker of a strategy, whatever its strength."""
-    return MARKERS.get(strategy, MARKERS.get(re.sub(r"@[\d.]+", "", strategy), "<"))
+    return MARKERS.get(strategy, MARKERS.get(without_strength(strategy), "<"))
 
 
-def colour(source: str) -> str:
+def colour(word: str) -> str:
     """Colour of a source; a model that is not ours has one of the spare colours, always the same."""
-    return COLOURS.get(source) or SPARE[sum(map(ord, source)) % len(SPARE)]
+    return COLOURS.get(word) or SPARE[sum(map(ord, word)) % len(SPARE)]
+
+
+def ordered(words: Iterable[str]) -> list[str]:
+    """Sources or strategies in the order of every figure, each once; those that a user added come last.
+
+    Examples
+    --------
+    >>> ordered(["toy", "sde", "unet", "sde"]), ordered(["eodd@0.3", "standard"])
+    (['unet', 'sde', 'toy'], ['standard', 'eodd@0.3'])
+    """
+    known = [*COLOURS, *STRATEGIES]
+
+    def place(word):
+        return next((known.index(each) for each in (word, without_strength(word)) if each in known), len(known))
+
+    return sorted(dict.fromkeys(words), key=place)
+
+
+def mathtext(text: str) -> str:
+    """Write text for a figure so that dollar signs show as they stand and start no formula.
+
+    Examples
+    --------
+    >>> print(mathtext("$x$"))
+    \\$x\\$
+    """
+    return str(text).replace("$", r"\$")
+
+
+def markdown(text: str | list | dict) -> str:
+    """Write text as Markdown that shows it as it stands; a list as bullets, a dict as paragraphs with bold keys.
+
+    Examples
+    --------
+    >>> markdown("a <b> & c_d"), markdown(["one", "two"])
+    ('a &#60;b&#62; &#38; c&#95;d', '- one\\n- two')
+    """
+    if isinstance(text, dict):
+        return "\n\n".join(f"**{markdown(key.capitalize())}.** {markdown(value)}" for key, value in text.items())
+    if isinstance(text, list):
+        return "\n".join(f"- {markdown(line)}" for line in text)
+    text = re.sub(r"[\\`*_{}\[\]<>#|~&^$]", lambda match: f"&#{ord(match[0])};", text)
+    return text.replace("&#36;", "<span>&#36;</span>")  # MathJax reads no formula across the border of an element
+
+
+def latex(text: str) -> str:
+    """Write text as LaTeX that shows it as it stands.
+
+    Examples
+    --------
+    >>> print(latex(r"5 % of a_b & $x$ \\frac <c>"))
+    5 \\% of a\\_b \\& \\$x\\$ \\textbackslash{}frac \\textless{}c\\textgreater{}
+    """
+    escapes = {character: f"\\{character}" for character in "&%$#_{}"}
+    escapes |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    escapes |= {"<": r"\textless{}", ">": r"\textgreater{}", "Δ": r"$\Delta$"}
+    return "".join(escapes.get(character, character) for character in text)
 
 
 def nearest(word: str, valid: Iterable[str], otherwise: str = "valid here") -> str:

@@ -26,10 +26,10 @@ CHAPTER = {
     "judge": 5,
     "truth": 5,
     "mitigation": 6,
-    "report": 7,
-    "estimate": 8,
-    "run": 8,  # the command line stands above them all
-    "warm": 9,  # but for the process that it is forked from
+    "report": 10,
+    "estimate": 11,
+    "run": 11,  # the command line stands above them all
+    "warm": 12,  # but for the process that it is forked from
 }
 LIGHT = ("data", "noise", "fairness", "figures", "report", "judge", "store", "params")
 SCRIPTS = sorted(store.NOTEBOOKS.glob("*.py"))

@@ -1,4 +1,4 @@
-"""Pages as a reader meets them: in a browser, from disk, on a phone and on a desk; and tables for LaTeX."""
+"""Pages as a reader meets them: executed notebooks in a browser, from disk, on a phone and on a desk; and LaTeX."""
 
 import json
 import re
@@ -6,44 +6,57 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import nbformat.v4 as v4
 import pandas as pd
 import pytest
 import runs
+import yaml
 
-from reconfair import report
-from reconfair.report import pages
+from reconfair import run, store
+from reconfair.report import exhibits, pages
+from reconfair.words import latex, markdown
 
 CHROMIUM = shutil.which("chromium")
 browser = pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed")
 # Run within the page: does it reach beyond the window, do pictures have size and text, is the text large enough?
 PROBE = """<script>addEventListener("load", () => {
-  const pictures = [...document.images], texts = [...document.querySelectorAll("dd, p, td, th, figcaption, small, li")];
+  const pictures = [...document.images], texts = [...document.querySelectorAll("p, td, th, li, pre")];
   document.title = JSON.stringify({
     window: innerWidth, page: document.documentElement.scrollWidth,
     pictures: pictures.length, drawn: pictures.filter(p => p.complete && p.naturalWidth).length,
     named: pictures.filter(p => p.alt.length > 20).length, narrowest: Math.min(...pictures.map(p => p.width)),
     smallest: Math.min(...texts.map(t => parseFloat(getComputedStyle(t).fontSize))),
-    inside: [...document.querySelectorAll("section, dl, figure, .wide")].every(e => e.getBoundingClientRect().right <= innerWidth),
+    inside: [...document.querySelectorAll(".cell, .output, .wide, p, pre")].every(e => e.getBoundingClientRect().right <= innerWidth),
     requests: performance.getEntriesByType("resource").filter(e => !e.name.startsWith("data:")).length});
 });</script>"""
 
 
+HOSTILE = r"<img src=x onerror=alert(1)> $\frac{a}$ a_b*c* [d](e) `f` 5 % & #g ~h^"
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """Page of a run of invented radiographs under the paper's name, and the index."""
+    """Page of a run of invented radiographs with a hostile group, its folder of tables, and the index."""
     folder = tmp_path_factory.mktemp("written")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECONFAIR_OUTPUTS", str(folder))
-        study = runs.chexpert(diagnosis={"tasks": ["Edema", "Fracture", "Pneumonia", "Cardiomegaly"]})
+        patch.setattr(runs, "RACES", {"White": 0.5, HOSTILE: 0.5})
+        study = runs.chexpert(
+            diagnosis={"tasks": ["Edema", "Fracture", "Pneumonia", "Cardiomegaly"]}, fairness={"min_cases": 5}
+        )
         runs.finish(study, 160, ("reweight", "adv"))
-        yield report.page(report.gather(study)), folder / "index.html"
+        assert run.execute(study, "10_report") == "ran"
+        assert store.flow(study)["report"].fresh and run.is_fresh(study, "10_report")
+    run_folder = folder / study.name
+    return run_folder / "notebooks" / "10_report.html", folder / "index.html", run_folder
 
 
 def opened(page: Path, width: int, tmp_path: Path) -> tuple[dict, str]:
     """What the probe found in a page opened from disk in a window of some width, and what the console said."""
     probed = tmp_path / "probed.html"
     # A headless window cannot be narrower than 500 pixels: the page stands in a frame of the width that is wanted.
-    probed.write_text(page.read_text().replace("</head>", PROBE + "</head>"))
+    content = re.sub("<meta[^>]*Content-Security-Policy[^>]*>", "", page.read_text())  # it would refuse the probe
+    probed.write_text(content.replace("</head>", PROBE + "</head>"))
     frame = tmp_path / "frame.html"
     listen = (
         "const f = document.querySelector('iframe'); setInterval(() => document.title = f.contentDocument.title, 50)"
@@ -64,7 +77,7 @@ def opened(page: Path, width: int, tmp_path: Path) -> tuple[dict, str]:
 
 
 @browser
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [390, 1400])
 @pytest.mark.parametrize("which", [0, 1], ids=["run", "index"])
 def test_a_page_opens_from_disk_without_error_and_fits_the_window(written, which, width, tmp_path):
     seen, console = opened(written[which], width, tmp_path)
@@ -85,50 +98,98 @@ def test_the_browser_check_notices_what_it_looks_for(written, tmp_path):
     assert seen["named"] == seen["drawn"] == seen["pictures"] - 1
 
 
+def pieces(page: Path) -> str:
+    """Text of a page without its pictures."""
+    return re.sub(r"base64,[^\"]*", "", page.read_text())
+
+
 def test_a_page_asks_for_nothing_from_anywhere(written):
-    for page in written:
-        text = re.sub(r"base64,[^\"]*", "", page.read_text())
-        assert "<script" not in text and "@import" not in text and "http" not in text
-        assert all(link.startswith("data:") for link in re.findall(r'(?:src|link[^>]*href)="([^"]*)"', text))
-        assert text.count("<img") == text.count('alt="')
-    links = re.findall(r'<a href="([^"]*)"', written[1].read_text())
-    assert links == ["chexpert/1e4/report/report.html"] and (written[1].parent / links[0]).samefile(written[0])
-    assert "<a " not in written[0].read_text()
+    for page in written[:2]:
+        text = pieces(page)
+        assert "<script" not in text and "@import" not in text and "http:" not in text and "https:" not in text
+        assert "default-src 'none'" in text and '<html lang="en">' in text and 'name="viewport"' in text
+        assert all(link.startswith("data:") for link in re.findall(r'src="([^"]*)"', text))
+        assert re.findall(r'<link href="([^"]*)" rel="icon"', text) == ["data:,"]
+        assert text.count("<img") == len(re.findall(r'<img alt="[^"]{20,}"', text)) > 0
+        assert page.stat().st_size < 10e6
+    links = re.findall(r'<a href="([^"]*)"', pieces(written[1]))
+    assert links == ["chexpert/1e4/notebooks/10_report.html"]
+    assert (written[1].parent / links[0]).samefile(written[0]) and "<a " not in pieces(written[0])
 
 
-def test_what_a_page_says_is_escaped():
-    def exhibit():
-        """A caption with <b>.
+def test_the_page_holds_every_exhibit_and_begins_with_the_summary(written):
+    text = pieces(written[0])
+    assert text.index("In a minute") < text.index("Performance.") < text.index("What was done?")
+    assert 'class="input' not in text and "<title>chexpert/1e4" in text
+    for question, exhibit in exhibits.EVERY.values():
+        assert question in text
+        assert pages.caption(exhibit)[0].replace("'", "") in re.sub("&#x27;|'", "", text)
+    folder = written[2]
+    assert {path.suffix for path in (folder / "report").glob("[!.]*") if "product" not in path.name} == {".csv", ".tex"}
+    assert len(list((folder / "tables").iterdir())) == 10
+    assert len(list((folder / "figures").glob("10_*.png"))) == text.count("<img")
+    assert yaml.safe_load((folder / "study.yaml").read_text())["noise"]["photons"] == 1e4
 
-        A note & more.
-        """
 
-    page = pages.render("<t>", {"a<b": {"q": "p < 0.05"}}, {"Q?": {"x": (exhibit, "x < y")}}, ["<gone>"])
-    for text in ("&lt;t&gt;", "a&lt;b", "p &lt; 0.05", "x &lt; y", "&lt;gone&gt;", "A note &amp; more."):
-        assert text in page
+def test_a_hostile_name_is_text_in_the_page_and_in_latex(written):
+    for page in written[:1]:
+        assert "<img src=x" not in page.read_text()
+        assert "&lt;img src=x onerror=alert(1)&gt; $\\frac{a}$ a_b*c* [d](e) `f` 5 % &amp; #g ~h^" in page.read_text()
+    cohort = (written[2] / "report" / "cohort.tex").read_text()
+    assert latex(HOSTILE) in cohort and r"\frac" not in cohort and "<" not in cohort
+
+
+def test_markdown_shows_a_hostile_name_as_it_stands():
+    for text in (markdown(HOSTILE), markdown([HOSTILE]), markdown({"question": HOSTILE})):
+        page = pages.html_of(v4.new_notebook(cells=[v4.new_markdown_cell(text)]), HOSTILE)
+        body = page[page.index("<main>") :]
+        assert not re.search("<img|<code|<em|<a |<del", body)
+        words = re.sub("<[^>]*>", "", body)
+        assert "&lt;img src=x onerror=alert(1)&gt; $\\frac{a}$ a_b*c* [d](e) `f` 5 % &amp; #g ~h^" in words
+        assert "$<" in body  # no formula can begin there and end in another element
+        assert "<title>&lt;img src=x" in page
+
+
+def test_any_chapter_becomes_a_page_with_code_formulas_and_named_pictures():
+    pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    pictures = [v4.new_output("display_data", {"image/png": pixel, "text/plain": "<Figure>"}) for _ in range(2)]
+    widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "a"}, "text/plain": "50 %"}
+    formula = r"$\tfrac12 \lVert x \rVert$ and $$\unknown{x}$$"
+    cells = [
+        v4.new_markdown_cell(f"# A chapter\n\n{formula}"),
+        v4.new_code_cell("figures.learning(logs)", outputs=pictures[:1]),
+        v4.new_code_cell("print(1)", outputs=[pictures[1], v4.new_output("display_data", widget)]),
+        v4.new_code_cell("f()", outputs=[v4.new_output("display_data", {"text/html": "<table></table>"})]),
+    ]
+    for hidden in (False, True):
+        text = pages.html_of(v4.new_notebook(cells=cells), "A chapter", hide_code=hidden)
+        assert ('class="highlight' in text) != hidden and "<script" not in text and "50 %" in text
+        assert r'alt="\tfrac12 \lVert x \rVert" src="data:image/svg+xml' in text and r"<code>\unknown{x}</code>" in text
+        assert 'alt="Training (dashed) and validation loss by epoch; the kept epoch is marked, in the section' in text
+        assert "alt=\"Figure, in the section 'A chapter'\"" in text
+        assert '<div aria-label="Table" class="wide" role="region" tabindex="0">' in text
+
+
+@pytest.mark.parametrize("notebook", sorted(store.NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_every_formula_of_the_notebooks_is_drawn(notebook):
+    text = "\n".join(cell.source for cell in v4.reads(notebook.read_text()).cells if cell.cell_type == "markdown")
+    without = re.sub(r"\$\$.*?\$\$|\$[^$]*\$", "", text, flags=re.S)
+    page = pages.html_of(v4.new_notebook(cells=[v4.new_markdown_cell(text)]), "t")
+    kept = pages.html_of(v4.new_notebook(cells=[v4.new_markdown_cell(without)]), "t")
+    assert page.count("<code") == kept.count("<code") and page.count("data:image/svg") >= text.count("$$") // 2
 
 
 def test_latex_needs_booktabs_alone_and_has_as_many_cells_in_every_line(written):
-    table = pd.DataFrame(
-        {"a_b": ["5 % & more", "x_1"], "ΔDice": ["~", "{}"]}, index=pd.Index(["r_1", "#2"], name="task_1")
-    )
-    text = pages.latex(table, "Caption, 5 %.\n\nNot this.")
-    assert (
-        r"\toprule" in text
-        and r"\multirow" not in text
-        and r"\caption{Caption, 5 \%.}" in text
-        and "Not this" not in text
-    )
+    index = pd.Index(["r_1", "#2"], name="task_1")
+    table = pd.DataFrame({"a_b": ["5 % & more", "x_1"], "ΔDice": ["~", "{}"]}, index=index)
+    text = pages.latex_table(table, "Caption, 5 %.")
+    assert r"\toprule" in text and r"\multirow" not in text and r"\caption{Caption, 5 \%.}" in text
     body = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {2}
-    assert (
-        r"a\_b" in text
-        and r"5 \% \& more" in text
-        and r"\#2" in text
-        and r"\$\Delta" not in text
-        and r"$\Delta$Dice" in text
-    )
-    for path in written[0].parent.glob("*.tex"):
+    for cell in (r"a\_b", r"5 \% \& more", r"\#2", r"$\Delta$Dice"):
+        assert cell in text
+    assert r"\$\Delta" not in text
+    for path in (written[2] / "report").glob("*.tex"):
         text = path.read_text()
         assert r"\multirow" not in text
         assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 1 and text.isascii(), path.name

@@ -2,16 +2,15 @@
 
 import re
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import runs
-import yaml
 from matplotlib.figure import Figure
 
-from reconfair import figures, params, report, store, tables
-from reconfair.report import drawings, exhibits, found, pages
+from reconfair import params, report, store, tables
+from reconfair.report import claims, exhibits, pages
+from reconfair.report.runs import Runs
 
 ALL = {"report": {"runs": "all"}}
 FEW = {"diagnosis": {"tasks": ["Cardiomegaly", "Edema", "Fracture", "Pneumonia"]}, "fairness": {"min_cases": 5}}
@@ -63,38 +62,38 @@ def test_a_verdict_is_what_the_interval_and_the_margin_say(mri):
     )
     arm = {"task": "grade", "source": "unet", "strategy": "standard", "attribute": "all", "metric": "auroc"}
     rows = rows.assign(**arm, dataset="phantom_mri", level="x16", change=rows.change_low)
-    one = found.Found(mri.studies, pd.concat([table, rows]), mri.fairness, study=mri.study)
-    assert report.compared(one).query("question == 'performance'").verdict.tolist() == rows.expected.tolist()
+    one = Runs(mri.studies, pd.concat([table, rows]), mri.fairness, study=mri.study)
+    assert report.compare(one).query("question == 'performance'").verdict.tolist() == rows.expected.tolist()
 
     bias = mri.shifts().query("attribute == 'sex' and metric == 'eodd'").iloc[[0] * 5]
     bias = bias.assign(shift=[0.1, -0.1, 0.1, 0.0, np.nan], p_adjusted=[0.01, 0.01, 0.2, 1, np.nan])
     bias = bias.assign(equivalent=[0, 0, 0, 1, np.nan])
-    one = found.Found(mri.studies, mri.performance, bias, study=mri.study)
-    verdicts = report.compared(one).query("question == 'bias by Sex'").verdict
+    one = Runs(mri.studies, mri.performance, bias, study=mri.study)
+    verdicts = report.compare(one).query("question == 'bias by Sex'").verdict
     assert verdicts.tolist() == ["worse", "better", "undecided", "equivalent", "not compared"]
 
 
-def test_harm_to_women_is_told_and_no_number_is_not_in_the_tables(mri):
-    said = report.summary(mri)
-    rows = report.compared(mri)
-    assert said["performance"].startswith("Changed in places. Of 9 comparisons")
+def test_harm_to_women_is_reported_and_every_number_is_in_the_tables(mri):
+    answers = report.summary(mri)
+    rows = report.compare(mri)
+    assert answers["performance"].startswith("Changed in some comparisons. Of 9 comparisons")
     assert (rows.query("question == 'bias by Sex' and task == 'tumour'").verdict == "worse").all()
-    assert "The largest shifts of bias: Sex: SER of tumour with" in said["for whom"]
-    assert "most surely lost, of many: female, Dice of tumour" in said["for whom"]
+    assert "The largest shifts of bias: Sex: SER of tumour with" in answers["for whom"]
+    assert "chosen from many: female, Dice of tumour" in answers["for whom"]
     counts = rows[rows.question != "performance"].verdict.value_counts()
-    assert f"{counts['worse']} grew" in said["bias"] and f"{counts['undecided']} undecided" in said["bias"]
-    known = pd.concat([mri.here(mri.performance), mri.here(mri.fairness)])
+    assert f"{counts['worse']} larger" in answers["bias"] and f"{counts['undecided']} undecided" in answers["bias"]
+    known = pd.concat([mri.at_level(mri.performance), mri.at_level(mri.fairness)])
     numbers = {
         f"{value:+.3f}" for column in ("change", "change_low", "change_high") for value in known[column].dropna()
     }
     numbers |= {f"{value:+.3f}" for column in ("shift", "shift_low", "shift_high") for value in known[column].dropna()}
-    told = re.findall(r"[+-]\d\.\d{3}", " ".join(said.values()))
-    assert len(told) >= 12 and set(told) <= numbers
+    printed = re.findall(r"[+-]\d\.\d{3}", " ".join(answers.values()))
+    assert len(printed) >= 12 and set(printed) <= numbers
 
 
 def test_costs_are_changes_against_the_standard_model_of_the_same_reconstructor(mri):
-    row = found.costs(mri).set_index("source").loc["unet"]
-    everyone = mri.here(mri.everyone("psnr", "auroc", "dice")).query("source == 'unet'")
+    row = claims.costs(mri).set_index("source").loc["unet"]
+    everyone = mri.at_level(mri.overall("psnr", "auroc", "dice")).query("source == 'unet'")
     value = everyone.pivot_table("value", ["task", "metric"], "strategy")
     percent = 100 * (value.reweight / value.standard - 1)
     assert row.psnr == pytest.approx(percent["image", "psnr"])
@@ -108,7 +107,7 @@ def test_values_are_percent_of_originals_or_of_the_best_image(mri):
     drawn = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            exhibits.drawings,
+            exhibits.figures,
             "against_noise",
             lambda rows: drawn.update(rows=rows) or Figure(),
         )
@@ -116,7 +115,7 @@ def test_values_are_percent_of_originals_or_of_the_best_image(mri):
     rows = drawn["rows"]
     assert "original" not in set(rows.source) and rows.task.iloc[0] == "image"
     assert rows[rows.metric == "psnr"].share.max() == pytest.approx(100)
-    original = mri.everyone("dice").query("source == 'original' and level == 'x4'").value.item()
+    original = mri.overall("dice").query("source == 'original' and level == 'x4'").value.item()
     dice = rows[(rows.metric == "dice") & (rows.level == "x4") & (rows.source == "unet")].iloc[0]
     assert dice.share == pytest.approx(100 * dice.value / original)
 
@@ -125,27 +124,27 @@ def test_values_are_percent_of_originals_or_of_the_best_image(mri):
 def test_every_exhibit_shows_something_or_says_why_not(name, mri, chexpert):
     for what in (mri, chexpert):
         question, draw = exhibits.EVERY[name]
-        shown = draw(what)
+        content = draw(what)
         assert question.endswith("?") and pages.caption(draw)[0].endswith(".")
-        if isinstance(shown, Figure):
-            assert shown.axes
-        elif isinstance(shown, pd.DataFrame):
-            assert shown.size and "nan" not in shown.to_string()
+        if isinstance(content, Figure):
+            assert content.axes
+        elif isinstance(content, pd.DataFrame):
+            assert content.size and "nan" not in content.to_string()
         else:
-            assert shown == "No task of this study is measured by SER." or shown.endswith("measured by ΔDice.")
-        assert draw(what) is shown
+            assert content == "No task of this study is measured by SER." or content.endswith("measured by ΔDice.")
+        assert draw(what) is content
 
 
 def test_a_run_in_which_nothing_can_be_compared_says_so(outputs):
     study = runs.mri(diagnosis={"tasks": ["tumour"]}, fairness={"min_cases": 500}, reconstruction={"models": ["unet"]})
     runs.finish(study, 60, ())
     nothing = report.gather(study)
-    said = report.summary(nothing)
-    assert said["bias"].startswith("Not compared. Of 3 comparisons 0 equivalent") and said["mitigation"] == "Not tried."
+    answers = report.summary(nothing)
+    assert answers["bias"].startswith("Not compared. Of 3 comparisons 0 are") and answers["mitigation"] == "Not tried."
     assert "phantom_mri, reconstructors: Pix2Pix; SDE." in report.missing(nothing)
-    shown = {name: draw(nothing) for name, (_, draw) in exhibits.EVERY.items()}
-    assert shown["psnr_gaps"] == "No two groups have enough patients to be compared."
-    assert shown["cost"] == shown["strategies"] == exhibits.NOT_TRIED
+    content = {name: draw(nothing) for name, (_, draw) in exhibits.EVERY.items()}
+    assert content["psnr_gaps"] == "No two groups have enough patients to be compared."
+    assert content["cost"] == content["strategies"] == exhibits.NOT_TRIED
 
 
 def test_published_values_stand_beside_ours_as_printed(mri, chexpert):
@@ -196,9 +195,9 @@ def test_transcribed_tables_are_whole():
 
 
 def test_what_is_missing_is_named(finished, mri, chexpert):
-    said = report.missing(chexpert)
-    assert "chexpert, noise levels: 1e5; 3e3." in said and "chexpert, attributes: Race (merged)." in said
-    assert any("LPIPS" in sentence for sentence in said)
+    sentences = report.missing(chexpert)
+    assert "chexpert, noise levels: 1e5; 3e3." in sentences and "chexpert, attributes: Race (merged)." in sentences
+    assert any("LPIPS" in sentence for sentence in sentences)
     assert not any("noise levels" in sentence for sentence in report.missing(mri))
     (finished / "lgg" / "x8").mkdir(parents=True)
     (finished / "lgg" / "x8" / "study.yaml").write_text("dataset: {name: lgg}")
@@ -206,10 +205,10 @@ def test_what_is_missing_is_named(finished, mri, chexpert):
     kept = old.read_bytes()
     pd.read_parquet(old).drop(columns="change").to_parquet(old)
     try:
-        said = report.missing(report.gather())
-        assert "lgg/x8: begun, not finished." in said and "ucsf_pdgm, of the paper: no finished run." in said
-        assert "phantom_mri/x4: left out, its table 'performance' is of an older kind, without change." in said
-        assert "phantom_mri, noise levels: x4." in said
+        sentences = report.missing(report.gather())
+        assert "lgg/x8: begun, not finished." in sentences and "ucsf_pdgm, of the paper: no finished run." in sentences
+        assert "phantom_mri/x4: left out, its table 'performance' is of an older kind, without change." in sentences
+        assert "phantom_mri, noise levels: x4." in sentences
     finally:
         old.write_bytes(kept)
 
@@ -228,56 +227,3 @@ def test_without_a_finished_run_that_is_said(outputs):
         report.gather()
     with pytest.raises(params.ParamsError, match="run chapter 06 first"):
         report.gather(runs.mri())
-
-
-def test_the_chapter_runs_on_finished_tables(finished):
-    """All cells of the notebook's script, on the tables alone; what it shows is what the page holds."""
-    study = runs.mri(16, **ALL)
-    code = (store.NOTEBOOKS / "07_report.py").read_text().split("performance, gaps")[0]
-    cells = code[code.index("found = rf") :]
-    scope = {"rf": __import__("reconfair"), "study": study, "exhibits": exhibits, "Markdown": str}
-    exec(compile(cells, "07_report", "exec"), scope)
-    assert store.flow(study)["report"].fresh
-    folder = scope["page"].parent
-    assert {path.suffix for path in folder.iterdir() if path.name[0] != "." and "product" not in path.name} == {
-        ".html",
-        ".csv",
-        ".tex",
-    }
-    shown = set(re.findall(r"exhibits\.(\w+)\(found\)", cells))
-    assert shown == set(exhibits.EVERY)
-    assert len(list((store.outputs() / study.name / "tables").iterdir())) == 10
-    assert yaml.safe_load((folder.parent / "study.yaml").read_text())["noise"]["acceleration"] == 16
-
-
-@pytest.mark.parametrize("drawn", ["costs", "strengths"])
-def test_many_strategies_are_named_within_the_figure(drawn):
-    arms = ["standard", "reweight@1", "eodd@0.3", "adv@0.03", "reweight@1+eodd@0.3", "reweight@1+adv@0.3", "dro@0.05"]
-    rows = pd.DataFrame({"strategy": arms, "source": "unet", "psnr": 1.0, "downstream": 1.0, "bias": 1.0})
-    figure = drawings.costs(rows) if drawn == "costs" else figures.strengths(rows, {"bias": "bias"})
-    figure.canvas.draw()
-    (legend,) = figure.legends
-    assert len(legend.get_texts()) >= len(arms)
-    box = legend.get_window_extent()
-    assert box.x0 >= 0 and box.x1 <= figure.bbox.width
-    plt.close(figure)
-
-
-@pytest.mark.parametrize("groups", [2, 6])
-def test_a_legend_below_leaves_the_label_of_its_axis_alone(groups):
-    levels = pd.DataFrame({"level": ["x4", "x8", "x16"], "value": [0.6, 0.5, 0.4]})
-    rows = levels.merge(pd.DataFrame({"group": [f"group {k}" for k in range(groups)]}), how="cross")
-    rows = rows.assign(attribute="race", metric="ssim", low=rows.value - 0.1, high=rows.value + 0.1)
-    figure = figures.by_level(rows, "ssim")
-    figure.canvas.draw()
-    (axis,) = figure.axes
-    legend, label = axis.get_legend().get_window_extent(), axis.xaxis.label.get_window_extent()
-    assert legend.y0 >= 0 and legend.y1 < label.y0
-    plt.close(figure)
-
-
-def test_models_come_in_the_order_in_which_they_are_told_of_everywhere():
-    rows = pd.DataFrame({"strategy": "eodd@0.3", "source": ["sde", "pix2pix", "unet"], "bias": 1.0})
-    figure = figures.strengths(rows, {"bias": "bias"})
-    assert [axis.get_title() for axis in figure.axes] == ["U-Net: bias", "Pix2Pix: bias", "SDE: bias"]
-    plt.close(figure)

@@ -301,7 +301,7 @@ def test_every_product_is_made_from_earlier_ones_and_stands_alone():
         ),
         ({"fairness": {"resamples": 200}}, {"fairness", "mitigation"} | notebooks("04")),
         ({"mitigation": {"epochs": 3}}, EVERY_TUNED | {"mitigation"} | notebooks("06")),
-        ({"report": {"runs": "all"}}, notebooks("07")),
+        ({"report": {"runs": "all"}}, notebooks("10")),
     ],
     ids=["compute", "reconstruction", "sampling", "fairness", "mitigation", "report"],
 )

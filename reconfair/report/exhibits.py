@@ -1,6 +1,6 @@
-"""Exhibits: functions from what was `Found` to a figure, a table, or a sentence that says why there is neither.
+"""Exhibits: functions from `Runs` to a figure, a table, or a sentence that says why there is neither.
 
-The docstring of an exhibit is printed with it: its caption, then what to mind.
+The docstring of an exhibit is printed with it: its caption, then a note for the reader.
 """
 
 from functools import cache, wraps
@@ -9,11 +9,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from reconfair import data, figures, judge, noise, store, tables
-from reconfair.report import drawings
-from reconfair.report.found import RUN, compared, costs, verdict_counts
+from reconfair import data, figures, judge, noise, recon, tables
+from reconfair.params import Source
+from reconfair.report.claims import compare, costs, verdict_counts
+from reconfair.report.runs import RUN
+from reconfair.words import mathtext, name
 
-ATTRIBUTES = ("sex", "age_group", "race", "race_merged")  # the paper's
 EVERY = {}  # by name: the question that it answers, and the function
 MAIN = ["auroc", "dice", "psnr", "ssim", "lpips"]
 NOT_TRIED = "No mitigation was tried."
@@ -21,15 +22,15 @@ STANDARD = "strategy == 'standard'"
 
 
 def exhibit(question: str):
-    """Register a function as part of the answer to a question; it draws once for each `Found`."""
+    """Register a function as part of the answer to a question; it draws once for each `Runs`."""
 
     def register(draw):
         @cache
         @wraps(draw)
-        def once(found):
-            shown = draw(found)
+        def once(runs):
+            content = draw(runs)
             plt.close("all")
-            return shown
+            return content
 
         EVERY[draw.__name__] = question, once
         return once
@@ -38,20 +39,21 @@ def exhibit(question: str):
 
 
 @exhibit("What was done?")
-def framework(found):
+def framework(runs):
     """What feeds what (the paper's figure 1).
 
     The diagnosis never changes: where two columns of a table differ, the images differed.
     """
-    study = found.study
-    return drawings.framework(study.reconstruction.models, study.mitigation.strategies, study.attributes())
+    study = runs.study
+    strategies = list(dict.fromkeys(source.strategy for source in study.mitigated))
+    return figures.framework(study.models, strategies, study.attributes())
 
 
 @exhibit("What was done?")
-def cohort(found):
+def cohort(runs):
     """Patients by sex, age and race (the paper's tables 5 and 6)."""
-    study = found.study
-    patients = tables.read("cohort", store.flow(study)["cohort"].folder).drop_duplicates("patient_id")
+    study = runs.study
+    patients = data.load(study).table.drop_duplicates("patient_id")
     keys = [key for key in ("sex", "age_group", "race") if patients[key].notna().any()]
     theirs = tables.published("cohorts").query("dataset == @study.dataset.name").assign(by="published")
     both = pd.concat([patients.assign(by="ours", patients=1), theirs])[["by", *keys, "patients"]]
@@ -60,104 +62,103 @@ def cohort(found):
 
 
 @exhibit("What was done?")
-def examples(found):
-    """Test images whose noisy versions are poor, middling and good by PSNR, and what was made of them.
+def examples(runs):
+    """Test images whose noisy versions are poor, middling and good by PSNR, and their reconstructions.
 
-    Chosen by rank, not by eye; three images show what to expect and prove nothing.
+    Chosen by rank, not by eye. Three images show what to expect; they prove nothing.
     """
-    study, flow = found.study, store.flow(found.study)
-    files = {
-        model: flow[f"{model}/reconstructed"].folder / "reconstructed.npy" for model in study.reconstruction.models
-    }
+    study = runs.study
+    if not study.models:
+        return "Originals alone were judged."
+    files = {model: recon.product(study, Source(model)).folder / "reconstructed.npy" for model in study.models}
     if not all(path.exists() for path in files.values()):
         return "The images of this run are no longer there; its tables are."
     images = data.load(study)
     rows = data.rows(images.table, "eval")
-    rated = tables.read("quality", flow["noisy"].folder).set_index("image_id").psnr
+    rated = tables.read("quality", noise.product(study).folder).set_index("image_id").psnr
     psnr = rated.reindex(images.table.image_id.iloc[rows]).where(images.table.split.iloc[rows].to_numpy() == "test")
     at = psnr.to_numpy().argsort()[[int(share * psnr.count()) for share in (0.1, 0.5, 0.9)]]  # missing ones come last
     sources = {"original": images.images[rows[at]], "noisy": noise.load(study)[rows[at]]}
     sources |= {model: np.load(path, mmap_mode="r")[at] for model, path in files.items()}
+    titles = [mathtext(name(source)) for source in sources]
     labels = [f"noisy: {value:.1f} dB" for value in psnr.iloc[at]]
-    return figures.montage(list(zip(*sources.values(), strict=True)), list(map(figures.name, sources)), labels)
+    return figures.montage(list(zip(*sources.values(), strict=True)), titles, labels)
 
 
 @exhibit("Does the diagnosis survive?")
-def verdicts(found):
+def verdicts(runs):
     """Verdict on every comparison of a reconstruction with the original.
 
     Performance is equivalent if the 95 % interval of its change lies within the margin. Bias grew (worse) or fell
     (better) if the adjusted p is below 0.05, and is equivalent if no gap changed by more than the margin. Undecided
     does not mean unchanged.
     """
-    one = found.study is not None and found.here(found.performance).dataset.nunique() == 1
-    return drawings.verdicts(verdict_counts(found, ["question"] if one else [*RUN, "question"]))
+    one = runs.study is not None and runs.at_level(runs.performance).dataset.nunique() == 1
+    return figures.verdicts(verdict_counts(runs, ["question"] if one else [*RUN, "question"]))
 
 
 @exhibit("Does the diagnosis survive?")
-def against_noise(found):
+def against_noise(runs):
     """Image quality and diagnosis against noise, on axes of one range (the paper's figures 2, 10 and 18).
 
     Diagnosis in percent of its value on originals, image quality in percent of the best value shown. Bars: 95 %
-    intervals. A line that is flatter than that of PSNR says that the pixels suffered more than the diagnosis.
+    intervals. Where a line is flatter than that of PSNR, the pixels suffered more than the diagnosis.
     """
-    rows = found.everyone("psnr", "ssim", "auroc", "dice").query(STANDARD)
+    rows = runs.overall("psnr", "ssim", "auroc", "dice").query(STANDARD)
     for column in ("value", "published"):
         original = rows[column].where(rows.source == "original")
-        reference, best = (
-            [part.groupby([rows.task, rows.metric]).transform("max")] for part in (original, rows[column])
-        )
-        rows = rows.assign(**{f"{column}_of": reference[0].fillna(best[0]) / 100})
+        reference, best = (each.groupby([rows.task, rows.metric]).transform("max") for each in (original, rows[column]))
+        rows = rows.assign(**{f"{column}_of": reference.fillna(best) / 100})
     for share, column, of in (("share", "value", "value_of"), ("share_published", "published", "published_of")):
         rows = rows.assign(**{share: rows[column] / rows[of]})
     rows = rows.assign(share_low=rows.low / rows.value_of, share_high=rows.high / rows.value_of)
     images_first = rows[rows.source != "original"].sort_values("task", key=lambda task: task != "image", kind="stable")
-    return drawings.against_noise(images_first)
+    return figures.against_noise(images_first)
 
 
 @exhibit("Does the diagnosis survive?")
-def performance(found):
+def performance(runs):
     """Performance by noise level, task and source, with 95 % intervals (the paper's tables 7 and 8)."""
-    return _intervals(found.everyone(*MAIN).query(STANDARD), ["level", "task", "metric"], ["source"])
+    return _intervals(runs.overall(*MAIN).query(STANDARD), ["level", "task", "metric"], ["source"])
 
 
 @exhibit("Does the diagnosis survive?")
-def against_baseline(found):
+def against_baseline(runs):
     """Change of performance and shift of bias against how well a task is solved on originals (slides).
 
-    Were the difficult tasks to suffer most, the dots would lie further from 0 on the left. Segmentation is left out of
-    the panels on bias, for SER is on another scale.
+    If difficult tasks suffer most, the dots lie further from 0 on the left. The panels on bias leave out segmentation,
+    because SER has another scale.
     """
-    solved = found.everyone("auroc", "dice").query("source == 'original'").drop_duplicates(["dataset", "task"])
-    rows = compared(found).query("metric != 'ser' and change.notna()")
+    solved = runs.overall("auroc", "dice").query("source == 'original'").drop_duplicates(["dataset", "task"])
+    rows = compare(runs).query("metric != 'ser' and change.notna()")
     rows = rows.assign(x=rows.task.map(solved.set_index("task").value))
-    return drawings.against_baseline(rows)
+    return figures.against_baseline(rows)
 
 
 @exhibit("Is bias shifted, and for whom?")
-def shift_histogram(found):
+def shift_histogram(runs):
     """Bias shifts of all tasks and reconstructors in percent of the bias on originals (the paper's figure 3)."""
-    return figures.shift_histogram(found.shifts().query(STANDARD))
+    return figures.shift_histogram(runs.shifts().query(STANDARD))
 
 
 def _shifts(metric: str, cited: str, question="Is bias shifted, and for whom?", tuned: bool = False):
     """Register the figure of one measure's shifts, of standard models alone or of all."""
 
-    def shifts(found):
-        rows = found.shifts(metric).assign(published=lambda rows: rows.published_shift)
+    def shifts(runs):
+        rows = runs.shifts(metric).assign(published=lambda rows: rows.published_shift)
         rows = rows if tuned else rows.query(STANDARD)
         if rows.empty:
-            return f"No task of this study is measured by {figures.name(metric)}."
+            return f"No task of this study is measured by {name(metric)}."
         if tuned and rows.strategy.nunique() == 1:
             return NOT_TRIED
-        return figures.shifts(rows, metric, found.margins[found.study.name][metric])
+        return figures.shifts(rows, metric, runs.margins[runs.study.name][metric])
 
     strategies = ", of every strategy," if tuned else ""
     shifts.__name__ = f"shift_{metric}" + ("_by_strategy" if tuned else "")
-    shifts.__doc__ = f"""Shift of {figures.name(metric)}{strategies} against the original, task by task ({cited}).
+    shifts.__doc__ = f"""Shift of {name(metric)}{strategies} against the original, task by task ({cited}).
 
-    Right of 0 the disparity grew. Filled: adjusted p < 0.05. Shaded: within the margin. Bars: 95 % intervals. Crosses:
-    the slides'."""
+    Right of 0 the disparity grew. Filled: adjusted p < 0.05. Shaded: within the margin. Bars: 95 % intervals.
+    Crosses: values of the slides."""
     return exhibit(question)(shifts)
 
 
@@ -168,12 +169,12 @@ shift_delta_dice = _shifts("delta_dice", "the paper's figure 15")
 
 
 @exhibit("Is bias shifted, and for whom?")
-def bias_on_originals(found):
+def bias_on_originals(runs):
     """Median disparity on originals, over tasks (the paper's table 1; published: medians of the slides' tables).
 
-    In brackets, what groups of these sizes would show on average if nothing distinguished them.
+    In brackets: the average disparity of groups of these sizes if they did not differ.
     """
-    rows = found.here(found.fairness).query("source == 'original' and metric in ['eodd', 'eop', 'ser', 'delta_dice']")
+    rows = runs.at_level(runs.fairness).query("source == 'original' and metric in ['eodd', 'eop', 'ser', 'delta_dice']")
     medians = (
         rows.groupby(["metric", "attribute"], sort=False)[["value", "expected", "published"]].median().dropna(how="all")
     )
@@ -181,84 +182,84 @@ def bias_on_originals(found):
 
 
 @exhibit("Is bias shifted, and for whom?")
-def by_attribute(found):
+def by_attribute(runs):
     """Disparity of every task by source (slides), marked by direction and significance of the shift.
 
     ++ and --: grew and fell with adjusted p < 0.05; + and -: p < 0.1; ~: the standard error exceeds the shift. The
-    slides' own marks were colours, which our copy lacks.
+    slides mark by colour, which our copy lacks.
     """
-    rows, parts = found.here(found.fairness).query("source != 'noisy'"), {}
+    rows, attributes = runs.at_level(runs.fairness).query("source != 'noisy'"), {}
     for attribute in dict.fromkeys(rows.attribute):
         theirs = rows[(rows.attribute == attribute) & rows.published.notna()]
         theirs = theirs.assign(cell=theirs.published.map("{:.3f}".format))
         theirs = theirs.pivot(index="task", columns=["source", "metric"], values="cell")
         both = {"ours": judge.by_attribute(rows, attribute)} | ({"slides": theirs} if len(theirs) else {})
         both = pd.concat(both, names=["by", "task"]).swaplevel()
-        parts[figures.name(attribute)] = both.loc[list(dict.fromkeys(both.index.get_level_values("task")))]
-    return pd.concat(parts, names=["attribute"]).fillna("").rename(columns=figures.name)
+        attributes[name(attribute)] = both.loc[list(dict.fromkeys(both.index.get_level_values("task")))]
+    return pd.concat(attributes, names=["attribute"]).fillna("").rename(columns=name)
 
 
 @exhibit("Is bias shifted, and for whom?")
-def shift_by_model(found):
+def shift_by_model(runs):
     """Bias shift in percent by reconstructor: median over tasks and attributes, and median size (the paper's table 2).
 
-    In brackets the quartiles. The published ones are over both of the paper's datasets at their middle noise levels.
+    In brackets: the quartiles. The published values are over both datasets of the paper at their middle noise levels.
     """
-    rows = found.shifts().query(STANDARD)
+    rows = runs.shifts().query(STANDARD)
     size = rows.assign(shift_percent=rows.shift_percent.abs(), statistic="absolute median")
     rows = pd.concat([rows.assign(statistic="median"), size])
     return _quartiles(rows, "shift_percent", ["statistic"], ["source"], "paper: table 2")
 
 
 @exhibit("Is bias shifted, and for whom?")
-def psnr_gaps(found):
+def psnr_gaps(runs):
     """Largest difference in mean PSNR between groups in percent of the mean, and its p (slides)."""
-    gaps = found.here(found.fairness).query(f"metric == 'psnr_gap' and {STANDARD} and value.notna()")
+    gaps = runs.at_level(runs.fairness).query(f"metric == 'psnr_gap' and {STANDARD} and value.notna()")
     if gaps.empty:
         return "No two groups have enough patients to be compared."
-    mean = found.here(found.everyone("psnr")).query(STANDARD).set_index("source").value
+    mean = runs.at_level(runs.overall("psnr")).query(STANDARD).set_index("source").value
     gaps = gaps.assign(percent=100 * gaps.value / gaps.source.map(mean), p=gaps.p_disparity)
     wanted = ["PSNR gap", "p of PSNR gap"]
-    theirs = tables.published("summaries").query("dataset == @found.study.dataset.name and statistic in @wanted")
+    theirs = tables.published("summaries").query("dataset == @runs.study.dataset.name and statistic in @wanted")
     theirs = theirs.pivot(index=["attribute", "source"], columns="statistic", values="value").reindex(columns=wanted)
     gaps = gaps.join(theirs, ["attribute", "source"]).assign(published=lambda rows: rows["PSNR gap"])
     return _wide(gaps, "{percent:.2f} (p = {p:.3f})", "{PSNR gap:g} (p = {p of PSNR gap:g})", ["attribute"], ["source"])
 
 
 @exhibit("How sure are we?")
-def absolute_shift(found):
-    """Size of the bias shift, whatever its direction (slides): dots are tasks, bars their mean.
+def absolute_shift(runs):
+    """Size of the bias shift in either direction (slides): dots are tasks, bars their mean.
 
-    Dashed: what noise alone gives on average where nothing shifted. A bar below it shows no shift.
+    Dashed: the average size that noise alone gives where nothing shifted. A bar below it shows no shift.
     """
-    rows = found.shifts().query(f"{STANDARD} and shift.notna()")
+    rows = runs.shifts().query(f"{STANDARD} and shift.notna()")
     rows = rows.assign(amount=rows["shift"].abs(), chance=rows.shift_se * np.sqrt(2 / np.pi))
-    return drawings.amounts(rows, "absolute shift")
+    return figures.amounts(rows, "absolute shift")
 
 
 @exhibit("How sure are we?")
-def standard_errors(found):
+def standard_errors(runs):
     """Standard error of the disparity by source and strategy (slides): dots are tasks, bars their mean.
 
-    If a source or a strategy made results less certain, its bars would be higher.
+    A source or strategy that makes results less certain has higher bars.
     """
-    rows = judge.main_measure(found.here(found.fairness)).query("se.notna()")
-    return drawings.amounts(rows.assign(amount=rows.se), "standard error")
+    rows = judge.main_measure(runs.at_level(runs.fairness)).query("se.notna()")
+    return figures.amounts(rows.assign(amount=rows.se), "standard error")
 
 
 @exhibit("How sure are we?")
-def power(found):
-    """What could have been seen at all, over tasks and reconstructors.
+def power(runs):
+    """Shifts that this study can detect, over tasks and reconstructors.
 
-    detectable: the median shift found with 80 % power; margin: the median of the smallest margins within which no
-    change can be claimed; n_smallest: patients of the rarer label in the smallest group compared.
+    detectable: the median shift that is detected with 80 % power; margin: the median of the smallest margins within
+    which equivalence can be claimed; n_smallest: patients of the rarer label in the smallest group compared.
     """
-    grouped = found.shifts().query(STANDARD).groupby(["attribute", "metric"], sort=False)
+    grouped = runs.shifts().query(STANDARD).groupby(["attribute", "metric"], sort=False)
     table = grouped.agg(
         n_smallest=("n_smallest", "min"), detectable=("detectable", "median"), margin=("margin", "median")
     )
     left_out = grouped.left_out.agg(lambda named: "; ".join(dict.fromkeys(filter(None, named))) or "none")
-    return table.map("{:.3g}".format).replace("nan", "").assign(left_out=left_out).rename(index=figures.name)
+    return table.map("{:.3g}".format).replace("nan", "").assign(left_out=left_out).rename(index=name)
 
 
 TUNED = "Does mitigation help, and what does it cost?"
@@ -267,32 +268,32 @@ shift_ser_by_strategy = _shifts("ser", "the paper's figure 5", TUNED, tuned=True
 
 
 @exhibit(TUNED)
-def shift_by_strategy(found):
+def shift_by_strategy(runs):
     """Bias shift against originals in percent, by strategy: median over tasks and reconstructors (the paper's table 3).
 
-    In brackets the quartiles. The published ones are over both of the paper's datasets at their middle noise levels.
+    In brackets: the quartiles. The published values are over both datasets of the paper at their middle noise levels.
     """
-    return _quartiles(found.shifts(), "shift_percent", ["strategy"], ["attribute"], "paper: table 3")
+    return _quartiles(runs.shifts(), "shift_percent", ["strategy"], ["attribute"], "paper: table 3")
 
 
 @exhibit(TUNED)
-def cost(found):
-    """What a strategy changes against the standard model, by reconstructor (the paper's figure 13).
+def cost(runs):
+    """Change by each strategy against the standard model, by reconstructor (the paper's figure 13).
 
-    Up is a better diagnosis; right is a better image in the left panel, and more bias in the right one.
+    Up: a better diagnosis. Right: a better image in the left panel, more bias in the right panel.
     """
-    rows = costs(found)
-    return drawings.costs(rows) if len(rows) else NOT_TRIED
+    rows = costs(runs)
+    return figures.costs(rows) if len(rows) else NOT_TRIED
 
 
 @exhibit(TUNED)
-def tradeoffs(found):
+def tradeoffs(runs):
     """Change of PSNR and of performance against the standard model, percent (the paper's table 4).
 
-    Medians over reconstructors, in brackets the quartiles. The published ones are means, at the middle noise level.
+    Medians over reconstructors, in brackets the quartiles. The published values are means at the middle noise level.
     """
-    rows = costs(found).rename(columns={"psnr": "PSNR", "downstream": "performance"})
-    names = {study.label: study.dataset.name for study in found.studies}
+    rows = costs(runs).rename(columns={"psnr": "PSNR", "downstream": "performance"})
+    names = {study.label: study.dataset.name for study in runs.studies}
     rows = rows.assign(dataset=rows.dataset.map(lambda label: names.get(label, label)))
     rows = rows.melt(["dataset", "strategy"], ["PSNR", "performance"], "statistic")
     return (
@@ -301,9 +302,9 @@ def tradeoffs(found):
 
 
 @exhibit(TUNED)
-def strategies(found):
+def strategies(runs):
     """Performance by strategy at this noise level, with 95 % intervals (slides)."""
-    rows = found.here(found.everyone(*MAIN)).query("source not in ['original', 'noisy']")
+    rows = runs.at_level(runs.overall(*MAIN)).query("source not in ['original', 'noisy']")
     return _intervals(rows, ["task", "metric"], ["source", "strategy"]) if rows.strategy.nunique() > 1 else NOT_TRIED
 
 
@@ -315,7 +316,7 @@ def _intervals(rows: pd.DataFrame, index: list[str], columns: list[str]) -> pd.D
 
 
 def _quartiles(rows: pd.DataFrame, column: str, index: list[str], columns: list[str], cited: str) -> pd.DataFrame:
-    """Medians with quartiles, and beside them those that the paper printed."""
+    """Medians with quartiles, and those that the paper printed."""
     keys = index + columns
     ours = rows.groupby(keys, sort=False)[column].quantile([0.25, 0.5, 0.75]).unstack().dropna(how="all")
     theirs = tables.published("summaries").query("cited == @cited")
@@ -324,11 +325,11 @@ def _quartiles(rows: pd.DataFrame, column: str, index: list[str], columns: list[
 
 
 def _wide(rows: pd.DataFrame, ours: str, theirs: str, index: list[str], columns: list[str]) -> pd.DataFrame:
-    """Cells of text, ``index`` down and ``columns`` across; where values are published, they have a line below ours."""
+    """Cells of text, ``index`` down and ``columns`` across; published values have a line below ours."""
     known = rows[rows.published.notna()].assign(by="published")
     both = pd.concat([rows.assign(by="ours"), known]).sort_index(kind="stable")
     form = both.by.map({"ours": ours, "published": theirs})
     cells = [text.format(**row) for text, row in zip(form, both.to_dict("records"), strict=True)]
     both = both.assign(cell=[cell.replace(" (nan)", "").replace(" (nan to nan)", "") for cell in cells])
-    both[index + columns] = both[index + columns].map(figures.name)
+    both[index + columns] = both[index + columns].map(name)
     return both.pivot_table("cell", index + ["by"] * len(known[:1]), columns, "first", fill_value="", sort=False)

@@ -1,138 +1,196 @@
-"""Pages and tables for readers without Python: one HTML file each, that asks for nothing from anywhere, and LaTeX."""
+"""Pages and tables for readers without Python: executed notebooks as HTML that needs no network, and LaTeX."""
 
+import re
 from base64 import b64encode
-from html import escape
+from copy import deepcopy
 from inspect import cleandoc
 from io import BytesIO
+from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment
 from matplotlib.figure import Figure
 
-PAGE = """<!DOCTYPE html>
+from reconfair import figures
+from reconfair.words import latex, markdown
+
+CSS = """
+body { margin: 0 auto; max-width: 70rem; padding: 1rem; color: #1a1a1a; background: #fff;
+  font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+h1, h2, h3 { line-height: 1.25; }
+h2 { margin-top: 2.5rem; border-top: 2px solid #0072B2; padding-top: .5rem; }
+a { color: #0b5a8a; }
+p, ul, ol, blockquote { max-width: 46rem; }
+pre { overflow-x: auto; font-size: .8125rem; line-height: 1.4; }
+.input_area { background: #f6f6f6; padding: .1rem .8rem; border-radius: .3rem; }
+.wide { overflow-x: auto; margin: .8rem 0; }
+.wide img { display: block; max-width: none; }
+.celltag_summary { background: #f2f7fb; padding: .2rem 1rem; border-radius: .3rem; }
+.celltag_summary h2 { border: 0; margin-top: .5rem; }
+table { border-collapse: collapse; font-size: .8125rem; overflow-wrap: normal; }
+th, td { padding: .2rem .5rem; text-align: left; vertical-align: top; white-space: nowrap;
+  border-bottom: 1px solid #ddd; }
+.text_cell table { display: block; overflow-x: auto; }
+.text_cell p > img { max-width: 100%; }
+.math { display: block; overflow-x: auto; }
+"""
+# The policy lets a page load nothing and run nothing, whatever its cells hold.
+TEMPLATE = """{%- extends 'classic/base.html.j2' -%}
+{% macro wide(label) %}
+<div class="wide" tabindex="0" role="region" aria-label="{{ label | escape_html }}">
+{% endmacro %}
+{% block header %}<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,">
-<title>{{ title }} - reconfair</title>
-<style>
-body { margin: 0 auto; max-width: 70rem; padding: 1rem; color: #1a1a1a; background: #fff;
-  font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1, h2 { line-height: 1.25; }
-h2 { margin-top: 2.5rem; border-top: 2px solid #0072B2; padding-top: .5rem; }
-dt { font-weight: 600; } dd { margin: 0 0 .6rem; }
-a { color: #0b5a8a; }
-figure { margin: 1.5rem 0; } figcaption { max-width: 46rem; } figcaption small { color: #505050; font-size: .875rem; }
-.wide { overflow-x: auto; } .wide img { display: block; }
-.summary { margin-bottom: 1rem; background: #f2f7fb; padding: .2rem 1rem; border-radius: .3rem; }
-.summary h2 { border: 0; margin-top: .5rem; }
-table { border-collapse: collapse; font-size: .8125rem; overflow-wrap: normal; }
-th, td { padding: .2rem .5rem; text-align: left; white-space: nowrap; border-bottom: 1px solid #ddd; }
-th { vertical-align: top; }
-summary { cursor: pointer; }
-</style>
+<title>{{ resources.title | escape_html }} - reconfair</title>
+<style>{{ resources.css }}</style>
 </head>
 <body>
 <main>
-<h1>{{ title }}</h1>
-<p>What reconstruction does to a diagnosis, and to whom: reconstructions are compared with originals, read by the same
-frozen models.</p>
-{% for label, sentences in said.items() %}
-<section class="summary">
-<h2>{{ label }}: in a minute</h2>
-<dl>
-{% for question, sentence in sentences.items() %}
-<dt>{{ question | capitalize }}</dt><dd>{{ sentence }}</dd>
-{% endfor %}
-</dl>
-{% if links.get(label) %}
-<p>Reports: {% for level, to in links[label].items() %}<a href="{{ to }}">{{ level }}</a> {% endfor %}</p>
-{% endif %}
-</section>
-{% endfor %}
-<details open><summary>Not there ({{ missing | length }})</summary>
-<ul>
-{% for sentence in missing %}
-<li>{{ sentence }}</li>
-{% endfor %}
-</ul></details>
-{% for question, exhibits in answers.items() %}
-<section>
-<h2>{{ question }}</h2>
-{% for name, (caption, note, body) in exhibits.items() %}
-<figure id="{{ name }}">
-<figcaption><b>{{ caption }}</b>{% if note %}<br><small>{{ note }}</small>{% endif %}</figcaption>
-{{ body | safe }}
-</figure>
-{% endfor %}
-</section>
-{% endfor %}
-<p><small>These are properties of the models and patients of this study. Nothing here says why groups differ, or what
-would be found elsewhere. Published values: Wohlrapp et al., MIDL 2026, and its slides of April 2025; of other images
-and other models.</small></p>
+{% endblock %}
+{% block data_html scoped %}
+{{ wide(output | get_metadata("alt", "text/html") or "Table") }}{{ super() }}</div>{% endblock %}
+{% block data_png scoped %}{{ wide(output | get_metadata('alt', 'image/png')) }}{{ super() }}</div>{% endblock %}
+{% block footer %}
 </main>
 </body>
 </html>
-"""
+{% endblock %}"""
+SHOWN = ("text/html", "text/markdown", "image/png", "text/plain")  # the first of these that an output has
+# What Matplotlib's TeX lacks, in its own words.
+TEX = [
+    (r"\\[bB]igg?[lr]\b", ""),
+    (r"\\[lr]Vert\b", r"\\Vert "),
+    (r"\\[lr]vert\b", r"\\vert "),
+    (r"\\le\b", r"\\leq "),
+    (r"\\[td]?frac\s*(\w)\s*(\w)", r"\\frac{\1}{\2}"),
+    (r"\\(mathcal|mathrm|sqrt|overline)\s*([A-Za-z0-9])(?![a-z])", r"\\\1{\2}"),
+    (r"\\tfrac", r"\\frac"),
+]
 
 
-def render(title: str, said: dict, answers: dict, missing: list[str], links: dict | None = None) -> str:
-    """Return a page.
+def html_of(notebook, title: str, hide_code: bool = False) -> str:
+    """Return an executed notebook as one HTML page that asks for nothing from anywhere.
+
+    Formulas become pictures, every picture has a text, and what is wide scrolls in its own box.
 
     Parameters
     ----------
+    notebook : Path or NotebookNode
     title : str
-    said : dict
-        By dataset or run: sentences by question.
-    answers : dict
-        By question, and by name: an exhibit's function and what it showed: a PNG, a table or a sentence.
-    missing : list of str
-    links : dict, optional
-        As `said`: pages by noise level.
+        Of the browser's tab; the heading is the notebook's own.
+    hide_code : bool
+        Leave out the code, and show text and outputs alone.
     """
-    environment = Environment(autoescape=True, trim_blocks=True)
-    shown = {
-        question: {name: (*caption(draw), _body(what, caption(draw)[0])) for name, (draw, what) in exhibits.items()}
-        for question, exhibits in answers.items()
-    }
-    page = environment.from_string(PAGE)
-    return page.render(title=title, said=said, answers=shown, missing=missing, links=links or {})
+    import nbformat
+    from nbconvert import HTMLExporter
+    from pygments.formatters import HtmlFormatter
+    from traitlets.config import Config
+
+    content = nbformat.read(notebook, as_version=4) if isinstance(notebook, Path) else deepcopy(notebook)
+    _describe_pictures(content)
+    content.metadata.pop("widgets", None)
+    exporter = HTMLExporter(
+        template_name="basic",
+        raw_template=TEMPLATE,
+        exclude_input=hide_code,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+        config=Config({"NbConvertBase": {"display_data_priority": list(SHOWN)}}),
+    )
+    exporter.register_filter("markdown2html", _html_of_markdown)
+    css = CSS + HtmlFormatter().get_style_defs(".highlight")
+    return exporter.from_notebook_node(content, {"title": title, "css": css})[0]
 
 
 def caption(exhibit) -> tuple[str, str]:
-    """An exhibit's caption and what to mind, from its docstring."""
+    """Return an exhibit's caption and note, from its docstring."""
     first, _, rest = cleandoc(exhibit.__doc__).partition("\n\n")
     return " ".join(first.split()), " ".join(rest.split())
 
 
-def latex(table: pd.DataFrame, text: str) -> str:
-    """Return a table as LaTeX that needs the package booktabs alone."""
-    styled = table.rename_axis(index=None, columns=None) if table.index.nlevels == 1 else table
-    styled = styled.style.format(escape="latex")
-    for axis in (0, 1):
-        styled = styled.format_index(escape="latex", axis=axis).format_index_names(escape="latex", axis=axis)
-    text = cleandoc(text).partition("\n\n")[0].replace("%", r"\%")
-    return styled.to_latex(hrules=True, multicol_align="l", multirow_align="naive", caption=text).replace(
-        "Δ", r"$\Delta$"
-    )
+def show(exhibit, runs) -> None:
+    """Display an exhibit in a notebook, below its caption and note."""
+    from IPython.display import display
+
+    for data, metadata in outputs(exhibit, runs):
+        display(data, metadata=metadata, raw=True)
 
 
-def picture(what):
-    """Return a figure as a PNG of 150 pixels an inch, and anything else as it is."""
-    if not isinstance(what, Figure):
-        return what
-    what.savefig(png := BytesIO(), format="png", dpi=150)
-    return png.getvalue()
-
-
-def _body(what, alt: str):
-    """A PNG within the page, a table, or a sentence."""
-    if isinstance(what, str):
-        return escape(what)
-    if isinstance(what, pd.DataFrame):
-        inside = what.to_html(border=0)
+def outputs(exhibit, runs):
+    """Yield data and metadata of an exhibit's outputs, by MIME type: its caption, then a picture, table or sentence."""
+    (first, note), content = caption(exhibit), exhibit(runs)
+    yield {"text/markdown": f"**{markdown(first)}** {markdown(note)}"}, {}
+    if isinstance(content, str):
+        yield {"text/markdown": markdown(content)}, {}
+    elif isinstance(content, Figure):
+        content.savefig(png := BytesIO(), format="png", dpi=150)
+        width = int.from_bytes(png.getvalue()[16:20], "big") * 80 // 150  # of pixels at 150 an inch
+        yield {"image/png": b64encode(png.getvalue()).decode()}, {"image/png": {"alt": first, "width": width}}
     else:
-        width = int.from_bytes(what[16:20], "big") * 80 // 150  # of pixels at 150 an inch
-        inside = f'<img src="data:image/png;base64,{b64encode(what).decode()}" width="{width}" alt="{escape(alt)}">'
-    return f'<div class="wide" tabindex="0" role="region" aria-label="{escape(alt)}">{inside}</div>'
+        with pd.option_context("display.max_colwidth", None, "display.html.use_mathjax", False):
+            table = {"text/html": content.to_html(border=0), "text/plain": content.to_string()}
+        yield table, {"text/html": {"alt": first}}
+
+
+def latex_table(table: pd.DataFrame, text: str) -> str:
+    """Return a table with a caption as LaTeX that needs the package booktabs alone."""
+    styled = table.rename_axis(index=None, columns=None) if table.index.nlevels == 1 else table
+
+    def escaped(cell) -> str:
+        return latex(str(cell))
+
+    styled = styled.style.format(escaped)
+    for axis in (0, 1):
+        styled = styled.format_index(escaped, axis=axis).format_index_names(escaped, axis=axis)
+    return styled.to_latex(hrules=True, multicol_align="l", multirow_align="naive", caption=latex(text))
+
+
+def _describe_pictures(notebook) -> None:
+    """Give each picture without a text one from the function that drew it and the heading above it."""
+    heading = ""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            heading = [heading, *re.findall(r"^#+ (.*)", cell.source, re.M)][-1]
+        drawn = [getattr(figures, each, None) for each in re.findall(r"figures\.(\w+)\(", cell.source)]
+        texts = [caption(each)[0].split(": ")[0].rstrip(".") for each in drawn if getattr(each, "__doc__", None)]
+        texts = [text[5:6].upper() + text[6:] for text in texts if text.startswith("Draw ")]
+        for output in cell.get("outputs", ()):
+            if "image/png" in output.get("data", {}):
+                text = f"{'; '.join(texts) or 'Figure'}, in the section '{heading}'"
+                output.metadata.setdefault("image/png", {}).setdefault("alt", text)
+
+
+def _html_of_markdown(text: str) -> str:
+    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+
+    class Renderer(IPythonRenderer):
+        """Markdown with formulas as pictures."""
+
+        def inline_math(self, body: str) -> str:
+            return _picture_of_formula(body)
+
+        def block_math(self, body: str) -> str:
+            return f'<span class="math">{_picture_of_formula(body)}</span>'
+
+    return MarkdownWithMath(Renderer(escape=False, exclude_anchor_links=True)).render(text)
+
+
+def _picture_of_formula(tex: str) -> str:
+    """Draw a formula as Matplotlib does, or show its TeX if that cannot."""
+    from html import escape
+
+    from matplotlib.mathtext import math_to_image
+
+    drawn = tex = " ".join(tex.split())
+    for pattern, replacement in TEX:
+        drawn = re.sub(pattern, replacement, drawn)
+    try:
+        depth = math_to_image(f"${drawn}$", svg := BytesIO(), format="svg")
+    except ValueError:
+        return f"<code>{escape(tex)}</code>"
+    source = b64encode(svg.getvalue()).decode()
+    return f'<img src="data:image/svg+xml;base64,{source}" alt="{escape(tex)}" style="vertical-align: -{depth:.1f}pt">'

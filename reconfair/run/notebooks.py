@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from reconfair import store
+from reconfair import report, store
 from reconfair.params import Study
 from reconfair.run.products import CHAPTERS, FOLDER
 from reconfair.store import Product
@@ -30,8 +30,6 @@ def execute(study: Study, copy: Product, say=print) -> str:
     from jupyter_client import AsyncKernelManager
     from nbclient.exceptions import DeadKernelError
     from traitlets.config import Config
-
-    from reconfair.report import pages
 
     class Forked(AsyncKernelManager):
         """A kernel that `warm` forks, where it serves."""
@@ -66,8 +64,13 @@ def execute(study: Study, copy: Product, say=print) -> str:
             return "failed"
         _forget_paths(path)
         page = path.with_suffix(".html")
-        page.write_text(pages.html_of(path, f"{study.name}, {copy.name}"), encoding="utf-8")
+        page.write_text(
+            report.pages.html_of(path, f"{study.name}, {copy.name}", hide_code=copy.name == report.CHAPTER),
+            encoding="utf-8",
+        )
         copy.mark([path, page], time.monotonic() - start)
+        if copy.name == report.CHAPTER:
+            report.index()
     return "ran"
 
 

@@ -1,0 +1,168 @@
+"""Tables of finished runs, with the published values of the same data."""
+
+from dataclasses import dataclass, field
+import pandas as pd
+import yaml
+
+from reconfair import judge, mitigation, params, store, tables
+from reconfair.fairness import MARGINS
+from reconfair.params import ParamsError, Study
+from reconfair.store import Product
+
+RUN, KEYS = ["dataset", "level"], ["name", "level", "source", "strategy", "attribute", "task", "metric"]
+
+
+@dataclass(eq=False)
+class Runs:
+    """Tables of finished runs, with columns ``dataset, name, level`` and ``published`` values.
+
+    Attributes
+    ----------
+    studies : list of Study
+        The mildest noise of each dataset first.
+    performance, fairness : DataFrame
+    left_out : list of str
+        Runs that could not be used, or are not up to date, one sentence each.
+    study : Study, optional
+        The study that is reported: exhibits on bias keep to its noise level. Without one, all runs count.
+    """
+
+    studies: list[Study]
+    performance: pd.DataFrame
+    fairness: pd.DataFrame
+    left_out: list[str] = field(default_factory=list)
+    study: Study | None = None
+
+    def at_level(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Rows of the study's noise level."""
+        return table if self.study is None else table[table.level == self.study.level]
+
+    def overall(self, *metrics: str) -> pd.DataFrame:
+        """Rows of ``performance`` that count all patients, of every level."""
+        return self.performance[(self.performance.attribute == "all") & self.performance.metric.isin(metrics)]
+
+    def shifts(self, *metrics: str) -> pd.DataFrame:
+        """Rows of ``fairness`` of reconstructions at this level; of the main measures, if none is named."""
+        rows = reconstructed(self.at_level(self.fairness))
+        return rows[rows.metric.isin(metrics)] if metrics else judge.main_measure(rows)
+
+    @property
+    def margins(self) -> dict[str, dict[str, float]]:
+        """Largest changes that count as none, by run and metric."""
+        return {study.name: MARGINS | study.fairness.margins for study in self.studies}
+
+    def of_dataset(self, label: str) -> "Runs":
+        """Runs of one dataset."""
+        some = [table[table.dataset == label] for table in (self.performance, self.fairness)]
+        return Runs([study for study in self.studies if study.label == label], *some)
+
+
+def reconstructed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of reconstructions."""
+    return rows[~rows.source.isin(["original", "noisy"])]
+
+
+def gather(study: Study | None = None) -> Runs:
+    """Read this run, or all levels of its dataset, as ``report.runs`` says; without a study, every finished run.
+
+    Raises
+    ------
+    ParamsError
+        No run has been finished, or this one is missing and takes long to make.
+    """
+    every, left_out = [(study, mitigation.judged(study))] if study else [], []
+    if study:
+        store.ready(mitigation.judged(study))
+    if study is None or study.report.runs == "all":
+        every += [run for run in finished(study.label if study else "*", left_out) if not study or run[0] != study]
+    runs = []
+    for made, product in every:
+        try:
+            runs.append((made, *(_table(name, product, made) for name in ("performance", "fairness"))))
+            if not product.fresh:
+                left_out.append(f"{made.name}: made with other settings, code or scans than today's; run it again.")
+        except (ParamsError, ValueError, OSError) as error:
+            left_out.append(f"{made.name}: left out, {str(error).splitlines()[0]}.")
+    if not runs:
+        raise ParamsError(" ".join([f"{store.outputs()}: expected a finished run, found none.", *left_out]))
+    runs.sort(key=lambda run: (run[0].label, _strength(run[0].noise)))
+    studies, performance, fairness = zip(*runs, strict=True)
+    performance, fairness = (pd.concat(each, ignore_index=True) for each in (performance, fairness))
+    return Runs(list(studies), *_with_published(_averaged(performance), fairness), left_out, study)
+
+
+def finished(label: str = "*", left_out: list[str] | None = None) -> list[tuple[Study, Product]]:
+    """Finished runs of a dataset, or of all: each study and its judged tables; replicates are not among them.
+
+    Sentences about runs that cannot be read are added to `left_out`.
+    """
+    runs = []
+    for path in sorted(store.outputs().glob(f"{label}/*/run.yaml")):
+        if "-seed-" in path.parent.name:
+            continue
+        try:
+            sections = yaml.safe_load(path.read_text(encoding="utf-8"))
+            study = params.study(**{key: value for key, value in sections.items() if key != "versions" and value})
+            product = mitigation.judged(study)
+            if product.stamp.exists():
+                runs.append((study, product))
+        except (ParamsError, ValueError, OSError, yaml.YAMLError) as error:
+            if left_out is not None:
+                name = f"{path.parent.parent.name}/{path.parent.name}"
+                left_out.append(f"{name}: left out, {str(error).splitlines()[0]}.")
+    return runs
+
+
+def _strength(noise) -> float:
+    """Order of noise levels, the mildest first."""
+    return getattr(noise, "acceleration", 0) or -getattr(noise, "photons", float("inf"))
+
+
+def _table(name: str, product: Product, study: Study) -> pd.DataFrame:
+    """Read a table of a run; ``performance`` with image quality by LPIPS, where that was measured."""
+    table = tables.read(name, product.folder)
+    if lacks := sorted(set(tables.SCHEMAS[name]) - set(table)):
+        raise ValueError(f"its table '{name}' is of an older kind, without {', '.join(lacks)}")
+    if name == "performance" and len(quality := _lpips(study)):
+        table = pd.concat([table, quality], ignore_index=True)
+    return table.assign(dataset=study.label, name=study.dataset.name, level=study.level)
+
+
+def _lpips(study: Study) -> pd.DataFrame:
+    """Rows of ``performance`` on LPIPS: the mean over patients with its normal 95 % interval."""
+    try:
+        quality = tables.read("quality", *(product.folder for product in mitigation.qualities(study)))
+    except (OSError, ValueError):  # the images of this run are no longer there, or it has no noise
+        return pd.DataFrame()
+    if "lpips" not in quality:
+        return pd.DataFrame()
+    patients = quality[quality.split == "test"].groupby(["source", "strategy", "patient_id"], sort=False).lpips.mean()
+    rows = patients.groupby(["source", "strategy"], sort=False).agg(value="mean", se="sem", n="size").reset_index()
+    rows = rows.assign(low=rows.value - 1.96 * rows.se, high=rows.value + 1.96 * rows.se, patients=rows.n)
+    return rows.assign(task="image", attribute="all", group="all", metric="lpips")
+
+
+def _averaged(performance: pd.DataFrame) -> pd.DataFrame:
+    """Add the mean AUROC over the findings of a radiograph; the mean of the intervals is, if anything, too wide."""
+    rows = performance[(performance.attribute == "all") & (performance.metric == "auroc")]
+    rows = rows[rows.groupby(RUN).task.transform("nunique") > 3]
+    numbers = ["value", "low", "high", "change", "change_low", "change_high"]
+    mean = rows.groupby([*RUN, "name", "source", "strategy"], sort=False)[numbers].mean().reset_index()
+    mean = mean.assign(task="average", attribute="all", group="all", metric="auroc")
+    return pd.concat([performance, mean], ignore_index=True) if len(mean) else performance
+
+
+def _with_published(performance: pd.DataFrame, fairness: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Add columns ``published`` and, to fairness, ``published_shift``."""
+    paper = tables.published("performance").assign(strategy="standard")
+    slides = tables.published("strategies").query("strategy != 'standard'")
+    rates = pd.concat([paper, slides]).assign(attribute="all")
+    gaps = tables.published("fairness").assign(strategy="standard")
+    keys = ["dataset", "level", "attribute", "task", "metric"]
+    original = gaps[gaps.source == "original"].set_index(keys).value
+    gaps["published_shift"] = gaps.value - original.reindex(pd.MultiIndex.from_frame(gaps[keys])).to_numpy()
+    rates, gaps = (table.rename(columns={"dataset": "name", "value": "published"}) for table in (rates, gaps))
+    return (
+        performance.merge(rates[[*KEYS, "published"]], "left", KEYS),
+        fairness.merge(gaps[[*KEYS, "published", "published_shift"]], "left", KEYS),
+    )
