@@ -281,8 +281,8 @@ def learning(logs: dict[str, pd.DataFrame], ylabel: str = "loss") -> Figure:
         axis.plot(log.epoch, log.get("train_l1", log.train_loss), "--", color="black", label="training")
         axis.plot(log.epoch, log.val_loss, "-", color="black", label="validation")
         best = log.loc[log.val_loss.idxmin()]
-        axis.plot(best.epoch, best.val_loss, "o", color="black", label="kept")
-        axis.set_ylim(bottom=0)
+        axis.plot([best.epoch], [best.val_loss], "o", color="black", label="kept")
+        axis.set_ylim(0, 1.1 * axis.dataLim.y1)
         axis.xaxis.get_major_locator().set_params(integer=True)
     return key(figure)
 

@@ -62,7 +62,7 @@ def test_every_notebook_runs_and_leaves_its_products(demo, outputs, capsys):
             assert (folder / "figures" / f"{notebook[:2]}_{figure}.png").stat().st_size > 2_000
     for name in tables.SCHEMAS:
         assert {path.suffix for path in (folder / "tables").glob(f"{name}.*")} == {".parquet", ".csv"}
-    assert "in a minute" in (folder / "notebooks" / "10_report.html").read_text()
+    assert "In a minute" in (folder / "notebooks" / "10_report.html").read_text()
     assert "notebooks/10_report.html" in (outputs / "index.html").read_text()
     resolved = yaml.safe_load((folder / "study.yaml").read_text())
     assert resolved["dataset"]["seed"] == 0 and "torch" in resolved["versions"]
