@@ -1,6 +1,7 @@
 """Tables of finished runs, with the published values of the same data."""
 
 from dataclasses import dataclass, field
+
 import pandas as pd
 import yaml
 
