@@ -193,7 +193,7 @@ class Groups:
 
     def by_patient(self, values, rows=slice(None)):
         """Sum of values of rows by patient, (P,)."""
-        return np.bincount(self.patient[rows], values, self.group.size).astype(float)
+        return np.bincount(self.patient[rows], values, self.group.size)
 
     def rate(self, called, rows):
         """Share of `rows` that are called positive.

@@ -75,6 +75,7 @@ class Panel:
         self.people = Groups(np.arange(order.size), self.units.group, self.names)
         self.label = task.label[self.rows] if task.kind == "classify" else None
         self.called = {arm: called[self.rows] for arm, called in decided.items()}
+        self.missing = task.missing(attribute)
         self.measures = [name for name, about in MEASURES.items() if about.kind == task.kind]
         self.measure, self.change, self.values = cache(self._measure), cache(self._change), cache(self._values)
 
@@ -165,7 +166,7 @@ class Panel:
             "groups": "; ".join(np.array(self.names, object)[kept]),
             "left_out": "; ".join(f"{self.names[k]} ({cases[k]})" for k in np.flatnonzero(~kept)),
             "n_smallest": float(cases[kept].min()) if kept.any() else np.nan,
-            "missing": self.task.missing(self.attribute),
+            "missing": self.missing,
             "note": "" if kept.sum() >= 2 else "fewer than two groups have enough cases",
         }
 
@@ -248,9 +249,9 @@ def _block(panel, arm, name, drawn, min_cases):
     table |= {
         "compared": np.full(cases.size, np.nan) if panel.attribute == "all" else (cases >= min_cases) * 1.0,
         "n": np.bincount(group[counted], minlength=len(panel.names)),
-        "patients": [np.unique(panel.units.patient[counted & (group == g)]).size for g in range(len(panel.names))],
+        "patients": panel.units.sums((panel.units.by_patient(counted) > 0) * 1.0).astype(int),
         "positives": np.bincount(group, panel.label == 1, len(panel.names)) if about.kind == "classify" else np.nan,
-        "missing": panel.task.missing(panel.attribute),
+        "missing": panel.missing,
     }
     table = pd.DataFrame(panel.keys(arm) | {"metric": name} | table)
     table["note"] = [_note(panel, arm, name, row, cases, min_cases, cells.get("change")) for row in table.itertuples()]
