@@ -29,8 +29,7 @@ from scipy import optimize, special, stats
 
 from .cells import Rate
 
-# Error of a side of a 95 % interval: groups excluded as extremes; the same pair in both sources; any other pair.
-EXCLUDED, SAME, OTHER = 0.0025, 0.0175, 0.005
+EXCLUDED = 0.0025  # error of a side of a 95 % interval that is spent on excluding groups as extremes
 FARTHEST = 8.0  # largest z that is looked at: p below 1e-14 is printed as that
 _NODES = np.linspace(-9, 9, 1801)
 _WEIGHTS = stats.norm.pdf(_NODES) * (_NODES[1] - _NODES[0])
@@ -233,47 +232,45 @@ def _shift_of_larger(before, after, change):
 
 
 def _shift_low(before, after, change, correlations):
-    """Lower 97.5 % bound of the range after minus the range before.
+    """Lower 97.5 % bound of the range after minus the range before: the larger of two bounds.
 
-    For the pair w of groups that is truly extreme before, the range after is at least the difference
-    of any pair v. So the bound is the smallest, over pairs w that may be extreme, of the larger of two
-    bounds: on the change of w itself, and on v after minus w before, v the pair observed as extreme
-    after or no pair at all.
+    For the pair w of groups that is truly extreme before, the range after is at least the difference q_v
+    of any pair v, so that the shift is at least q_v - p_w. The first bound takes v = w, the smallest
+    over pairs w that may be extreme before. The second takes for v the pair observed as extreme after,
+    the smallest over all w: an intersection-union test, so that each w is tested at the full level, divided
+    by the number of pairs that may be extreme after. Where the gap after is clear, it needs no clear gap
+    before. Both bounds rest on the change of the same pair where v = w; they err together.
     """
-    groups, labels = before[0].value.size, len(before)
     within = None if correlations is None else correlations[2]
-    same = lower(change, stats.norm.isf(SAME), within)
-    z = stats.norm.isf(OTHER / (groups * (groups - 1) + 1) ** labels)
-    options = [_other_pairs(*cells, z) for cells in zip(before, after, change, strict=True)]
-    if labels == 1:
-        other = np.max([estimate - np.sqrt(square) for estimate, square in options[0][1:]], axis=0)
+    level = 0.025 - EXCLUDED
+    same = lower(change, stats.norm.isf(level), within)[_candidates(before, EXCLUDED)].min()
+    z = stats.norm.isf(level / _candidates(after, EXCLUDED).sum())
+    pairs = [_observed_pair(*cells, z) for cells in zip(before, after, change, strict=True)]
+    if len(pairs) == 1:
+        bound = pairs[0][0] - np.sqrt(pairs[0][1])
     else:
-        largest = 0.0 if correlations is None else max(np.abs(r).max() for r in correlations)
-        other = np.full((groups,) * 4, -np.inf)
-        for x, (one, square_one) in enumerate(options[0]):
-            for y, (two, square_two) in enumerate(options[1]):
-                if x or y:
-                    square = square_one[:, :, None, None] + square_two
-                    square = square + 2 * largest * np.sqrt(square_one)[:, :, None, None] * np.sqrt(square_two)
-                    np.maximum(other, (one[:, :, None, None] + two - np.sqrt(square)) / 2, out=other)
-    return np.maximum(same, other)[_candidates(before, EXCLUDED)].min()
+        (one, square_one), (two, square_two) = pairs
+        square = square_one[:, :, None, None] + square_two
+        if correlations is not None:
+            largest = max(np.abs(correlation).max() for correlation in correlations)
+            square = square + 2 * largest * np.sqrt(square_one)[:, :, None, None] * np.sqrt(square_two)
+        bound = (one[:, :, None, None] + two - np.sqrt(square)) / 2
+    return max(same, bound[_different(before)].min())
 
 
-def _other_pairs(before, after, change, z):
-    """Estimate and squared deviation of q_v - p_w by pair w, (K, K): for v = w, v the observed extremes, and none."""
+def _observed_pair(before, after, change, z):
+    """Estimate and squared deviation of q_v - p_w by pair w, (K, K), v the extreme pair observed after."""
     groups = before.value.size
     (p_low, p_high), (q_low, q_high), (d_low, d_high) = (cell.limits(z) for cell in (before, after, change))
     up, down = p_high - before.value, before.value - p_low  # of p_w: its first group upward, its second downward
-    gap, square = before.value[:, None] - before.value, up[:, None] ** 2 + down**2
     i, j = after.value.argmax(), after.value.argmin()
     first, second = after.value[i] - q_low[i], q_high[j] - after.value[j]
     k, l = np.indices((groups, groups))  # noqa: E741
-    mixed = np.where(k == i, (change.value - d_low)[i] ** 2, first**2 + up[k] ** 2)
-    mixed = mixed + np.where(l == j, (d_high - change.value)[j] ** 2, second**2 + down[l] ** 2)
+    square = np.where(k == i, (change.value - d_low)[i] ** 2, first**2 + up[k] ** 2)
+    square = square + np.where(l == j, (d_high - change.value)[j] ** 2, second**2 + down[l] ** 2)
     # The same group after and before with opposite signs: as if their errors were fully correlated.
-    mixed = mixed + np.where(l == i, 2 * first * down[l], 0) + np.where(k == j, 2 * second * up[k], 0)
-    own = _deviations(change, z, False)[:2]
-    return own, (after.value[i] - after.value[j] - gap, mixed), (-gap, square)
+    square = square + np.where(l == i, 2 * first * down[l], 0) + np.where(k == j, 2 * second * up[k], 0)
+    return after.value[i] - after.value[j] - (before.value[:, None] - before.value), square
 
 
 def _candidates(cells, alpha):

@@ -244,6 +244,40 @@ def bootstrap(patterns, *, resamples=1000, seed=0):
     return _divide(totals[:, 1:], totals[:, :1])
 
 
+def exchanged(parts, group, groups, *, resamples=1000, seed=0):
+    """Changes of groups after exchanging the two sources within patients at random.
+
+    Parameters
+    ----------
+    parts : numpy.ndarray, shape (P, C)
+        What each patient adds to the change of the group, for C changes.
+    group : numpy.ndarray of int, shape (P,)
+        Group of each patient, ascending.
+    groups : int
+        G.
+    resamples, seed : int
+
+    Returns
+    -------
+    numpy.ndarray, shape (1 + B, G, C)
+        The changes as they are, then those of the exchanges.
+
+    Examples
+    --------
+    >>> np.unique(exchanged(np.array([[0.5], [0.25]]), np.array([0, 0]), 1, resamples=50)).tolist()
+    [-0.75, -0.25, 0.25, 0.75]
+    """
+    rng, changes = np.random.default_rng(seed), np.empty((resamples + 1, groups, parts.shape[1]))
+    parts = parts.astype(np.float32)
+    for g in range(groups):
+        some = parts[group == g]
+        some = some[some.any(axis=1)]
+        bits = np.frombuffer(rng.bytes(resamples * -(-len(some) // 8)), np.uint8).reshape(resamples, -1)
+        signs = np.unpackbits(bits, axis=1, count=len(some)).astype(np.float32) * 2 - 1
+        changes[:, g] = np.vstack([some.sum(axis=0), signs @ some])
+    return changes
+
+
 def _multinomial(patients, resamples, rng):
     """As many patients drawn with replacement as there are, B times: how often each pattern, (B, T)."""
     rare = patients <= _RARE

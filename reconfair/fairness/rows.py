@@ -341,16 +341,9 @@ def _swap(panel, change, resamples, seed):
     names = [name for name in panel.measures if name != "auprc"]
     if not pairs:
         return {}
-    people = panel.units.group
     both = [(panel.measure(arm, name), panel.measure(other, name)) for arm, other in pairs.items() for name in names]
-    parts = np.stack([one.parts(people) - other.parts(people) for one, other in both], axis=1).astype(np.float32)
-    rng, moved = np.random.default_rng(seed), np.empty((resamples + 1, len(panel.names), len(both)))
-    for g, inside in enumerate(
-        np.split(np.arange(people.size), np.searchsorted(people, np.arange(1, len(panel.names))))
-    ):
-        bits = np.frombuffer(rng.bytes(resamples * (-(-inside.size // 8))), np.uint8).reshape(resamples, -1)
-        signs = np.unpackbits(bits, axis=1, count=inside.size).astype(np.float32) * 2 - 1
-        moved[:, g] = np.vstack([parts[inside].sum(axis=0), signs @ parts[inside]])
+    parts = np.stack([one.parts(panel.units.group) - other.parts(panel.units.group) for one, other in both], axis=1)
+    moved = resampling.exchanged(parts, panel.units.group, len(panel.names), resamples=resamples, seed=seed)
     swapped = {arm: {} for arm in pairs}
     for k, (arm, name) in enumerate((arm, name) for arm in pairs for name in names):
         middle = (both[k][0].cells.value + both[k][1].cells.value) / 2
