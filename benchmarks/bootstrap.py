@@ -9,10 +9,10 @@ frame per source. Both are timed on a few resamples and scaled to 1,000. What is
 all sides: a frame with its index there, `tabulate` here, whose time is printed.
 
 Grid: 45,000 images of 13,000 patients, 12 findings, 14 arms (original, noisy, three models with four
-strategies), three attributes of 2, 2 and 6 groups, 1,000 draws of each kind, from arrays of scores in
-memory to tables: EODD and EOP with all points of the default inference, AUROC of every group, its gaps
-and their shifts. Two processes share the findings. Peak memory is the sum of all processes' own peaks, so
-shared pages count more than once.
+strategies), three attributes of 2, 2 and 6 groups, from arrays of scores in memory to the tables of `assess`:
+every measure of every group with its changes, every gap with its shifts, tests and bounds, 1,000 draws where
+draws remain (AUPRC and the exchange of sources). Two processes share the findings. Peak memory is the sum of all
+processes' own peaks, so shared pages count more than once.
 """
 
 import os
@@ -26,11 +26,10 @@ import numpy as np
 import pandas as pd
 from fairlearn.metrics import MetricFrame, false_positive_rate, true_positive_rate
 from joblib import Parallel, delayed
-from scipy.stats import false_discovery_control
 
-from reconfair.fairness import counts, scores
+from reconfair.fairness import assess
 from reconfair.fairness.metrics import eodd
-from reconfair.fairness.resampling import patient_weights
+from reconfair.fairness.resampling import bootstrap, tabulate
 from reconfair.fairness.simulation import simulate
 
 B = 1000
@@ -55,7 +54,7 @@ def seconds(function, *arguments, repeat=1):
 
 def ours(tabulated):
     """EODD of two sources in resamples of patients, (1 + B, 2)."""
-    rates = counts.bootstrap(tabulated, resamples=B)
+    rates = bootstrap(tabulated, resamples=B)
     return eodd(tpr=rates[:, :, 0], fpr=rates[:, :, 1])
 
 
@@ -82,10 +81,10 @@ def resampling(images, few=20, fewer=4):
     table = simulate(patients=int(20_000 / np.mean(images)), share=RACE, images=images, seed=0)
     rows = table.rename(columns={"patient_id": "patient"})[["patient", "group", "label"]]
     rows = rows.assign(decision=table["score_source"] >= 0.75, reference=table["score"] >= 0.75)
-    tabulated, indexed = counts.tabulate(**rows), rows.set_index("patient")
+    tabulated, indexed = tabulate(**rows), rows.set_index("patient")
     spread = [draws.std(axis=0) for draws in (ours(tabulated), pandas_loop(indexed, 200))]
     assert np.allclose(*spread, rtol=0.25), "the loop does not draw what the counts draw"
-    here, once = seconds(ours, tabulated, repeat=10), seconds(lambda: counts.tabulate(**rows), repeat=5)
+    here, once = seconds(ours, tabulated, repeat=10), seconds(lambda: tabulate(**rows), repeat=5)
     loop = seconds(pandas_loop, indexed, few, repeat=3) * B / few
     frames = (seconds(fairlearn_frames, rows, fewer + 1) - seconds(fairlearn_frames, rows, 1)) * B / fewer
     print(f"{len(rows)} images, {images[0]} to {images[1]} per patient: {1000 * here:.1f} ms", end=", ")
@@ -119,36 +118,30 @@ def process():
     return os.getpid(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def finding(patient, groups, weights, label, score, threshold):
-    """Results of EODD and EOP and tables of AUROC of one finding, and what the process needed."""
-    results, tables = [], []
-    for attribute, group in groups.items():
-        given = {"label": label, "patient": patient, "group": group}
-        for arm, values in score.items():
-            reference = None if arm == "original" else score["original"] >= threshold
-            kept, left_out = counts.tabulate(**given, decision=values >= threshold, reference=reference).keep(20)
-            tests = [counts.disparity] if reference is None else [counts.disparity, counts.shift]
-            results.append(
-                (attribute, arm, left_out, *(test(kept, metrics=["eodd", "eop"], resamples=B) for test in tests))
-            )
-        terms = scores.auroc_terms(score=score, **given)
-        draws = scores.resample(terms, weights=weights)
-        tables += [scores.performance(terms, draws), scores.disparity(terms, draws), scores.shift(terms, draws)]
-    terms = scores.auroc_terms(score=score, label=label, patient=patient, group=np.full(patient.size, "all"))
-    tables.append(scores.performance(terms, scores.resample(terms, weights=weights)))
-    return results, tables, *process()
+def finding(patient, groups, label, score, threshold):
+    """Number of adjusted p-values in the tables of one finding, and what the process needed."""
+    known = {
+        "unit": np.arange(patient.size),
+        "patient_id": patient,
+        "task": "finding",
+        "kind": "classify",
+        "label": label,
+    }
+    rows = []
+    for arm, values in score.items():
+        source, _, strategy = arm.partition("_")
+        rows.append(pd.DataFrame(known).assign(source=source, strategy=strategy or "standard", score=values))
+    people = pd.DataFrame(groups).assign(patient_id=patient)
+    options = {"attributes": list(groups), "thresholds": {"finding": threshold}, "resamples": B}
+    _, fairness = assess(pd.concat(rows, ignore_index=True), people, **options)
+    return int(fairness.filter(like="adjusted").notna().sum().sum()), *process()
 
 
 def grid(patient, groups, findings):
-    """Adjusted p-values of all shifts of the whole grid, and the peak memory in GB."""
-    drawn = patient_weights(patient=np.unique(patient), resamples=B, rng=np.random.default_rng(0))
-    weights = np.concatenate([chunk.astype(np.uint8) for chunk in drawn])
-    done = Parallel(n_jobs=2)(delayed(finding)(patient, groups, weights, *one) for one in findings)
-    changes = [metrics for results, *_ in done for _, _, _, *tests in results for metrics in tests[1:]]
-    p = [metric["p"] for metrics in changes for metric in metrics.values()]
-    p += [value for _, tables, *_ in done for table in tables if "gamma" in table for value in table["p"]]
-    peaks = pd.DataFrame([process(), *(one[2:] for one in done)]).groupby(0)[1].max()
-    return false_discovery_control(p), peaks.sum()
+    """Number of adjusted p-values of the whole grid, and the peak memory in GB."""
+    done = Parallel(n_jobs=2)(delayed(finding)(patient, groups, *one) for one in findings)
+    peaks = pd.DataFrame([process(), *(one[1:] for one in done)]).groupby(0)[1].max()
+    return sum(one[0] for one in done), peaks.sum()
 
 
 def main():
@@ -156,7 +149,7 @@ def main():
     start = perf_counter()
     adjusted, peak = grid(*data)
     took = perf_counter() - start
-    print(f"grid: {took:.1f} s; {adjusted.size} adjusted p-values")
+    print(f"grid: {took:.1f} s; {adjusted} adjusted p-values")
     for name, images in {"": (1, 1), "_clustered": (1, 5)}.items():
         pandas, fairlearn = resampling(images)
         print(f"bootstrap_vs_pandas{name}={pandas:.0f}\nbootstrap_vs_fairlearn{name}={fairlearn:.0f}")

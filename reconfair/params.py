@@ -42,6 +42,7 @@ RACES = (
 )
 GAPS = ("eodd", "eop", "fpr_gap", "demographic_parity", "auroc_gap", "auprc_gap", "calibration_gap")
 GAPS += ("delta_dice", "ser", "psnr_gap", "ssim_gap")
+MEASURES = ("tpr", "fpr", "ppr", "auroc", "auprc", "calibration", "dice", "psnr", "ssim")
 COHORT = ("image_id", "patient_id", "split", "age", *ATTRIBUTES, "path", "mask_path", "slice")  # columns of every one
 GROUPS = {"sex": SEXES, "age_group": AGE_GROUPS, "race": RACES}
 PAPER_SDE_EPOCHS = {"mri": 300, "xray": 40}
@@ -305,17 +306,20 @@ class Fairness(Section):
     """Which attributes are compared, and by which inference."""
 
     attributes: tuple[str, ...] = ()  # empty: those that the dataset records; sex*age_group: their intersections
-    inference: Literal["randomisation", "bootstrap", "as_published"] = "randomisation"
+    inference: Literal["closed_form", "bootstrap", "as_published"] = "closed_form"
     resamples: Annotated[int, Field(ge=99)] = 1000
     eodd: Literal["mean", "worst_case"] = "mean"
-    min_cases: Annotated[int, Field(ge=1)] = 20  # patients of each label a group needs to be compared
-    margins: dict[str, Annotated[float, Field(gt=0)]] = {}  # changes that would not matter, by metric
+    primary: tuple[Literal[MEASURES], ...] = ("tpr", "fpr", "dice")  # their changes by group hold all at once
+    min_cases: Annotated[int, Field(ge=2)] = 20  # patients with the needed labels for a group to be compared
+    margins: dict[str, Annotated[float, Field(gt=0)]] = {}  # changes that would not matter, by metric; ser: a ratio
     seed: Seed = 0
 
     @model_validator(mode="after")
     def _known_metrics(self):
         for metric in self.margins:
-            one_of(metric, GAPS, "margins: metric")
+            one_of(metric, (*GAPS, *MEASURES), "margins: metric")
+        if self.margins.get("ser", 1.1) <= 1:
+            raise ValueError(f"margins: ser is a ratio above 1, such as 1.1, not {self.margins['ser']}")
         return self
 
 

@@ -33,22 +33,28 @@ SCHEMAS = {
         "unit": TEXT, "patient_id": TEXT, "split": TEXT, "task": TEXT, "kind": TEXT, "source": TEXT,
         "strategy": TEXT, "reader": TEXT, "label": NUMBER, "score": NUMBER, "dice": NUMBER,
     },
-    # one row per task x source x strategy x group x metric
+    # one row per task x source x strategy x reader x attribute x group x metric
     "performance": {
-        "task": TEXT, "source": TEXT, "strategy": TEXT, "attribute": TEXT, "group": TEXT, "metric": TEXT,
-        "value": NUMBER, "low": NUMBER, "high": NUMBER, "se": NUMBER, "change": NUMBER, "change_low": NUMBER,
-        "change_high": NUMBER, "n": COUNT, "patients": COUNT, "positives": NUMBER, "missing": COUNT,
+        "task": TEXT, "source": TEXT, "strategy": TEXT, "reader": TEXT, "attribute": TEXT, "group": TEXT,
+        "metric": TEXT, "value": NUMBER, "low": NUMBER, "high": NUMBER, "se": NUMBER, "pooled": NUMBER,
+        "pooled_low": NUMBER, "pooled_high": NUMBER, "change": NUMBER, "change_low": NUMBER, "change_high": NUMBER,
+        "change_bound": NUMBER, "margin": NUMBER, "kept": NUMBER, "verdict": TEXT, "compared": NUMBER, "n": COUNT,
+        "patients": COUNT, "positives": NUMBER, "missing": COUNT, "note": TEXT, "change_standard": NUMBER,
+        "change_standard_low": NUMBER, "change_standard_high": NUMBER,
     },
-    # one row per task x source x strategy x attribute x metric
+    # one row per task x source x strategy x reader x attribute x metric
     "fairness": {
-        "task": TEXT, "source": TEXT, "strategy": TEXT, "attribute": TEXT, "metric": TEXT,
-        "value": NUMBER, "low": NUMBER, "high": NUMBER, "se": NUMBER, "expected": NUMBER, "p_range": NUMBER,
-        "p_disparity": NUMBER, "sd_between": NUMBER, "shift": NUMBER, "shift_percent": NUMBER,
-        "shift_low": NUMBER, "shift_high": NUMBER, "shift_se": NUMBER, "p": NUMBER, "p_adjusted": NUMBER,
-        "p_interaction": NUMBER, "gamma": NUMBER, "margin": NUMBER, "equivalent": NUMBER, "detectable": NUMBER,
+        "task": TEXT, "source": TEXT, "strategy": TEXT, "reader": TEXT, "attribute": TEXT, "metric": TEXT,
+        "value": NUMBER, "low": NUMBER, "high": NUMBER, "se": NUMBER, "expected": NUMBER, "p": NUMBER,
+        "p_adjusted": NUMBER, "sd_between": NUMBER, "worst": TEXT, "best": TEXT, "shift": NUMBER,
+        "shift_low": NUMBER, "shift_high": NUMBER, "shift_percent": NUMBER, "shift_se": NUMBER, "p_shift": NUMBER,
+        "p_shift_adjusted": NUMBER, "verdict": TEXT, "p_unequal": NUMBER, "p_unequal_adjusted": NUMBER,
+        "p_swap": NUMBER, "gamma": NUMBER, "bound": NUMBER, "margin": NUMBER, "no_change": NUMBER,
         "shift_standard": NUMBER, "shift_standard_low": NUMBER, "shift_standard_high": NUMBER,
-        "shift_standard_p": NUMBER, "n_smallest": NUMBER, "groups": TEXT, "left_out": TEXT, "missing": COUNT,
-        "B": COUNT,
+        "p_shift_standard": NUMBER, "verdict_standard": TEXT, "p_unequal_standard": NUMBER,
+        "p_unequal_standard_adjusted": NUMBER, "p_swap_standard": NUMBER, "gamma_standard": NUMBER,
+        "bound_standard": NUMBER, "no_change_standard": NUMBER, "groups": TEXT, "left_out": TEXT,
+        "n_smallest": NUMBER, "missing": COUNT, "note": TEXT,
     },
 }  # fmt: skip
 

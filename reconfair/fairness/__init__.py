@@ -1,79 +1,32 @@
 """Who is served worse, and whether a source changes that: `assess` turns predictions into tables.
 
 The room imports NumPy, SciPy and pandas only and nothing else of the package, so that it can be used
-on anyone's predictions. Inference on rates is in `counts`, on AUROC, Dice and image quality in
-`scores`, the paper's bootstrap in `resampling`; each says what its numbers are good for.
+on anyone's predictions. Estimates and limits of groups are in `cells`, gaps and their shifts in
+`gaps`, the paper's bootstrap in `resampling`, sample sizes in `planning`; each says what its numbers
+are good for.
 """
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from . import counts, metrics, scores
-from .checks import COLUMNS, task_of, tasks_of, traits_of
-from .resampling import interval, patient_weights, shift
+from .checks import task_of, tasks_of, traits_of
+from .resampling import patient_weights
+from .rows import CHANGES, MEASURES, bootstrapped, closed_form
 from .threshold import balanced_threshold
 
-__all__ = ["INFERENCES", "MARGINS", "assess"]
+__all__ = ["INFERENCES", "MARGINS", "PRIMARY", "assess"]
 
-INFERENCES = ("randomisation", "bootstrap", "as_published")
-# Changes that would not matter: of rates and scores (0 to 1), of dB, and of the relative change of SER.
-MARGINS = {
-    "eodd": 0.05,
-    "eop": 0.05,
-    "fpr_gap": 0.05,
-    "demographic_parity": 0.05,
-    "auroc_gap": 0.02,
-    "auprc_gap": 0.02,
-    "calibration_gap": 0.02,
-    "delta_dice": 0.02,
-    "ser": 0.05,
-    "psnr_gap": 0.5,
-    "ssim_gap": 0.02,
-}
-# By kind and metric: what it compares between groups, and whether by their ratio of errors.
-_GAPS = {
-    "classify": {
-        "auroc_gap": ("auroc", False),
-        "auprc_gap": ("auprc", False),
-        "demographic_parity": ("ppr", False),
-        "calibration_gap": ("calibration", False),
-    },
-    "segment": {"ser": ("dice", True), "delta_dice": ("dice", False)},
-    "image": {"psnr_gap": ("psnr", False), "ssim_gap": ("ssim", False)},
-}
-_ORIGINAL = ("original", "standard")
-_RATED = ["value", "low", "high", "se", "change", "change_low", "change_high"]
-# Columns of the fairness table and what the inferences call them.
-_DISPARITY = {
-    "value": "value",
-    "low": "low",
-    "high": "high",
-    "se": "se",
-    "expected": "expected_if_none",
-    "p_range": "p",
-    "p_disparity": "p_max_t",
-    "sd_between": "sd_between",
-}
-_SHIFT = {
-    "shift": "value",
-    "shift_percent": "percent",
-    "shift_low": "low",
-    "shift_high": "high",
-    "shift_se": "se",
-    "p": "p",
-    "p_interaction": "p_interaction",
-    "gamma": "gamma",
-    "margin": "margin_supported",
-    "equivalent": "equivalent",
-    "detectable": "detectable",
-}
-_SHIFT_STANDARD = {
-    "shift_standard": "value",
-    "shift_standard_low": "low",
-    "shift_standard_high": "high",
-    "shift_standard_p": "p",
-}
+INFERENCES = ("closed_form", "bootstrap", "as_published")
+# Measures whose changes in the groups are the primary result, with limits that hold for all of them at once.
+PRIMARY = ("tpr", "fpr", "dice")
+# Changes that would not matter: of rates and scores (0 to 1) and of decibels; of SER a ratio.
+MARGINS = dict.fromkeys(("eodd", "eop", "fpr_gap", "demographic_parity", "calibration_gap"), 0.05)
+MARGINS |= dict.fromkeys(("auroc_gap", "auprc_gap", "delta_dice", "ssim_gap"), 0.02) | {"ser": 1.1, "psnr_gap": 0.5}
+MARGINS |= dict.fromkeys(("tpr", "fpr", "ppr", "calibration"), 0.05)
+MARGINS |= dict.fromkeys(("auroc", "auprc", "dice", "ssim"), 0.02) | {"psnr": 0.5}
+
+_TESTED = ("p", "p_unequal", "p_unequal_standard", "p_shift")
 
 
 def assess(
@@ -83,64 +36,84 @@ def assess(
     quality=None,
     attributes=("sex", "age_group", "race"),
     thresholds,
-    inference="randomisation",
+    inference="closed_form",
     eodd="mean",
+    primary=PRIMARY,
     min_cases=20,
     margins=None,
     resamples=1000,
     seed=0,
 ):
-    """Performance by group, disparity between groups, and its shift against the originals.
+    """Performance by group, disparity between groups, and how both change from a reference.
+
+    An arm is a source as one strategy reconstructs it and one reader sees it. Its reference is the original
+    with strategy "standard" and the same reader (of image quality: the noisy image). Its unmitigated
+    counterpart, for columns ``..._standard``, is the standard strategy of the same source and reader, or,
+    where the strategy is standard, the standard reader of the same source.
 
     Parameters
     ----------
     predictions : pandas.DataFrame
-        One row per unit, task, source and strategy: ``unit, patient_id, task, kind`` ("classify"
-        or "segment"), ``source, strategy`` ("standard" where nothing mitigates), ``label`` (0, 1,
-        NaN unknown), ``score`` (0 to 1; classify), ``dice`` (0 to 1; segment; NaN where truth
-        and prediction are empty).
+        One row per unit, task, source, strategy and reader: ``unit, patient_id, task, kind`` ("classify"
+        or "segment"), ``source, strategy`` ("standard" where nothing mitigates), ``reader`` ("standard"
+        where the column is absent), ``label`` (0, 1, NaN unknown), ``score`` (0 to 1; classify), ``dice``
+        (0 to 1; segment; NaN where truth and prediction are empty).
     cohort : pandas.DataFrame
         One row per image with ``patient_id`` and the attributes, constants of a patient.
     quality : pandas.DataFrame, optional
         ``image_id, patient_id, source, strategy, psnr`` (dB), ``ssim``; becomes task "image".
     attributes : sequence of str
         Columns of the cohort; ``"sex*age_group"`` compares the intersections of both.
-    thresholds : dict of float
-        By task; a score at or above it is called positive. Choose it on other patients.
-    inference : {"randomisation", "bootstrap", "as_published"}
-        Permutation and swap tests with intersection bounds; or the paper's bootstrap of patients; or
-        that of its code: images are resampled, p is one-sided, and each source has its own balanced
-        threshold, chosen on the scores that are judged.
+    thresholds : dict
+        By task a score, or a dict of scores by reader; a score at or above it is called positive. Choose it on
+        other patients.
+    inference : {"closed_form", "bootstrap", "as_published"}
+        Limits of the groups and of every difference between them, without resampling; or the paper's
+        bootstrap of patients; or that of its code: images are resampled, p is one-sided, and each source has
+        its own balanced threshold, chosen on the scores that are judged.
     eodd : {"mean", "worst_case"}
+    primary : sequence of str
+        Measures of the primary family, see ``change_low``.
     min_cases : int
-        Patients of each label (segment, image: with a value in every source) without which a
-        group is left out of comparisons.
+        Patients with the labels that a metric needs (segment, image: with a value) without which a group is
+        left out of it; at least 2.
     margins : dict of float, optional
-        Changes of a metric that would not matter, where they are not those of `MARGINS`.
+        Changes that would not matter, where they are not those of `MARGINS`.
     resamples, seed : int
+        Of ``p_swap``, of AUPRC and of the bootstraps.
 
     Returns
     -------
     performance : pandas.DataFrame
-        By ``task, source, strategy, attribute, group`` ("all" for everyone) and ``metric``:
-        ``value``, percentile 95 % interval ``low, high`` of a bootstrap of patients, ``se``;
-        ``change`` from the original with ``change_low, change_high`` of the same resamples; units
-        ``n``, ``patients``, ``positives``, and units ``missing`` for want of label or attribute.
+        By ``task, source, strategy, reader, attribute, group`` ("all" for everyone) and ``metric``:
+
+        - ``value`` with 95 % limits ``low, high`` and ``se``; of rates also ``pooled, pooled_low,
+          pooled_high``, where small groups borrow from the others (empirical Bayes);
+        - ``change`` from the reference; ``change_low, change_high`` hold with 95 % confidence for all
+          changes of a family at once: the primary measures of an attribute over groups, tasks and arms, or
+          the same of one other measure; ``change_bound``, the one-sided bound of such a family on the
+          harmful side; ``margin``; ``kept`` (1, 0), whether the change is within the margin; ``verdict``:
+          "worse", "better" or "changed" where the limits exclude 0, else "kept", "not shown", "not judged";
+        - ``change_standard`` with ``_low, _high``, the same from the unmitigated counterpart;
+        - ``compared`` (1, 0), whether the group has `min_cases`; ``n`` units, ``patients``, ``positives``,
+          ``missing`` for want of label or attribute; ``note``, why a row cannot be judged.
     fairness : pandas.DataFrame
-        By ``task, source, strategy, attribute, metric``:
+        By ``task, source, strategy, reader, attribute, metric``:
 
-        - ``value`` with its 95 % interval ``low, high`` and ``se``; ``expected``, the mean value if
-          groups did not differ; ``p_disparity`` (max-t) and the weaker ``p_range`` of the value;
-          ``sd_between`` groups, noise subtracted;
-        - ``shift`` from the original, ``shift_percent`` of the original's value, ``shift_low,
-          shift_high, shift_se``; ``p`` of the swap test and ``p_adjusted`` (Benjamini-Hochberg over all
-          rows of the metric); ``p_interaction``, whether groups changed unequally; ``gamma``, the largest
-          change of any gap, its upper bound ``margin``, and ``equivalent`` (1, 0), whether that is within
-          the margin; ``detectable``, the smallest shift that would be found with 80 % power;
-        - ``shift_standard`` from the unmitigated strategy of the same source, with ``_low, _high, _p``;
-        - ``n_smallest`` patients of the rarer label in the smallest compared group; ``groups``
-          compared, those ``left_out`` with patients of their rarer label; ``missing``; ``B``.
+        - ``value`` with 95 % limits ``low, high``; ``expected``, its mean if groups did not differ; ``p``
+          and ``p_adjusted`` of equal groups; ``sd_between`` groups, noise subtracted; the ``worst`` and
+          the ``best`` group;
+        - ``shift`` from the reference with ``shift_low, shift_high``, ``shift_percent`` of the
+          reference's value; ``p_unequal`` and ``p_unequal_adjusted``, whether groups changed unequally;
+          ``p_swap``, whether the sources are interchangeable (drawn, at least 1 / (resamples + 1)); ``gamma``,
+          the range of changes, its upper ``bound``, the ``margin`` and ``no_change`` (1, 0);
+        - ``verdict``: "grew" or "fell" where the limits of the shift exclude 0 and ``p_unequal_adjusted``
+          is at most 0.05; "unequal" where only the latter holds; else "no change", "not shown", "not judged";
+        - the same from the unmitigated counterpart, ``..._standard``;
+        - ``groups`` compared, those ``left_out`` with patients of the rarer label, ``n_smallest`` of the
+          compared ones, ``missing``, ``note``; ``se, shift_se, p_shift`` of the bootstraps.
 
+        p-values are adjusted by Benjamini and Hochberg (1995) over all rows of an attribute and metric.
         NaN where there is nothing to compare, or where an inference does not know a column.
 
     Raises
@@ -150,174 +123,153 @@ def assess(
     """
     if inference not in INFERENCES:
         raise ValueError(f"inference must be one of {', '.join(INFERENCES)}, not {inference!r}")
-    compare, traits = _randomised if inference == "randomisation" else _bootstrapped, traits_of(cohort, attributes)
-    options = {"combine": eodd, "min_cases": min_cases, "resamples": resamples, "seed": seed}
-    options |= {"margins": MARGINS | (margins or {}), "one_sided": inference == "as_published"}
-    performance, fairness = [], []
+    for measure in primary:
+        if measure not in MEASURES:
+            raise ValueError(f"primary: measure must be one of {', '.join(MEASURES)}, not {measure!r}")
+    margins = MARGINS | (margins or {})
+    if margins["ser"] <= 1:
+        raise ValueError(f"margins: ser is a ratio above 1, such as 1.1, not {margins['ser']}")
+    traits, blocks, fairness = traits_of(cohort, attributes), [], []
+    how = {"combine": eodd, "min_cases": max(min_cases, 2), "resamples": resamples, "seed": seed}
     for name, rows in tasks_of(predictions, quality).items():
         task = task_of(name, rows, traits)
         decided = _decisions(task, thresholds, inference)
-        patient = np.arange(task.patient.size) if inference == "as_published" else task.patient
-        drawn = patient_weights(patient=np.unique(patient), resamples=resamples, rng=np.random.default_rng(seed))
-        weights = np.concatenate([chunk.astype(np.uint8) for chunk in drawn])
+        by_image = inference == "as_published"
+        patient = np.unique(task.patient, return_inverse=True)[1] if not by_image else np.arange(task.patient.size)
+        weights = np.concatenate([np.zeros((0, patient.max() + 1), np.uint8), *_weights(task, patient, inference, how)])
         for attribute in task.groups:
-            terms = _terms(task, decided, attribute, patient)
-            draws = {measure: scores.resample(own, weights=weights) for measure, own in terms.items()}
-            performance += _performance(task, attribute, terms, draws)
-            if attribute != "all":
-                fairness += compare(task, decided, attribute, terms, draws, **options)
-    return pd.DataFrame(performance), _adjusted(pd.DataFrame(fairness))
+            rows_of = closed_form if inference == "closed_form" else bootstrapped
+            some, gaps = rows_of(task, decided, attribute, patient, weights, one_sided=by_image, **how)
+            blocks += some
+            fairness += gaps
+    return _performance(blocks, primary, margins), _fairness(fairness, margins, inference, resamples)
 
 
 def _decisions(task, thresholds, inference):
     """By arm, which units are called positive; empty for tasks without a decision."""
     if task.kind != "classify":
         return {}
-    if inference == "as_published":
-        return {
-            arm: (rows.score >= balanced_threshold(score=rows.score, label=rows.label)).to_numpy()
-            for arm, rows in task.arms.items()
-        }
-    if task.name not in thresholds:
+    if task.name not in thresholds and inference != "as_published":
         raise ValueError(f"thresholds: none for task '{task.name}'")
-    return {arm: (rows.score >= thresholds[task.name]).to_numpy() for arm, rows in task.arms.items()}
+    decided = {}
+    for arm, rows in task.arms.items():
+        if inference == "as_published":
+            cut = balanced_threshold(score=rows.score, label=rows.label)
+        elif isinstance(cut := thresholds[task.name], dict):
+            if arm[2] not in cut:
+                raise ValueError(f"thresholds: none for task '{task.name}' and reader '{arm[2]}'")
+            cut = cut[arm[2]]
+        decided[arm] = (rows.score >= cut).to_numpy()
+    return decided
 
 
-def _terms(task, decided, attribute, patient):
-    """Every measure of performance, as `scores` has it, by name; its sources are the numbers of the arms."""
-    who = {"patient": patient, "group": task.groups[attribute]}
-    if task.kind != "classify":
-        values = {
-            column: {a: rows[column] for a, rows in enumerate(task.arms.values())} for column in COLUMNS[task.kind]
-        }
-        return {column: scores.mean_terms(value=value, **who) for column, value in values.items()}
-    score = {a: rows["score"].to_numpy(float) for a, rows in enumerate(task.arms.values())}
-    called = dict(enumerate(decided.values()))
-    rates = {
-        name: {a: np.where(task.label == y, decision, np.nan) for a, decision in called.items()}
-        for name, y in (("tpr", 1), ("fpr", 0))
-    }
-    return {
-        "auroc": scores.auroc_terms(score=score, label=task.label, **who),
-        "auprc": scores.auprc_terms(score=score, label=task.label, **who),
-        **{name: scores.row_terms(value=rate, **who) for name, rate in rates.items()},
-        "ppr": scores.row_terms(value={a: decision * 1.0 for a, decision in called.items()}, **who),
-        "calibration": scores.row_terms(value={a: s - task.label for a, s in score.items()}, **who),
-    }
+def _weights(task, patient, inference, how):
+    """Resamples of patients where the inference or the task's AUPRC needs them, as small integers."""
+    if inference == "closed_form" and task.kind != "classify":
+        return []
+    rng = np.random.default_rng(how["seed"])
+    drawn = patient_weights(patient=np.arange(patient.max() + 1), resamples=how["resamples"], rng=rng)
+    return [chunk.astype(np.uint8) for chunk in drawn]
 
 
-def _performance(task, attribute, terms, draws):
-    """Rows of the performance table for one attribute."""
-    groups, arms = task.groups[attribute], list(task.arms)
-    original = arms.index(_ORIGINAL) if _ORIGINAL in arms else None
-    for measure, own in terms.items():
-        rated = scores.performance(own, draws[measure], original).reindex(columns=_RATED)
-        for (a, group), row in rated.iterrows():
-            source, strategy = arms[a]
-            rows = groups == group
-            if measure in COLUMNS[task.kind]:
-                rows = rows & np.isfinite(task.arms[arms[a]][measure].to_numpy(float))
-            yield {
-                **{"task": task.name, "source": source, "strategy": strategy},
-                **{"attribute": attribute, "group": group, "metric": measure, **row},
-                "n": int(rows.sum()),
-                "patients": np.unique(task.patient[rows]).size,
-                "positives": int((task.label[rows] == 1).sum()) if task.kind == "classify" else np.nan,
-                "missing": task.missing(attribute),
-            }
+def _performance(blocks, primary, margins):
+    """Rows of all measures, with limits of the changes that hold for each family at once."""
+    for change in CHANGES:
+        families = {}
+        for block in blocks:
+            measure = block["metric"]
+            family = block["attribute"], "primary" if measure in primary else measure
+            cells = block["cells"].get(change)
+            if cells is not None:
+                families.setdefault(family, []).append((block, cells))
+        for members in families.values():
+            tests = max(1, sum((np.isfinite(cells.value) & block["named"]).sum() for block, cells in members))
+            two_sided, one_sided = (1 + 0.95 ** (1 / tests)) / 2, 0.95 ** (1 / tests)
+            for block, cells in members:
+                low, high = cells.limits(stats.norm.ppf(two_sided))
+                columns = {change: cells.value, f"{change}_low": low, f"{change}_high": high}
+                if change == "change":
+                    low, high = cells.limits(stats.norm.ppf(one_sided))
+                    columns["change_bound"] = {1: low, -1: high}.get(MEASURES[block["metric"]].good, low * np.nan)
+                block["table"] = block["table"].assign(**columns, judged=True)
+    table = pd.concat([block["table"] for block in blocks], ignore_index=True)
+    columns = [name for change in CHANGES for name in (change, f"{change}_low", f"{change}_high")]
+    table = table.reindex(
+        columns=list(dict.fromkeys([*table, *columns, "change_bound", "pooled", "pooled_low", "pooled_high", "judged"]))
+    )
+    return _judged(table, margins)
 
 
-def _randomised(task, decided, attribute, terms, draws, *, combine, min_cases, margins, resamples, seed, **_):
-    """Rows of the fairness table for one attribute, by permutation and swap tests and intersection bounds."""
-    found, arms = {}, list(task.arms)
-    compared = _compared(task, attribute, terms, min_cases)
-    how = {"resamples": resamples, "seed": seed}
-    for arm in decided:
-        found |= _of_rates(task, decided, attribute, arm, min_cases, how | {"combine": combine}, margins)
-    for metric, (measure, ratio) in _GAPS[task.kind].items():
-        own, drawn, same = terms[measure], draws[measure], {"ratio": ratio, "min_cases": min_cases, "seed": seed}
-        gaps = scores.disparity(own, drawn, permutations=resamples, **same)
-        same |= {"swaps": resamples, "margin": margins[metric]}
-        for a, arm in enumerate(arms):
-            found[arm, metric] = [gaps.loc[a], None, None]
-        for part, reference, others in _references(arms):
-            pair = scores.only(own, drawn, [reference, *others])
-            for a, row in scores.shift(*pair, reference=reference, **same).iterrows():
-                found[arms[a], metric][part] = row
-    for (arm, metric), (gaps, against, standard) in found.items():
-        row = _row(task, attribute, arm, metric, gaps, against, standard)
-        yield row | compared | {"B": resamples if np.isfinite(row["value"]) else 0}
+def _judged(table, margins):
+    """Add margin, whether it is kept, and the verdict."""
+    margin = table["metric"].map(margins)
+    good = table["metric"].map({name: measure.good for name, measure in MEASURES.items()})
+    bound, low, high = table["change_bound"], table["change_low"], table["change_high"]
+    kept = np.where(good == 0, (low > -margin) & (high < margin), good * bound > -margin)
+    judged = (table["judged"] == True) & low.notna() & (table["compared"] != 0)  # noqa: E712
+    rose = np.select([low > 0, high < 0], [1, -1], 0)
+    words = [~judged, (rose != 0) & (good == 0), rose * good > 0, rose * good < 0, kept]
+    verdict = np.select(words, ["not judged", "changed", "better", "worse", "kept"], "not shown")
+    keys = ["task", "source", "strategy", "reader", "attribute", "group", "metric"]
+    changes = ["change", "change_low", "change_high", "change_bound", "margin", "kept", "verdict"]
+    first = [*keys, "value", "low", "high", "se", "pooled", "pooled_low", "pooled_high", *changes]
+    table = table.assign(margin=margin, kept=np.where(low.notna() & judged, kept, np.nan), verdict=verdict)
+    return table[[*first, *(column for column in table if column not in (*first, "judged"))]]
 
 
-def _of_rates(task, decided, attribute, arm, min_cases, how, margins):
-    """EODD, EOP and the gap in FPR of one arm: their disparity, and their shifts from original and standard."""
-    given = {"label": task.label, "patient": task.patient, "group": task.groups[attribute]}
-    kept, _ = counts.tabulate(**given, decision=decided[arm]).keep(min_cases)
-    found = {(arm, metric): [row, None, None] for metric, row in counts.disparity(kept, **how).items()}
-    for part, reference in ((1, _ORIGINAL), (2, (arm[0], "standard"))):
-        if arm != reference and reference in decided and (part == 1 or arm[1] != "standard"):
-            pair, _ = counts.tabulate(**given, decision=decided[arm], reference=decided[reference]).keep(min_cases)
-            for metric, row in counts.shift(pair, margin=margins["eodd"], **how).items():
-                found[arm, metric][part] = row | {"equivalent": row["margin_supported"] < margins[metric]}
-    return found
+def _fairness(rows, margins, inference, resamples):
+    """Rows of all gaps, with adjusted p-values and verdicts."""
+    table = pd.DataFrame(rows, columns=_columns())
+    if not len(table):
+        return table
+    for test in _TESTED:
+        for _, p in table[test].dropna().groupby([table["attribute"], table["metric"]]):
+            table.loc[p.index, f"{test}_adjusted"] = stats.false_discovery_control(p)
+    margin = table["metric"].map(margins)
+    table["margin"] = np.where(table["metric"] == "ser", margin - 1, margin)
+    for kind in ("", "_standard"):
+        low, high, bound = (table[name] for name in (f"shift{kind}_low", f"shift{kind}_high", f"bound{kind}"))
+        unequal, judged = table[f"p_unequal{kind}_adjusted"] <= 0.05, table[f"p_unequal{kind}"].notna()
+        none = bound < table["margin"]
+        words = [~judged, unequal & (low > 0), unequal & (high < 0), unequal, none]
+        table[f"verdict{kind}"] = np.select(words, ["not judged", "grew", "fell", "unequal", "no change"], "not shown")
+        table[f"no_change{kind}"] = np.where(judged, none, np.nan)
+    if inference != "closed_form":
+        floor = (1 if inference == "as_published" else 2) / (resamples + 1)
+        tests = table["p_shift"].notna().groupby([table["attribute"], table["metric"]]).transform("sum")
+        least = [
+            f"p_shift is at least {floor:.2g}, adjusted {min(1, floor * n):.2g} if no other is small" for n in tests
+        ]
+        table["note"] = np.where(table["p_shift"].notna(), least, table["note"])
+    return table
 
 
-def _bootstrapped(task, decided, attribute, terms, draws, *, combine, min_cases, one_sided, **_):
-    """Rows of the fairness table for one attribute, by the paper's bootstrap."""
-    arms, compared = list(task.arms), _compared(task, attribute, terms, min_cases)
-    kept = [k for k, group in enumerate(next(iter(terms.values())).groups) if group in compared["groups"].split("; ")]
-    all_draws = {m: np.concatenate([terms[m].value[None], draws[m]])[:, :, kept] for m in terms}
-    for metric, function in metrics.FAIRNESS[task.kind].items():
-        bias = function(all_draws, combine=combine) if kept else np.full((2, len(arms)), np.nan)
-        for a, arm in enumerate(arms):
-            against = {
-                part: shift(bias[:, a], bias[:, reference], one_sided=one_sided)
-                for part, reference, others in _references(arms)
-                if a in others
-            }
-            row = _row(task, attribute, arm, metric, interval(bias[:, a]), against.get(1), against.get(2))
-            yield row | compared | {"B": int(np.isfinite(bias[1:, a]).sum())}
-
-
-def _references(arms):
-    """What is compared with what: part of a row, number of the reference, numbers of the others."""
-    original = [(1, arms.index(_ORIGINAL))] if _ORIGINAL in arms else []
-    for part, reference in original:
-        if others := [a for a in range(len(arms)) if a != reference]:
-            yield part, reference, others
-    for reference, (source, strategy) in enumerate(arms):
-        others = [a for a, arm in enumerate(arms) if arm[0] == source and arm[1] != "standard"]
-        if strategy == "standard" and others:
-            yield 2, reference, others
-
-
-def _compared(task, attribute, terms, min_cases):
-    """Columns that say which groups are compared, and which are not."""
-    cases = dict.fromkeys(next(iter(terms.values())).groups, np.inf)
-    for measure in [measure for measure in terms if measure in ("auroc", *COLUMNS[task.kind])]:
-        cases = {group: int(min(cases[group], n)) for group, n in scores.cases(terms[measure]).items()}
-    kept = [group for group, n in cases.items() if n >= min_cases]
-    reason = "" if len(kept) >= 2 else "fewer than two groups have enough cases: "
-    return {
-        "n_smallest": min((cases[group] for group in kept), default=np.nan),
-        "groups": "; ".join(kept),
-        "left_out": reason + "; ".join(f"{group} ({n})" for group, n in cases.items() if group not in kept),
-        "missing": task.missing(attribute),
-    }
-
-
-def _row(task, attribute, arm, metric, gaps, against, standard):
-    """One row of the fairness table from what the inferences call it."""
-    row = {"task": task.name, "source": arm[0], "strategy": arm[1], "attribute": attribute, "metric": metric}
-    for columns, found in ((_DISPARITY, gaps), (_SHIFT, against), (_SHIFT_STANDARD, standard)):
-        row |= {column: np.nan if found is None else float(found.get(part, np.nan)) for column, part in columns.items()}
-    return row if np.isfinite(row["shift"]) else row | {"equivalent": np.nan}
-
-
-def _adjusted(fairness):
-    """Add p adjusted by Benjamini and Hochberg (1995) over all rows of a metric."""
-    adjusted = pd.Series(np.nan, fairness.index)
-    for _, p in fairness["p"].dropna().groupby(fairness["metric"]) if len(fairness) else ():
-        adjusted[p.index] = stats.false_discovery_control(p)
-    fairness.insert(fairness.columns.get_loc("p") + 1, "p_adjusted", adjusted) if len(fairness) else None
-    return fairness
+def _columns():
+    """Columns of the fairness table, in order."""
+    tests = ["verdict", "p_unequal", "p_unequal_adjusted", "p_swap", "gamma", "bound"]
+    columns = ["task", "source", "strategy", "reader", "attribute", "metric", "value", "low", "high", "se", "expected"]
+    columns += [
+        "p",
+        "p_adjusted",
+        "sd_between",
+        "worst",
+        "best",
+        "shift",
+        "shift_low",
+        "shift_high",
+        "shift_percent",
+        "shift_se",
+        "p_shift",
+    ]
+    columns += [
+        "p_shift_adjusted",
+        *tests,
+        "margin",
+        "no_change",
+        "shift_standard",
+        "shift_standard_low",
+        "shift_standard_high",
+    ]
+    columns += ["p_shift_standard", "verdict_standard", "p_unequal_standard", "p_unequal_standard_adjusted"]
+    columns += [f"{name}_standard" for name in ("p_swap", "gamma", "bound", "no_change")]
+    return [*columns, "groups", "left_out", "n_smallest", "missing", "note"]

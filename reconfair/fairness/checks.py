@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 COLUMNS = {"classify": ["label", "score"], "segment": ["dice"], "image": ["psnr", "ssim"]}
+ARM = ["source", "strategy", "reader"]
 _KEYS = ["unit", "patient_id", "source", "strategy"]
 _VALID = {
     "label": ("0, 1 or NaN", lambda v: v.isna() | v.isin([0, 1])),
@@ -24,7 +25,7 @@ class Task:
     ----------
     name, kind : str
     arms : dict of tuple to pandas.DataFrame
-        By (source, strategy): the columns of `COLUMNS`, n rows.
+        By (source, strategy, reader): the columns of `COLUMNS`, n rows.
     patient : numpy.ndarray, shape (n,)
     groups : dict of str to numpy.ndarray of object, shape (n,)
         By attribute, the group of each unit, None where missing; ``all`` first.
@@ -76,14 +77,22 @@ def _joined(traits):
 def tasks_of(predictions, quality):
     """Rows by task, sorted by name; image quality is the last."""
     _require(predictions, ["task", "kind", *_KEYS], "predictions", complete=["task", *_KEYS])
-    tasks = dict(list(predictions.groupby("task")))
+    tasks = dict(list(_with_reader(predictions, "predictions").groupby("task")))
     if quality is not None:
         if "image" in tasks:
             raise ValueError("predictions: task 'image' is the name of image quality; expected another")
         images = quality.rename(columns={"image_id": "unit"}).assign(kind="image")
         _require(images, _KEYS, "quality", complete=_KEYS)
-        tasks["image"] = images
+        tasks["image"] = _with_reader(images, "quality")
     return tasks
+
+
+def _with_reader(rows, where):
+    """Rows with a column ``reader``, "standard" where there is none."""
+    if "reader" not in rows:
+        return rows.assign(reader="standard")
+    _require(rows, ["reader"], where, complete=["reader"])
+    return rows
 
 
 def task_of(name, rows, traits):
@@ -108,11 +117,11 @@ def task_of(name, rows, traits):
 
 def _aligned(name, rows):
     """Rows by arm, all in the order of units; every arm must hold the same units."""
-    by_arm = rows.sort_values("unit").groupby(["source", "strategy"])
+    by_arm = rows.sort_values("unit").groupby(ARM)
     arms = {arm: frame.reset_index(drop=True) for arm, frame in by_arm}
     units, first = set(rows["unit"]), next(iter(arms.values()))
-    for (source, strategy), frame in arms.items():
-        where = f"task '{name}', source '{source}', strategy '{strategy}'"
+    for arm, frame in arms.items():
+        where = f"task '{name}', {_named(arm)}"
         twice = frame["unit"].duplicated()
         if twice.any():
             raise ValueError(f"{where}: more than one row for unit {frame['unit'][twice].iloc[0]!r}")
@@ -134,7 +143,7 @@ def _check_values(name, rows, kind):
         wrong = ~valid(rows[column].astype(float))
         if wrong.any():
             row = rows[wrong].iloc[0]
-            where = f"task '{name}', source '{row['source']}', strategy '{row['strategy']}', unit {row['unit']!r}"
+            where = f"task '{name}', {_named(row[ARM])}, unit {row['unit']!r}"
             raise ValueError(f"{where}: {column} is {row[column]}, expected {expected}")
 
 
@@ -145,6 +154,12 @@ def _require(frame, columns, where, complete=()):
     for column in complete:
         if frame[column].isna().any():
             raise ValueError(f"{where}: {column} is missing in row {frame.index[frame[column].isna()][0]}")
+
+
+def _named(arm):
+    """An arm in words."""
+    source, strategy, reader = arm
+    return f"source '{source}', strategy '{strategy}'" + (f", reader '{reader}'" if reader != "standard" else "")
 
 
 def _some(names):

@@ -254,6 +254,31 @@ def delta_dice(*, dice):
     return gap(dice)
 
 
+# What the numbers of a metric are, for a data dictionary.
+UNITS = {
+    "tpr": "share of the positive units that are called positive, 0 to 1",
+    "fpr": "share of the negative units that are called positive, 0 to 1",
+    "ppr": "share of all units that are called positive, 0 to 1",
+    "auroc": "probability that a positive unit scores above a negative one, 0 to 1; 0.5 is chance",
+    "auprc": "average precision, 0 to 1; the prevalence is chance",
+    "calibration": "mean score minus prevalence, -1 to 1; 0 is right on average",
+    "dice": "Dice coefficient, 0 to 1, mean over patients",
+    "psnr": "decibels, mean over patients",
+    "ssim": "structural similarity, -1 to 1, mean over patients",
+    "eodd": "mean (or larger) of the ranges of TPR and FPR over groups, 0 to 1",
+    "eop": "range of TPR over groups, 0 to 1",
+    "fpr_gap": "range of FPR over groups, 0 to 1",
+    "demographic_parity": "range of the share called positive over groups, 0 to 1",
+    "auroc_gap": "range of AUROC over groups, 0 to 1",
+    "auprc_gap": "range of average precision over groups, 0 to 1",
+    "calibration_gap": "range of mean score minus prevalence over groups, 0 to 2",
+    "ser": "ratio of the largest to the smallest mean error (1 - Dice), from 1; shift, gamma, bound and margin are "
+    "relative changes (0.1: a ratio larger by a tenth), under the bootstraps the shift is a difference of ratios",
+    "delta_dice": "range of Dice over groups, 0 to 1",
+    "psnr_gap": "range of PSNR over groups, decibels",
+    "ssim_gap": "range of SSIM over groups, 0 to 2",
+}
+
 # By kind and name: performance of the groups `g`, each (B, G), to (B,).
 FAIRNESS = {
     "classify": {

@@ -1,0 +1,377 @@
+"""One engine for every gap between groups: its size, its shift against a reference, and unequal change.
+
+A gap is the range of the groups' values; EODD is half the sum of two ranges, or the larger one. Each
+range is the largest of many differences between two groups, and a limit that holds for every
+difference holds for the largest. Limits of a difference come from the limits of its cells
+(`reconfair.fairness.cells`), so nothing is resampled and no p-value has a floor.
+
+What to know before reading its numbers
+---------------------------------------
+- A range is biased upward by noise; ``expected`` is its mean if groups did not differ.
+- ``low`` is a one-sided bound at 2.5 %, ``p`` is tested at 5 %: p = 0.03 beside low = 0 is no contradiction.
+- The sign of a shift is seldom decidable where groups were nearly equal before: with a gap D of unknown
+  sign, abs(D + d) - abs(D) can be anything from -abs(d) to abs(d). The groups' own changes say more.
+- ``p_unequal`` has little power where few decisions flip, all in one direction.
+- All is said of the groups compared, nothing of those left out for want of cases.
+
+References
+----------
+Zou, Donner. Construction of confidence limits about effect measures. Statistics in Medicine 2008 (MOVER).
+Hsu. Multiple comparisons: theory and methods. 1996 (groups that may be the best).
+Berger, Hsu. Bioequivalence trials, intersection-union tests and equivalence confidence sets. 1996.
+Brown. A method for combining non-independent, one-sided tests of significance. Biometrics 1975.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+from scipy import optimize, special, stats
+
+from .cells import Rate
+
+EXCLUDED = 0.0025  # error of a side of a 95 % interval that is spent on excluding groups as extremes
+FARTHEST = 8.0  # largest z that is looked at: p below 1e-14 is printed as that
+_NODES = np.linspace(-9, 9, 1801)
+_WEIGHTS = stats.norm.pdf(_NODES) * (_NODES[1] - _NODES[0])
+MANY = 8  # groups from which the critical value is that of equal standard errors, which is never smaller
+
+
+def disparity(cells, correlation=None, *, combine="mean"):
+    """Range of the groups' values: interval, test, and mean if there were no differences.
+
+    Parameters
+    ----------
+    cells : list of Rate, Mean or Difference
+        One, or two for EODD (TPR and FPR), each of the same K >= 2 groups.
+    correlation : numpy.ndarray, shape (K,), optional
+        Of the errors of two cells, where patients contribute to both.
+    combine : {"mean", "worst_case"}
+        Two ranges are averaged, or the larger one is taken.
+
+    Returns
+    -------
+    dict of float
+        ``value`` with 95 % limits ``low, high``; ``p`` of equal groups; ``expected``, the mean value
+        if groups were equal; ``sd_between`` groups weighted by their size, noise subtracted.
+
+    Examples
+    --------
+    >>> rate = Rate(np.array([0.9, 0.7]), np.array([100.0, 80.0]), np.full(2, np.inf))
+    >>> {name: round(float(number), 3) for name, number in disparity([rate]).items()}
+    {'value': 0.2, 'low': 0.068, 'high': 0.319, 'p': 0.001, 'expected': 0.047, 'sd_between': 0.095}
+    """
+    if combine == "worst_case" and len(cells) == 2:
+        each = [disparity([cell]) for cell in cells]
+        limits = [_range_limits([cell], None, 0.0125) for cell in cells]
+        low, high = (max(limit[side] for limit in limits) for side in (0, 1))
+        value, spread = max(one["value"] for one in each), np.sqrt(np.mean([one["sd_between"] ** 2 for one in each]))
+        p = min(1.0, 2 * min(one["p"] for one in each))
+        return {
+            "value": value,
+            "low": low,
+            "high": high,
+            "p": p,
+            "expected": _expected_larger(cells),
+            "sd_between": spread,
+        }
+    low, high = _range_limits(cells, correlation, 0.025)
+    return {
+        "value": float(_estimate(cells).max()),
+        "low": low,
+        "high": high,
+        "p": p_equal(cells, correlation),
+        "expected": float(np.mean([_expected(cell) for cell in cells])),
+        "sd_between": float(np.sqrt(np.mean([_excess(cell) for cell in cells]))),
+    }
+
+
+def shift(before, after, change, correlations=None, *, combine="mean"):
+    """Change of the range, and of the groups, between two sources read for the same patients.
+
+    Parameters
+    ----------
+    before, after, change : list of cells
+        Of the reference, of the source, and of the paired change; as in `disparity`.
+    correlations : sequence of numpy.ndarray, shape (K,), optional
+        Of the two cells' errors, for before, after and change, where patients contribute to both.
+    combine : {"mean", "worst_case"}
+
+    Returns
+    -------
+    dict of float
+        ``shift`` with 95 % limits ``shift_low, shift_high``; ``p_unequal``, whether groups changed
+        unequally; ``gamma``, the range of the changes (never below abs(shift)) and its 95 % upper
+        ``bound``: a bound below a margin shows that no gap changed by that margin.
+    """
+    if combine == "worst_case" and len(before) == 2:
+        return _shift_of_larger(before, after, change)
+    value = float(_estimate(after).max() - _estimate(before).max())
+    low, high = _shift_limits(before, after, change, correlations, value)
+    within = None if correlations is None else correlations[2]
+    bound = -lower(change, stats.norm.ppf(0.95), within)[_different(change)].min()
+    return {
+        "shift": value,
+        "shift_low": low,
+        "shift_high": high,
+        "p_unequal": p_equal(change, within),
+        "gamma": float(_estimate(change).max()),
+        "bound": float(min(bound, 2 * change[0].span)),
+    }
+
+
+def p_equal(cells, correlation=None):
+    """p of equal groups: the largest studentised difference of each cell, combined after Fisher and Brown.
+
+    Parameters
+    ----------
+    cells, correlation
+        As in `disparity`.
+
+    Returns
+    -------
+    float
+        Above 0, without a floor from resampling.
+    """
+    p = [max(p_range(_z_lower(cell), cell.value.size), 1e-15) for cell in cells]
+    if len(p) == 1:
+        return p[0]
+    shared = 0.0 if correlation is None else float(np.max(np.abs(correlation))) ** 2
+    variance = 8 + 2 * (3.263 * shared + 0.71 * shared**2)
+    return float(stats.chi2.sf(-2 * np.log(p).sum() * 8 / variance, 32 / variance))
+
+
+def lower(cells, z, correlation=None, *, plain=False):
+    """Lower limits of all contrasts at the one-sided normal level z.
+
+    Upper limits are those of the opposite contrasts with the sign changed.
+
+    Returns
+    -------
+    numpy.ndarray, shape (K, K) or (K, K, K, K)
+        Of c_i - c_j; of two cells, of half the sum of two such differences.
+    """
+    parts = [_deviations(cell, z, plain) for cell in cells]
+    if len(parts) == 1:
+        return parts[0][0] - np.sqrt(parts[0][1])
+    (one, square_one, low_one, high_one), (two, square_two, low_two, high_two) = parts
+    square = square_one[:, :, None, None] + square_two
+    if correlation is not None and np.any(correlation):
+        same, opposite = np.maximum(correlation, 0), np.maximum(-correlation, 0)
+        first, second = (np.diag(2 * same * a * b) for a, b in ((low_one, low_two), (high_one, high_two)))
+        square = square + first[:, None, :, None] + second[None, :, None, :]
+        first, second = (np.diag(2 * opposite * a * b) for a, b in ((low_one, high_two), (high_one, low_two)))
+        square = square + first[:, None, None, :] + second[None, :, :, None]
+    return (one[:, :, None, None] + two - np.sqrt(square)) / 2
+
+
+@lru_cache(4096)
+def p_range(z, groups):
+    """p of a largest studentised difference z between any two of several groups.
+
+    Examples
+    --------
+    >>> round(p_range(1.959964, 2), 4), round(p_range(2.343, 3), 3)
+    (0.05, 0.05)
+    """
+    tail = _range_tail(z * np.sqrt(2), groups)[0] if z < 6 else groups * (groups - 1) * special.ndtr(-z)
+    return float(min(tail, 1))
+
+
+def critical(alpha, cells):
+    """Value that the largest studentised contrast of equal groups exceeds in a share `alpha` of studies."""
+    groups, labels = cells[0].value.size, len(cells)
+    largest = _tukey(alpha, groups, labels)
+    if (groups == 2 and labels == 1) or groups > MANY:
+        return largest
+    se = np.maximum(np.stack([cell.se for cell in cells]), 1e-12)
+    noise = _noise(groups, labels) * se
+    i, j = np.nonzero(~np.eye(groups, dtype=bool))
+    difference, square = noise[:, :, i] - noise[:, :, j], se[:, i] ** 2 + se[:, j] ** 2
+    if labels == 1:
+        t = (difference[:, 0] / np.sqrt(square[0])).max(axis=1)
+    else:
+        t = np.zeros(len(noise))
+        for a in range(i.size):  # a pair of the first cell with all pairs of the second
+            pairs = (difference[:, 0, [a]] + difference[:, 1]) / np.sqrt(square[0, a] + square[1])
+            np.maximum(t, pairs.max(axis=1), out=t)
+    return float(min(np.quantile(t, 1 - alpha), largest))
+
+
+def _range_limits(cells, correlation, alpha):
+    """Limits of the range, each at one-sided level alpha."""
+    different = _different(cells)
+    low = lower(cells, critical(alpha, cells), correlation)[different].max()
+    opposite = -lower(cells, stats.norm.isf(alpha - EXCLUDED), correlation)
+    high = _turned(opposite)[_candidates(cells, EXCLUDED)].max()
+    return float(max(low, 0)), float(min(high, cells[0].span))
+
+
+def _shift_limits(before, after, change, correlations, value):
+    low = _shift_low(before, after, change, correlations)
+    high = -_shift_low(after, before, [-cell for cell in change], correlations)
+    span = before[0].span
+    return float(np.clip(min(low, value), -span, span)), float(np.clip(max(high, value), -span, span))
+
+
+def _shift_of_larger(before, after, change):
+    """Shift of the larger of two ranges.
+
+    max(a, b) - max(c, d) lies between the smaller and the larger of a - c and b - d.
+    """
+    each = [shift([p], [q], [d]) for p, q, d in zip(before, after, change, strict=True)]
+    value = float(max(np.ptp(q.value) for q in after) - max(np.ptp(p.value) for p in before))
+    p = min(1.0, 2 * min(one["p_unequal"] for one in each))
+    return {
+        "shift": value,
+        "shift_low": min(one["shift_low"] for one in each),
+        "shift_high": max(one["shift_high"] for one in each),
+        "p_unequal": p,
+        "gamma": max(one["gamma"] for one in each),
+        "bound": max(one["bound"] for one in each),
+    }
+
+
+def _shift_low(before, after, change, correlations):
+    """Lower 97.5 % bound of the range after minus the range before: the larger of two bounds.
+
+    For the pair w of groups that is truly extreme before, the range after is at least the difference q_v
+    of any pair v, so that the shift is at least q_v - p_w. The first bound takes v = w, the smallest
+    over pairs w that may be extreme before. The second takes for v the pair observed as extreme after,
+    the smallest over all w: an intersection-union test, so that each w is tested at the full level, divided
+    by the number of pairs that may be extreme after. Where the gap after is clear, it needs no clear gap
+    before. Both bounds rest on the change of the same pair where v = w; they err together.
+    """
+    within = None if correlations is None else correlations[2]
+    level = 0.025 - EXCLUDED
+    same = lower(change, stats.norm.isf(level), within)[_candidates(before, EXCLUDED)].min()
+    z = stats.norm.isf(level / _candidates(after, EXCLUDED).sum())
+    pairs = [_observed_pair(*cells, z) for cells in zip(before, after, change, strict=True)]
+    if len(pairs) == 1:
+        bound = pairs[0][0] - np.sqrt(pairs[0][1])
+    else:
+        (one, square_one), (two, square_two) = pairs
+        square = square_one[:, :, None, None] + square_two
+        if correlations is not None:
+            largest = max(np.abs(correlation).max() for correlation in correlations)
+            square = square + 2 * largest * np.sqrt(square_one)[:, :, None, None] * np.sqrt(square_two)
+        bound = (one[:, :, None, None] + two - np.sqrt(square)) / 2
+    return max(same, bound[_different(before)].min())
+
+
+def _observed_pair(before, after, change, z):
+    """Estimate and squared deviation of q_v - p_w by pair w, (K, K), v the extreme pair observed after."""
+    groups = before.value.size
+    (p_low, p_high), (q_low, q_high), (d_low, d_high) = (cell.limits(z) for cell in (before, after, change))
+    up, down = p_high - before.value, before.value - p_low  # of p_w: its first group upward, its second downward
+    i, j = after.value.argmax(), after.value.argmin()
+    first, second = after.value[i] - q_low[i], q_high[j] - after.value[j]
+    k, l = np.indices((groups, groups))  # noqa: E741
+    square = np.where(k == i, (change.value - d_low)[i] ** 2, first**2 + up[k] ** 2)
+    square = square + np.where(l == j, (d_high - change.value)[j] ** 2, second**2 + down[l] ** 2)
+    # The same group after and before with opposite signs: as if their errors were fully correlated.
+    square = square + np.where(l == i, 2 * first * down[l], 0) + np.where(k == j, 2 * second * up[k], 0)
+    return after.value[i] - after.value[j] - (before.value[:, None] - before.value), square
+
+
+def _candidates(cells, alpha):
+    """Pairs (largest, smallest) that cannot be excluded, all cells jointly at alpha."""
+    groups, labels = cells[0].value.size, len(cells)
+    z = stats.norm.isf(alpha / labels / (1 if groups == 2 else 2 * (groups - 1)))
+    possible = []
+    for cell in cells:
+        high = -lower([cell], z).T
+        np.fill_diagonal(high, 0)
+        possible.append((high.min(axis=1) >= 0)[:, None] & (high.min(axis=0) >= 0))
+    pairs = possible[0] if labels == 1 else possible[0][:, :, None, None] & possible[1]
+    return pairs & _different(cells)
+
+
+def _z_lower(cell):
+    """Largest z at which some difference between groups is still above 0."""
+    off = ~np.eye(cell.value.size, dtype=bool)
+
+    def largest(z):
+        return lower([cell], z, plain=True)[off].max()
+
+    if np.ptp(cell.value) <= 1e-12 or not largest(0.01) > 0:
+        return 0.0
+    return FARTHEST if largest(FARTHEST) > 0 else optimize.brentq(largest, 0.01, FARTHEST, xtol=1e-5)
+
+
+def _deviations(cell, z, plain):
+    """Differences c_i - c_j, their squared lower deviations, and deviations of the cells downward and upward."""
+    low, high = cell.limits(z, plain=plain)
+    down, up = cell.value - low, high - cell.value
+    return cell.value[:, None] - cell.value, down[:, None] ** 2 + up**2, down, up
+
+
+def _estimate(cells):
+    """Contrasts of the estimates, as in `lower`."""
+    one, *two = [cell.value[:, None] - cell.value for cell in cells]
+    return (one[:, :, None, None] + two[0]) / 2 if two else one
+
+
+def _different(cells):
+    """Contrasts between two different groups."""
+    off = ~np.eye(cells[0].value.size, dtype=bool)
+    return off if len(cells) == 1 else off[:, :, None, None] & off
+
+
+def _turned(contrasts):
+    """Each contrast in the place of its opposite."""
+    return contrasts.T if contrasts.ndim == 2 else contrasts.transpose(1, 0, 3, 2)
+
+
+def _expected(cell):
+    """Mean range if groups had the common value, each with its own noise, by quadrature."""
+    se = np.maximum(cell.se, 1e-9)
+    common, widest = (cell.value / se**2).sum() / (1 / se**2).sum(), se.max()
+    if isinstance(cell, Rate):
+        common = np.clip((cell.n * cell.value).sum() / cell.n.sum(), 0.5 / cell.n.sum(), 1 - 0.5 / cell.n.sum())
+        se = np.sqrt(common * (1 - common) / cell.n)
+        widest = se.max()
+    x = np.linspace(common - 8 * widest, common + 8 * widest, 2001)
+    if isinstance(cell, Rate) and cell.n.min() < 200:
+        x = np.linspace(max(x[0], 0), min(x[-1], 1), 2001)
+        below = stats.binom.cdf(np.floor(x[:, None] * cell.n + 1e-9), np.round(cell.n), common)
+    else:
+        below = special.ndtr((x[:, None] - common) / se)
+    return float(np.trapezoid(1 - below.prod(axis=1) - (1 - below).prod(axis=1), x))
+
+
+def _expected_larger(cells):
+    """Mean of the larger of two ranges if groups were equal, by fixed normal draws."""
+    noise = _noise(cells[0].value.size, len(cells)) * np.stack([cell.se for cell in cells])
+    return float(np.ptp(noise, axis=2).max(axis=1).mean())
+
+
+def _excess(cell):
+    """Variance of the true values between groups, each group weighted by its size, noise subtracted."""
+    share = cell.n if isinstance(cell, Rate) else np.maximum(getattr(cell, "df", cell.se), 0) + 1
+    share = share / share.sum()
+    return max(0.0, share @ (cell.value - share @ cell.value) ** 2 - (share * (1 - share)) @ cell.se**2)
+
+
+def _range_tail(w, groups):
+    """P(range of normals > w), by quadrature; shape of w, at least one-dimensional."""
+    inside = special.ndtr(_NODES + np.atleast_1d(w)[:, None]) - special.ndtr(_NODES)
+    return np.clip(1 - groups * inside ** (groups - 1) @ _WEIGHTS, 0, 1)
+
+
+@lru_cache
+def _tukey(alpha, groups, labels):
+    """`critical` for equal standard errors, the least favourable: the range of normals, or half the sum of two."""
+    w = np.linspace(0, 16, 3201)
+    tail = _range_tail(w, groups)
+    if labels == 1:
+        return float(np.interp(-alpha, -tail, w) / np.sqrt(2))
+    density = np.maximum(-np.diff(tail), 0)
+    both = np.convolve(density, density).cumsum()
+    return float(np.interp(1 - alpha, both, (np.arange(both.size) + 1) * (w[1] - w[0]) / 2))
+
+
+@lru_cache
+def _noise(groups, labels, draws=4000):
+    """The same standard normal draws in every call, in opposite pairs; (draws, labels, groups)."""
+    half = np.random.default_rng(0).standard_normal((draws // 2, labels, groups))
+    return np.concatenate([half, -half])

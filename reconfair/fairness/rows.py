@@ -1,0 +1,405 @@
+"""Rows of the tables `performance` and `fairness`, for one task and one attribute, by each inference."""
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from . import gaps, metrics, resampling
+from .cells import Groups, pooled
+
+CHANGES = ("change", "change_standard")  # from the reference, from the unmitigated counterpart
+
+
+class About(NamedTuple):
+    """What is settled about a measure of performance."""
+
+    kind: str
+    good: int  # 1: more is better, -1: less is better, 0: neither
+    labels: tuple = ()  # those that patients must carry to count; none: whoever has a value
+
+
+MEASURES = {
+    "auroc": About("classify", 1, (1, 0)),
+    "auprc": About("classify", 1, (1, 0)),
+    "tpr": About("classify", 1, (1,)),
+    "fpr": About("classify", -1, (0,)),
+    "ppr": About("classify", 0),
+    "calibration": About("classify", 0),
+    "dice": About("segment", 1),
+    "psnr": About("image", 1),
+    "ssim": About("image", 1),
+}
+# By kind and gap: the measures whose ranges it combines.
+GAPS = {
+    "classify": {
+        "eodd": ("tpr", "fpr"),
+        "eop": ("tpr",),
+        "auroc_gap": ("auroc",),
+        "fpr_gap": ("fpr",),
+        "auprc_gap": ("auprc",),
+        "demographic_parity": ("ppr",),
+        "calibration_gap": ("calibration",),
+    },
+    "segment": {"ser": ("dice",), "delta_dice": ("dice",)},
+    "image": {"psnr_gap": ("psnr",), "ssim_gap": ("ssim",)},
+}
+_RATES = ("tpr", "fpr", "ppr")
+_WORDS = {1: "positive patients", 0: "negative patients"}
+
+
+class Panel:
+    """One task seen by the groups of one attribute: measures of every arm and their paired changes.
+
+    Parameters
+    ----------
+    task : checks.Task
+    decided : dict of numpy.ndarray of bool, shape (n,)
+        By arm, which units are called positive.
+    attribute : str
+    patient : numpy.ndarray of int, shape (n,)
+        Number of the patient of each unit, or of the unit where units are resampled.
+    """
+
+    def __init__(self, task, decided, attribute, patient):
+        group, names = pd.factorize(np.where(pd.isna(task.groups[attribute]), None, task.groups[attribute]))
+        rank = np.argsort(np.argsort(names.astype(str), kind="stable"), kind="stable")
+        self.task, self.attribute, self.names = task, attribute, sorted(names.astype(str).tolist())
+        self.rows = group >= 0
+        group, patient = rank[group[self.rows]] if len(names) else group[:0], patient[self.rows]
+        self.patients, first, code = np.unique(patient, return_index=True, return_inverse=True)
+        order = np.argsort(group[first], kind="stable")  # patients of a group stand together
+        self.patients, seat = self.patients[order], np.argsort(order)
+        self.units = Groups(seat[code], group[first][order], self.names)
+        self.people = Groups(np.arange(order.size), self.units.group, self.names)
+        self.label = task.label[self.rows] if task.kind == "classify" else None
+        self.called = {arm: called[self.rows] for arm, called in decided.items()}
+        self.missing = task.missing(attribute)
+        self.measures = [name for name, about in MEASURES.items() if about.kind == task.kind]
+        self.measure, self.change, self.values = cache(self._measure), cache(self._change), cache(self._values)
+
+    def column(self, arm, name):
+        """Score or value of each unit, (n,)."""
+        return self.task.arms[arm][name].to_numpy(float)[self.rows]
+
+    def of(self, name):
+        """Which units a measure counts, (n,)."""
+        labels = MEASURES[name].labels
+        return np.isin(self.label, labels) if labels else np.ones(self.label.size, bool)
+
+    def cases(self, name):
+        """Patients of each group that count for a measure, of the rarer label where it needs both, (K,)."""
+        if self.task.kind != "classify":
+            return self.units.sums(self.valid(name) * 1.0).astype(int)
+        labels = MEASURES[name].labels or ((0, 1),)
+        carry = [
+            self.units.by_patient(np.ones(rows.sum()), rows) > 0 for rows in (np.isin(self.label, y) for y in labels)
+        ]
+        return np.min([self.units.sums(some * 1.0) for some in carry], axis=0).astype(int)
+
+    def valid(self, name):
+        """Which patients have a value in every arm, (P,)."""
+        return np.all([np.isfinite(self.values(arm, name)) for arm in self.task.arms], axis=0)
+
+    def lacking(self, name, g):
+        """What group g has too few of, in words."""
+        labels = MEASURES[name].labels
+        if not labels:
+            return "patients with a value" if self.task.kind != "classify" else "patients"
+        rows = self.units.group[self.units.patient] == g
+        return _WORDS[min(labels, key=lambda y: np.unique(self.units.patient[rows & (self.label == y)]).size)]
+
+    def _values(self, arm, name):
+        """Mean over each patient's units, (P,)."""
+        return resampling.patient_means(self.column(arm, name)[:, None], self.units.patient, self.patients.size)[:, 0]
+
+    def _measure(self, arm, name):
+        """A measure of the groups; ``error`` is the logarithm of 1 - Dice."""
+        if name in _RATES:
+            return self.units.rate(self.called[arm], self.of(name))
+        if name == "auroc":
+            return self.units.auroc(self.column(arm, "score"), self.label)
+        if name == "calibration":
+            return self.units.mean(self.column(arm, "score") - self.label)
+        if name == "error":
+            return self.people.log_error(self.values(arm, "dice"), self.valid("dice"))
+        return self.people.mean(self.values(arm, name), self.valid(name), log=name != "psnr")
+
+    def _change(self, arm, reference, name):
+        """Paired change of a measure, cells."""
+        if name in _RATES:
+            return self.units.rate_change(self.called[arm], self.called[reference], self.of(name))
+        if name == "auroc":
+            return self.units.auroc_change(self.measure(arm, name), self.measure(reference, name))
+        if name == "calibration":
+            return self.units.mean(self.column(arm, "score") - self.column(reference, "score")).cells
+        if name == "error":
+            return self.people.log_error(
+                self.values(arm, "dice"), self.valid("dice"), self.values(reference, "dice")
+            ).cells
+        return self.people.mean(self.values(arm, name) - self.values(reference, name), self.valid(name)).cells
+
+    def references(self, arm):
+        """By kind of change the arm it is counted from."""
+        source, strategy, reader = arm
+        start = ("noisy" if self.task.kind == "image" else "original", "standard", reader)
+        plain = (source, "standard", reader if strategy != "standard" else "standard")
+        return {
+            name: other
+            for name, other in zip(CHANGES, (start, plain), strict=True)
+            if other != arm and other in self.task.arms
+        }
+
+    def keys(self, arm):
+        """First columns of a row."""
+        return {
+            "task": self.task.name,
+            **dict(zip(("source", "strategy", "reader"), arm, strict=True)),
+            "attribute": self.attribute,
+        }
+
+    def compared(self, cases, min_cases):
+        """Columns that say which groups are compared, and which are not."""
+        kept = cases >= min_cases
+        return {
+            "groups": "; ".join(np.array(self.names, object)[kept]),
+            "left_out": "; ".join(f"{self.names[k]} ({cases[k]})" for k in np.flatnonzero(~kept)),
+            "n_smallest": float(cases[kept].min()) if kept.any() else np.nan,
+            "missing": self.missing,
+            "note": "" if kept.sum() >= 2 else "fewer than two groups have enough cases",
+        }
+
+    def extremes(self, value, good):
+        """Names of the groups with the least and the most favourable value."""
+        if not good:
+            return {"worst": "", "best": ""}
+        return {"worst": self.names[np.nanargmin(good * value)], "best": self.names[np.nanargmax(good * value)]}
+
+
+def closed_form(task, decided, attribute, patient, weights, *, combine, min_cases, resamples, seed, one_sided):
+    """Blocks of performance and rows of fairness from limits of the groups.
+
+    Returns
+    -------
+    blocks : list of dict
+        By arm and measure: the ``table`` of its groups, ``cells`` of the changes, and which groups are ``named``.
+    rows : list of dict
+    """
+    panel = Panel(task, decided, attribute, patient)
+    drawn = _draws(panel, ["auprc"], weights) if task.kind == "classify" else {}
+    blocks = [_block(panel, arm, name, drawn, min_cases) for arm in task.arms for name in panel.measures]
+    if attribute == "all" or not panel.names:
+        return blocks, [] if attribute == "all" else list(_nothing(panel, min_cases))
+    swapped = {change: _swap(panel, change, resamples, seed) for change in CHANGES}
+    rows = []
+    for a, arm in enumerate(task.arms):
+        for metric, names in GAPS[task.kind].items():
+            cases = np.min([panel.cases(name) for name in names], axis=0)
+            kept = np.flatnonzero(cases >= min_cases)
+            row = panel.keys(arm) | {"metric": metric} | panel.compared(cases, min_cases)
+            if kept.size >= 2 and metric == "auprc_gap":
+                row |= _paper_gap(panel, a, metric, {"auprc": drawn["auprc"][:, :, kept]}, combine, False)
+                row |= {"p_shift": np.nan, "p_shift_standard": np.nan, "note": "not calibrated"}
+            elif kept.size >= 2:
+                row |= _gap(panel, arm, metric, names, kept, combine, swapped)
+            rows.append(row)
+    return blocks, rows
+
+
+def bootstrapped(task, decided, attribute, patient, weights, *, combine, min_cases, one_sided, **_):
+    """Blocks of performance and rows of fairness by the paper's bootstrap; see `closed_form`."""
+    panel = Panel(task, decided, attribute, patient)
+    drawn = _draws(panel, panel.measures, weights)
+    blocks = [_block(panel, arm, name, drawn, min_cases) for arm in task.arms for name in panel.measures]
+    if attribute == "all" or not panel.names:
+        return blocks, [] if attribute == "all" else list(_nothing(panel, min_cases))
+    cases = np.min([panel.cases(name) for name in panel.measures if name not in _RATES], axis=0)
+    kept, rows = np.flatnonzero(cases >= min_cases), []
+    some = {name: values[:, :, kept] for name, values in drawn.items()}
+    for metric in GAPS[task.kind]:
+        for a, arm in enumerate(task.arms):
+            row = panel.keys(arm) | {"metric": metric} | panel.compared(cases, min_cases)
+            rows.append(row | (_paper_gap(panel, a, metric, some, combine, one_sided) if kept.size >= 2 else {}))
+    return blocks, rows
+
+
+def _nothing(panel, min_cases):
+    """Rows of an attribute that nobody has."""
+    for arm in panel.task.arms:
+        for metric in GAPS[panel.task.kind]:
+            yield panel.keys(arm) | {"metric": metric} | panel.compared(np.zeros(0, int), min_cases)
+
+
+def _block(panel, arm, name, drawn, min_cases):
+    """Values of the groups by one arm and measure, and the cells of their changes."""
+    rows, about, cases = panel.rows, MEASURES[name], panel.cases(name)
+    group = panel.units.group[panel.units.patient]
+    counted = np.isfinite(panel.column(arm, name)) if panel.task.kind != "classify" else np.ones(rows.sum(), bool)
+    table, cells = {"group": panel.names}, {}
+    if name in drawn:
+        table |= _percentiles(panel, arm, drawn[name])
+    else:
+        measure = panel.measure(arm, name).cells
+        low, high = measure.limits(1.959964)
+        table |= {"value": measure.value, "low": low, "high": high, "se": measure.se}
+        cells = {change: panel.change(arm, other, name) for change, other in panel.references(arm).items()}
+        if name in _RATES and panel.attribute != "all" and len(panel.names) > 1:
+            table |= dict(zip(("pooled", "pooled_low", "pooled_high"), pooled(measure), strict=True))
+    table |= {
+        "compared": np.full(cases.size, np.nan) if panel.attribute == "all" else (cases >= min_cases) * 1.0,
+        "n": np.bincount(group[counted], minlength=len(panel.names)),
+        "patients": panel.units.sums((panel.units.by_patient(counted) > 0) * 1.0).astype(int),
+        "positives": np.bincount(group, panel.label == 1, len(panel.names)) if about.kind == "classify" else np.nan,
+        "missing": panel.missing,
+    }
+    table = pd.DataFrame(panel.keys(arm) | {"metric": name} | table)
+    table["note"] = [_note(panel, arm, name, row, cases, min_cases, cells.get("change")) for row in table.itertuples()]
+    table["note"] = table["note"].astype(object)
+    named = cases >= (min_cases if panel.attribute != "all" else 1)
+    return {"table": table, "cells": cells, "named": named, "metric": name, "attribute": panel.attribute}
+
+
+def _note(panel, arm, name, row, cases, min_cases, change):
+    """Why a row cannot be judged, or what else it says."""
+    g, notes = row.Index, []
+    if not np.isfinite(row.value):
+        notes.append(f"cannot be judged (0 {panel.lacking(name, g)})")
+    elif panel.attribute != "all" and cases[g] < min_cases:
+        notes.append(f"too few to compare ({cases[g]} {panel.lacking(name, g)}, {min_cases} needed)")
+    if name in _RATES and row.n and len(set(panel.called[arm][panel.units.group[panel.units.patient] == g])) == 1:
+        notes.append("all called positive" if row.value else "none called positive")
+    if name == "auroc" and row.low <= 0.5:
+        notes.append("not distinguishable from chance" if row.high >= 0.5 else "below chance")
+    if change is not None and change.value[g] == 0 and (name in _RATES or change.se[g] == 0):
+        nothing = name not in _RATES or change.first.value[g] == 0
+        notes += ["no decision differed" if name in _RATES else "no value differed"] if nothing else []
+    if name == "auprc":
+        notes.append("not calibrated")
+    return "; ".join(notes)
+
+
+def _gap(panel, arm, metric, names, kept, combine, swapped):
+    """Columns of one gap by one arm."""
+    names = ("error",) if metric == "ser" else names
+    after = [panel.measure(arm, name) for name in names]
+    column = gaps.disparity(_kept(after, kept), _correlation(panel, after, kept), combine=combine)
+    good = sum(np.where(name == "fpr", -1, 1) * one.cells.value for name, one in zip(names, after, strict=True))
+    value, about = np.full(len(panel.names), np.nan), MEASURES.get(names[0])
+    value[kept] = good[kept]
+    column |= panel.extremes(value, -1 if metric == "ser" else abs(about.good))
+    for change, other in panel.references(arm).items():
+        before = [panel.measure(other, name) for name in names]
+        changed = [panel.change(arm, other, name)[kept] for name in names]
+        pairs = [[after[k].residual - before[k].residual for k in range(len(names))]]
+        correlations = [_correlation(panel, some, kept) for some in (before, after)]
+        correlations += [_correlation(panel, pairs[0], kept)]
+        moved = gaps.shift(
+            _kept(before, kept), _kept(after, kept), changed, correlations if len(names) == 2 else None, combine=combine
+        )
+        ratio = metric == "ser"
+        if ratio:
+            moved |= {name: np.expm1(moved[name]) for name in ("shift", "shift_low", "shift_high", "gamma", "bound")}
+        moved["p_swap"] = _p_swap(swapped[change][arm], metric, kept, combine)
+        if change == "change":
+            column["shift_percent"] = 100 * _relative(moved["shift"], 1 if ratio else column["value"] - moved["shift"])
+        column |= moved if change == "change" else {_from_standard(name): number for name, number in moved.items()}
+    if metric == "ser":
+        column |= {name: np.exp(column[name]) for name in ("value", "low", "high", "expected")} | {"sd_between": np.nan}
+    return column
+
+
+def _from_standard(name):
+    """Column of the same number, counted from the unmitigated counterpart."""
+    return name.replace("shift", "shift_standard") if name.startswith("shift") else f"{name}_standard"
+
+
+def _kept(measures, kept):
+    return [measure.cells[kept] for measure in measures]
+
+
+def _correlation(panel, measures, kept):
+    """Correlation of the errors of two measures by group; None of one measure."""
+    if len(measures) == 1:
+        return None
+    return panel.units.correlation(*(getattr(measure, "residual", measure) for measure in measures))[kept]
+
+
+def _relative(part, whole):
+    return part / whole if whole else np.nan
+
+
+def _swap(panel, change, resamples, seed):
+    """Values of the groups after exchanging arm and reference within patients at random.
+
+    Returns
+    -------
+    dict of dict of pair of numpy.ndarray, shape (1 + B, K)
+        By arm and measure, of the arm and of its reference, as they are first.
+    """
+    pairs = {arm: others[change] for arm in panel.task.arms if change in (others := panel.references(arm))}
+    names = [name for name in panel.measures if name != "auprc"]
+    if not pairs:
+        return {}
+    both = [(panel.measure(arm, name), panel.measure(other, name)) for arm, other in pairs.items() for name in names]
+    parts = np.stack([one.parts(panel.units.group) - other.parts(panel.units.group) for one, other in both], axis=1)
+    moved = resampling.exchanged(parts, panel.units.group, len(panel.names), resamples=resamples, seed=seed)
+    swapped = {arm: {} for arm in pairs}
+    for k, (arm, name) in enumerate((arm, name) for arm in pairs for name in names):
+        middle = (both[k][0].cells.value + both[k][1].cells.value) / 2
+        swapped[arm][name] = middle + moved[:, :, k] / 2, middle - moved[:, :, k] / 2
+    return swapped
+
+
+def _p_swap(swapped, metric, kept, combine):
+    """Share of exchanges that shift the gap as far as it is shifted."""
+    kind = next(kind for kind, some in GAPS.items() if metric in some)
+    sides = ({name: pair[side][:, kept] for name, pair in swapped.items()} for side in (0, 1))
+    one, other = (metrics.FAIRNESS[kind][metric](side, combine=combine) for side in sides)
+    moved = np.abs(one - other)
+    return float((moved >= moved[0] - 1e-6).mean())  # sums of single precision; ties count
+
+
+def _draws(panel, names, weights):
+    """Measures of all arms in resamples of patients, the estimate first: (1 + B, A, K) by name."""
+    units, arms = panel.units, list(panel.task.arms)
+    weights, drawn = weights[:, panel.patients], {}
+    for name in names:
+        how, label = "patient_mean" if panel.task.kind != "classify" else "mean", None
+        if name in _RATES:
+            values = [np.where(panel.of(name), panel.called[arm], np.nan) for arm in arms]
+        elif name in ("auroc", "auprc"):
+            how, label, values = name, panel.label, [panel.column(arm, "score") for arm in arms]
+        elif name == "calibration":
+            values = [panel.column(arm, "score") - panel.label for arm in arms]
+        else:
+            values = [panel.column(arm, name) for arm in arms]
+        given = {"patient": units.patient, "group": units.group, "groups": len(panel.names), "label": label}
+        drawn[name] = resampling.draws(how, np.stack(values, axis=1), weights, **given)
+    return drawn
+
+
+def _percentiles(panel, arm, drawn):
+    """Value and change of every group with percentile limits."""
+    arms = list(panel.task.arms)
+    own = drawn[:, arms.index(arm)]
+    columns = pd.DataFrame([resampling.interval(one) for one in own.T]).to_dict("list")
+    for change, other in panel.references(arm).items():
+        moved = [resampling.interval(one) for one in (own - drawn[:, arms.index(other)]).T]
+        for name, column in (("value", change), ("low", f"{change}_low"), ("high", f"{change}_high")):
+            columns[column] = [one[name] for one in moved]
+    return columns
+
+
+def _paper_gap(panel, a, metric, drawn, combine, one_sided):
+    """Columns of one gap of arm a by the bootstrap."""
+    arms = list(panel.task.arms)
+    bias = metrics.FAIRNESS[panel.task.kind][metric](drawn, combine=combine)
+    column = resampling.interval(bias[:, a])
+    for change, other in panel.references(arms[a]).items():
+        moved = resampling.shift(bias[:, a], bias[:, arms.index(other)], one_sided=one_sided)
+        end = "" if change == "change" else "_standard"
+        column |= {f"shift{end}": moved["value"], f"shift{end}_low": moved["low"], f"shift{end}_high": moved["high"]}
+        column |= {f"p_shift{end}": moved["p"]}
+        column |= {} if end else {"shift_percent": moved["percent"], "shift_se": moved["se"]}
+    return column
