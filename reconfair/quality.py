@@ -87,6 +87,8 @@ def rate(table: pd.DataFrame, originals, images, source: str, strategy: str = "s
 def by_group(rated: pd.DataFrame, table: pd.DataFrame, attributes) -> pd.DataFrame:
     """Mean quality of each group with a normal 95 % interval over patients.
 
+    Images that equal their original have an infinite PSNR. They enter no mean; they are counted.
+
     Parameters
     ----------
     rated : DataFrame
@@ -98,17 +100,19 @@ def by_group(rated: pd.DataFrame, table: pd.DataFrame, attributes) -> pd.DataFra
     Returns
     -------
     DataFrame
-        Rows ``attribute, group, metric, value, low, high, patients``.
+        Rows ``attribute, group, metric, value, low, high, patients``, and ``infinite``, the number of images with an
+        infinite value.
     """
-    patients = rated.groupby("patient_id")[["psnr", "ssim"]].mean()
-    traits = table.drop_duplicates("patient_id").set_index("patient_id")
+    patients, traits = _by_patient(rated, table)
     rows = []
     for attribute in attributes:
-        for group, members in patients.groupby(traits[attribute].reindex(patients.index)):
-            for metric, values in members.items():
+        for group, members in patients.groupby(traits[attribute]):
+            for metric in ("psnr", "ssim"):
+                values = members[metric].dropna()
                 value, half = values.mean(), 1.96 * values.sem()
-                found = {"value": value, "low": value - half, "high": value + half, "patients": len(values)}
-                rows.append({"attribute": attribute, "group": group, "metric": metric, **found})
+                row = {"value": value, "low": value - half, "high": value + half, "patients": len(values)}
+                row["infinite"] = int(members[f"{metric}_infinite"].sum())
+                rows.append({"attribute": attribute, "group": group, "metric": metric, **row})
     return pd.DataFrame(rows)
 
 
@@ -126,17 +130,27 @@ def gaps(rated: pd.DataFrame, table: pd.DataFrame, attributes) -> pd.DataFrame:
         Rows ``attribute, best, worst`` (groups), ``gap`` (dB), ``percent`` of the mean PSNR, and ``p``, that
         all groups have the same mean; groups of one patient are left out.
     """
-    patients = rated.groupby("patient_id").psnr.mean()
-    traits = table.drop_duplicates("patient_id").set_index("patient_id").reindex(patients.index)
+    patients, traits = _by_patient(rated, table)
+    psnr = patients.psnr.dropna()
     rows = []
     for attribute in attributes:
-        groups = {group: psnr for group, psnr in patients.groupby(traits[attribute]) if len(psnr) > 1}
+        groups = {group: values for group, values in psnr.groupby(traits[attribute]) if len(values) > 1}
         if len(groups) > 1:
-            means = pd.Series({group: psnr.mean() for group, psnr in groups.items()})
-            found = {"best": means.idxmax(), "worst": means.idxmin(), "gap": np.ptp(means)}
+            means = pd.Series({group: values.mean() for group, values in groups.items()})
+            row = {"best": means.idxmax(), "worst": means.idxmin(), "gap": np.ptp(means)}
             p = anova_oneway(list(groups.values()), use_var="unequal").pvalue
-            rows.append({"attribute": attribute, **found, "percent": 100 * np.ptp(means) / patients.mean(), "p": p})
+            rows.append({"attribute": attribute, **row, "percent": 100 * np.ptp(means) / psnr.mean(), "p": p})
     return pd.DataFrame(rows, columns=["attribute", "best", "worst", "gap", "percent", "p"])
+
+
+def _by_patient(rated: pd.DataFrame, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Mean quality of each patient over finite values, the number of infinite ones, and the patients' attributes."""
+    values = rated[["psnr", "ssim"]]
+    infinite = np.isinf(values).add_suffix("_infinite")
+    columns = pd.concat([values.where(np.isfinite(values)), infinite], axis=1).groupby(rated.patient_id)
+    patients = columns.agg({"psnr": "mean", "ssim": "mean", "psnr_infinite": "sum", "ssim_infinite": "sum"})
+    traits = table.drop_duplicates("patient_id").set_index("patient_id").reindex(patients.index)
+    return patients, traits
 
 
 def _chunk(array, start: int) -> np.ndarray:
