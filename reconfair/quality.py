@@ -107,7 +107,7 @@ def by_group(rated: pd.DataFrame, table: pd.DataFrame, attributes) -> pd.DataFra
     rows = []
     for attribute in attributes:
         for group, members in patients.groupby(traits[attribute]):
-            for metric in ("psnr", "ssim"):
+            for metric in members.columns.intersection(["psnr", "ssim"], sort=False):
                 values = members[metric].dropna()
                 value, half = values.mean(), 1.96 * values.sem()
                 row = {"value": value, "low": value - half, "high": value + half, "patients": len(values)}
@@ -145,10 +145,10 @@ def gaps(rated: pd.DataFrame, table: pd.DataFrame, attributes) -> pd.DataFrame:
 
 def _by_patient(rated: pd.DataFrame, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Mean quality of each patient over finite values, the number of infinite ones, and the patients' attributes."""
-    values = rated[["psnr", "ssim"]]
-    infinite = np.isinf(values).add_suffix("_infinite")
-    columns = pd.concat([values.where(np.isfinite(values)), infinite], axis=1).groupby(rated.patient_id)
-    patients = columns.agg({"psnr": "mean", "ssim": "mean", "psnr_infinite": "sum", "ssim_infinite": "sum"})
+    values = rated[rated.columns.intersection(["psnr", "ssim"])]
+    finite = values.where(np.isfinite(values)).groupby(rated.patient_id.to_numpy()).mean()
+    infinite = np.isinf(values).groupby(rated.patient_id.to_numpy()).sum().add_suffix("_infinite")
+    patients = finite.join(infinite).rename_axis("patient_id")
     traits = table.drop_duplicates("patient_id").set_index("patient_id").reindex(patients.index)
     return patients, traits
 

@@ -118,6 +118,14 @@ def test_with_weights_lpips_is_that_of_torchmetrics(tmp_path, monkeypatch):
     assert (quality.lpips(originals[:2], originals[:2]) == 0).all() and (rated > 0).all()
 
 
+def test_infinite_psnr_enters_no_mean_and_is_counted():
+    table = pd.DataFrame({"patient_id": ["a", "a", "b"], "sex": ["female", "female", "male"]})
+    rated = table[["patient_id"]].assign(psnr=[30.0, np.inf, 20.0], ssim=[0.5, 1.0, 0.4])
+    rows = quality.by_group(rated, table, ["sex"]).set_index(["group", "metric"])
+    assert rows.value["female", "psnr"] == 30 and rows.infinite["female", "psnr"] == 1
+    assert rows.infinite["male", "psnr"] == 0 and rows.value["female", "ssim"] == 0.75
+
+
 def test_the_gap_in_psnr_is_that_of_the_means_over_patients_with_welch_s_p():
     rng = np.random.default_rng(0)
     sex = np.repeat(["female", "male", "male"], [40, 30, 30])
