@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 import sys
+from collections.abc import Iterable
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -220,8 +222,8 @@ class Scans(Dataset):
 
     @property
     def _folder(self) -> Path:
-        base = Path(os.environ.get("RECONFAIR_DATA", "data"))
-        return Path(self.root).expanduser() if self.root else base / self.about.folder
+        base = os.environ.get("RECONFAIR_DATA", "data")
+        return Path(os.path.expanduser(self.root or base)) / ("" if self.root else self.about.folder)
 
 
 class Training(Section):
@@ -415,8 +417,11 @@ class Study(Section):
             one_of(task, about.tasks, f"diagnosis.tasks: task of {self.dataset.name}")
         recorded = about.attributes + (("race_merged",) if "race" in about.attributes else ())
         for attribute in self.fairness.attributes:
-            for word in attribute.split("*"):
+            words = attribute.split("*")
+            for word in words:
                 one_of(word, recorded, f"fairness.attributes: attribute of {self.dataset.name}")
+            if len(set(words)) < len(words):
+                raise ValueError(f"fairness.attributes: '{attribute}' names an attribute twice")
         if self.mitigation:
             for model in self.mitigation.models:
                 one_of(name_of(model), self.models, "mitigation.models: model of this study")
@@ -586,21 +591,19 @@ def study(base: str = "", **sections: dict[str, Any]) -> Study:
     ParamsError
         One line per mistake: the key, what was expected, and the nearest valid key.
     """
-    sections = {
-        key: {"kind": "none"} if (key, value) == ("noise", "none") else value for key, value in sections.items()
-    }
     empty = [name for name, section in sections.items() if section is None]
     if empty:
         raise ParamsError(f"{empty[0]}: null is no section; {{}} changes nothing, and noise: none is without noise")
-    command = ""
-    if base and "name" not in sections.get("dataset", {}):
-        path = root() / "params" / f"{base}.yaml"
-        changes = _leaves(sections)
-        command = " ".join([f"params/{base}.yaml", *(f"--set {key}={value}" for key, value in changes.items())])
-        base_sections, kind = read(path), sections.get("noise", {}).get("kind")
-        if kind not in (None, base_sections.get("noise", {}).get("kind")):
-            base_sections["noise"] = {}  # another kind of noise shares no settings
-        sections = _merged(base_sections, sections)
+    command, dataset = "", sections.get("dataset")
+    if base and not (isinstance(dataset, dict) and "name" in dataset):
+        sections = {name: section for name, section in sections.items() if section != {}}
+        base_sections = read(root() / "params" / f"{base}.yaml")
+        kind, usual = (_kind_of_noise(some.get("noise")) for some in (sections, base_sections))
+        replaced = {"noise"} if kind not in (None, usual) else set()  # another kind of noise shares no settings
+        command = _command(f"params/{base}.yaml", _leaves(sections, replaced))
+        sections = _merged({name: each for name, each in base_sections.items() if name not in replaced}, sections)
+    if sections.get("noise") == "none":
+        sections = {**sections, "noise": {"kind": "none"}}
     built = _validated(sections)
     built._command = command
     return built
@@ -616,7 +619,7 @@ def load(path: str | Path, overrides: list[str] = ()) -> Study:
         built = study(**{str(key): section for key, section in sections.items()})
     except ParamsError as error:
         raise ParamsError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
-    built._command = " ".join([str(path), *(f"--set {override}" for override in overrides)])
+    built._command = _command(str(path), overrides)
     return built
 
 
@@ -783,15 +786,29 @@ def _merged(base: dict, changes: dict) -> dict:
     return merged
 
 
-def _leaves(sections: dict, prefix: str = "") -> dict[str, str]:
-    """Every value in nested sections, by its dotted key, as YAML writes it in one line."""
-    leaves = {}
+def _kind_of_noise(section) -> str | None:
+    """The kind of noise that a section names, if any."""
+    return section.get("kind") if isinstance(section, dict) else section
+
+
+def _leaves(sections: dict, whole=(), prefix: str = "") -> list[str]:
+    """Every value in nested sections as an override ``section.key=value``; those in `whole` are not taken apart."""
+    leaves = []
     for key, value in sections.items():
-        if isinstance(value, dict):
-            leaves |= _leaves(value, f"{prefix}{key}.")
-        else:
-            leaves[prefix + str(key)] = yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
+        if isinstance(value, dict) and key not in whole:
+            leaves += _leaves(value, (), f"{prefix}{key}.")
+            continue
+        try:
+            text = yaml.safe_dump(value, default_flow_style=True, width=float("inf"), sort_keys=False)
+        except yaml.YAMLError:  # a number of NumPy
+            text = str(value)
+        leaves.append(f"{prefix}{key}={text.strip().removesuffix('...').strip()}")
     return leaves
+
+
+def _command(path: str, overrides: Iterable[str]) -> str:
+    """The arguments that name a study, as a shell takes them."""
+    return shlex.join([path, *(word for override in overrides for word in ("--set", override))])
 
 
 def _override(sections: dict, text: str) -> None:
