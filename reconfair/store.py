@@ -15,6 +15,7 @@ import os
 import resource
 import shutil
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -415,7 +416,19 @@ def parallel(function: Callable, items: Sequence, what: str, workers: int = 0, t
         with ThreadPoolExecutor(workers) as pool:
             yield from progress(results(pool), what, len(items))
     else:
-        yield from progress(results(get_reusable_executor(workers, env=one_thread)), what, len(items))
+        pool = get_reusable_executor(workers, env=one_thread, initializer=_end_with, initargs=(os.getpid(),))
+        yield from progress(results(pool), what, len(items))
+
+
+def _end_with(parent: int) -> None:
+    """Have this process end soon after its parent, however that ends."""
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def progress(items: Iterable, what: str, total: int | None = None) -> Iterable:

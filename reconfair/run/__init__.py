@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import getpass
 import importlib.metadata
+import logging
 import os
 import platform
 import sys
@@ -73,6 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return commands[arguments.command](arguments)
     except KeyboardInterrupt:
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would show the kernel's traceback as well
         print("stopped; run the same command again to go on", file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -41,6 +43,12 @@ def execute(study: Study, copy: Product, say=print) -> str:
         server = os.environ.get("RECONFAIR_WARM", "")
         words = ["-m", "reconfair.run.warm", server, "kernel"] if server else ["-m", "ipykernel_launcher"]
         kernel_spec = KernelSpec(argv=[sys.executable, *words, "-f", "{connection_file}"], language="python")
+
+        async def shutdown_kernel(self, now=False, restart=False):
+            """End the kernel and its worker processes at once; an interrupt would have each of them show where."""
+            with contextlib.suppress(ProcessLookupError, RuntimeError):
+                await self.signal_kernel(signal.SIGKILL)
+            await super().shutdown_kernel(now=True, restart=restart)
 
     path = copy.folder / f"{copy.name}.ipynb"
     sections = {"base": ""} | study.model_dump(mode="json", include=set(CHAPTERS[copy.name]))
