@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
+import reprlib
 import shlex
 import sys
 from collections.abc import Iterable
@@ -60,7 +62,8 @@ PAPER_CLASSIFIER = {
         "weight_decay": 1e-5,
     },
 }
-MAX_BYTES, MAX_DEPTH = 1_000_000, 20  # of a params file
+MAX_BYTES, MAX_DEPTH, MAX_VALUES = 100_000, 20, 5_000  # of a params file
+MANY = 20  # mistakes are named, no more
 
 # Settings classes by the name that a params file gives. Each room adds its own.
 DATASETS: dict[str, type[Dataset]] = {}
@@ -624,30 +627,57 @@ def load(path: str | Path, overrides: list[str] = ()) -> Study:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as people read it: a key stands once, ``0100`` and ``1:30`` are no numbers, ``1e-3`` is one."""
+    """YAML as people read it: a key stands once, ``1e-3`` is a number, and ``0100`` and ``1:30`` are refused."""
 
     yaml_implicit_resolvers = {
         first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":int", ":float"))]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    def get_single_node(self):
+        node = super().get_single_node()
+        if node is not None and _values(node, {}) > MAX_VALUES:
+            raise yaml.YAMLError(f"its aliases stand for more than {MAX_VALUES} values")
+        return node
+
     def construct_mapping(self, node, deep=False):
-        keys = [key.value for key, _ in node.value if key.value != "<<"]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands twice", node.start_mark)
+        keys = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in keys:
+                    raise yaml.constructor.ConstructorError(
+                        problem=f"the key '{key.value}' stands twice", problem_mark=key.start_mark
+                    )
+                keys.add(key.value)
         return super().construct_mapping(node, deep)
 
+    def construct_doubtful(self, node):
+        problem = f"{node.value} can be read in several ways; write '{node.value}' in quotes, or a plain number"
+        raise yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark)
 
-_DIGITS = list("-+0123456789.")
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", yaml.resolver.re.compile(r"^[-+]?(0|[1-9][0-9_]*)$"), _DIGITS)
-_Loader.add_implicit_resolver(
+
+def _resolve(tag: str, pattern: str) -> None:
+    _Loader.add_implicit_resolver(tag, re.compile(f"^[-+]?({pattern})$"), list("-+0123456789."))
+
+
+_resolve("!doubtful", r"0[0-9_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+_resolve("tag:yaml.org,2002:int", r"0|[1-9][0-9_]*")
+_resolve(
     "tag:yaml.org,2002:float",
-    yaml.resolver.re.compile(
-        r"^[-+]?(([1-9][0-9_]*|0)\.[0-9]*([eE][-+]?[0-9]+)?|\.[0-9]+([eE][-+]?[0-9]+)?|([1-9][0-9]*|0)[eE][-+]?[0-9]+|\.(inf|Inf|nan|NaN))$"
-    ),
-    _DIGITS,
+    r"(0|[1-9][0-9_]*)\.[0-9]*([eE][-+]?[0-9]+)?|\.[0-9]+([eE][-+]?[0-9]+)?|(0|[1-9][0-9]*)[eE][-+]?[0-9]+"
+    r"|\.(inf|Inf|nan|NaN)",
 )
+_Loader.add_constructor("!doubtful", _Loader.construct_doubtful)
+
+
+def _values(node, known: dict[int, float]) -> float:
+    """How many values a node stands for once its aliases are written out; infinite where it holds itself."""
+    if id(node) not in known:
+        known[id(node)] = float("inf")
+        parts = node.value if isinstance(node, yaml.CollectionNode) else []
+        parts = [one for pair in parts for one in pair] if isinstance(node, yaml.MappingNode) else parts
+        known[id(node)] = 1 + sum(_values(one, known) for one in parts)
+    return known[id(node)]
 
 
 def parsed(text: str):
@@ -658,14 +688,13 @@ def parsed(text: str):
     yaml.YAMLError
         No valid YAML, a key that stands twice, or something that only an attack would hold.
     """
-    depth = aliases = 0
+    depth = 0
     if len(text) > MAX_BYTES:
-        raise yaml.YAMLError(f"it has {len(text)} characters, at most {MAX_BYTES} are read")
-    for event in yaml.parse(text, _Loader):
+        raise yaml.YAMLError(f"it has more than {MAX_BYTES} characters")
+    for number, event in enumerate(yaml.parse(text, _Loader)):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        aliases += isinstance(event, yaml.AliasEvent)
-        if depth > MAX_DEPTH or aliases > 100:
-            raise yaml.YAMLError(f"it is nested more than {MAX_DEPTH} deep, or has more than 100 aliases")
+        if depth > MAX_DEPTH or number > MAX_VALUES:
+            raise yaml.YAMLError(f"it is nested more than {MAX_DEPTH} deep, or has more than {MAX_VALUES} values")
     return yaml.load(text, _Loader)
 
 
@@ -682,9 +711,13 @@ def read(path: Path) -> dict:
         others = [other.name for other in path.parent.glob("*.yaml")]
         raise ParamsError(f"{path}: no such params file; {nearest(path.name, others, 'there is')}")
     try:
-        sections = parsed(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ParamsError(f"{path}: not valid YAML: {error}") from None
+        with path.open(encoding="utf-8") as file:
+            sections = parsed(file.read(MAX_BYTES + 1)) or {}
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ParamsError(f"{path}{line}: not valid YAML: {error.problem}") from None
+    except (ValueError, yaml.YAMLError) as error:  # no text, and a date or number that is none
+        raise ParamsError(f"{path}: not valid YAML: {error}".splitlines()[0]) from None
     except OSError as error:
         raise ParamsError(f"{path}: cannot be read ({error.strerror})") from None
     if not isinstance(sections, dict):
@@ -696,10 +729,12 @@ def _validated(sections: dict) -> Study:
     """Validate section by section, so that all mistakes are reported together."""
     sections, values, mistakes = _paper_defaults(sections), {}, []
     for name, section in sections.items():
+        if len(mistakes) > MANY:
+            break
         try:
             values[name] = (kind := _kind(name, section)).model_validate(section)
         except ValidationError as error:
-            mistakes += [_explain(name, kind, item) for item in error.errors()]
+            mistakes += [_explain(name, kind, item) for item in error.errors()[:MANY]]
         except ParamsError as error:
             mistakes.append(str(error))
     if "dataset" not in sections:
@@ -836,7 +871,7 @@ def _explain(section: str, kind: type[Section], item: dict) -> str:
         words = [word.strip(" '") for word in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
         return f"{key}: '{item['input']}' is not one of {', '.join(words)}; {nearest(item['input'], words)}"
     message = item["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(item["input"], dict) else f" (given: {item['input']!r})"
+    given = "" if isinstance(item["input"], dict) else f" (given: {reprlib.repr(item['input'])})"
     return f"{key}: {message}{given}"
 
 

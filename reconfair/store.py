@@ -252,9 +252,7 @@ def estimate(product: Product, rates: dict[tuple[str, bool], list[tuple[float, f
     if product.work is None:
         return 0.0, "table"
     work = product.work()
-    distances = [
-        (abs(math.log(amount / work.amount)), rate) for amount, rate in rates.get((work.kind, work.gpu), [])
-    ]
+    distances = [(abs(math.log(amount / work.amount)), rate) for amount, rate in rates.get((work.kind, work.gpu), [])]
     nearest = min((distance for distance, _ in distances), default=math.inf)
     if nearest <= math.log(APART):
         return work.amount * median(rate for distance, rate in distances if distance < nearest + 0.1), "measured"

@@ -29,7 +29,9 @@ class KSpace(Section):
             )
         if float(f"{self.acceleration:g}") != self.acceleration:
             name = f"{self.acceleration:g}"
-            raise ValueError(f"acceleration {self.acceleration!r} and {name} would share the folder x{name}; use {name}")
+            raise ValueError(
+                f"acceleration {self.acceleration!r} and {name} would share the folder x{name}; use {name}"
+            )
         return self
 
     @property
