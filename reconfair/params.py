@@ -427,7 +427,7 @@ class Study(Section):
                 raise ValueError(f"fairness.attributes: '{attribute}' names an attribute twice")
         if self.mitigation:
             for model in self.mitigation.models:
-                one_of(name_of(model), self.models, "mitigation.models: model of this study")
+                one_of(name_of(model), self.reconstruction.places, "mitigation.models: model of this study")
             for attribute in self.mitigation.attributes:
                 one_of(attribute, recorded, f"mitigation.attributes: attribute of {self.dataset.name}")
         return self
