@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
+import reprlib
+import shlex
 import sys
+from collections.abc import Iterable
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -59,7 +63,8 @@ PAPER_CLASSIFIER = {
         "weight_decay": 1e-5,
     },
 }
-MAX_BYTES, MAX_DEPTH = 1_000_000, 20  # of a params file
+MAX_BYTES, MAX_DEPTH, MAX_VALUES = 100_000, 20, 5_000  # of a params file
+MANY = 20  # mistakes are named, no more
 
 # Settings classes by the name that a params file gives. Each room adds its own.
 DATASETS: dict[str, type[Dataset]] = {}
@@ -221,8 +226,8 @@ class Scans(Dataset):
 
     @property
     def _folder(self) -> Path:
-        base = Path(os.environ.get("RECONFAIR_DATA", "data"))
-        return Path(self.root).expanduser() if self.root else base / self.about.folder
+        base = os.environ.get("RECONFAIR_DATA", "data")
+        return Path(os.path.expanduser(self.root or base)) / ("" if self.root else self.about.folder)
 
 
 class Training(Section):
@@ -419,11 +424,14 @@ class Study(Section):
             one_of(task, about.tasks, f"diagnosis.tasks: task of {self.dataset.name}")
         recorded = about.attributes + (("race_merged",) if "race" in about.attributes else ())
         for attribute in self.fairness.attributes:
-            for word in attribute.split("*"):
+            words = attribute.split("*")
+            for word in words:
                 one_of(word, recorded, f"fairness.attributes: attribute of {self.dataset.name}")
+            if len(set(words)) < len(words):
+                raise ValueError(f"fairness.attributes: '{attribute}' names an attribute twice")
         if self.mitigation:
             for model in self.mitigation.models:
-                one_of(name_of(model), self.models, "mitigation.models: model of this study")
+                one_of(name_of(model), self.reconstruction.places, "mitigation.models: model of this study")
             for attribute in self.mitigation.attributes:
                 one_of(attribute, recorded, f"mitigation.attributes: attribute of {self.dataset.name}")
         return self
@@ -590,21 +598,19 @@ def study(base: str = "", **sections: dict[str, Any]) -> Study:
     ParamsError
         One line per mistake: the key, what was expected, and the nearest valid key.
     """
-    sections = {
-        key: {"kind": "none"} if (key, value) == ("noise", "none") else value for key, value in sections.items()
-    }
     empty = [name for name, section in sections.items() if section is None]
     if empty:
         raise ParamsError(f"{empty[0]}: null is no section; {{}} changes nothing, and noise: none is without noise")
-    command = ""
-    if base and "name" not in sections.get("dataset", {}):
-        path = root() / "params" / f"{base}.yaml"
-        changes = _leaves(sections)
-        command = " ".join([f"params/{base}.yaml", *(f"--set {key}={value}" for key, value in changes.items())])
-        base_sections, kind = read(path), sections.get("noise", {}).get("kind")
-        if kind not in (None, base_sections.get("noise", {}).get("kind")):
-            base_sections["noise"] = {}  # another kind of noise shares no settings
-        sections = _merged(base_sections, sections)
+    command, dataset = "", sections.get("dataset")
+    if base and not (isinstance(dataset, dict) and "name" in dataset):
+        sections = {name: section for name, section in sections.items() if section != {}}
+        base_sections = read(root() / "params" / f"{base}.yaml")
+        kind, usual = (_kind_of_noise(some.get("noise")) for some in (sections, base_sections))
+        replaced = {"noise"} if kind not in (None, usual) else set()  # another kind of noise shares no settings
+        command = _command(f"params/{base}.yaml", _leaves(sections, replaced))
+        sections = _merged({name: each for name, each in base_sections.items() if name not in replaced}, sections)
+    if sections.get("noise") == "none":
+        sections = {**sections, "noise": {"kind": "none"}}
     built = _validated(sections)
     built._command = command
     return built
@@ -620,35 +626,62 @@ def load(path: str | Path, overrides: list[str] = ()) -> Study:
         built = study(**{str(key): section for key, section in sections.items()})
     except ParamsError as error:
         raise ParamsError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
-    built._command = " ".join([str(path), *(f"--set {override}" for override in overrides)])
+    built._command = _command(str(path), overrides)
     return built
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as people read it: a key stands once, ``0100`` and ``1:30`` are no numbers, ``1e-3`` is one."""
+    """YAML as people read it: a key stands once, ``1e-3`` is a number, and ``0100`` and ``1:30`` are refused."""
 
     yaml_implicit_resolvers = {
         first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":int", ":float"))]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    def get_single_node(self):
+        node = super().get_single_node()
+        if node is not None and _values(node, {}) > MAX_VALUES:
+            raise yaml.YAMLError(f"its aliases stand for more than {MAX_VALUES} values")
+        return node
+
     def construct_mapping(self, node, deep=False):
-        keys = [key.value for key, _ in node.value if key.value != "<<"]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands twice", node.start_mark)
+        keys = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in keys:
+                    raise yaml.constructor.ConstructorError(
+                        problem=f"the key '{key.value}' stands twice", problem_mark=key.start_mark
+                    )
+                keys.add(key.value)
         return super().construct_mapping(node, deep)
 
+    def construct_doubtful(self, node):
+        problem = f"{node.value} can be read in several ways; write '{node.value}' in quotes, or a plain number"
+        raise yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark)
 
-_DIGITS = list("-+0123456789.")
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", yaml.resolver.re.compile(r"^[-+]?(0|[1-9][0-9_]*)$"), _DIGITS)
-_Loader.add_implicit_resolver(
+
+def _resolve(tag: str, pattern: str) -> None:
+    _Loader.add_implicit_resolver(tag, re.compile(f"^[-+]?({pattern})$"), list("-+0123456789."))
+
+
+_resolve("!doubtful", r"0[0-9_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+_resolve("tag:yaml.org,2002:int", r"0|[1-9][0-9_]*")
+_resolve(
     "tag:yaml.org,2002:float",
-    yaml.resolver.re.compile(
-        r"^[-+]?(([1-9][0-9_]*|0)\.[0-9]*([eE][-+]?[0-9]+)?|\.[0-9]+([eE][-+]?[0-9]+)?|([1-9][0-9]*|0)[eE][-+]?[0-9]+|\.(inf|Inf|nan|NaN))$"
-    ),
-    _DIGITS,
+    r"(0|[1-9][0-9_]*)\.[0-9]*([eE][-+]?[0-9]+)?|\.[0-9]+([eE][-+]?[0-9]+)?|(0|[1-9][0-9]*)[eE][-+]?[0-9]+"
+    r"|\.(inf|Inf|nan|NaN)",
 )
+_Loader.add_constructor("!doubtful", _Loader.construct_doubtful)
+
+
+def _values(node, known: dict[int, float]) -> float:
+    """How many values a node stands for once its aliases are written out; infinite where it holds itself."""
+    if id(node) not in known:
+        known[id(node)] = float("inf")
+        parts = node.value if isinstance(node, yaml.CollectionNode) else []
+        parts = [one for pair in parts for one in pair] if isinstance(node, yaml.MappingNode) else parts
+        known[id(node)] = 1 + sum(_values(one, known) for one in parts)
+    return known[id(node)]
 
 
 def parsed(text: str):
@@ -659,14 +692,13 @@ def parsed(text: str):
     yaml.YAMLError
         No valid YAML, a key that stands twice, or something that only an attack would hold.
     """
-    depth = aliases = 0
+    depth = 0
     if len(text) > MAX_BYTES:
-        raise yaml.YAMLError(f"it has {len(text)} characters, at most {MAX_BYTES} are read")
-    for event in yaml.parse(text, _Loader):
+        raise yaml.YAMLError(f"it has more than {MAX_BYTES} characters")
+    for number, event in enumerate(yaml.parse(text, _Loader)):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        aliases += isinstance(event, yaml.AliasEvent)
-        if depth > MAX_DEPTH or aliases > 100:
-            raise yaml.YAMLError(f"it is nested more than {MAX_DEPTH} deep, or has more than 100 aliases")
+        if depth > MAX_DEPTH or number > MAX_VALUES:
+            raise yaml.YAMLError(f"it is nested more than {MAX_DEPTH} deep, or has more than {MAX_VALUES} values")
     return yaml.load(text, _Loader)
 
 
@@ -683,9 +715,13 @@ def read(path: Path) -> dict:
         others = [other.name for other in path.parent.glob("*.yaml")]
         raise ParamsError(f"{path}: no such params file; {nearest(path.name, others, 'there is')}")
     try:
-        sections = parsed(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ParamsError(f"{path}: not valid YAML: {error}") from None
+        with path.open(encoding="utf-8") as file:
+            sections = parsed(file.read(MAX_BYTES + 1)) or {}
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ParamsError(f"{path}{line}: not valid YAML: {error.problem}") from None
+    except (ValueError, yaml.YAMLError) as error:  # no text, and a date or number that is none
+        raise ParamsError(f"{path}: not valid YAML: {error}".splitlines()[0]) from None
     except OSError as error:
         raise ParamsError(f"{path}: cannot be read ({error.strerror})") from None
     if not isinstance(sections, dict):
@@ -697,10 +733,12 @@ def _validated(sections: dict) -> Study:
     """Validate section by section, so that all mistakes are reported together."""
     sections, values, mistakes = _paper_defaults(sections), {}, []
     for name, section in sections.items():
+        if len(mistakes) > MANY:
+            break
         try:
             values[name] = (kind := _kind(name, section)).model_validate(section)
         except ValidationError as error:
-            mistakes += [_explain(name, kind, item) for item in error.errors()]
+            mistakes += [_explain(name, kind, item) for item in error.errors()[:MANY]]
         except ParamsError as error:
             mistakes.append(str(error))
     if "dataset" not in sections:
@@ -787,15 +825,29 @@ def _merged(base: dict, changes: dict) -> dict:
     return merged
 
 
-def _leaves(sections: dict, prefix: str = "") -> dict[str, str]:
-    """Every value in nested sections, by its dotted key, as YAML writes it in one line."""
-    leaves = {}
+def _kind_of_noise(section) -> str | None:
+    """The kind of noise that a section names, if any."""
+    return section.get("kind") if isinstance(section, dict) else section
+
+
+def _leaves(sections: dict, whole=(), prefix: str = "") -> list[str]:
+    """Every value in nested sections as an override ``section.key=value``; those in `whole` are not taken apart."""
+    leaves = []
     for key, value in sections.items():
-        if isinstance(value, dict):
-            leaves |= _leaves(value, f"{prefix}{key}.")
-        else:
-            leaves[prefix + str(key)] = yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
+        if isinstance(value, dict) and key not in whole:
+            leaves += _leaves(value, (), f"{prefix}{key}.")
+            continue
+        try:
+            text = yaml.safe_dump(value, default_flow_style=True, width=float("inf"), sort_keys=False)
+        except yaml.YAMLError:  # a number of NumPy
+            text = str(value)
+        leaves.append(f"{prefix}{key}={text.strip().removesuffix('...').strip()}")
     return leaves
+
+
+def _command(path: str, overrides: Iterable[str]) -> str:
+    """The arguments that name a study, as a shell takes them."""
+    return shlex.join([path, *(word for override in overrides for word in ("--set", override))])
 
 
 def _override(sections: dict, text: str) -> None:
@@ -823,7 +875,7 @@ def _explain(section: str, kind: type[Section], item: dict) -> str:
         words = [word.strip(" '") for word in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
         return f"{key}: '{item['input']}' is not one of {', '.join(words)}; {nearest(item['input'], words)}"
     message = item["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(item["input"], dict) else f" (given: {item['input']!r})"
+    given = "" if isinstance(item["input"], dict) else f" (given: {reprlib.repr(item['input'])})"
     return f"{key}: {message}{given}"
 
 

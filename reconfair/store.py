@@ -15,6 +15,7 @@ import os
 import resource
 import shutil
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -46,7 +47,7 @@ GPU = 1000  # how many times as fast as the table a GPU is supposed to be where 
 def outputs() -> Path:
     """Root of all outputs: RECONFAIR_OUTPUTS, or beside the nearest ``params/`` upwards."""
     named = os.environ.get("RECONFAIR_OUTPUTS")
-    return Path(named).expanduser().resolve() if named else root() / "outputs"
+    return Path(os.path.expanduser(named)).resolve() if named else root() / "outputs"
 
 
 class Work(NamedTuple):
@@ -130,10 +131,7 @@ class Product:
 
     def read_stamp(self) -> dict:
         """Return the stamp's contents, empty where there is none or it is broken."""
-        try:
-            return json.loads(self.stamp.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
+        return _read_stamp(self.stamp)
 
     @property
     def fresh(self) -> bool:
@@ -143,7 +141,7 @@ class Product:
             and stamp.get("fingerprint") == self.fingerprint
             and all(
                 (self.folder / name).is_file() and (self.folder / name).stat().st_size == size
-                for name, size in stamp["files"].items()
+                for name, size in stamp.get("files", {}).items()
             )
         )
 
@@ -217,7 +215,8 @@ def ready(product: Product) -> Path:
     """
     lacking = missing(product)
     if lacking:
-        seconds = sum(estimate(need)[0] for need in lacking)
+        rates = throughputs()
+        seconds = sum(estimate(need, rates)[0] for need in lacking)
         names = [need.key.removeprefix(f"{need.run}/") for need in lacking]
         if seconds > PATIENCE:
             raise ParamsError(
@@ -244,8 +243,8 @@ def missing(product: Product) -> list[Product]:
     return list(lacking)
 
 
-def estimate(product: Product) -> tuple[float, str]:
-    """Seconds that it takes to make a product, and the basis of that estimate.
+def estimate(product: Product, rates: dict[tuple[str, bool], list[tuple[float, float]]]) -> tuple[float, str]:
+    """Seconds that it takes to make a product, and the basis of that estimate; `rates` are those of `throughputs`.
 
     The basis is ``measured`` where a finished product of the same kind and a similar amount of work was made on the
     same kind of device, else ``table`` (the room's own number) or, for a GPU, ``guess``.
@@ -253,34 +252,29 @@ def estimate(product: Product) -> tuple[float, str]:
     if product.work is None:
         return 0.0, "table"
     work = product.work()
-    distances = [
-        (abs(math.log(amount / work.amount)), rate) for amount, rate in _throughputs().get((work.kind, work.gpu), [])
-    ]
+    distances = [(abs(math.log(amount / work.amount)), rate) for amount, rate in rates.get((work.kind, work.gpu), [])]
     nearest = min((distance for distance, _ in distances), default=math.inf)
     if nearest <= math.log(APART):
         return work.amount * median(rate for distance, rate in distances if distance < nearest + 0.1), "measured"
     return (work.amount * work.rate / GPU, "guess") if work.gpu else (work.amount * work.rate, "table")
 
 
-def _throughputs() -> dict[tuple[str, bool], list[tuple[float, float]]]:
-    """Of every finished product under the outputs, by kind and device: its amount of work, and seconds per unit."""
+def throughputs() -> dict[tuple[str, bool], list[tuple[float, float]]]:
+    """Amount of work and seconds per unit of every finished product under the outputs, by kind and device."""
     rates: dict[tuple[str, bool], list[tuple[float, float]]] = {}
     for path in sorted(outputs().rglob("*.product.json")):
-        try:
-            stamp = json.loads(path.read_text(encoding="utf-8"))
-            work = stamp["work"]
-            if work["amount"] > 0:
-                rate = stamp["seconds"] / work["amount"]
-                rates.setdefault((work["kind"], work["gpu"]), []).append((work["amount"], rate))
-        except (OSError, ValueError, KeyError, TypeError):  # of another layout, or just being written
-            continue
+        stamp = _read_stamp(path)
+        work = stamp.get("work", {})  # an earlier layout has none
+        if stamp.get("layout") == LAYOUT and work["amount"] > 0:
+            rate = stamp["seconds"] / work["amount"]
+            rates.setdefault((work["kind"], work["gpu"]), []).append((work["amount"], rate))
     return rates
 
 
 def earlier(run: str) -> list[Path]:
     """Stamps in the folder of a run that an earlier version left there; their files stay and are not used."""
-    folder = outputs() / run
-    return [path for path in sorted(folder.rglob("*.product.json")) if f'"layout": {LAYOUT}' not in path.read_text()]
+    stamps = sorted((outputs() / run).rglob("*.product.json"))
+    return [path for path in stamps if (stamp := _read_stamp(path)) and stamp.get("layout", 0) < LAYOUT]
 
 
 @contextmanager
@@ -293,6 +287,15 @@ def locked(product: Product):
     except Timeout:
         where = product.folder / product.name
         raise ParamsError(f"{where}: another run is writing this product; start again when it has ended") from None
+
+
+def _read_stamp(path: Path) -> dict:
+    """Contents of a stamp, empty where there is none or it is broken."""
+    try:
+        stamp = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return stamp if isinstance(stamp, dict) else {}
 
 
 def _device() -> str:
@@ -308,6 +311,8 @@ def _held(lock: Path) -> bool:
             return False
     except Timeout:
         return True
+    except OSError:  # a folder that nobody may write to: nobody writes
+        return False
 
 
 @cache
@@ -409,7 +414,19 @@ def parallel(function: Callable, items: Sequence, what: str, workers: int = 0, t
         with ThreadPoolExecutor(workers) as pool:
             yield from progress(results(pool), what, len(items))
     else:
-        yield from progress(results(get_reusable_executor(workers, env=one_thread)), what, len(items))
+        pool = get_reusable_executor(workers, env=one_thread, initializer=_end_with, initargs=(os.getpid(),))
+        yield from progress(results(pool), what, len(items))
+
+
+def _end_with(parent: int) -> None:
+    """Have this process end soon after its parent, however that ends."""
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def progress(items: Iterable, what: str, total: int | None = None) -> Iterable:

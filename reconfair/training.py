@@ -263,6 +263,15 @@ def device_of(compute: Compute) -> str:
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def check(compute: Compute) -> list[str]:
+    """Name a device that the parameters ask for and this machine lacks."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if there.get(compute.device, True):
+        return []
+    usable = ", ".join(["auto", "cpu", *(device for device, usable in there.items() if usable)])
+    return [f"compute.device: this machine has no '{compute.device}'; valid here: {usable}"]
+
+
 def precision_of(compute: Compute) -> str:
     """Of a training, in Lightning's words: mixed on a GPU, unless the parameters name it."""
     return PRECISION[device_of(compute)] if compute.precision == "auto" else compute.precision

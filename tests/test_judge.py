@@ -1,6 +1,4 @@
-"""What chapter 05 says of a table: the paper's and the slides' tables, and sentences."""
-
-import re
+"""What chapter 05 says about a table: the paper's and the slides' tables, sentences, and ``reconfair judge``."""
 
 import numpy as np
 import pandas as pd
@@ -9,6 +7,7 @@ import pytest
 from reconfair import judge
 from reconfair.fairness import assess
 from reconfair.fairness.threshold import balanced_threshold
+from reconfair.run.judge import judge_file
 
 
 def row(**changes):
@@ -100,7 +99,7 @@ def scores():
 def judged(table, folder, suffix=".csv", **options):
     path = folder / f"mine{suffix}"
     table.to_csv(path, index=False) if suffix == ".csv" else table.to_parquet(path, index=False)
-    lines = judge.judge_file(path, **options)
+    lines = judge_file(path, **options)
     out = options.get("out", folder / "mine_judged")
     return lines, *(pd.read_parquet(out / f"{name}.parquet") for name in ("performance", "fairness"))
 
@@ -170,61 +169,64 @@ def changed(column, row, value):
     return change
 
 
+# A change to the table, and what the error names: file, row or column, value, and the nearest valid choice.
 WRONG = {
-    "column": (lambda t: t.rename(columns={"patient": "patient_id"}), "column 'patient' is missing; did you mean 'patient_id'?"),
-    "label column": (lambda t: t.rename(columns={"label": "labels"}), "column 'label' is missing; did you mean 'labels'?"),
-    "neither": (lambda t: t.rename(columns={"score": "scores"}), "column 'score' is missing; did you mean 'scores'?"),
-    "text": (changed("score", 7, "high"), "row 7: score is 'high', expected a number from 0 to 1"),
-    "logit": (changed("score", 3, 1.7), "row 3: score is '1.7', expected a number from 0 to 1"),
-    "no score": (changed("score", 5, None), "row 5: score is empty, expected a number from 0 to 1, as in other rows"),
-    "uncertain": (changed("label", 2, -1), "row 2: label is '-1', expected 0, 1 or empty"),
-    "nobody": (changed("patient", 4, None), "row 4: patient is empty, expected a name"),
-    "split": (changed("split", 9, "valid"), "row 9: split is 'valid', expected train, val or test"),
-    "leak": (changed("split", 1, "test"), "patient '000' is in more than one split, expected one"),
-    "two groups": (changed("sex", 302, "x"), "patient '001' has more than one sex, expected one"),
-    "ages": (lambda t: t.assign(age=t.patient), "column 'age' has 300 different values, expected groups, 20 at most"),
-    "units": (lambda t: t.drop(columns="split").assign(patient=t.patient.str[:2]), "patient is '00', expected once for each task and source, or a"),
-    "other units": (changed("patient", 302, "new"), "1 units of other sources are missing"),
-    "no validation": (lambda t: t[t.split == "test"], "no threshold for task 'grade': give --threshold grade=0.5, or rows"),
-    "one label": (lambda t: t[(t.split == "test") | (t.label == 1)], "no threshold for task 'grade'"),
-    "no original": (lambda t: t[t.source == "unet"], "no threshold for task 'grade'"),
-    "none judged": (lambda t: t[t.split == "val"], "no row is to be judged, expected some of split 'test'"),
-}  # fmt: skip
+    "column": (lambda t: t.rename(columns={"patient": "patient_id"}), ["'patient'", "did you mean 'patient_id'?"]),
+    "label column": (lambda t: t.rename(columns={"label": "labels"}), ["'label'", "did you mean 'labels'?"]),
+    "neither": (lambda t: t.rename(columns={"score": "scores"}), ["'score'", "did you mean 'scores'?"]),
+    "text": (changed("score", 7, "high"), ["row 7", "score", "'high'", "from 0 to 1"]),
+    "logit": (changed("score", 3, 1.7), ["row 3", "score", "'1.7'", "from 0 to 1"]),
+    "no score": (changed("score", 5, None), ["row 5", "score", "empty"]),
+    "uncertain": (changed("label", 2, -1), ["row 2", "label", "'-1'", "0, 1"]),
+    "nobody": (changed("patient", 4, None), ["row 4", "patient", "empty"]),
+    "split": (changed("split", 9, "valid"), ["row 9", "split", "'valid'", "train, val or test"]),
+    "leak": (changed("split", 1, "test"), ["'000'", "split"]),
+    "two groups": (changed("sex", 302, "x"), ["'001'", "sex"]),
+    "ages": (lambda t: t.assign(age=t.patient), ["'age'", "300", "20"]),
+    "units": (lambda t: t.drop(columns="split").assign(patient=t.patient.str[:2]), ["patient", "'00'", "'unit'"]),
+    "other units": (changed("patient", 302, "new"), ["1 units"]),
+    "no validation": (lambda t: t[t.split == "test"], ["'grade'", "--threshold grade=0.5"]),
+    "one label": (lambda t: t[(t.split == "test") | (t.label == 1)], ["'grade'", "threshold"]),
+    "no original": (lambda t: t[t.source == "unet"], ["'grade'", "threshold"]),
+    "none judged": (lambda t: t[t.split == "val"], ["'test'", "split"]),
+}
 
 
-@pytest.mark.parametrize(("change", "said"), WRONG.values(), ids=WRONG)
-def test_a_wrong_table_is_refused_with_its_row_or_column(scores, tmp_path, change, said):
-    with pytest.raises(ValueError, match=re.escape(said)) as error:
+@pytest.mark.parametrize(("change", "words"), WRONG.values(), ids=WRONG)
+def test_a_wrong_table_is_refused_with_its_row_or_column(scores, tmp_path, change, words):
+    with pytest.raises(ValueError) as error:
         judged(change(scores), tmp_path)
-    assert str(error.value).startswith("mine.csv: ") and not (tmp_path / "mine_judged").exists()
+    assert all(word in str(error.value) for word in ["mine.csv", *words]), str(error.value)
+    assert not (tmp_path / "mine_judged").exists()
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "words"),
     [
-        ({"attributes": ["sx"]}, "'sx' is no attribute of this table; did you mean 'sex'?"),
-        ({"attributes": ["sex*sight"]}, "'sight' is no attribute of this table; did you mean 'site'?"),
-        ({"attributes": ["label"]}, "'label' is no attribute of this table; there is sex, site"),
-        ({"thresholds": {"grad": 0.5}}, "threshold of 'grad': no such task with scores; did you mean 'grade'?"),
+        ({"attributes": ["sx"]}, ["'sx'", "did you mean 'sex'?"]),
+        ({"attributes": ["sex*sight"]}, ["'sight'", "did you mean 'site'?"]),
+        ({"attributes": ["label"]}, ["'label'", "sex, site"]),
+        ({"thresholds": {"grad": 0.5}}, ["'grad'", "did you mean 'grade'?"]),
     ],
 )
-def test_a_wrong_choice_is_refused_with_the_nearest(scores, tmp_path, options, said):
-    with pytest.raises(ValueError, match=re.escape(said)):
+def test_a_wrong_choice_is_refused_with_the_nearest(scores, tmp_path, options, words):
+    with pytest.raises(ValueError) as error:
         judged(scores, tmp_path, **options)
+    assert all(word in str(error.value) for word in words), str(error.value)
 
 
 def test_a_table_without_attributes_is_refused(scores, tmp_path):
-    with pytest.raises(ValueError, match="no attribute to compare, expected a column such as 'sex'"):
+    with pytest.raises(ValueError, match="'sex'"):
         judged(scores.drop(columns=["sex", "site"]), tmp_path)
 
 
 def test_a_file_that_is_not_there_is_refused_with_the_nearest(tmp_path):
     (tmp_path / "predictions.csv").write_text("patient\n")
-    with pytest.raises(ValueError, match=r"predictons\.csv: no such file; did you mean 'predictions\.csv'"):
-        judge.judge_file(tmp_path / "predictons.csv")
+    with pytest.raises(ValueError, match=r"predictons\.csv: .*did you mean 'predictions\.csv'"):
+        judge_file(tmp_path / "predictons.csv")
     (tmp_path / "scores.xlsx").write_text("")
-    with pytest.raises(ValueError, match=r"scores\.xlsx: expected a file that ends in \.csv or \.parquet"):
-        judge.judge_file(tmp_path / "scores.xlsx")
+    with pytest.raises(ValueError, match=r"scores\.xlsx: .*\.csv.*\.parquet"):
+        judge_file(tmp_path / "scores.xlsx")
 
 
 def test_levelling_down_is_told_from_raising_the_worse_group():

@@ -98,7 +98,7 @@ def sizes(study: Study) -> dict[str, float]:
         table = tables.read("cohort", cohort.folder)
         return {"all": len(table), **{use: len(rows(table, use)) for use in ("recon", "diag", "eval")}}
     mri = dataset.about.modality == "mri"
-    simulated = getattr(dataset, "patients", 0) * (getattr(dataset, "slices", 0) if mri else 2)
+    simulated = dataset.patients * (dataset.slices if mri else 2) if hasattr(dataset, "dials") else 0
     number = simulated or IMAGES.get(dataset.name, 10_000)
     train, val, test = dataset.split
     shares = {"all": 1, "recon": train * (1 if mri else 0.7), "diag": train * (1 if mri else 0.3), "eval": val + test}

@@ -72,6 +72,20 @@ def images_of(study: Study, source: Source) -> Product:
     return noise.product(study) if source == NOISY else recon.product(study, source)
 
 
+def check(study: Study) -> list[str]:
+    """Name each network that cannot be built, or takes no images of this size, unless it was trained already."""
+    mistakes = {}
+    for network in study.networks:
+        try:
+            trained = weights(study, Reader(network))
+            if not trained.fresh:
+                trained.work()
+        except Exception as error:  # libraries fail in their own ways
+            key = f"diagnosis.{network.kind}"
+            mistakes[str(error) if str(error).startswith(key) else f"{key}: {error}"] = network
+    return list(mistakes)
+
+
 def train(study: Study, network: Network) -> Path:
     """Train the standard reader of `network` on the original images unless it is fresh; return its folder."""
     return store.make(weights(study, Reader(network)))

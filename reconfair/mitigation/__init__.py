@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from reconfair import data, diagnosis, judge, recon, store
-from reconfair.params import Reader, Source, Study, file_of, is_external
+from reconfair.params import ParamsError, Reader, Source, Study, external, file_of, is_external
 from reconfair.store import Product
 
 
@@ -63,6 +63,17 @@ def products(study: Study) -> list[Product]:
             made += [weights(study, source), images(study, source)]
         made.append(predictions(study, source))
     return [*made, judged(study)] if made else []
+
+
+def check(study: Study) -> list[str]:
+    """Name each remedy of the user's own that cannot be loaded."""
+    mistakes = {}
+    for word in (word for source in study.mitigated for word in study.remedies(source) if is_external(word)):
+        try:
+            external(word)
+        except ParamsError as error:
+            mistakes[f"mitigation.strategies: {error}"] = word
+    return list(mistakes)
 
 
 def judged(study: Study) -> Product:

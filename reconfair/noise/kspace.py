@@ -27,6 +27,11 @@ class KSpace(Section):
             raise ValueError(
                 "acceleration between 1 and 1.3 cannot be reached by spokes within a circle; use 1 or at least 1.3"
             )
+        if float(f"{self.acceleration:g}") != self.acceleration:
+            name = f"{self.acceleration:g}"
+            raise ValueError(
+                f"acceleration {self.acceleration!r} and {name} would share the folder x{name}; use {name}"
+            )
         return self
 
     @property

@@ -5,7 +5,7 @@ from math import ceil, pi, sqrt
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 from scipy import fft, sparse, special
 
 from reconfair import keyed
@@ -25,6 +25,12 @@ class Sinogram(Section):
     bowtie: Annotated[float, Field(gt=0, le=1)] = 0.2  # relative exposure at the detector's edge
     physics: Literal["transmission", "as_published"] = "transmission"
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _distinct(self):
+        if float(name := f"{self.photons:.6e}") != self.photons:
+            raise ValueError(f"photons {self.photons!r} and {name} would share one folder; use {name}")
+        return self
 
     @property
     def level(self) -> str:

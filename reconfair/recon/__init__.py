@@ -127,6 +127,19 @@ def products(study: Study) -> list[Product]:
     return [made for source in sources for made in (weights(study, source), product(study, source))]
 
 
+def check(study: Study) -> list[str]:
+    """Name each model that cannot be built for images of this size, unless it was trained already."""
+    mistakes = []
+    for model in study.models:
+        try:
+            trained = weights(study, Source(model))
+            if not trained.fresh:
+                trained.work()
+        except Exception as error:  # a model of the user's own may fail in any way
+            mistakes.append(f"reconstruction.{model}: {error} (dataset.size: {study.dataset.size})")
+    return mistakes
+
+
 def train(study: Study, model: str) -> Path:
     """Train reconstructor `model` unless its weights are fresh; return its folder."""
     return store.make(weights(study, Source(model)))

@@ -6,18 +6,20 @@ import argparse
 import contextlib
 import getpass
 import importlib.metadata
+import logging
 import os
 import platform
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
 from filelock import FileLock, Timeout
 
 import reconfair
-from reconfair import data, params, store
+from reconfair import data, diagnosis, mitigation, params, recon, store
 from reconfair.params import ParamsError, Study
 from reconfair.run import batch, notebooks
 from reconfair.run.products import FOLDER, chapters, products
@@ -72,35 +74,106 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return commands[arguments.command](arguments)
     except KeyboardInterrupt:
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would show the kernel's traceback as well
         print("stopped; run the same command again to go on", file=sys.stderr)
         return 130
-    except OSError as error:
-        print(f"{error.filename or 'outputs'}: {error.strerror or error}", file=sys.stderr)
-        return 2
-    except (ParamsError, ValueError) as error:
-        print(error, file=sys.stderr)
+    except (ValueError, OSError) as error:
+        print(sentence(error), file=sys.stderr)
         return 2
 
 
-def load_all(paths: list[Path], overrides: list[str] = (), to_run: bool = False) -> dict[Path, Study]:
+def sentence(error: Exception) -> str:
+    """What an error says, without its number; of the system's errors, which file it is about."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or store.outputs()}: {error.strerror}"
+    return str(error)
+
+
+def load_all(paths: list[Path], overrides: list[str] = (), **where: bool) -> dict[Path, Study]:
     """Read and check every params file before anything starts; all mistakes are reported together.
 
-    With `to_run`, the scans must be there as well.
+    Parameters
+    ----------
+    paths : list of Path
+    overrides : list of str
+        As ``section.key=value``.
+    **where
+        See `preflight`.
+
+    Raises
+    ------
+    ParamsError
+        One line per mistake.
     """
     studies, mistakes = {}, []
     for path in paths:
         try:
             studies[path] = params.load(path, overrides)
-            data.check_label(studies[path])
-            if to_run:
-                studies[path].dataset.find()
-        except (ParamsError, ValueError) as error:
-            mistakes.append(str(error))
-        except OSError as error:
-            mistakes.append(f"{path}: {error.strerror or error}")
+        except (ValueError, OSError) as error:
+            mistakes.append(sentence(error))
+    mistakes += preflight(studies, **where)
     if mistakes:
         raise ParamsError("\n".join(mistakes))
     return studies
+
+
+def preflight(studies: dict[Path, Study], to_run: bool = False, here: bool = True) -> list[str]:
+    """Everything that would stop these studies later, one sentence each; nothing is made.
+
+    Parameters
+    ----------
+    studies : dict of Path to Study
+        By params file.
+    to_run : bool
+        Whether the scans must be there, and the outputs open for writing.
+    here : bool
+        Whether the work is done on this machine, which must then have the device that ``compute`` names.
+    """
+    mistakes = []
+    for path, study in studies.items():
+        checks = [_check_label, _check_scans] if to_run else [_check_label]
+        checks += [recon.check, diagnosis.check, mitigation.check, *([_check_device] if here else [])]
+        for check in checks:
+            try:
+                mistakes += [f"{path}: {mistake}" for mistake in check(study)]
+            except (ValueError, OSError) as error:
+                mistakes.append(f"{path}: {sentence(error)}")
+    if not mistakes:
+        try:
+            batch.jobs(studies)  # refuses studies that want one product made differently
+            if to_run:
+                _check_outputs()
+        except (ValueError, OSError) as error:
+            mistakes.append(sentence(error))
+    return mistakes
+
+
+def _check_label(study: Study) -> list[str]:
+    data.check_label(study)
+    return []
+
+
+def _check_scans(study: Study) -> list[str]:
+    study.dataset.find()
+    return []
+
+
+def _check_device(study: Study) -> list[str]:
+    if study.compute.device in ("auto", "cpu"):
+        return []
+    from reconfair import training
+
+    return training.check(study.compute)
+
+
+def _check_outputs() -> None:
+    """Refuse an output folder that cannot be written, naming it."""
+    folder = store.outputs()
+    if folder.exists() and not folder.is_dir():
+        raise ParamsError(f"RECONFAIR_OUTPUTS: {folder} is a file, expected a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def run_study(study: Study, names: list[str], say=print, part: str = "") -> list[dict]:
@@ -122,12 +195,6 @@ def run_study(study: Study, names: list[str], say=print, part: str = "") -> list
         One row per notebook: ``notebook``, ``state`` (ran, fresh, failed), ``seconds``.
     """
     _write_resolved(study)
-    for run in (study.label, study.name):
-        if stamps := [path for path in store.earlier(run) if run == study.name or path.parent.parent.name != run]:
-            say(
-                f"{store.outputs() / run} holds {len(stamps)} results of an earlier layout; they stay and are not used."
-            )
-            break
     rows, every = [], products(study)
     for name in names:
         start = time.monotonic()
@@ -193,7 +260,8 @@ def make_part(chapter: list[Product], part: str, say=print) -> str:
 def _run(arguments) -> int:
     if arguments.part and not arguments.only:
         raise ParamsError(f"--part {arguments.part}: name its chapter too, as in --only 03 --part unet")
-    studies = load_all(arguments.params, arguments.overrides, to_run=not arguments.dry_run)
+    whole = not arguments.dry_run  # an estimate needs neither the scans nor the device
+    studies = load_all(arguments.params, arguments.overrides, to_run=whole, here=whole)
     names = {path: chosen(study, arguments.only or "", arguments.until or "") for path, study in studies.items()}
     if arguments.dry_run:
         from reconfair.run import estimate
@@ -201,13 +269,14 @@ def _run(arguments) -> int:
         print(estimate.table([(study, names[path]) for path, study in studies.items()]))
         return 0
     _hold_gpu()
+    _say_earlier(studies.values())
     rows = []
     for path, study in studies.items():
         print(f"{path}: {study.name}", flush=True)
         try:
             rows += run_study(study, names[path], lambda line: print(line, flush=True), arguments.part)
-        except (ParamsError, ValueError, OSError) as error:
-            print(error, file=sys.stderr)
+        except (ValueError, OSError) as error:
+            print(sentence(error), file=sys.stderr)
             rows.append({"run": study.name, "notebook": "", "state": "failed", "seconds": 0.0})
     print(f"\n{'run':<28}{'notebook':<20}{'state':<8}{'seconds':>8}")
     for row in rows:
@@ -243,12 +312,16 @@ def _status(arguments) -> int:
     paths = arguments.params or sorted((params.root() / "params").glob("*.yaml"))
     studies = [params.load(path, arguments.overrides) for path in paths]
     print(batch.grid(studies))
-    for run in dict.fromkeys(study.label for study in studies):
-        if stamps := store.earlier(run):
-            print(
-                f"{store.outputs() / run} holds {len(stamps)} results of an earlier layout; they stay and are not used."
-            )
+    _say_earlier(studies)
     return 0
+
+
+def _say_earlier(studies: Iterable[Study]) -> None:
+    """Say of each dataset's folder whether an earlier version of the package left results there."""
+    for label in dict.fromkeys(study.label for study in studies):
+        if stamps := store.earlier(label):
+            folder = store.outputs() / label
+            print(f"{folder} holds {len(stamps)} results of an earlier layout; they stay and are not used.", flush=True)
 
 
 def _threshold(text: str) -> tuple[str, float]:

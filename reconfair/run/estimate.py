@@ -21,12 +21,12 @@ class Cost(NamedTuple):
 
 def costs(plans: list[tuple[Study, list[str]]]) -> list[Cost]:
     """Return the cost of each product of some chapters that is not fresh; what configurations share, once."""
-    by_product = {}
+    by_product, rates = {}, store.throughputs()
     for study, names in plans:
         numbers = [name[:2] for name in names]
         for product in products(study):
             if product.chapter in numbers and product not in by_product and not product.fresh:
-                seconds, basis = store.estimate(product)
+                seconds, basis = store.estimate(product, rates)
                 work = product.work() if product.work else Work("", 0, 0)
                 key = product.key.removeprefix(f"{product.run}/")
                 by_product[product] = Cost(study.name, key, product.state, seconds, work, basis)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -13,6 +15,7 @@ from tqdm import tqdm
 
 from reconfair import report, store
 from reconfair.params import Study
+from reconfair.run import warm
 from reconfair.run.products import CHAPTERS, FOLDER
 from reconfair.store import Product
 
@@ -28,22 +31,29 @@ def execute(study: Study, copy: Product, say=print) -> str:
     sys.modules.setdefault("rfc3987_syntax", None)  # optional for nbformat: 2 s to check addresses that nobody uses
     import papermill
     from jupyter_client import AsyncKernelManager
+    from jupyter_client.kernelspec import KernelSpec
     from nbclient.exceptions import DeadKernelError
     from traitlets.config import Config
 
-    class Forked(AsyncKernelManager):
-        """A kernel that `warm` forks, where it serves."""
+    class Kernel(AsyncKernelManager):
+        """A kernel of this very Python, whatever kernels are installed as python3; where `warm` serves, its fork."""
 
-        def format_kernel_cmd(self, extra_arguments=None):
-            server = ["-m", "reconfair.run.warm", os.environ["RECONFAIR_WARM"]]
-            return [sys.executable, *server, "kernel", "-f", self.connection_file]
+        server = os.environ.get("RECONFAIR_WARM", "")
+        words = ["-m", "reconfair.run.warm", server, "kernel"] if server else ["-m", "ipykernel_launcher"]
+        kernel_spec = KernelSpec(argv=[sys.executable, *words, "-f", "{connection_file}"], language="python")
+
+        async def shutdown_kernel(self, now=False, restart=False):
+            """End the kernel and its worker processes at once; an interrupt would have each of them show where."""
+            with contextlib.suppress(ProcessLookupError, RuntimeError):
+                await self.signal_kernel(signal.SIGKILL)
+            await super().shutdown_kernel(now=True, restart=restart)
 
     path = copy.folder / f"{copy.name}.ipynb"
     sections = {"base": ""} | study.model_dump(mode="json", include=set(CHAPTERS[copy.name]))
     sections = {name: section for name, section in sections.items() if section is not None}
     start = time.monotonic()
     # Kernels that talk through files in a folder of their own never meet on a port.
-    with store.locked(copy), Live(copy.name, say), tempfile.TemporaryDirectory() as folder:
+    with store.locked(copy), Live(copy.name, say), warm.sockets() as folder:
         sockets = Config({"KernelManager": {"transport": "ipc", "connection_file": f"{folder}/kernel.json"}})
         copy.stamp.unlink(missing_ok=True)
         try:
@@ -52,7 +62,7 @@ def execute(study: Study, copy: Product, say=print) -> str:
                 path,
                 parameters=sections,
                 kernel_name="python3",
-                kernel_manager_class=Forked if "RECONFAIR_WARM" in os.environ else AsyncKernelManager,
+                kernel_manager_class=Kernel,
                 config=sockets,
                 progress_bar=False,
             )

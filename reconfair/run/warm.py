@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from socketserver import ForkingMixIn, StreamRequestHandler, UnixStreamServer
@@ -64,6 +65,12 @@ def work(words: list[str]) -> int:
     pd.set_option("display.max_columns", 20)  # as pandas has it where a kernel imports it
     IPKernelApp.launch_instance(words[1:], parent_handle=os.getppid())
     return 0
+
+
+def sockets() -> tempfile.TemporaryDirectory:
+    """Return a folder for sockets: systems allow their paths about 100 characters, fewer than some TMPDIR has."""
+    usual = tempfile.gettempdir()
+    return tempfile.TemporaryDirectory(prefix="reconfair-", dir=usual if len(usual) < 60 else "/tmp")
 
 
 def serve(path: str) -> None:
