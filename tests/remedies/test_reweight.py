@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from reconfair import data, mitigation, params
-from reconfair.mitigation import reweight
+from reconfair.remedies import reweight
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_groups_are_those_of_the_training_images(outputs):
     study = params.study(**common, mitigation={"attributes": ["sex", "race_merged"]})
     table = data.prepare(study).table
     assert mitigation.groups(study).equals(table[table.split == "train"][["sex", "race_merged"]])
-    assert list(mitigation.groups(params.study(**common))) == ["sex", "age_group", "race"]
+    assert list(mitigation.groups(params.study(**common, mitigation={}))) == ["sex", "age_group", "race"]
 
 
 def test_a_missing_attribute_is_a_group_of_its_own(monkeypatch):
@@ -66,6 +66,6 @@ def test_a_missing_attribute_is_a_group_of_its_own(monkeypatch):
         | {"age_group": ["older", "younger", "older"], "race": pd.Series([None, "Black", "White"], dtype="str")}
     )
     monkeypatch.setattr(data, "load", lambda study: data.Cohort(table, None, None))
-    found = mitigation.groups(params.study(dataset={"name": "lgg"}))
+    found = mitigation.groups(params.study(dataset={"name": "lgg"}, mitigation={}))
     assert found.sex.tolist() == ["female", "unknown", "male"] and found.race[0] == "unknown"
     assert reweight.weights(found).tolist() == pytest.approx([1 / 3] * 3)
