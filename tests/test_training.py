@@ -1,5 +1,6 @@
 """Training: keyed batches, resuming after a kill, weights that are what they say."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from reconfair.recon.unet import Reconstructor
 
 SETTINGS = {"epochs": 3, "batch_size": 4, "lr": 1e-2, "channels": 2, "depth": 2, "seed": 0}
 
-# Trains a small U-Net on noise; with an argument it kills itself in the second epoch, after the first batch.
+# Trains a small U-Net on noise in processes of their own: to the end; then killed in the second epoch, after the first
+# batch; then again, to go on. The processes are forked where nothing was computed yet: importing torch takes longest.
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
@@ -25,35 +27,38 @@ from reconfair import training
 from reconfair.params import Compute
 from reconfair.recon.unet import Reconstructor
 
-class Mortal(Reconstructor):
-    def training_step(self, batch, batch_idx):
-        if len(sys.argv) > 2 and self.current_epoch == 1 and batch_idx == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().training_step(batch, batch_idx)
+def train(folder, dies):
+    class Mortal(Reconstructor):
+        def training_step(self, batch, batch_idx):
+            if dies and self.current_epoch == 1 and batch_idx == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().training_step(batch, batch_idx)
 
-settings = {settings}
-torch.manual_seed(0)
-module = Mortal(settings, 16)
-x = np.random.default_rng(0).random((16, 16, 16), np.float32)
-rows = np.arange(12)
-train = training.loader((x, x ** 2), rows, 4, 0)
-val = training.loader((x, x ** 2), np.arange(12, 16), 4, shuffle=False)
-training.fit(module, train, val, Path(sys.argv[1]), 3, Compute(device="cpu", workers=1), "test")
+    torch.manual_seed(0)
+    module = Mortal({settings}, 16)
+    x = np.random.default_rng(0).random((16, 16, 16), np.float32)
+    rows = np.arange(12)
+    train = training.loader((x, x ** 2), rows, 4, 0)
+    val = training.loader((x, x ** 2), np.arange(12, 16), 4, shuffle=False)
+    training.fit(module, train, val, Path(folder), 3, Compute(device="cpu", workers=1), "test")
+
+for folder, dies in ((sys.argv[1], False), (sys.argv[2], True), (sys.argv[2], False)):
+    Path(folder).mkdir(exist_ok=True)
+    pid = os.fork()
+    if pid == 0:
+        train(folder, dies)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), len((Path(folder) / "log.csv").read_text().splitlines()) - 1)
 """
-
-
-def run(folder, *arguments) -> int:
-    folder.mkdir(exist_ok=True)
-    script = SCRIPT.format(settings=SETTINGS)
-    return subprocess.run([sys.executable, "-W", "ignore", "-c", script, str(folder), *arguments]).returncode
 
 
 def test_a_killed_training_ends_with_the_weights_of_one_never_killed(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert run(whole) == 0
-    assert run(killed, "die") == -signal.SIGKILL
-    assert len(pd.read_csv(killed / "log.csv")) == 1
-    assert run(killed) == 0
+    script = SCRIPT.replace("{settings}", str(SETTINGS))
+    command = [sys.executable, "-W", "ignore", "-c", script, str(whole), str(killed)]
+    ran = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    ended = [[int(number) for number in line.split()] for line in ran.stdout.splitlines()]
+    assert ended == [[0, 3], [-signal.SIGKILL, 1], [0, 3]], ran.stderr  # exit status and epochs logged
     for name in ("best.ckpt", ".last.ckpt"):
         ours, theirs = (torch.load(folder / name, weights_only=True) for folder in (whole, killed))
         for key, value in ours["state_dict"].items():
@@ -152,7 +157,7 @@ def test_a_loss_that_is_not_finite_is_named_by_its_own_step_however_late_it_is_r
         def training_step(self, batch, batch_idx):
             return super().training_step(batch, batch_idx) * (float("inf") if batch_idx == 1 else 1)
 
-    with pytest.raises(FloatingPointError, match="epoch 1, step 2;"):
+    with pytest.raises(FloatingPointError, match=r"epoch 1, step 2\b"):
         fitted(tmp_path, Diverges(SETTINGS, 16))
 
 
@@ -178,7 +183,7 @@ def test_weights_that_do_not_fit_are_refused_by_name(tmp_path, damage):
     torch.save({"state_dict": Reconstructor(SETTINGS, 16).state_dict()}, path)
     if damage == "truncated":
         path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"best\.ckpt: not the weights of this network"):
+    with pytest.raises(ValueError, match=r"best\.ckpt"):
         training.load(path, Reconstructor(other if damage == "other network" else SETTINGS, 16))
 
 

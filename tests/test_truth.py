@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from reconfair import diagnosis, noise, params, truth
-from reconfair.data import phantom_mri, splits
+from reconfair.data import splits
 from reconfair.fairness import assess
 
 DIALS = {"contrast": {"sex": {"female": -0.9}}}
@@ -57,13 +57,13 @@ def test_estimates_of_small_cohorts_agree_with_the_truth_within_their_intervals(
         noise={"kind": "kspace", "acceleration": 16},
         diagnosis={"tasks": ["grade"]},
     )
-    cohort = splits.derive(phantom_mri.table(study.dataset)).assign(split="test")
+    cohort = splits.derive(study.dataset.read_table()).assign(split="test")
     images, _ = truth.drawn(study.dataset, cohort, study.compute.workers)
     seen = {"original": images, "noisy": noise.degrade(images, cohort.image_id, study.noise)}
-    said = {source: Bright().diagnose(torch.tensor(x)[:, None]).numpy() for source, x in seen.items()}
+    scores = {source: Bright().diagnose(torch.tensor(x)[:, None]).numpy() for source, x in seen.items()}
     (network,) = study.networks
-    arms = [diagnosis.units(study, network, cohort, said[source]).assign(source=source) for source in seen]
-    predictions = pd.concat(arms).assign(strategy="standard")
+    arms = [diagnosis.units(study, network, cohort, scores[source]).assign(source=source) for source in seen]
+    predictions = pd.concat(arms).assign(strategy="standard", reader="standard")
 
     def eodd(patients):
         rows = predictions[predictions.patient_id.isin(patients)]
@@ -81,5 +81,5 @@ def test_estimates_of_small_cohorts_agree_with_the_truth_within_their_intervals(
 
 
 def test_real_scans_have_no_known_truth():
-    with pytest.raises(params.ParamsError, match="phantoms only, not of lgg"):
+    with pytest.raises(params.ParamsError, match=r"dataset\.name: .*phantoms.*lgg"):
         truth.true_disparity(params.study(dataset={"name": "lgg"}))

@@ -61,8 +61,11 @@ class Reconstructor(Module):
         super().__init__()
         self.settings, (depth, patch) = settings, (settings["depth"], settings.get("patch", 1))
         if size % (patch * 2**depth):
+            multiple = patch * 2**depth
+            near = max(round(size / multiple), 1) * multiple
             raise ValueError(
-                f"a U-Net of depth {depth} and patch {patch} needs a multiple of {patch * 2**depth} pixels"
+                f"a U-Net of depth {depth} and patch {patch} needs a multiple of {multiple} pixels, such as {near}, "
+                f"not {size}"
             )
         self.net = UNet(settings["channels"], depth, patch)
 

@@ -26,9 +26,9 @@ def answers(smallest, other):
 
 
 def test_on_its_own_cohort_it_says_what_it_said(smallest):
-    said = diagnosis.predict(smallest, "original")
-    said = said[said.split == "test"].reset_index(drop=True)
-    pd.testing.assert_frame_equal(diagnosis.evaluate_on(smallest, smallest)[said.columns], said, rtol=1e-5)
+    inside = diagnosis.predict(smallest, "original")
+    inside = inside[inside.split == "test"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(diagnosis.evaluate_on(smallest, smallest)[inside.columns], inside, rtol=1e-5)
 
 
 def test_every_test_patient_of_the_other_cohort_is_answered_for(answers, other):
@@ -80,13 +80,12 @@ def test_only_shared_tasks_are_answered_each_by_its_own_output(monkeypatch):
 
 def test_cohorts_without_a_shared_task_are_refused_with_the_tasks_of_both(smallest):
     radiographs = params.study(dataset={"name": "nih", "size": 64})
-    expected = r"phantom_mri has grade, type, tumour; nih has .*Effusion"
-    with pytest.raises(ValueError, match=f"no task of the same name and kind: {expected}"):
+    with pytest.raises(ValueError, match=r"phantom_mri.*grade, type, tumour.*nih.*Effusion"):
         diagnosis.evaluate_on(smallest, radiographs)
 
 
 def test_images_of_another_size_are_refused(smallest):
-    with pytest.raises(ValueError, match=r"dataset\.size: elsewhere has 128 pixels, phantom_mri 64"):
+    with pytest.raises(ValueError, match=r"dataset\.size: .*elsewhere.*128.*phantom_mri.*64"):
         diagnosis.evaluate_on(smallest, elsewhere({"size": 128}))
 
 

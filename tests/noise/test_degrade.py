@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 
 from reconfair import data, noise, params
+from reconfair.noise.kspace import KSpace
+from reconfair.noise.sinogram import Sinogram
 
-KSPACE, SINOGRAM = params.KSpace(acceleration=4), params.Sinogram(kind="sinogram", angles=48, photons=1e5)
+KSPACE, SINOGRAM = KSpace(acceleration=4), Sinogram(kind="sinogram", angles=48, photons=1e5)
 both = pytest.mark.parametrize("kind", [KSPACE, SINOGRAM], ids=["kspace", "sinogram"])
 
 
@@ -26,32 +28,33 @@ def spoiled(value):
     return wrong
 
 
+# What the message holds: the value that is wrong, and what was expected.
 WRONG = {
-    "not a number": (spoiled(np.nan), "images hold NaN or infinite values; expected values within [0, 1]"),
-    "infinite": (spoiled(np.inf), "images hold NaN or infinite values; expected values within [0, 1]"),
-    "negative": (spoiled(-0.25), "images lie within [-0.25, "),
-    "too bright": (spoiled(1.5), ", 1.5]; expected [0, 1]: scale by minimum and maximum first"),
-    "8 bits": ((images() * 255).astype(np.uint8), "]; expected [0, 1]: scale by minimum and maximum first"),
-    "16 bits": (np.full((1, 32, 32), 65535, np.uint16), "images lie within [65535, 65535]; expected [0, 1]"),
-    "not square": (images()[:, :30], "expected square images of shape (n, size, size), found (3, 30, 32)"),
-    "one image": (images()[0], "expected square images of shape (n, size, size), found (32, 32)"),
-    "channels": (images()[:, None], "expected square images of shape (n, size, size), found (3, 1, 32, 32)"),
+    "not a number": (spoiled(np.nan), ("NaN", "[0, 1]")),
+    "infinite": (spoiled(np.inf), ("infinite", "[0, 1]")),
+    "negative": (spoiled(-0.25), ("[-0.25, ", "[0, 1]")),
+    "too bright": (spoiled(1.5), (", 1.5]", "[0, 1]")),
+    "8 bits": ((images() * 255).astype(np.uint8), (", 254]", "[0, 1]")),
+    "16 bits": (np.full((1, 32, 32), 65535, np.uint16), ("[65535, 65535]", "[0, 1]")),
+    "not square": (images()[:, :30], ("(n, size, size)", "(3, 30, 32)")),
+    "one image": (images()[0], ("(n, size, size)", "(32, 32)")),
+    "channels": (images()[:, None], ("(n, size, size)", "(3, 1, 32, 32)")),
 }
 
 
 @both
 @pytest.mark.parametrize("wrong", WRONG)
 def test_what_is_no_stack_of_images_is_refused(kind, wrong):
-    stack, message = WRONG[wrong]
+    stack, named = WRONG[wrong]
     with pytest.raises(ValueError) as error:
         noise.degrade(stack, names(len(stack)), kind)
-    assert message in str(error.value) and "\n" not in str(error.value)
+    assert all(words in str(error.value) for words in named) and "\n" not in str(error.value)
 
 
 @both
 @pytest.mark.parametrize("n", [2, 4])
 def test_every_image_needs_an_id(kind, n):
-    with pytest.raises(ValueError, match=f"3 images need 3 ids, found {n}"):
+    with pytest.raises(ValueError, match=rf"\b3\b.*\b{n}\b"):
         noise.degrade(images(), names(n), kind)
 
 
@@ -79,7 +82,7 @@ def test_a_constant_image_survives_undersampling(value, size):
 @pytest.mark.parametrize("size", [32, 33])
 def test_a_constant_image_survives_few_photons(value, size):
     constant = np.full((1, size, size), value, np.float32)
-    seen = noise.degrade(constant, ["a"], params.Sinogram(kind="sinogram", angles=48, photons=1e8))
+    seen = noise.degrade(constant, ["a"], Sinogram(kind="sinogram", angles=48, photons=1e8))
     inner = seen[:, 8:-8, 8:-8]
     assert inner.mean() == pytest.approx(value, abs=0.02) and inner.std() < 0.02
 
@@ -99,14 +102,14 @@ def test_ids_may_come_in_any_sequence(gathered):
 
 @pytest.mark.parametrize("settings", [{"acceleration": (4, 8)}, {"photons": (1e5, 3e3), "angles": (48, 48)}], ids=str)
 def test_levels_computed_together_are_those_computed_alone(settings):
-    kind = params.KSpace if "acceleration" in settings else partial(params.Sinogram, kind="sinogram")
+    kind = KSpace if "acceleration" in settings else partial(Sinogram, kind="sinogram")
     noises = [kind(**dict(zip(settings, values, strict=True))) for values in zip(*settings.values(), strict=True)]
     for together, level in zip(noise.levels(images(), names(), noises), noises, strict=True):
         assert (together == noise.degrade(images(), names(), level)).all()
 
 
 def test_levels_share_a_measurement():
-    with pytest.raises(ValueError, match="levels of one kind and with the same angles"):
+    with pytest.raises(ValueError, match="angles"):
         noise.levels(images(), names(), [SINOGRAM, SINOGRAM.model_copy(update={"angles": 64})])
 
 

@@ -7,7 +7,7 @@ from scipy import stats
 from scipy.ndimage import gaussian_filter1d
 
 from reconfair.noise import degrade, sinogram
-from reconfair.params import Sinogram
+from reconfair.noise.sinogram import Sinogram
 
 
 def _noise(**changes):

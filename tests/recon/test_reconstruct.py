@@ -5,7 +5,8 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio
 
-from reconfair import data, noise, recon, store, tables
+from reconfair import data, mitigation, noise, recon, tables
+from reconfair.params import Source
 
 each_model = pytest.mark.parametrize("model", ["unet", "pix2pix", "sde"])
 
@@ -29,7 +30,7 @@ def test_reconstructions_are_those_of_the_stored_weights_whatever_else_is_in_the
 
 def test_quality_is_that_of_the_stored_images(smallest):
     cohort, images = data.load(smallest), recon.reconstruct(smallest, "unet")
-    quality = tables.read("quality", store.flow(smallest)["unet/model"].folder)
+    quality = tables.read("quality", recon.product(smallest, Source("unet")).folder)
     rows = data.rows(cohort.table, "eval")
     assert quality.image_id.tolist() == cohort.table.image_id.iloc[rows].tolist()
     original, image = cohort.images[rows[3]].astype(np.float32), images[3].astype(np.float32)
@@ -37,11 +38,8 @@ def test_quality_is_that_of_the_stored_images(smallest):
 
 
 def test_fine_tuning_starts_from_the_standard_weights_and_moves_them(smallest):
-    flow = store.flow(smallest)
-    load = [
-        torch.load(flow[f"{key}/model"].folder / "best.ckpt", weights_only=True)["state_dict"]
-        for key in ("unet", "unet-reweight")
-    ]
+    products = recon.weights(smallest, Source("unet")), mitigation.weights(smallest, Source("unet", "reweight"))
+    load = [torch.load(made.folder / "best.ckpt", weights_only=True)["state_dict"] for made in products]
     distance = max((load[0][name].float() - load[1][name].float()).abs().max() for name in load[0] if "weight" in name)
     untrained = recon.build(smallest, "unet").state_dict()
     away = max((untrained[name] - load[1][name]).abs().max() for name in load[1] if "weight" in name)

@@ -298,9 +298,9 @@ def test_an_interrupted_training_ends_with_the_weights_of_one_never_interrupted(
 @pytest.mark.parametrize(
     ("settings", "size", "message"),
     [
-        ({}, 18, "multiple of 4 pixels, such as 16, not 18"),
-        ({"sampler": "ddim"}, 16, "sampler must be one of reverse_sde, posterior, few_step, not 'ddim'"),
-        ({"channels": 12}, 16, "multiple of 8, not 12"),
+        ({}, 18, r"multiple of 4\b.*\b16\b.*\b18\b"),
+        ({"sampler": "ddim"}, 16, "sampler.*reverse_sde, posterior, few_step.*'ddim'"),
+        ({"channels": 12}, 16, r"multiple of 8\b.*\b12\b"),
     ],
 )
 def test_what_cannot_be_is_refused_with_what_can(settings, size, message):

@@ -28,9 +28,9 @@ def test_an_image_comes_back_at_its_own_size(size, patch, depth):
 
 
 def test_a_size_that_cannot_be_halved_is_refused():
-    with pytest.raises(ValueError, match="patch 1 needs a multiple of 4"):
+    with pytest.raises(ValueError, match=r"multiple of 4\b.*\b30\b"):
         Reconstructor(SETTINGS, 30)
-    with pytest.raises(ValueError, match="patch 2 needs a multiple of 8"):
+    with pytest.raises(ValueError, match=r"multiple of 8\b.*\b28\b"):
         Reconstructor({**SETTINGS, "patch": 2}, 28)
 
 

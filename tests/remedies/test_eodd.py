@@ -8,7 +8,7 @@ import pytest
 import torch
 from fairlearn.metrics import equalized_odds_difference
 
-from reconfair.mitigation.eodd import SoftEODD, cell_sums, gaps, soft_decisions, soft_dice
+from reconfair.remedies.eodd import SoftEODD, cell_sums, gaps, soft_decisions, soft_dice
 
 
 def one_hot(*columns) -> torch.Tensor:
@@ -20,6 +20,10 @@ def panel(labels, *columns, rates=None):
     spans = [slice(a, b) for a, b in pairwise(sizes)]
     rates = torch.full((labels.shape[1],), 2.0) if rates is None else rates
     return SimpleNamespace(labels=labels, groups=one_hot(*columns), spans=spans, rates=rates)
+
+
+def soft_eodd(panel):
+    return SoftEODD(panel, range(len(panel.labels)), 1)
 
 
 @pytest.fixture
@@ -40,7 +44,7 @@ def test_it_tends_to_the_hard_eodd_as_the_temperature_falls(cohort):
         for a in (sex.numpy(), race.numpy())
     )
     soft = [
-        SoftEODD(panel(labels, sex, race), 0).largest(soft_decisions(score, 0.6, t), torch.arange(200))
+        soft_eodd(panel(labels, sex, race)).largest(soft_decisions(score, 0.6, t), torch.arange(200))
         for t in (0.3, 0.03, 1e-6)
     ]
     assert soft[2].item() == pytest.approx(hard, abs=1e-9)
@@ -61,7 +65,7 @@ def test_a_gap_is_minus_the_covariance_with_the_group_over_its_variance(cohort):
 def test_identical_groups_have_none():
     labels, sex = torch.tensor([[0.0], [1.0]] * 4), torch.tensor([0, 0, 1, 1] * 2)
     soft = torch.tensor([[0.2], [0.7]] * 4, dtype=torch.float64)
-    assert SoftEODD(panel(labels.double(), sex), 0).largest(soft, torch.arange(8)).item() == 0
+    assert soft_eodd(panel(labels.double(), sex)).largest(soft, torch.arange(8)).item() == 0
 
 
 def test_empty_cells_are_left_out():
@@ -80,17 +84,17 @@ def test_its_gradient_is_the_numerical_one(cohort):
     settings = panel(labels, sex, race)
 
     def largest(score):
-        return SoftEODD(settings, 0).largest(soft_decisions(score, 0.6), torch.arange(40))
+        return soft_eodd(settings).largest(soft_decisions(score, 0.6), torch.arange(40))
 
     assert torch.autograd.gradcheck(largest, score.clone().requires_grad_())
 
 
 def test_gradients_of_batches_add_up_to_the_whole_s(cohort):
     score, labels, sex, race = cohort
-    whole = SoftEODD(panel(labels, sex, race), 0)
+    whole = soft_eodd(panel(labels, sex, race))
     leaf = score.clone().requires_grad_()
     whole.largest(soft_decisions(leaf, 0.6), torch.arange(200)).backward()
-    known = SoftEODD(panel(labels, sex, race), 0)
+    known = soft_eodd(panel(labels, sex, race))
     known.largest(soft_decisions(score, 0.6), torch.arange(200))
     parts = torch.zeros_like(score)
     for rows in torch.randperm(200, generator=torch.Generator().manual_seed(0)).split(20):
@@ -107,7 +111,7 @@ def test_of_a_segmentation_it_is_the_gap_of_the_soft_dice():
     dice = soft_dice(probability, truth)
     assert dice.tolist() == pytest.approx([2 * p / (p + 1) for p in (0.9, 0.5, 0.8, 0.2)])
     sex, rates = torch.tensor([0, 0, 1, 1]), torch.tensor([1.0])
-    found = SoftEODD(panel(torch.ones(4, 1, dtype=torch.float64), sex, rates=rates), 0).largest(
+    found = soft_eodd(panel(torch.ones(4, 1, dtype=torch.float64), sex, rates=rates)).largest(
         dice[:, None], torch.arange(4)
     )
     assert found.item() == pytest.approx((dice[:2].mean() - dice[2:].mean()).item(), abs=1e-6)
@@ -117,9 +121,9 @@ def test_a_memory_fills_the_cells_that_a_batch_leaves_empty():
     draw = np.random.default_rng(0)
     labels = torch.from_numpy((draw.random((2000, 3)) < 0.05).astype(float))
     race = torch.from_numpy(draw.choice(6, 2000, p=[0.5, 0.2, 0.15, 0.1, 0.03, 0.02]))
-    remembers, alone = SoftEODD(panel(labels, race), 0), []
+    remembers, alone = soft_eodd(panel(labels, race)), []
     for rows in torch.arange(2000).split(16):
-        forgets = SoftEODD(panel(labels, race), 0)
+        forgets = soft_eodd(panel(labels, race))
         for memory in (remembers, forgets):
             memory.largest(torch.rand(len(rows), 3, dtype=torch.float64), rows)
         alone.append(forgets.empty().item())

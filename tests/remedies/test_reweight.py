@@ -1,11 +1,13 @@
 """Reweighting: every joint group is drawn equally often, whatever its size."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from reconfair import data, mitigation, params
-from reconfair.mitigation import reweight
+from reconfair.remedies import reweight
 
 
 @pytest.fixture
@@ -51,21 +53,7 @@ def test_less_strength_leads_from_every_group_alike_to_every_image_alike(groups)
     assert largest == sorted(largest)
 
 
-def test_groups_are_those_of_the_training_images(outputs):
-    dataset = {"name": "phantom_mri", "size": 64, "patients": 20, "slices": 1}
-    common = {"dataset": dataset, "compute": {"workers": 1}, "diagnosis": {"tasks": ["tumour"]}}
-    study = params.study(**common, mitigation={"attributes": ["sex", "race_merged"]})
-    table = data.prepare(study).table
-    assert mitigation.groups(study).equals(table[table.split == "train"][["sex", "race_merged"]])
-    assert list(mitigation.groups(params.study(**common))) == ["sex", "age_group", "race"]
-
-
-def test_a_missing_attribute_is_a_group_of_its_own(monkeypatch):
-    table = pd.DataFrame(
-        {"split": "train", "sex": pd.Series(["female", None, "male"], dtype="str")}
-        | {"age_group": ["older", "younger", "older"], "race": pd.Series([None, "Black", "White"], dtype="str")}
-    )
-    monkeypatch.setattr(data, "load", lambda study: data.Cohort(table, None, None))
-    found = mitigation.groups(params.study(dataset={"name": "lgg"}))
-    assert found.sex.tolist() == ["female", "unknown", "male"] and found.race[0] == "unknown"
-    assert reweight.weights(found).tolist() == pytest.approx([1 / 3] * 3)
+def test_the_training_images_alone_are_counted():
+    panel = SimpleNamespace(joint=torch.tensor([0, 0, 0, 1, 1, 2]))
+    remedy = reweight.Reweight(panel, [0, 1, 3], 1)
+    assert remedy.shares().tolist() == pytest.approx([1 / 4, 1 / 4, 1 / 2]) and remedy.criterion == "balanced"

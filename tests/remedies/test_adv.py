@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from reconfair.mitigation.adv import Adversary, duel, squared_correlation
+from reconfair.remedies.adv import Adversary, duel, squared_correlation
 
 
 class Means(nn.Module):
@@ -29,7 +29,7 @@ def adversary(group, lr=1e-2):
     groups = torch.eye(2)[group]
     found = SimpleNamespace(networks={"quarters": Means()}, groups=groups, labels=groups, spans=[slice(0, 2)])
     found.features = lambda: [4]
-    return Adversary(found, lr, recent=256, seed=0)
+    return Adversary(found, range(len(group)), 1, {"adversary_lr": lr, "recent": 256, "seed": 0})
 
 
 def test_the_squared_correlation_is_numpy_s():
@@ -58,16 +58,16 @@ def test_images_of_unknown_group_are_left_out():
     known, unknown = adversary(group), adversary(group)
     unknown.panel.groups = unknown.panel.groups.clone()
     unknown.panel.groups[32:] = 0
-    all_, half = known(images[:32], torch.arange(32))["adv"], unknown(images, torch.arange(64))["adv"]
+    all_, half = known.measure(images[:32], torch.arange(32))["adv"], unknown.measure(images, torch.arange(64))["adv"]
     assert half.item() == pytest.approx(all_.item(), rel=1e-5)
 
 
 def test_a_fresh_one_measures_without_learning():
     images, group = planted(64)
     term = adversary(group)
-    term(images, torch.arange(64))
+    term.measure(images, torch.arange(64))
     before = {name: value.clone() for name, value in term.predictors.state_dict().items()}
     watch = term.afresh()
-    assert len(watch.rows) == 0 and watch(images, torch.arange(64))["adv"] > 0
+    assert len(watch.latest) == 0 and watch.measure(images, torch.arange(64))["adv"] > 0
     assert all(torch.equal(before[name], value) for name, value in term.predictors.state_dict().items())
-    assert len(term.rows) == 64
+    assert len(term.latest) == 64
