@@ -13,7 +13,7 @@ from scipy import stats
 from .checks import task_of, tasks_of, traits_of
 from .resampling import patient_weights
 from .rows import CHANGES, MEASURES, bootstrapped, closed_form
-from .threshold import balanced_threshold
+from .threshold import decisions
 
 __all__ = ["INFERENCES", "MARGINS", "PRIMARY", "assess"]
 
@@ -133,8 +133,8 @@ def assess(
     how = {"combine": eodd, "min_cases": max(min_cases, 2), "resamples": resamples, "seed": seed}
     for name, rows in tasks_of(predictions, quality).items():
         task = task_of(name, rows, traits)
-        decided = _decisions(task, thresholds, inference)
         by_image = inference == "as_published"
+        decided = decisions(task, thresholds, published=by_image)[1]
         patient = np.unique(task.patient, return_inverse=True)[1] if not by_image else np.arange(task.patient.size)
         weights = np.concatenate([np.zeros((0, patient.max() + 1), np.uint8), *_weights(task, patient, inference, how)])
         for attribute in task.groups:
@@ -143,24 +143,6 @@ def assess(
             blocks += some
             fairness += gaps
     return _performance(blocks, primary, margins), _fairness(fairness, margins, inference, resamples)
-
-
-def _decisions(task, thresholds, inference):
-    """By arm, which units are called positive; empty for tasks without a decision."""
-    if task.kind != "classify":
-        return {}
-    if task.name not in thresholds and inference != "as_published":
-        raise ValueError(f"thresholds: none for task '{task.name}'")
-    decided = {}
-    for arm, rows in task.arms.items():
-        if inference == "as_published":
-            cut = balanced_threshold(score=rows.score, label=rows.label)
-        elif isinstance(cut := thresholds[task.name], dict):
-            if arm[2] not in cut:
-                raise ValueError(f"thresholds: none for task '{task.name}' and reader '{arm[2]}'")
-            cut = cut[arm[2]]
-        decided[arm] = (rows.score >= cut).to_numpy()
-    return decided
 
 
 def _weights(task, patient, inference, how):

@@ -195,7 +195,7 @@ class Groups:
         """Sum of values of rows by patient, (P,)."""
         return np.bincount(self.patient[rows], values, self.group.size)
 
-    def rate(self, called, rows):
+    def rate(self, called, rows, weight=None):
         """Share of `rows` that are called positive.
 
         Parameters
@@ -203,13 +203,16 @@ class Groups:
         called : numpy.ndarray of bool, shape (n,)
         rows : numpy.ndarray of bool, shape (n,)
             Which count: those of a label, or all.
+        weight : numpy.ndarray, shape (n,), optional
+            How much each row counts; the design effect takes account of it.
 
         Returns
         -------
         Measure
         """
-        n, total = self._images(rows)
-        events = self.by_patient(called[rows], rows)
+        weight = np.ones(called.size) if weight is None else weight * rows.sum() / weight[rows].sum()
+        n = self.by_patient(weight[rows], rows)
+        total, events = self.sums(n), self.by_patient(weight[rows] * called[rows], rows)
         cells = self._rates([events], n)[0]
         share = n / np.maximum(total, 1)[self.group]
         residual = (events - np.nan_to_num(cells.value)[self.group] * n) / np.maximum(total, 1)[self.group]
