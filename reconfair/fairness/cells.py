@@ -397,7 +397,7 @@ def pooled(rate):
     --------
     >>> value, low, high = pooled(Rate(np.array([0.8, 0.82, 0.5]), np.array([400.0, 300.0, 4.0]), np.full(3, np.inf)))
     >>> value.round(2)
-    array([0.8 , 0.81, 0.8 ])
+    array([0.8 , 0.81, 0.77])
     """
     n = np.where(np.isfinite(rate.value), rate.n, 0)
     x = np.nan_to_num(rate.value) * n
@@ -407,7 +407,7 @@ def pooled(rate):
     center = center / (weight.sum(axis=1, keepdims=True) + 1)
     a, b = center * strength, (1 - center) * strength
     likelihood = (special.betaln(a + x, b + n - x) - special.betaln(a, b)).sum(axis=1, keepdims=True)
-    posterior = np.exp(likelihood - likelihood.max())
+    posterior = np.exp(likelihood - likelihood.max()) / np.sqrt(strength)  # the spread of groups is uniform a priori
     posterior /= posterior.sum()
     mean = (a + x) / (strength + n)
     variance = mean * (1 - mean) / (strength + n + 1)
