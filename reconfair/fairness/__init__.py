@@ -108,7 +108,8 @@ def assess(
           ``p_swap``, whether the sources are interchangeable (drawn, at least 1 / (resamples + 1)); ``gamma``,
           the range of changes, its upper ``bound``, the ``margin`` and ``no_change`` (1, 0);
         - ``verdict``: "grew" or "fell" where the limits of the shift exclude 0 and ``p_unequal_adjusted``
-          is at most 0.05; "unequal" where only the latter holds; else "no change", "not shown", "not judged";
+          is at most 0.05 / number of attributes; "unequal" where only the latter holds; else "no change",
+          "not shown", "not judged";
         - the same from the unmitigated counterpart, ``..._standard``;
         - ``groups`` compared, those ``left_out`` with patients of the rarer label, ``n_smallest`` of the
           compared ones, ``missing``, ``note``; ``se, shift_se, p_shift`` of the bootstraps.
@@ -209,9 +210,10 @@ def _fairness(rows, margins, inference, resamples):
             table.loc[p.index, f"{test}_adjusted"] = stats.false_discovery_control(p)
     margin = table["metric"].map(margins)
     table["margin"] = np.where(table["metric"] == "ser", margin - 1, margin)
+    level = 0.05 / table["attribute"].nunique()  # so that one null table in twenty claims anything of a metric
     for kind in ("", "_standard"):
         low, high, bound = (table[name] for name in (f"shift{kind}_low", f"shift{kind}_high", f"bound{kind}"))
-        unequal, judged = table[f"p_unequal{kind}_adjusted"] <= 0.05, table[f"p_unequal{kind}"].notna()
+        unequal, judged = table[f"p_unequal{kind}_adjusted"] <= level, table[f"p_unequal{kind}"].notna()
         none = bound < table["margin"]
         words = [~judged, unequal & (low > 0), unequal & (high < 0), unequal, none]
         table[f"verdict{kind}"] = np.select(words, ["not judged", "grew", "fell", "unequal", "no change"], "not shown")
