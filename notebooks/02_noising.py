@@ -9,37 +9,48 @@
 # %% [markdown]
 # # 02 Noising: what would a faster or gentler scan have shown?
 #
-# A faster MRI measures less of k-space; a gentler X-ray counts fewer photons. We take the good image, work out
-# what such a scan would have measured, and turn that back into an image without any learning. This is the *noisy*
-# image $y$ that the reconstructors of the next chapter start from.
+# A faster MRI scan measures less of k-space. A gentler X-ray scan counts fewer photons. We take a good image, compute
+# what such a scan would have measured, and turn the measurement back into an image without any learning. The result is
+# the *noisy* image $y$, from which the reconstructors of the next chapter start.
+#
+# **After this chapter you can**
+#
+# - describe undersampling in k-space, and photon noise in projections, as formulas;
+# - explain why the noise of a scan is not white;
+# - compare our noise model with that of the paper's published code;
+# - read PSNR and SSIM, and say what they leave open.
+#
+# *Reading and running: about 30 minutes.*
 
 # %%
 import numpy as np
 import pandas as pd
+from IPython.display import Markdown
 
 import reconfair as rf
 
+# %% [markdown]
+# The next cell chooses the study. It starts from a base, here `params/class.yaml`, and each line changes one section of
+# it: `{}` changes nothing, `noise = "none"` means without noise, and a dataset with a `name` starts a new study, which
+# does not use the base. Opened in Jupyter, run by `papermill -f params/FILE.yaml` or by `reconfair run
+# params/FILE.yaml`, this notebook computes the same results from the same settings.
+
 # %% tags=["parameters"]
-dataset = {
-    "name": "phantom_mri",
-    "size": 64,
-    "patients": 300,
-    "slices": 2,
-    "dials": {"contrast": {"sex": {"female": -0.4}}},
-}
-noise = {"kind": "kspace", "acceleration": 8}
+base = "class"
+dataset = {}
+noise = {}
 compute = {}
 
 # %%
-study = rf.params.study(dataset=dataset, noise=noise, compute=compute)
+study = rf.params.study(base, dataset=dataset, noise=noise, compute=compute)
 cohort = rf.data.load(study)
 noisy = rf.noise.prepare(study)
 study.noise
 
 # %% [markdown]
-# The line above is the whole cohort at this study's level. For the pictures of this chapter, some images of the
-# validation and test patients are degraded at all three levels of the paper, and once without noise ($R = 1$, or so many photons that
-# their number does not matter).
+# The settings above are the level of this study; all images of the cohort are now degraded at that level. For the
+# pictures of this chapter, we degrade some images of the validation and test patients at all three levels of the paper
+# (Wohlrapp et al., MIDL 2026), and once without noise ($R = 1$, or so many photons that their number does not matter).
 
 # %%
 without, *ladder = rf.noise.ladder(study.noise)
@@ -48,58 +59,87 @@ rows = np.unique(np.linspace(0, len(held_out) - 1, 300).astype(int))
 table = cohort.table.iloc[held_out[rows]].reset_index(drop=True)
 images = np.asarray(cohort.images[held_out[rows]], np.float32)
 noiseless, *degraded = rf.noise.levels(images, table.image_id, [without, *ladder])
+names = [level.level for level in ladder]
 
 # %% [markdown]
 # ## The physics, on one image
 #
-# **MRI.** The scanner measures the Fourier transform $k = \mathcal F x$, here along spokes through the centre, each turned by
-# the golden angle $\pi(\sqrt 5 - 1)/2$ from the last. As many spokes are kept as first sample a fraction $1/R$ of k-space. What was not
-# measured is filled with zeros: $y = |\mathcal F^{-1} (M \odot k)|$.
+# **MRI.** The scanner measures the Fourier transform $k = \mathcal F x$ along straight lines through the centre, the
+# spokes. Each spoke is turned by the golden angle $\pi(\sqrt 5 - 1)/2$ from the last one. We keep as many spokes as first
+# sample a fraction $1/R$ of k-space; $R$ is the acceleration. The mask $M$ is 1 where something was measured. All other
+# places are filled with zeros:
 #
-# **X-ray.** Photons thin out along each ray: of $I_0\, b(d)$ sent to detector bin $d$, a Poisson number with mean
-# $I_0\, b(d)\, e^{-a p}$ arrives, where $p$ is the line integral of the image and $a$ its attenuation. The counts give back
-# $\hat p = -\log(\text{counts} / (I_0 b)) / a$, which filtered back-projection turns into an image: each projection is filtered with a
-# ramp $|f|$, softened by a Hann window, and smeared back along its rays.
+# $$y = \lvert \mathcal F^{-1} (M \odot k) \rvert.$$
 #
-# **Predict first:** in which of the columns below would you notice the difference between the levels at once, and in which hardly?
+# **X-ray.** Each ray loses photons on its way. Of $I_0\, b(d)$ photons sent to detector bin $d$, a random number arrives:
+#
+# $$\text{counts} \sim \mathrm{Poisson}\bigl(I_0\, b(d)\, e^{-a p}\bigr), \qquad
+# \hat p = -\log\!\left(\frac{\text{counts}}{I_0\, b(d)}\right) \Big/ a,$$
+#
+# where $p$ is the line integral of the image, $a$ its attenuation, and $b$ the bow-tie filter, which sends fewer photons
+# to the edge of the detector. Filtered back-projection turns $\hat p$ into an image: it filters each projection with a
+# ramp $|f|$, softened by a Hann window, and smears it back along its rays.
+#
+# **Predict first:** in which columns will you see a difference between the levels at once? In which will you hardly see
+# one?
 
 # %%
-shown = len(images) // 2
+example = len(images) // 2
 pictures = []
 for level, y in zip(ladder, degraded, strict=True):
-    steps = rf.noise.steps(images[shown], table.image_id[shown], level)
-    pictures.append([images[shown], *steps.values(), y[shown], y[shown] - images[shown]])
+    steps = rf.noise.steps(images[example], table.image_id[example], level)
+    pictures.append([images[example], *steps.values(), y[example], y[example] - images[example]])
 limits = [(0, 1), *[(0, float(picture.max())) for picture in steps.values()], (0, 1), (-0.3, 0.3)]
 titles = ["original", *steps, "noisy", "error"]
-rf.figures.keep(rf.figures.montage(pictures, titles, [level.level for level in ladder], limits), study, "02_physics")
+rf.figures.keep(rf.figures.montage(pictures, titles, names, limits), study, "02_physics")
+
+# %%
+errors = {name: y - images for name, y in zip(names, degraded, strict=True)}
+sizes = {name: np.sqrt(np.square(error).mean()) for name, error in errors.items()}
+Markdown(
+    "The root mean squared error grows with the level: "
+    + ", ".join(f"{size:.3f} at {name}" for name, size in sizes.items())
+    + f" (intensities run from 0 to 1; mean over {len(images)} images)."
+)
 
 # %% [markdown]
-# In k-space most of the brightness sits in the centre, which every level measures: the images keep their large shapes and lose detail.
-# In the sinogram the noise is hard to see at all, yet the ramp filter lifts exactly the fine differences between neighbouring bins.
+# In k-space, most of the signal is in the centre, which every level measures. So the images keep their large shapes and
+# lose detail. In a sinogram the noise is hard to see, but the ramp filter amplifies the fine differences between
+# neighbouring bins.
 #
 # ## The texture of the noise
 #
-# Textbook noise is white: the same power at every spatial frequency, in every place. Ours is neither. Below is what the
-# level alone adds, the difference to the image without noise, in one image, and its power by frequency over all of them.
+# Textbook noise is white: it has the same power at every spatial frequency and in every place. The noise of a scan is
+# different. The pictures show what each level alone adds to one image: the difference from the image without noise. The
+# curves show its power by frequency, over all images.
 
 # %%
-errors = {level.level: y - noiseless for level, y in zip(ladder, degraded, strict=True)}
-power = {level: rf.noise.power_spectrum(error) for level, error in errors.items()}
-one = {level: error[shown] for level, error in errors.items()}
+added = {name: y - noiseless for name, y in zip(names, degraded, strict=True)}
+power = {name: rf.noise.power_spectrum(error) for name, error in added.items()}
+one = {name: error[example] for name, error in added.items()}
 rf.figures.keep(rf.figures.texture(one, power), study, "02_texture")
 
+# %%
+frequency, spectrum = power[names[-1]]
+Markdown(
+    f"White noise would give a flat line. At {names[-1]}, the power is largest at {frequency[spectrum.argmax()]:.2f} cycles "
+    f"per pixel and {spectrum.max() / spectrum[-1]:.0f} times that at the highest frequency, {frequency[-1]:.2f}."
+)
+
 # %% [markdown]
-# Undersampling takes away what lies between the spokes: its error follows the anatomy, is worst at edges, and streaks across
-# smooth regions. Few photons add grain: its power first grows with frequency, as the ramp has it, until the Hann window cuts it
-# off; and it is strongest along rays through dense parts, where the fewest photons arrive. Either
-# way fine detail goes first: small lesions before large ones. A network that has seen only white noise has seen neither.
+# Undersampling removes what lies between the spokes. Its error follows the anatomy, is worst at edges, and makes streaks
+# in smooth regions. Few photons add grain: its power first grows with frequency, because of the ramp, until the Hann
+# window cuts it off. The grain is strongest along rays through dense parts, where the fewest photons arrive. In both
+# cases fine detail is lost first, and small lesions are lost before large ones.
 #
-# ## As published, and as the physics has it
+# ## Our noise, and the noise as published
 #
-# The noise of the paper's published code is an option (`as_published`). For X-ray it lets a V-shaped bow-tie run over the
-# *angles* (1 down to 0.05 and up again) and never divides it out, and puts Poisson noise on the line integrals themselves, not on transmitted
-# photons. For MRI it spaces the spokes evenly and takes the real part of the image, which here changes little. How much of the degradation
-# comes from the dose, and how much from that shape?
+# The noise of the paper's published code is an option (`as_published`). For X-ray, that code lets a V-shaped bow-tie run
+# over the *angles* (from 1 down to 0.05 and up again) and never divides it out. It also adds the Poisson noise to the
+# line integrals, and not to the transmitted photons. For MRI, it spaces the spokes evenly and takes the real part of the
+# image.
+#
+# **Predict first:** how much of the loss comes from the level, and how much from these choices?
 
 
 # %%
@@ -117,49 +157,108 @@ table["physics"] = "ours"
 ours = quality_of([without, *ladder], [noiseless, *degraded], ["physics"])
 theirs = quality_of([without, *ladder], as_published, ["physics"]).assign(group="as published")
 both = pd.concat([ours, theirs])
-both = both[both.value < 100]  # an image that nothing but rounding was taken from has a PSNR of 150, or none
+both = both[both.value < 100]  # without noise, an MR image differs from the original by rounding alone
 rf.figures.keep(rf.figures.by_level(both, "psnr"), study, "02_published")
 
 # %%
-pictures = [[images[shown], *(y[shown] for y in version)] for version in (degraded, as_published[1:])]
-titles = ["original", *(level.level for level in ladder)]
-rf.figures.keep(rf.figures.montage(pictures, titles, ["ours", "as published"]), study, "02_as_published")
+psnr = both[both.metric == "psnr"].pivot_table("value", "group", "level", sort=False)
+fall = psnr[names[0]] - psnr[names[-1]]
+Markdown(
+    f"From {names[0]} to {names[-1]}, PSNR falls by {fall['ours']:.1f} dB with our noise and by {fall['as published']:.1f} dB "
+    f"with the noise as published. At {names[-1]} the two differ by "
+    f"{abs(psnr.loc['ours', names[-1]] - psnr.loc['as published', names[-1]]):.1f} dB."
+)
+
+# %% [markdown]
+# For X-ray, the first level has no noise ($10^{12}$ photons): what is lost there is lost to the blur of the Hann window,
+# and in the published version to the shape over the angles. The fall from there on is the effect of the dose. The
+# published line is nearly flat: at three doses that differ 33-fold, a reconstructor learns to undo almost the same
+# artefact, and so it learns little about *dose*. Our line falls with the dose where pixels are small enough for the
+# grain to outweigh the blur (8 dB at 256 pixels, hardly at 64).
+
+# %%
+pictures = [[images[example], *(y[example] for y in version)] for version in (degraded, as_published[1:])]
+rf.figures.keep(rf.figures.montage(pictures, ["original", *names], ["ours", "as published"]), study, "02_as_published")
+
+# %% [markdown]
+# The same image at the three levels. Means over all images, with SSIM as well:
 
 # %%
 both.pivot_table("value", ["metric", "group"], "level", sort=False).round(2)
 
 # %% [markdown]
-# For X-ray the first level is one without noise ($10^{12}$ photons): what is lost there is lost to the blur of the Hann window, and as published
-# to the shape over the angles; the slope from there on is all that the dose adds. The published line is nearly flat: at three
-# doses that differ 33-fold, a reconstructor is trained to undo almost the same artefact, so that little is learned there about *dose*. Ours
-# falls with the dose where pixels are small enough for the grain to outweigh the blur (at 256 pixels by 8 dB, at 64 hardly).
-#
 # ## How much is lost, and for whom?
 #
-# $\mathrm{PSNR} = -10 \log_{10} \mathrm{MSE}$ for images within [0, 1], in dB: 3 dB more means half the squared error. SSIM compares
-# local means, contrasts and patterns; 1 is equal. No model has touched the images yet, so a difference between groups comes
-# from anatomy and physics alone: a larger chest lets fewer photons through, a smaller brain leaves more empty background.
+# For images within [0, 1], the peak signal-to-noise ratio in decibels is
+#
+# $$\mathrm{PSNR} = -10 \log_{10} \mathrm{MSE}, \qquad \mathrm{MSE} = \frac1N \sum_i (y_i - x_i)^2.$$
+#
+# Half the squared error is 3 dB more. SSIM (structural similarity) compares local means, contrasts and patterns; equal
+# images have 1. No model has seen the images yet, so a difference between groups comes from anatomy and physics alone: a
+# larger chest lets fewer photons through, and a smaller head leaves more empty background.
+#
+# **Predict first:** which group will have the lowest PSNR?
 
 # %%
-attributes = study.dataset.about.attributes
+attributes = list(study.dataset.about.attributes)
 groups = quality_of(ladder, degraded, attributes)
 rf.figures.keep(rf.figures.by_level(groups, "psnr"), study, "02_psnr_by_group")
 
 # %%
+here = groups[(groups.metric == "psnr") & (groups.level == names[-1])]
+worst, best = here.loc[here.value.idxmin()], here.loc[here.value.idxmax()]
+pairs = [part for _, part in here.groupby("attribute") if part.low.max() > part.high.min()]
+Markdown(
+    f"At {names[-1]}, {best.group} has the highest PSNR ({best.value:.1f} dB, {best.patients} patients) and {worst.group} the "
+    f"lowest ({worst.value:.1f} dB, {worst.patients} patients). Intervals that do not overlap: "
+    + (", ".join(rf.words.name(part.attribute.iloc[0]) for part in pairs) or "none")
+    + ". Patients without a recorded attribute are left out of its panel."
+)
+
+# %% [markdown]
+# The same for SSIM:
+
+# %%
 rf.figures.keep(rf.figures.by_level(groups, "ssim"), study, "02_ssim_by_group")
+
+# %% [markdown]
+# Each interval is for one mean. Two intervals that do not overlap suggest a difference. With several groups and levels on
+# one page, some pairs will be apart by chance. Chapter 05 asks the question properly, and asks it about diagnoses. The
+# numbers behind both figures, with the patients of each group:
 
 # %%
 groups.pivot_table(["value", "patients"], ["metric", "attribute", "group"], "level", sort=False).round(3)
 
 # %% [markdown]
-# Intervals are for one mean each. Two that do not overlap suggest a difference; with several groups and levels on one page, some will
-# part by chance. Chapter 05 asks the question properly, and asks it of diagnoses.
-#
 # ## What this chapter does not prove
 #
-# - **The scans are surrogates.** A radiograph is itself a projection, so its Radon transform is no measurement that any scanner takes: the
-#   noise has the statistics of a CT, not of a detector under a chest. The MR images were magnitudes before we transformed them: one coil, no phase, no
-#   field errors, no motion, and spokes that fall on grid points.
-# - **The original is no ground truth.** It holds its own noise, which the simulation carries along as if it were anatomy.
-# - **Scatter, electronic noise, beam hardening and vendor filters** are absent, and so is whatever a real protocol would change with the patient: dose is set by size.
-# - **PSNR is not diagnosis.** An image may lose 5 dB and keep every lesion, or lose one lesion and no dB that one could measure.
+# - **The scans are surrogates.** A radiograph is itself a projection, so no scanner measures its Radon transform: the
+#   noise has the statistics of a CT scan. The MR images were magnitudes before we transformed them. There is one coil, no
+#   phase, no error of the field and no motion, and the spokes fall on grid points.
+# - **The original is not the truth.** It has noise of its own, which the simulation treats as anatomy.
+# - **Some physics is missing:** scatter, electronic noise, beam hardening, filters of vendors, and a dose that is adapted
+#   to the size of the patient.
+# - **PSNR is not diagnosis.** An image can lose 5 dB and keep every lesion. It can also lose one lesion and hardly any PSNR.
+#
+# ## Three things to take away
+#
+# 1. Noise starts in the measurement, not in the image. Its texture depends on the physics.
+# 2. Fine detail is lost first.
+# 3. Groups can lose image quality differently before any model is trained.
+#
+# ## Exercises
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 1.** Write the MRI formula yourself: compute `np.fft.fft2` of `images[example]`, keep the central 16 rows of
+# k-space and set the rest to zero, and transform back. Which direction is blurred? Compare the streaks of the spokes.
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 2.** Add white noise with the same root mean squared error as the last level to `images[example]`. Draw both
+# errors side by side. Which of the two hides a small lesion better?
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 3.** Change one line to `noise = {"acceleration": 4}` and run again. By how many dB does the mean PSNR of this
+# study change? For which group does it change most?
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 4.** How many decibels are a tenth of the squared error? Check your answer with `rf.quality.psnr`.

@@ -9,226 +9,330 @@
 # %% [markdown]
 # # 03 Reconstruction: how well can the image be restored?
 #
-# A reconstructor learns from pairs: the noisy image $y$ and the original $x$. It is then asked for $\hat x = f(y)$ on patients that it has
-# never seen. Everything a diagnosis later sees goes through this door.
+# A reconstructor learns from pairs of a noisy image $y$ and its original $x$. Then it computes $\hat x = f(y)$ for patients
+# that it has never seen. All later diagnoses look at its images.
+#
+# **After this chapter you can**
+#
+# - write down the losses of a U-Net, of Pix2Pix and of a mean-reverting SDE;
+# - predict which of them gives smooth images, and which gives sharp ones;
+# - explain why one sample of a diffusion model has a lower PSNR than a mean of samples;
+# - say why a difference in PSNR between groups can be older than the reconstruction.
+#
+# *Reading and running: about 40 minutes.*
 
 # %%
-import inspect
-
 import numpy as np
 import pandas as pd
 import torch
+from IPython.display import Markdown
 
 import reconfair as rf
-from reconfair.recon import pix2pix, sde, unet
+
+# %% [markdown]
+# The next cell chooses the study. It starts from a base, here `params/class.yaml`, and each line changes one section of
+# it: `{}` changes nothing, `noise = "none"` means without noise, and a dataset with a `name` starts a new study, which
+# does not use the base. Opened in Jupyter, run by `papermill -f params/FILE.yaml` or by `reconfair run
+# params/FILE.yaml`, this notebook computes the same results from the same settings.
 
 # %% tags=["parameters"]
-dataset = {
-    "name": "phantom_mri",
-    "size": 64,
-    "patients": 300,
-    "slices": 2,
-    "dials": {"contrast": {"sex": {"female": -0.4}}},
-}
-noise = {"kind": "kspace", "acceleration": 8}
-reconstruction = {
-    "models": ["unet", "pix2pix", "sde"],
-    "unet": {"channels": 8, "depth": 3, "epochs": 8},
-    "pix2pix": {"channels": 16, "epochs": 8, "batch_size": 8, "lr": 0.002, "dropout": 0},
-    "sde": {"channels": 32, "depth": 3, "patch": 2, "epochs": 8, "lr": 0.003, "sampler": "few_step"},
-}
+base = "class"
+dataset = {}
+noise = {}
+reconstruction = {}
 compute = {}
 
 # %%
-study = rf.params.study(dataset=dataset, noise=noise, reconstruction=reconstruction, compute=compute)
-models = study.reconstruction.models
+study = rf.params.study(base, dataset=dataset, noise=noise, reconstruction=reconstruction, compute=compute)
+models = study.models
+cohort, noisy = rf.data.load(study), rf.noise.load(study)
 folders = {model: rf.recon.train(study, model) for model in models}
 restored = {model: rf.recon.reconstruct(study, model) for model in models}
-cohort, noisy = rf.data.load(study), rf.noise.load(study)
 evaluated = rf.data.rows(cohort.table, "eval")
 test = np.flatnonzero(cohort.table.split.iloc[evaluated] == "test")
 
 # %% [markdown]
-# Three families are compared, one of each kind in use: a network that answers with a mean, one that must also look real, and one that
-# draws an answer at random from those that are possible.
-#
+# We compare three families: a network that answers with a mean image, one whose image must also look real, and one that
+# draws an image at random from those that are possible. For the formulas below, here are 24 test images as tensors:
+
+# %%
+some = test[np.linspace(0, len(test) - 1, 24).astype(int)]
+y, x = (torch.from_numpy(images[evaluated[some]].astype(np.float32))[:, None] for images in (noisy, cohort.images))
+y.shape
+
+# %% [markdown]
 # ## U-Net: the mean of all possible images
 #
-# An encoder halves the image again and again while it doubles the channels; a decoder goes back up, at each
-# step joined by what the encoder saw at that size. The loss is the mean squared error,
+# The U-Net (Ronneberger, Fischer and Brox 2015) has an encoder, which halves the image again and again while it doubles
+# the channels, and a decoder, which goes back up. At each size, the decoder also sees what the encoder saw. The loss is
+# the mean squared error:
 #
 # $$L = \frac 1 N \sum_i \lVert f(y_i) - x_i \rVert^2 .$$
 
 # %%
-print(inspect.getsource(unet.Reconstructor.objective))
+if "unet" in models:
+    f = rf.recon.load(study, "unet")
+    with torch.inference_mode():
+        loss = (f(y) - x).square().mean()
+    print(f"mean squared error of the U-Net {loss:.5f}, of the noisy images {(y - x).square().mean():.5f}")
 
 # %% [markdown]
-# Its minimum is the *mean* of all images that could have led to $y$. That is why U-Nets are safe in PSNR and a little
-# blurred: where the measurement leaves a choice, they answer with the average of the possibilities.
+# The minimum of this loss is the *mean* of all images that could have led to $y$. So a U-Net is good in PSNR and a little
+# blurred: where the measurement leaves a choice, it answers with the average of the possibilities.
 #
 # ## Pix2Pix: an adversary asks for sharpness
 #
-# A generator $G$ makes the image, a discriminator $D$ looks at patches of 70 pixels, beside the same patch of $y$, and says whether they are
-# original. Each is trained against the other:
+# In Pix2Pix (Isola et al. 2017) a generator $G$ makes the image. A discriminator $D$ looks at patches of it, together with
+# the same patches of $y$, and gives the probability that they come from an original. The two are trained against each
+# other:
 #
-# $$L_G = -\log D(y, G(y)) + 100\, \lvert x - G(y) \rvert, \qquad L_D = -\tfrac12 \bigl[\log D(y, x) + \log(1 - D(y, G(y)))\bigr].$$
+# $$L_G = -\log D(y, G(y)) + w\, \lvert x - G(y) \rvert, \qquad
+# L_D = -\tfrac12 \bigl[\log D(y, x) + \log(1 - D(y, G(y)))\bigr].$$
+#
+# The paper has $w = 100$; very small networks learn faster with a larger $w$ (`l1` in the parameters).
 
 # %%
-print(inspect.getsource(pix2pix.Reconstructor.objective))
+if "pix2pix" in models:
+    pix2pix = rf.recon.load(study, "pix2pix")
+    with torch.inference_mode():
+        x_hat = pix2pix.generator(y)
+        D_fake, D_real = (torch.sigmoid(pix2pix.discriminator(y, image)) for image in (x_hat, x))
+        L_G = -D_fake.log().mean() + pix2pix.settings["l1"] * (x - x_hat).abs().mean()
+        L_D = -(D_real.log().mean() + (1 - D_fake).log().mean()) / 2
+    print(f"L_G = {L_G:.2f}, of which the adversary gives {-D_fake.log().mean():.2f}; L_D = {L_D:.2f}")
 
 # %% [markdown]
-# A blurred patch is easily found out, so $G$ puts in detail that *looks* right. Nothing in $L_G$ asks that the detail be true, save the second term,
-# which again is smallest at the average (here the median) of the possibilities.
+# The discriminator recognises a blurred patch easily, so $G$ adds detail that *looks* right. Only the second term of $L_G$
+# asks that the detail be true, and that term alone is smallest at an average of the possibilities (here the median).
 
 # %%
 logs = {model: pd.read_csv(folder / "log.csv") for model, folder in folders.items()}
 if "pix2pix" in models:
-    rf.figures.keep(rf.figures.adversaries(logs["pix2pix"]), study, "03_adversaries")
+    figure = rf.figures.keep(rf.figures.adversaries(logs["pix2pix"]), study, "03_adversaries")
+figure if "pix2pix" in models else None
 
 # %% [markdown]
-# Whoever is low, wins. Were originals and reconstructions not to be told apart, both would lie on the dotted line. A discriminator near zero has won: its
-# gradient still says what looks wrong, but no longer how near to right it is.
+# The lower loss wins. If originals and reconstructions could not be told apart, both lines would lie on the dotted one. A
+# discriminator near zero has won: its gradient still says what looks wrong, but no longer how close $G$ is to the truth.
 #
 # ## SDE: draw one of the possible images
 #
-# The mean-reverting equation turns an original step by step into its noisy image plus a little noise of standard deviation $\lambda$:
+# A stochastic differential equation (SDE) that reverts to a mean (Luo et al. 2023) turns the original step by step into
+# the noisy image plus a little noise of standard deviation $\lambda$:
 #
-# $$dx = \theta_t\,(y - x)\,dt + \sigma_t\,dw, \qquad x_t \mid x_0 \sim N\bigl(y + (x_0 - y)\,e^{-\bar\theta_t},\; \lambda^2 (1 - e^{-2 \bar\theta_t})\bigr).$$
+# $$dx = \theta_t\,(y - x)\,dt + \sigma_t\,dw, \qquad
+# x_t \mid x_0 \sim N\bigl(y + (x_0 - y)\,e^{-\bar\theta_t},\; \lambda^2 (1 - e^{-2 \bar\theta_t})\bigr).$$
 #
-# A network sees $x_t$, $y$ and $t$ and says what noise is in it; with it the equation can be followed backwards, from noise to an image. In training
-# one random $t$ per image is enough, because $x_t$ can be drawn at once:
-
-# %%
-print(inspect.getsource(sde.Reconstructor.objective))
-
-# %% [markdown]
-# Followed backwards, the equation starts at $y$ plus noise (left) and ends at an image (right). Above, where it is; below, where the network at
-# each time believes it will end.
+# In training, one random time $t$ for each image is enough, because $x_t$ can be drawn at once:
 
 # %%
 if "sde" in models:
-    one = test[len(test) // 2]
-    model, seeds = (
-        rf.recon.load(study, "sde"),
-        rf.recon.sampling_seeds(study, cohort.table.image_id.iloc[[evaluated[one]]]),
-    )
-    y = torch.from_numpy(noisy[[evaluated[one]]].astype(np.float32))[:, None]
+    sde = rf.recon.load(study, "sde")
+    one, draw, times = len(y) // 2, torch.Generator().manual_seed(0), [0, 10, 25, 50, sde.schedule.steps]
+    forward = []
+    for t in times:
+        left = torch.exp(-sde.schedule.Theta[t])
+        mean, sd = y + (x - y) * left, sde.schedule.lam * torch.sqrt(1 - left**2)
+        x_t = mean + sd * torch.randn(x.shape, generator=draw)
+        forward.append(x_t[one, 0].clamp(0, 1))
+    figure = rf.figures.montage([forward], [f"t = {t}" for t in times], ["$x_t$"])
+    rf.figures.keep(figure, study, "03_forward")
+figure if "sde" in models else None
+
+# %% [markdown]
+# A network sees $x_t$, $y$ and $t$, and predicts the noise in $x_t$. With that prediction, the equation can be followed
+# backwards: from $y$ plus noise (left) to an image (right). The upper row shows where it is at time $t$. The lower row
+# shows the image that the network expects at the end.
+
+# %%
+if "sde" in models:
+    seeds = rf.recon.sampling_seeds(study, cohort.table.image_id.iloc[evaluated[some[[one]]]])
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     with torch.inference_mode():
-        generators = sde.generators_of(seeds)
-        path = [(t, x_t[0, 0].clamp(0, 1), x0_hat[0, 0]) for t, x_t, x0_hat in model.path(y, generators)]
+        path = [(t, x_t[0, 0].clamp(0, 1), x0_hat[0, 0]) for t, x_t, x0_hat in sde.path(y[[one]], generators)]
     path = [path[k] for k in np.linspace(0, len(path) - 1, min(7, len(path))).round().astype(int)]
     strip = [[picture for _, picture, _ in path], [picture for _, _, picture in path]]
-    titles = [f"t = {t}" for t, _, _ in path]
-    rf.figures.keep(rf.figures.montage(strip, titles, ["$x_t$", r"$\hat x_0$"]), study, "03_path")
+    figure = rf.figures.montage(strip, [f"t = {t}" for t, _, _ in path], ["$x_t$", r"$\hat x_0$"])
+    rf.figures.keep(figure, study, "03_path")
+figure if "sde" in models else None
 
 # %% [markdown]
-# **Predict first:** two samples from the same noisy image differ. Is one sample nearer to the original than the U-Net's mean, or farther away? And the mean of eight samples?
+# **Predict first:** two samples from the same noisy image differ. Is one sample closer to the original than the mean
+# image of the U-Net, or farther away? What about the mean of eight samples?
 #
-# If samples are drawn as the original might have been drawn, sample $s$ and original $x$ lie on equal terms around the mean $m$ of all possible images, so
-# $\mathrm E\lVert x - s \rVert^2 = 2\, \mathrm E \lVert x - m \rVert^2$: one sample has twice the squared error of the mean, 3 dB less. The mean of $k$ samples has $1 + 1/k$
-# times that of the mean.
+# Suppose that samples are drawn as the original could have been drawn. Then a sample $s$ and the original $x$ have the same
+# distribution around the mean $m$ of all possible images, and $\mathrm E\lVert x - s \rVert^2 = 2\, \mathrm E \lVert x - m
+# \rVert^2$. One sample has twice the squared error of the mean, which is 3 dB less PSNR. The mean of $k$ samples has
+# $1 + 1/k$ times the squared error of the mean.
 
 # %%
 if "sde" in models:
-    some = test[np.linspace(0, len(test) - 1, 24).astype(int)]
-    y = torch.from_numpy(noisy[evaluated[some]].astype(np.float32))[:, None]
-    x = cohort.images[evaluated[some]].astype(np.float32)
     with torch.inference_mode():
-        samples = np.stack([model.reconstruct(y, range(k, k + len(y))).numpy()[:, 0] for k in range(0, 800, 100)])
+        samples = np.stack([sde.reconstruct(y, range(k, k + len(y))).numpy()[:, 0] for k in range(0, 800, 100)])
 
     def mean_psnr(images):
-        return np.mean([rf.quality.psnr(*pair) for pair in zip(x, images, strict=True)])
+        return np.mean([rf.quality.psnr(*pair) for pair in zip(x[:, 0].numpy(), images, strict=True)])
 
     means = {f"mean of {k} samples": mean_psnr(samples[:k].mean(axis=0)) for k in (1, 2, 4, 8)}
-    others = {rf.figures.name(other): mean_psnr(restored[other][some].astype(np.float32)) for other in models}
-    display(pd.Series(means | others, name="PSNR (dB), 24 test images").round(2).to_frame())  # noqa: F821
+    others = {rf.words.name(other): mean_psnr(restored[other][some].astype(np.float32)) for other in models}
+    compared = pd.Series(means | others, name="PSNR (dB), 24 test images").round(2).to_frame()
+compared if "sde" in models else None
+
+# %%
+if "sde" in models:
+    gain = means["mean of 8 samples"] - means["mean of 1 samples"]
+    expected = 10 * np.log10((1 + 1) / (1 + 1 / 8))
+    sentence = (
+        f"The mean of eight samples has {gain:.1f} dB more than one sample; the argument above gives {expected:.1f} dB. "
+        "A smaller gain means that the samples differ less from each other than they differ from the original."
+    )
+Markdown(sentence if "sde" in models else "This study has no SDE.")
 
 # %% [markdown]
-# What varies between samples is what the measurement does not say. That is the honest part of a diffusion model; a reader who is shown one sample
-# is shown one possibility, drawn by chance.
+# Where samples differ, the measurement does not determine the image. A mean image hides this, and so does a single
+# sample: a reader who sees one sample sees one possibility, drawn by chance.
 #
 # ## Learning
 
 # %%
 rf.figures.keep(rf.figures.learning(logs), study, "03_learning")
 
+# %%
+kept = {model: (int(log.val_loss.idxmin()) + 1, len(log)) for model, log in logs.items()}
+last = [rf.words.name(model) for model, (epoch, number) in kept.items() if epoch == number]
+Markdown(
+    "We keep the weights of the epoch with the smallest validation loss (the dot): "
+    + ", ".join(f"epoch {epoch} of {number} for {rf.words.name(model)}" for model, (epoch, number) in kept.items())
+    + (f". More epochs could still improve {', '.join(last)}." if last else ". More epochs would not have helped.")
+)
+
 # %% [markdown]
-# The dot marks the weights that are kept: the epoch with the smallest loss on the validation patients. Losses of different models are not to be compared:
-# the U-Net's is a squared error, Pix2Pix's the absolute one (its adversary's cannot be compared between epochs), the SDE's the distance to one optimal step backwards.
+# Losses of different models cannot be compared: that of the U-Net is a squared error, that of Pix2Pix the absolute error
+# (the loss of its adversary cannot be compared between epochs), and that of the SDE the distance to one optimal step
+# backwards.
 #
 # ## The same patients under every model
 #
-# **Predict first:** which reconstruction will be the smoothest, and which the grainiest? Which of them is nearest to the original?
+# **Predict first:** which reconstruction will be the smoothest, and which the grainiest? Which of them is closest to the
+# original?
 
 # %%
-shown = test[np.linspace(0, len(test) - 1, 8).astype(int)][2:6]
-rows = evaluated[shown]
-sources = {"noisy": noisy[rows], **{model: images[shown] for model, images in restored.items()}}
+chosen = test[np.linspace(0, len(test) - 1, 8).astype(int)][2:6]
+rows = evaluated[chosen]
+sources = {"noisy": noisy[rows], **{model: images[chosen] for model, images in restored.items()}}
 pictures = rf.figures.comparison(cohort.images[rows], sources, cohort.table.image_id[rows].str[:12].tolist())
 rf.figures.keep(pictures, study, "03_reconstructions")
 
 # %% [markdown]
 # ## Image quality
 #
-# PSNR measures the mean squared error, SSIM likeness of structure, LPIPS the distance in the eyes of a network trained on photographs.
+# PSNR measures the mean squared error (chapter 02). SSIM measures the likeness of structure. LPIPS (Zhang et al. 2018) is
+# a distance between features of a network that was trained on photographs. All test images:
 
 # %%
-flow = rf.store.flow(study)
-quality = rf.tables.read("quality", flow["noisy"].folder, *folders.values())
+quality = rf.judge.collect("quality", rf.judge.qualities(study))
 quality = quality[quality.split == "test"]
-if "lpips" not in quality:
-    print(
-        f"No LPIPS: it rests on published weights of AlexNet, which are not at {rf.quality.lpips_weights().name} in torch's cache."
-    )
-quality.groupby("source", sort=False)[quality.columns.intersection(["psnr", "ssim", "lpips"])].agg(
-    ["mean", "std"]
-).round(3)
+measures = [measure for measure in ("psnr", "ssim", "lpips") if measure in quality]
+quality.groupby("source", sort=False)[measures].agg(["mean", "std"]).round(3)
+
+# %%
+psnr = quality.groupby("source", sort=False).psnr.mean()
+best, worse = psnr.drop("noisy").idxmax(), [rf.words.name(model) for model in models if psnr[model] < psnr["noisy"]]
+Markdown(
+    f"{rf.words.name(best)} has the highest mean PSNR, {psnr[best]:.1f} dB, {psnr[best] - psnr['noisy']:.1f} dB more than "
+    "the noisy images. "
+    + (f"Below the noisy images: {', '.join(worse)}. " if worse else "")
+    + ("" if "lpips" in quality else "LPIPS is left out, because the weights of its network are not on this machine.")
+)
 
 # %%
 rf.figures.keep(rf.figures.tradeoff(quality), study, "03_tradeoff")
 
 # %% [markdown]
-# No model can have both at their best: the image with the smallest mean error is not one that looks like an original (Blau and Michaeli 2018). Means gain PSNR, samples gain
-# likeness. Which of the two a diagnosis needs is not settled by either measure.
+# No model can be best in both: the image with the smallest mean error does not look like an original (Blau and Michaeli
+# 2018). Means gain PSNR, samples gain likeness. Which of the two a diagnosis needs, neither measure can tell.
 #
-# ### Beside the paper
+# ### Next to the paper
 
 # %%
-paper = (
-    rf.tables.published("performance")
-    .query("metric == 'psnr'")
-    .pivot_table("value", ["dataset", "level"], "source", sort=False)
-)
-ours = quality.groupby("source").psnr.mean()
-ours = ours.rename((study.label, study.level)).to_frame().T
-pd.concat({"paper": paper, "ours": ours})[["unet", "pix2pix", "sde"]].astype(float).round(2) if set(models) == {
-    "unet",
-    "pix2pix",
-    "sde",
-} else ours.round(2)
+published = rf.tables.published("performance").query("metric == 'psnr'")
+paper = published.pivot_table("value", ["dataset", "level"], "source", sort=False)
+ours = psnr.drop("noisy").rename((study.label, study.level)).to_frame().T
+pd.concat({"paper": paper, "ours": ours})[[model for model in models if model in paper] or list(models)].astype(
+    float
+).round(2)
 
 # %% [markdown]
-# PSNR (dB). The paper's are of other images: UCSF-PDGM is cut free of the skull, so that most of an image is exactly zero, easy to restore, and counted; its images are larger, and its
-# networks were trained for hours on a hundred times as many. A decibel can be compared between models on the same images, hardly ever between data sets.
+# Mean PSNR in dB. The paper (Wohlrapp et al., MIDL 2026) has other images: in UCSF-PDGM the skull is removed, so most of an
+# image is exactly zero, easy to restore, and counted; the images are larger, and the networks trained for hours on a
+# hundred times as many. Decibels can be compared between models on the same images, but hardly between datasets.
 #
 # ## For whom?
+#
+# The next table has, for each model and attribute, the largest difference in mean PSNR between two groups: in dB (`gap`)
+# and in percent of the mean. `p` is that of Welch's test that all means are equal. It counts patients, not images.
+#
+# **Predict first:** will the gap between groups be larger in the noisy images or in the reconstructions?
 
 # %%
-gaps = {
-    source: rf.quality.gaps(rows, cohort.table, study.dataset.about.attributes)
-    for source, rows in quality.groupby("source", sort=False)
-}
-pd.concat(gaps, names=["source"]).droplevel(1).set_index("attribute", append=True).round(3)
+attributes = list(study.dataset.about.attributes)
+parts = [
+    rf.quality.gaps(part, cohort.table, attributes).assign(source=source)
+    for source, part in quality.groupby("source", sort=False)
+]
+gaps = pd.concat(parts).set_index(["source", "attribute"])
+gaps.round(3)
+
+# %%
+wide = gaps.gap.unstack("source")
+grown = [
+    f"{rf.words.name(model)} by {rf.words.name(attribute)}"
+    for model in models
+    for attribute in wide.index
+    if wide.loc[attribute, model] > wide.loc[attribute, "noisy"]
+]
+small = (gaps.p < 0.05).sum()
+Markdown(
+    f"Gaps larger than in the noisy images: {', '.join(grown) or 'none'}. {small} of {len(gaps)} tests have p < 0.05; if no "
+    f"groups differed, about {0.05 * len(gaps):.1f} would. Groups of one patient, and patients without a recorded "
+    "attribute, are left out."
+)
 
 # %% [markdown]
-# Largest difference in mean PSNR (`gap` in dB, and in percent of the mean) between groups, and Welch's test that all means are equal: patients are counted, not images. A gap that is there in the noisy image
-# already is not the reconstruction's doing. Chapter 05 adds intervals, and asks how much the gap changed.
+# A gap that the noisy image has already does not come from the reconstruction. Chapter 05 adds intervals and tests how much
+# a gap changed. The means behind the gaps, in dB:
 
 # %%
-rated = quality.merge(cohort.table.drop(columns=["split", "patient_id"]), on="image_id")
-long = rated.melt(["source", "psnr", "ssim"], list(study.dataset.about.attributes), "attribute", "group")
+known = cohort.table.drop(columns=["split", "patient_id"])
+long = quality.merge(known, on="image_id").melt(["source", "psnr"], attributes, "attribute", "group")
 long.pivot_table("psnr", ["attribute", "group"], "source", sort=False).round(2)
 
 # %% [markdown]
-# **What this chapter does not prove.** A high PSNR says that most pixels are nearly right. A lesion of ten pixels hardly counts
-# in it: it can vanish without a trace in the mean, and a sharp one can be invented. Whether it did is the question of the next chapter.
+# ## What this chapter does not prove
+#
+# A high PSNR says that most pixels are nearly right. A lesion of ten pixels hardly counts in it: the lesion can vanish, or
+# a model can invent one, and the mean does not show it. The next chapter asks whether this happened.
+#
+# ## Three things to take away
+#
+# 1. The loss decides the kind of image: a mean, a plausible image, or a random one.
+# 2. Sharp does not mean true. Samples show what the measurement leaves open.
+# 3. Compare decibels on the same images only, and compare gaps with those of the noisy images.
+#
+# ## Exercises
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 1.** Train the U-Net for twice as many epochs (`reconstruction = {"unet": {"epochs": ...}}`). How much PSNR
+# does it gain? Does the gap between groups become smaller as well?
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 2.** Compute the standard deviation of `samples` over its first axis and show it as a picture for one image.
+# Where are the samples unsure? Compare with the error of the U-Net on the same image.
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 3.** Set the weight of the second term of $L_G$ to 1 (`reconstruction = {"pix2pix": {"l1": 1}}`). What happens
+# to PSNR, and what do the images look like?
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 4.** Draw a square of 4 by 4 pixels with intensity 1 into one original. By how much does its PSNR against
+# the original without the square fall? What does this say about small lesions?

@@ -20,36 +20,30 @@ import reconfair as rf
 from reconfair import judge
 from reconfair.fairness import counts, metrics, resampling, simulation
 
+# %% [markdown]
+# The next cell chooses the study. It starts from a base, here `params/class.yaml`, and each line changes one section of
+# it: `{}` changes nothing, `noise = "none"` means without noise, and a dataset with a `name` starts a new study, which
+# does not use the base. Opened in Jupyter, run by `papermill -f params/FILE.yaml` or by `reconfair run
+# params/FILE.yaml`, this notebook computes the same results from the same settings.
+
 # %% tags=["parameters"]
-dataset = {
-    "name": "phantom_mri",
-    "size": 64,
-    "patients": 300,
-    "slices": 2,
-    "dials": {"contrast": {"sex": {"female": -0.4}}},
-}
-noise = {"kind": "kspace", "acceleration": 8}
-reconstruction = {
-    "models": ["unet", "pix2pix", "sde"],
-    "unet": {"channels": 8, "depth": 3, "epochs": 8},
-    "pix2pix": {"channels": 16, "epochs": 8, "batch_size": 8, "lr": 0.002, "dropout": 0},
-    "sde": {"channels": 32, "depth": 3, "patch": 2, "epochs": 8, "lr": 0.003, "sampler": "few_step"},
-}
-diagnosis = {
-    "classify": {"architecture": "resnet18", "pretrained": False, "epochs": 4, "batch_size": 32, "lr": 0.001},
-    "segment": {
-        "encoder": "resnet18",
-        "decoder": [64, 48, 32, 16, 16],
-        "pretrained": False,
-        "epochs": 4,
-        "batch_size": 16,
-    },
-}
-fairness = {"min_cases": 5}
+base = "class"
+dataset = {}
+noise = {}
+reconstruction = {}
+diagnosis = {}
+fairness = {}
+compute = {}
 
 # %%
 study = rf.params.study(
-    dataset=dataset, noise=noise, reconstruction=reconstruction, diagnosis=diagnosis, fairness=fairness
+    base,
+    dataset=dataset,
+    noise=noise,
+    reconstruction=reconstruction,
+    diagnosis=diagnosis,
+    fairness=fairness,
+    compute=compute,
 )
 performance, gaps = judge.judge(study)
 len(performance), len(gaps)
@@ -225,9 +219,9 @@ shifted[columns].round(3)
 # In words:
 
 # %%
-model = study.reconstruction.models[0]
+model = str(study.sources[-1])
 for _, row in bias[bias.source == model].iterrows():
-    print(f"{row.task}, {row.attribute}:", *judge.sentences(row, rf.figures.name), sep="\n  ")
+    print(f"{row.task}, {row.attribute}:", *judge.sentences(row, rf.words.name), sep="\n  ")
 
 # %% [markdown]
 # *Not proved:* that the reconstruction caused a shift in patients not seen here, or that a gap is unjust: groups may differ in how visible their disease is.
@@ -238,7 +232,7 @@ for _, row in bias[bias.source == model].iterrows():
 
 # %%
 for attribute in study.attributes():
-    display(judge.by_attribute(gaps, attribute).style.set_caption(rf.figures.name(attribute)))  # noqa: F821
+    display(judge.by_attribute(gaps, attribute).style.set_caption(rf.words.name(attribute)))  # noqa: F821
 
 # %% [markdown]
 # *Not proved:* anything about a cell without a mark. Look up what could have been seen in the table before.

@@ -9,51 +9,53 @@
 # %% [markdown]
 # # 06 Mitigation: can the reconstruction be made fairer?
 #
-# One could intervene in many places: in the data, in the reconstruction, in the diagnostic model, at its threshold. Here the reconstructor is touched and nothing
-# else, as a vendor would who cannot retrain the hospital's models. It starts from its standard weights and is fine-tuned; the diagnosis stays frozen. Moving the threshold is
-# the reference that any of this must be compared with.
+# One could intervene in many places: in the data, in the reconstruction, in the diagnostic model, or at its threshold.
+# Here we change the reconstructor and nothing else, as a vendor would who cannot retrain the models of a hospital. The
+# reconstructor starts from its standard weights and is fine-tuned; the diagnosis stays frozen. The strategies are those of
+# the paper (Wohlrapp et al., MIDL 2026): reweighting, a penalty on the equalised odds difference (EODD), and an adversary.
+# Moving the threshold of each group is the reference for all of them (Hardt, Price and Srebro 2016).
+#
+# **After this chapter you can**
+#
+# - write down four ways to make the training of a reconstructor fairer;
+# - explain why a decision must be softened before it can be a loss;
+# - check whether a strategy did what it was meant to do;
+# - tell whether a gap closed because the worse group rose or because the better group fell.
+#
+# *Reading and running: about 40 minutes.*
 
 # %%
-import inspect
+from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
+from IPython.display import Markdown
 
 import reconfair as rf
-from reconfair.judge import judge, moved
-from reconfair.mitigation import adv, dro, eodd, penalties, reweight
+from reconfair import judge
+from reconfair.remedies import adv, dro, eodd
+
+# %% [markdown]
+# The next cell chooses the study. It starts from a base, here `params/class.yaml`, and each line changes one section of
+# it: `{}` changes nothing, `noise = "none"` means without noise, and a dataset with a `name` starts a new study, which
+# does not use the base. Opened in Jupyter, run by `papermill -f params/FILE.yaml` or by `reconfair run
+# params/FILE.yaml`, this notebook computes the same results from the same settings.
 
 # %% tags=["parameters"]
-dataset = {
-    "name": "phantom_mri",
-    "size": 64,
-    "patients": 300,
-    "slices": 2,
-    "dials": {"contrast": {"sex": {"female": -0.4}}},
-}
-noise = {"kind": "kspace", "acceleration": 8}
-reconstruction = {
-    "models": ["unet", "pix2pix", "sde"],
-    "unet": {"channels": 8, "depth": 3, "epochs": 8},
-    "pix2pix": {"channels": 16, "epochs": 8, "batch_size": 8, "lr": 0.002, "dropout": 0},
-    "sde": {"channels": 32, "depth": 3, "patch": 2, "epochs": 8, "lr": 0.003, "sampler": "few_step"},
-}
-diagnosis = {
-    "classify": {"architecture": "resnet18", "pretrained": False, "epochs": 4, "batch_size": 32, "lr": 0.001},
-    "segment": {
-        "encoder": "resnet18",
-        "decoder": [64, 48, 32, 16, 16],
-        "pretrained": False,
-        "epochs": 4,
-        "batch_size": 16,
-    },
-}
-fairness = {"min_cases": 5}
-mitigation = {"strategies": ["reweight", "eodd", "adv", "thresholds"], "models": ["unet"], "epochs": 1}
+base = "class"
+dataset = {}
+noise = {}
+reconstruction = {}
+diagnosis = {}
+fairness = {}
+mitigation = {}
 compute = {}
 
 # %%
 study = rf.params.study(
+    base,
     dataset=dataset,
     noise=noise,
     reconstruction=reconstruction,
@@ -62,29 +64,29 @@ study = rf.params.study(
     mitigation=mitigation,
     compute=compute,
 )
-for model, strategy in study.mitigated:
-    rf.mitigation.mitigate(study, model, strategy)
-performance, gaps = judge(study, mitigated=True)
-found = rf.report.gather(study)
-
-# %%
-every = (study.reconstruction.models, study.mitigation.strategies, study.attributes())
-rf.figures.keep(rf.figures.framework(*every), study, "06_framework")
+for source in study.mitigated:
+    rf.mitigation.mitigate(study, source)
+performance, gaps = judge.judge(study, rf.mitigation.judged(study))
+Markdown("Mitigated sources: " + ", ".join(f"`{source}`" for source in study.mitigated))
 
 # %% [markdown]
 # ## Reweighting
 #
-# A group that is rare in training is rarely asked about. Reweighting draws each image with probability
+# A group that is rare in training counts little in the loss. Reweighting draws each image with probability
 #
 # $$p_i = \frac{1/n_{g(i)}}{\sum_j 1/n_{g(j)}},$$
 #
-# where $n_{g(i)}$ counts the images whose patient has the same sex, age group and race together. Every joint group is then seen equally often.
+# where $n_{g(i)}$ is the number of images whose patient is in the same joint group of sex, age group and race. Then the
+# model sees every joint group equally often.
 #
-# **Predict first:** how often will an image from the smallest joint group now be drawn in an epoch?
+# **Predict first:** how often will an image of the smallest joint group be drawn in one epoch?
 
 # %%
 groups = rf.mitigation.groups(study)
-drawn = groups.assign(images=1, share=reweight.weights(groups)).groupby(list(groups.columns)).sum()
+n = groups.groupby(list(groups.columns))[groups.columns[0]].transform("size")
+p = (1 / n) / (1 / n).sum()
+
+drawn = groups.assign(images=1, share=p).groupby(list(groups.columns)).sum()
 drawn["draws_per_image"] = drawn.share * len(groups) / drawn.images
 shares = pd.DataFrame({"as they come": drawn.images / len(groups), "reweighted": drawn.share})
 shares.index = [", ".join(map(str, group)) for group in drawn.index]
@@ -94,108 +96,190 @@ axis.set(xlabel="share of the images of an epoch", ylabel="")
 rf.figures.keep(axis.figure, study, "06_reweight")
 
 # %%
-drawn.round(2).sort_values("images").head(8)
+rare = drawn.loc[drawn.images.idxmin()]
+Markdown(
+    f"The smallest joint group, {', '.join(drawn.images.idxmin())}, has {rare.images:.0f} training images. Each of them is "
+    f"drawn {rare.draws_per_image:.1f} times in an epoch on average; an image of the largest group is drawn "
+    f"{drawn.draws_per_image.min():.2f} times. Patients without a recorded attribute form a group `unknown`."
+)
 
 # %% [markdown]
-# A group of four images shown dozens of times an epoch can be learned by heart. Reweighting buys attention, not information.
+# The model can memorise a few images that are shown dozens of times. Reweighting gives a group more attention, but not more
+# information.
 #
-# Group DRO (`dro`) draws images as they come and weighs their losses instead, not by how rare a group is but by how badly it is reconstructed: the weight of a group grows
-# exponentially with its loss. Here are two groups, one of a tenth of the images and twice the loss:
+# ## Group DRO
+#
+# Group DRO (`dro`; Sagawa et al. 2020) draws images as they come and weighs their losses. The weight does not depend on how
+# rare a group is but on how badly it is reconstructed: after each batch, with strength $\eta$,
+#
+# $$w_g \leftarrow w_g \exp\bigl(\eta\,(L_g / \bar L - 1)\bigr), \qquad \text{scaled so that the mean weight is 1}.$$
+#
+# Here are two invented groups: a common one, and one of a tenth of the images with twice the loss.
 
 # %%
-import torch
-
 members = torch.arange(100) % 10 // 9
-weigh, followed = dro.GroupDRO(members, range(100), step=0.1), []
+remedy, followed = dro.GroupDRO(SimpleNamespace(joint=members), range(100), 0.1), []
 for _ in range(60):
-    followed.append(weigh.weights.numpy())
-    weigh(1.0 + members, torch.arange(100))
+    followed.append(remedy.weights.numpy())
+    remedy.weigh(1.0 + members, torch.arange(100))
 lines = dict(zip(["common group, loss 1", "rare group, loss 2"], np.transpose(followed), strict=True))
 rf.figures.keep(rf.figures.lines(lines, "batch", "weight of an image"), study, "06_dro")
+
+# %%
+Markdown(
+    f"After {len(followed)} batches an image of the rare group counts {followed[-1][1] / followed[-1][0]:.0f} times as much as "
+    "one of the common group."
+)
 
 # %% [markdown]
 # ## EODD as a loss
 #
-# A decision is a step: it has no slope along which to descend. `eodd` softens it, $s = \sigma((p - \tau)/T)$, and takes the EODD of the soft decisions:
-
-# %%
-score = torch.linspace(0, 1, 201)
-soft = {f"T = {t:g}": eodd.soft_decisions(score, 0.5, t).numpy() for t in (0.01, 0.1, study.mitigation.temperature)}
-rf.figures.keep(rf.figures.lines(soft, "score p (threshold 0.5)", "soft decision s", score.numpy()), study, "06_soft")
-
-# %% [markdown]
-# The larger the temperature $T$, the farther from the threshold a score is still moved, and the less its disparity is that of the decisions. With $E$ the largest soft EODD over tasks
-# and attributes, the loss is
+# The equalised odds difference (EODD, chapter 05) compares the rates of decisions between groups. A decision is a step: its
+# derivative is zero, so no gradient can reduce it. The strategy `eodd` softens the decision with a temperature $T$,
 #
-# $$L = L_\text{recon} + \lambda\, F\, \frac{\overline{L_\text{recon}}}{\overline F}, \qquad F = \frac{E^2}{\overline{E^2}} + \frac12 \frac{\text{BCE}}{\overline{\text{BCE}}},$$
+# $$s = \sigma\bigl((p - \tau)/T\bigr),$$
 #
-# where bars are moving averages that carry no gradient: they bring terms of unlike units to one scale, so that $\lambda = 1$ weighs fairness like quality. (Those below never fall under a quarter of what
-# the standard weights have: else the push grows like $1/E$ as $E$ goes, and in the end throws the weights to where everyone is called ill.) A batch of sixteen images holds
-# hardly a patient of a small group with the disease. So the last decision on every training image is remembered, and the batch only says in which direction they move:
+# and takes the EODD of the soft decisions. As a function:
+
 
 # %%
-print(inspect.getsource(eodd.SoftEODD.largest))
+def soft_eodd(score, label, group, threshold, temperature):
+    s = torch.sigmoid((score - threshold) / temperature)
+    rates = [[s[(group == g) & (label == y)].mean() for g in group.unique()] for y in (1, 0)]
+    return sum(max(rate) - min(rate) for rate in rates) / 2
 
-# %% [markdown]
-# Why should a reconstruction see to that? Of a binary group $A$ the gap is a covariance, $E[s|A{=}0,y] - E[s|A{=}1,y] = -\text{cov}(s, A\,|\,y)\,/\,p_y(1-p_y)$: it falls if the picture stops carrying,
-# beside the disease, what tells the groups apart. `adv` goes for that directly. A small network $h$ tries to read the group from what the frozen network sees in the reconstruction;
-# the reconstructor minimises $\text{corr}^2(h, A)$ while $h$ maximises it:
+
+score = torch.tensor([0.4, 0.8, 0.1, 0.3, 0.7, 0.9, 0.2, 0.4], requires_grad=True)
+label, group = torch.tensor([1, 1, 0, 0, 1, 1, 0, 0]), torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
+penalty = soft_eodd(score, label, group, threshold=0.5, temperature=0.1)
+penalty.backward()
+pd.DataFrame({"group": group, "label": label, "score": score.detach(), "gradient": score.grad}).round(2)
 
 # %%
-print(inspect.getsource(adv.Adversary.__call__))
-
-# %% [markdown]
-# Does that work? A toy: one quarter of the image is brighter in one group, and all that the "reconstructor" can do is take some of that brightness away. For 100 steps it looks on.
-
-# %%
-lines = dict(
-    zip(["corr² of h with the group", "share of the brightness left"], adv.duel(steps=300, alone=100).T, strict=True)
+Markdown(
+    f"The soft EODD of these eight invented patients is {penalty:.2f}. Descent moves a score against its gradient: it raises "
+    f"the score of the missed patient of group 0 (gradient {score.grad[0]:.2f}). A patient far from the threshold hardly moves."
 )
+
+# %%
+at = torch.linspace(0, 1, 201)
+soft = {f"T = {t:g}": eodd.soft_decisions(at, 0.5, t).numpy() for t in (0.01, 0.1, study.mitigation.temperature)}
+rf.figures.keep(rf.figures.lines(soft, "score p (threshold 0.5)", "soft decision s", at.numpy()), study, "06_soft")
+
+# %% [markdown]
+# With a large temperature, scores far from the threshold still have a gradient, but the soft EODD is less like the EODD of
+# the decisions. Let $E$ be the largest soft EODD over tasks and attributes. The loss is
+#
+# $$L = L_\text{recon} + \lambda\, F\, \frac{\overline{L_\text{recon}}}{\overline F}, \qquad
+# F = \frac{E^2}{\overline{E^2}} + \frac12 \frac{\text{BCE}}{\overline{\text{BCE}}}.$$
+#
+# A bar is a moving average without gradient. It brings terms with different units to one scale, so that $\lambda = 1$ gives
+# fairness the same weight as image quality. The averages $\overline{E^2}$ and $\overline{\text{BCE}}$ never fall below a
+# quarter of the value of the standard weights. Otherwise the gradient would grow like $1/E$ while $E$ falls, and training
+# could collapse to calling everyone positive.
+#
+# A batch of sixteen images hardly contains a patient of a small group with the disease. So the last decision on every
+# training image is remembered, $E$ is computed from all of them, and only the batch carries a gradient.
+#
+# ## An adversary
+#
+# For a binary group $A$ with share $p_y$ among the patients with label $y$, the gap is a covariance:
+#
+# $$E[s \mid A{=}0, y] - E[s \mid A{=}1, y] = -\,\mathrm{cov}(s, A \mid y) \,/\, \bigl(p_y (1 - p_y)\bigr).$$
+#
+# So the gap falls if the image no longer contains what tells the groups apart. The strategy `adv` asks for exactly this. A
+# small network $h$ predicts the group from the features that the frozen reader sees in the reconstruction. The
+# reconstructor minimises $\mathrm{corr}^2(h, A)$, and $h$ maximises it:
+
+
+# %%
+def squared_correlation(h, A):
+    h, A = h - h.mean(), A - A.mean()
+    return (h * A).sum() ** 2 / ((h**2).sum() * (A**2).sum())
+
+
+A = torch.tensor([0.0, 0.0, 1.0, 1.0])
+{"h knows the group": float(squared_correlation(A, A)), "h guesses": float(squared_correlation(A[[0, 2, 1, 3]], A))}
+
+# %% [markdown]
+# Does it work? In a toy, one quarter of the image is brighter in one group, and the "reconstructor" can only reduce this
+# brightness. For the first 100 steps, only $h$ learns.
+
+# %%
+duel = adv.duel(steps=300, alone=100)
+lines = dict(zip(["corr² of h with the group", "share of the brightness left"], duel.T, strict=True))
 rf.figures.keep(rf.figures.lines(lines, "step", "share"), study, "06_adversary")
 
-# %% [markdown]
-# First $h$ finds the group, then the brightness goes, and with it what $h$ could tell. Note what it takes away: whatever tells the groups apart, be it a nuisance or the disease.
-#
-# All of it enters the training of any reconstructor in one place:
-
 # %%
-print(inspect.getsource(penalties.Penalties.objective))
+Markdown(
+    f"After 100 steps corr² is {duel[99, 0]:.2f}: $h$ has found the group. At the end {duel[-1, 1]:.0%} of the brightness is "
+    f"left, and corr² is {duel[-20:, 0].mean():.2f}."
+)
 
 # %% [markdown]
-# (`shown` leaves out what an SDE reconstructs at times at which the true image shows through $x_t$: there is no disparity there to mend, as appendix A2 shows. A sampler must guess before it comes
-# so far.)
-
-# %% [markdown]
+# The adversary removes whatever tells the groups apart, whether it is a nuisance or the disease.
+#
+# The file `reconfair/mitigation/penalties.py` adds all these terms to the training of any reconstructor.
+#
 # ## Did the penalties fall?
 #
-# A strategy can only be judged if it did what it is meant to. Validation images, in units of the standard model: 1 is what fine-tuning began with.
+# A strategy can only be judged if it did what it is meant to do. The table has the validation losses of the epoch that was
+# kept, in units of the standard model: 1 is the value before fine-tuning.
 
 # %%
 logs = {}
-for model, strategy in study.mitigated:
-    path = rf.store.outputs() / study.name / rf.store.variant(model, strategy) / "log.csv"
-    if path.exists():
-        log = pd.read_csv(path).set_index("epoch")
-        watched = log.filter(regex="share_(loss|eodd|bce|adv|balanced|worst)$|val_total|train_empty")
-        logs[model, strategy] = watched.loc[[log.val_total.idxmin()]].reset_index()
-pd.concat(logs, names=["model", "strategy"]).droplevel(2).round(4)
+for source in study.mitigated:
+    path = rf.mitigation.weights(study, source).folder / "log.csv"
+    if path.exists():  # group thresholds train nothing
+        log = pd.read_csv(path)
+        seen = log.filter(regex="epoch|share_(loss|eodd|bce|adv|balanced|worst)$|val_total|train_empty")
+        logs[source.model, source.strategy] = seen.loc[[log.val_total.idxmin()]]
+kept = pd.concat(logs, names=["model", "strategy"]).droplevel(2) if logs else pd.DataFrame()
+kept.round(4)
+
+# %%
+fell = []
+for (model, strategy), row in kept.iterrows():
+    terms = [
+        name
+        for name in ("share_eodd", "share_adv", "share_balanced", "share_worst")
+        if row.get(name, np.nan) == row.get(name)
+    ]
+    fell.append(
+        f"`{model}-{strategy}`: " + ", ".join(f"{name.removeprefix('share_')} {row[name]:.2f}" for name in terms)
+    )
+Markdown("After fine-tuning, in units of the standard model: " + "; ".join(fell) + ". Below 1, the term fell.")
 
 # %% [markdown]
-# The row is the epoch that was kept, the one with the least `val_total`: validation loss and penalty together, weighed as in training, so that the standard model has $1 + \lambda$.
-# `train_empty` is the share of cells of group, label and task that the memory of decisions had not filled, on average over the epoch: what a penalty cannot see.
+# The epoch that is kept has the smallest `val_total`: validation loss and penalty together, weighted as in training, so that
+# the standard model has $1 + \lambda$. `train_empty` is the share of the cells (group, label and task) for which no decision
+# was remembered yet, on average over the epoch. A penalty cannot see those cells.
 #
 # ## How strong?
 #
-# $\lambda$ is chosen, not known. Here is what it does in the experiment of appendix A2, a simulated cohort whose women were missing in the training of the reconstruction (to sweep it in a study of
-# your own: `strategies: [eodd@0.1, eodd@0.3, eodd@1]`). Disparity is EODD by sex on the test images, one training each.
+# We choose $\lambda$; no formula gives it. The figure shows what it does in the experiment of appendix A2: a simulated
+# cohort whose women were missing in the training of the reconstruction. Disparity is the EODD by sex on test images, with
+# one training for each point. (To try several strengths in your own study:
+# `mitigation = {"strategies": ["eodd@0.1", "eodd@0.3", "eodd@1"]}`.)
 #
-# **Predict first:** which of the three will a strong adversary harm?
+# **Predict first:** for which of the three models will a strong adversary do harm?
 
 # %%
-tried = pd.read_csv(rf.store.NOTEBOOKS.parent / "benchmarks" / "results" / "mitigation.csv")
+tried = pd.read_csv(rf.store.PACKAGE.parent / "benchmarks" / "results" / "mitigation.csv")
 tried = tried[(tried.scenario == "scarce_6e2") & (tried.seed == 0) & (tried.source == tried.model)]
 measures = {"disparity": "EODD", "performance": "AUROC", "psnr": "PSNR (dB)"}
 rf.figures.keep(rf.figures.strengths(tried, measures), study, "06_strengths")
+
+# %%
+standard = tried[tried.strategy == "standard"].set_index("model").psnr
+strong = tried[tried.strategy.str.fullmatch(r"adv(@[\d.]+)?")].copy()
+strong["cost"] = strong.psnr - strong.model.map(standard)
+dearest = strong.loc[strong.groupby("model", sort=False).cost.idxmin()]
+Markdown(
+    "The largest cost of an adversary alone in that experiment: "
+    + ", ".join(f"{rf.words.name(row.model)} {row.cost:+.1f} dB (`{row.strategy}`)" for row in dearest.itertuples())
+    + "."
+)
 
 # %% [markdown]
 # ## What it changed, in this study
@@ -205,43 +289,118 @@ everyone = performance[(performance.attribute == "all") & performance.metric.isi
 rf.figures.keep(rf.figures.values(everyone), study, "06_performance")
 
 # %%
-rf.report.exhibits.strategies(found)
+cost = everyone.pivot_table("value", ["metric", "task", "source"], "strategy", sort=False)
+change = cost.drop(columns="standard").sub(cost.standard, axis=0).dropna(how="all")
+change.round(3)
+
+# %%
+worst = change.stack().groupby(level=["metric", "strategy"], sort=False).min()
+Markdown(
+    "The table has the change from the standard model. The largest losses: "
+    + ", ".join(
+        f"{rf.words.name(metric)} {part.min():+.3f} by {rf.words.name(part.idxmin()[1])}"
+        for metric, part in worst.groupby(level="metric", sort=False)
+    )
+    + ". Group thresholds leave the images as they are, so they have no PSNR of their own."
+)
+
+# %% [markdown]
+# The shift of EODD against the originals, for the standard and the mitigated models:
 
 # %%
 rf.figures.keep(rf.figures.shifts(gaps[gaps.source != "noisy"], "eodd"), study, "06_shift_eodd")
 
+# %% [markdown]
+# `shift_standard` compares the fine-tuned model with the standard one on the same patients. Below zero, the disparity became
+# smaller. The interval is that of chapter 05.
+
 # %%
 tuned = gaps[(gaps.strategy != "standard") & gaps.metric.isin(["eodd", "ser", "psnr_gap"])]
-columns = ["value", "shift_standard", "shift_standard_low", "shift_standard_high", "shift_standard_p"]
-tuned.set_index(["task", "attribute", "metric", "source", "strategy"])[columns].dropna().round(3)
+columns = ["value", "shift_standard", "shift_standard_low", "shift_standard_high"]
+tuned = tuned.set_index(["task", "attribute", "metric", "source", "strategy"])[columns].dropna()
+tuned.round(3)
+
+# %%
+sure = (tuned.shift_standard_high < 0) | (tuned.shift_standard_low > 0)
+Markdown(
+    f"In {(tuned.shift_standard_high < 0).sum()} of {len(tuned)} rows the whole interval is below zero, in "
+    f"{(tuned.shift_standard_low > 0).sum()} it is above zero; if nothing had changed, about {0.05 * len(tuned):.0f} in all "
+    "would be on one side by chance."
+)
 
 # %% [markdown]
-# `shift_standard` compares the fine-tuned model with the standard one on the same patients: below zero, the disparity became smaller.
-#
-# The paper's summaries: the shift against originals by strategy (its table 3), what a strategy costs (its table 4 and figure 13).
+# The median shift of the disparity against originals by strategy, in percent, in the form of the paper's table 3:
 
 # %%
-rf.report.exhibits.shift_by_strategy(found)
+bias = gaps[gaps.metric.isin(["eodd", "ser"]) & gaps.source.isin({source.model for source in study.mitigated})]
+bias.groupby(["source", "strategy"], sort=False).shift_percent.agg(["count", "median"]).round(1)
+
+# %% [markdown]
+# The price of each strategy, in the form of the paper's figure 13: the mean change of the disparity against the change of
+# PSNR, both from the standard model. The best place is at the lower right.
 
 # %%
-rf.report.exhibits.tradeoffs(found)
-
-# %%
-rf.figures.keep(rf.report.exhibits.cost(found), study, "06_tradeoff")
+classified = gaps[(gaps.metric == "eodd") & gaps.shift_standard.notna()]
+fairer = classified.groupby(["source", "strategy"], sort=False).shift_standard.mean()
+figure, axis = plt.subplots(figsize=(5, 3.2), layout="constrained")
+for (model, strategy), moved in fairer.items():
+    moved_psnr = change.loc["psnr"].droplevel("task")[strategy].get(model, np.nan) if strategy in change else np.nan
+    moved_psnr = 0 if strategy == "thresholds" else moved_psnr
+    label = f"{rf.words.name(model)}, {rf.words.name(strategy)}"
+    axis.plot(moved_psnr, moved, rf.words.marker(strategy), color=rf.words.colour(model), label=label)
+axis.axhline(0, color="grey", lw=0.8)
+axis.axvline(0, color="grey", lw=0.8)
+axis.set(xlabel="change of PSNR (dB)", ylabel="mean change of EODD")
+axis.legend(fontsize="small")
+rf.figures.keep(figure, study, "06_tradeoff")
 
 # %% [markdown]
 # ## Who gains, who loses
 #
-# A gap can close because the worse group rises or because the better one falls: *levelling down*. Only the first is worth having. Here is what became of the best and the worst
-# group wherever a gap changed:
+# A gap can close because the worse group rises or because the better group falls. The second is called *levelling down*, and
+# it helps nobody. The table shows the best and the worst group for every gap:
 
 # %%
-moved(performance)
+moved = judge.moved(performance)
+moved
+
+# %%
+closed = moved[moved.gap_change < 0]
+Markdown(
+    f"{len(closed)} of {len(moved)} gaps became smaller. In {int(closed.levelled_down.sum())} of these the worst group did not "
+    "rise: they were levelled down."
+)
 
 # %%
 grouped = performance[(performance.attribute != "all") & ~performance.source.isin(["noisy"])]
 rf.figures.keep(rf.figures.group_values(grouped[grouped.task == "image"], "psnr"), study, "06_groups_psnr")
 
 # %% [markdown]
-# **What this chapter does not prove.** One training run with one seed moves results by more than many a strategy does: the appendix `A2_mitigation` asks the question with several seeds
-# where the answer is known. And a disparity that the diagnostic model shows on originals cannot be expected to vanish by mending the image.
+# ## What this chapter does not prove
+#
+# One training run with one seed changes results by more than many a strategy does. The appendix `A2_mitigation` asks the
+# question with several seeds where the answer is known. A disparity that the diagnostic model has on originals cannot be
+# expected to vanish when only the image changes.
+#
+# ## Three things to take away
+#
+# 1. First check that the penalty fell, then look at the disparity.
+# 2. A fairer model has a price, in PSNR and in performance; name both.
+# 3. Look at both groups. A gap can close because the better group fell.
+#
+# ## Exercises
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 1.** Set the strength of the penalty to zero (`mitigation = {"strategies": ["eodd@0", "reweight@0"]}`). What does
+# plain fine-tuning change? Why must every strategy be compared with it?
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 2.** Compute `soft_eodd` for the eight patients with temperatures 0.01, 0.1 and 1. How do the gradient and the
+# distance from the EODD of the decisions change?
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 3.** Balance sex alone (`mitigation = {"attributes": ["sex"]}`). How often is an image of the smallest group drawn
+# now? Which gaps change?
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 4.** Write an invented table of TPR by group in which EODD falls and every group is worse off.

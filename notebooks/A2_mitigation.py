@@ -35,9 +35,9 @@ from matplotlib.lines import Line2D
 from scipy import stats
 
 import reconfair as rf
-from reconfair import figures
+from reconfair import figures, words
 
-RESULTS = rf.store.NOTEBOOKS.parent / "benchmarks" / "results"
+RESULTS = rf.store.PACKAGE.parent / "benchmarks" / "results"
 pd.set_option("display.max_rows", 200)
 every = pd.read_csv(RESULTS / "mitigation.csv").sort_values(["scenario", "model"], ascending=False, kind="stable")
 plain = every.strategy == "reweight@0"  # the strategies' training, without a strategy
@@ -56,7 +56,7 @@ seeds.rename("held-out seeds").to_frame()
 standard = rows[rows.strategy.isin(["standard", "informed"]) & (rows.seed == 0)]
 studies = {"scarce_6e2": "scarce", "plenty_6e2": "scarce", "erased_4e1": "erased", "plenty_4e1": "erased"}
 plenty = standard.scenario.str.startswith("plenty") & (standard.source == standard.model)
-read = standard.source.map(figures.name).mask(standard.strategy == "informed", "Noisy, informed diagnosis")
+read = standard.source.map(words.name).mask(standard.strategy == "informed", "Noisy, informed diagnosis")
 read = read.mask(plenty, read + " (plenty)")
 standard = standard.assign(study=standard.scenario.map(studies), read=read).drop_duplicates(["study", "read"])
 shown = {"disparity": "EODD", "performance_female": "AUROC, women", "performance_male": "AUROC, men"}
@@ -102,7 +102,7 @@ looks = {"row": "scenario", "col": "model", "hue": "part", "palette": figures.ST
 
 def present(rows):
     """Strategies of `rows` in the order of the legend, with their markers."""
-    return {part: figures.marker(part) for part in figures.STRATEGIES if part in set(rows.part)}
+    return {part: words.marker(part) for part in figures.STRATEGIES if part in set(rows.part)}
 
 
 def reconstructors(rows):
@@ -118,10 +118,10 @@ def drawn(grid, marks):
             grid.axes[row, column].axvline(-1, ls=":", lw=0.8, color="grey")
     grid.set(xlim=(-4.5, 1.5)).set_axis_labels("change of PSNR (dB)", "shift of EODD")
     for (row, column), axis in zip(product(grid.row_names, grid.col_names), grid.axes.flat, strict=True):
-        axis.set_title(f"{row}, {figures.name(column)}")
+        axis.set_title(f"{row}, {words.name(column)}")
     style = {"ls": "none", "ms": 6}
     handles = [
-        Line2D([], [], marker=mark, color=figures.STRATEGIES[part], label=figures.name(part), **style)
+        Line2D([], [], marker=mark, color=figures.STRATEGIES[part], label=words.name(part), **style)
         for part, mark in marks.items()
     ]
     grid.figure.legend(handles=handles, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -195,7 +195,7 @@ def point(data, color, label):
     """Draw a strategy with its errors."""
     for _, arm in data.iterrows():
         bars = {"xerr": arm.psnr_change_error, "yerr": arm.shift_error, "alpha": 0.35 if beaten(arm) else 1}
-        plt.errorbar(arm.psnr_change, arm["shift"], **bars, fmt=figures.marker(label), color=color, lw=0.8, label=label)
+        plt.errorbar(arm.psnr_change, arm["shift"], **bars, fmt=words.marker(label), color=color, lw=0.8, label=label)
 
 
 marks = present(front)
@@ -239,8 +239,8 @@ if len(way):
     for axis, (column, label) in zip(axes, columns.items(), strict=True):
         for strategy in ("standard", way.strategy.iloc[0]):
             arm, part = way[way.strategy == strategy], strategy.split("@")[0]
-            style = {"marker": figures.marker(part), "color": figures.STRATEGIES[part]}
-            axis.plot(arm.stage, arm[column], label=figures.name(strategy), **style)
+            style = {"marker": words.marker(part), "color": figures.STRATEGIES[part]}
+            axis.plot(arm.stage, arm[column], label=words.name(strategy), **style)
         axis.axhline(truth[column], ls=":", color="grey", label="originals")
         axis.set(title=label, ylim=(0.65, 0.9) if "AUROC" in label else None)
         axis.tick_params(axis="x", rotation=90)
@@ -309,12 +309,12 @@ if len(real):
     looks = {"row": "scenario", "col": "model", "hue": "attribute", "palette": figures.GROUPS[:2], "order": order}
     looks |= {"col_order": reconstructors(real), "height": 2.6, "aspect": 1.25, "sharex": "row", "legend_out": True}
     bars = {"kind": "point", "errorbar": ("se", 2), "linestyle": "none", "markers": ["o", "s"], "dodge": 0.3}
-    told = real.assign(attribute=real.attribute.map(figures.name))
+    told = real.assign(attribute=real.attribute.map(words.name))
     grid = sns.catplot(told, x="shift_standard", y="part", markersize=4, err_kws={"linewidth": 1}, **bars, **looks)
     grid.refline(x=0, color="black", lw=0.8).set_axis_labels("change of disparity", "")
-    grid.set_yticklabels(list(map(figures.name, order)))
+    grid.set_yticklabels(list(map(words.name, order)))
     for (row, column), axis in grid.axes_dict.items():
-        axis.set_title(f"{row}, {figures.name(column)}")
+        axis.set_title(f"{row}, {words.name(column)}")
         axis.locator_params(axis="x", nbins=3)
     figure = grid.figure
     plt.close(figure)

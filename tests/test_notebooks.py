@@ -1,6 +1,7 @@
-"""The notebooks themselves, executed for both demos at their smallest size."""
+"""The notebooks themselves: run for both demos at their smallest size, opened alone, and one after the other."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -12,11 +13,13 @@ from nbclient import NotebookClient
 from smallest import PARAMS, SMALLEST
 
 from reconfair import params, run, store, tables
+from reconfair.run import notebooks
+from reconfair.run.products import CHAPTERS, FOLDER, chapters, products
 
 FIGURES = {
     "01": ["groups", "ages", "montage", "prevalence"],
     "02": ["physics", "texture", "published", "as_published", "psnr_by_group", "ssim_by_group"],
-    "03": ["adversaries", "path", "learning", "reconstructions", "tradeoff"],
+    "03": ["adversaries", "forward", "path", "learning", "reconstructions", "tradeoff"],
     "04": ["learning", "threshold", "roc", "calibration", "groups", "errors"],
     "05": [
         "performance",
@@ -29,7 +32,7 @@ FIGURES = {
         "groups",
         "groups_psnr",
     ],
-    "06": ["reweight", "dro", "soft", "adversary", "strengths", "performance", "shift_eodd", "groups_psnr"],
+    "06": ["reweight", "dro", "soft", "adversary", "strengths", "performance", "shift_eodd", "tradeoff", "groups_psnr"],
     "10": [
         "framework",
         "examples",
@@ -41,93 +44,151 @@ FIGURES = {
         "cost",
     ],
 }
+# The base of a notebook opened by hand, made smaller still: the same code in seconds.
+TINY = {
+    "dataset": {"label": "tiny", "patients": 80},
+    "reconstruction": {
+        "unet": {"channels": 4, "epochs": 1},
+        "pix2pix": {"channels": 4, "epochs": 1},
+        "sde": {"epochs": 1, "evaluations": 3},
+    },
+    "diagnosis": {"classify": {"epochs": 1, "size": 32}, "segment": {"epochs": 1}},
+    "fairness": {"resamples": 99, "min_cases": 2},
+    "mitigation": {"epochs": 1},
+}
+
+
+def opened(chapter, folder):
+    """Execute a notebook as one does who opens it, but for the settings in its parameters cell; return the copy."""
+    [path] = FOLDER.glob(f"{chapter}_*.ipynb")
+    copy = nbformat.read(path, 4)
+    [cell] = [cell for cell in copy.cells if "parameters" in cell.metadata.get("tags", ())]
+    lines = [
+        line if " = {}" not in line else f"{(key := line.split()[0])} = {TINY.get(key, {})!r}"
+        for line in cell.source.splitlines()
+    ]
+    cell.source = "\n".join(lines)
+    NotebookClient(copy, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
+    return copy
 
 
 @pytest.mark.parametrize("demo", SMALLEST)
 def test_every_notebook_runs_and_leaves_its_products(demo, outputs, capsys):
     overrides = [word for override in SMALLEST[demo] for word in ("--set", override)]
     assert run.main(["run", str(PARAMS / f"{demo}.yaml"), *overrides]) == 0
-    said = capsys.readouterr().out
-    assert said.count(" ran ") == len(store.CHAPTERS) and "10_report.html" in said
+    printed = capsys.readouterr().out
+    assert printed.count(" ran ") == len(CHAPTERS) and "10_report.html" in printed
 
     study = params.load(PARAMS / f"{demo}.yaml", SMALLEST[demo])
-    states = {key: product.state for key, product in store.flow(study).items()}
+    states = {product.key: product.state for product in products(study)}
     assert set(states.values()) == {"done"}, states
     folder = outputs / study.name
-    for notebook in store.CHAPTERS:
-        copy = nbformat.read(folder / "notebooks" / f"{notebook}.ipynb", 4)
+    for notebook in CHAPTERS:
+        copy = nbformat.read(folder / "chapters" / f"{notebook}.ipynb", 4)
         assert not any(output.output_type == "error" for cell in copy.cells for output in cell.get("outputs", ()))
-        assert (folder / "notebooks" / f"{notebook}.html").stat().st_size > 10_000
+        assert (folder / "chapters" / f"{notebook}.html").stat().st_size > 10_000
         for figure in FIGURES[notebook[:2]]:
             assert (folder / "figures" / f"{notebook[:2]}_{figure}.png").stat().st_size > 2_000
     for name in tables.SCHEMAS:
         assert {path.suffix for path in (folder / "tables").glob(f"{name}.*")} == {".parquet", ".csv"}
-    assert "In a minute" in (folder / "notebooks" / "10_report.html").read_text()
-    assert "notebooks/10_report.html" in (outputs / "index.html").read_text()
-    resolved = yaml.safe_load((folder / "study.yaml").read_text())
+    resolved = yaml.safe_load((folder / "run.yaml").read_text())
     assert resolved["dataset"]["seed"] == 0 and "torch" in resolved["versions"]
 
-    # With nothing changed, nothing runs; with prose changed elsewhere, nothing is trained.
+    # With nothing changed, nothing runs.
     assert run.main(["run", str(PARAMS / f"{demo}.yaml"), *overrides]) == 0
-    assert capsys.readouterr().out.count(" fresh ") == len(store.CHAPTERS)
+    assert capsys.readouterr().out.count(" fresh ") == len(CHAPTERS)
+
+
+def test_a_chapter_opened_alone_makes_all_it_needs_and_the_others_use_it(outputs):
+    """Three chapters in an empty store each, then the rest over what the last of them left."""
+    folder = FOLDER
+    for chapter in ("02", "04", "06"):
+        root = outputs / chapter
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RECONFAIR_OUTPUTS", str(root))
+            copy = opened(chapter, folder)
+        assert "Making" in "".join(text_of(copy))
+        assert (root / "tiny" / "cohort" / "cohort.product.json").exists()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECONFAIR_OUTPUTS", str(outputs / "06"))
+        stamps = {path: path.read_text() for path in (outputs / "06").rglob("weights.product.json")}
+        for chapter in ("01", "03", "05", "10"):
+            opened(chapter, folder)
+        assert stamps and all(path.read_text() == text for path, text in stamps.items())
 
 
 def test_a_notebook_runs_three_ways_to_the_same_product(outputs, tmp_path):
-    """As it stands in Jupyter, by plain papermill with the demo's file, and by the runner."""
-    source, path = store.NOTEBOOKS / "01_data.ipynb", PARAMS / "demo.yaml"
-    execute = [
-        sys.executable,
-        "-m",
-        "nbconvert",
-        "--to",
-        "notebook",
-        "--execute",
-        str(source),
-        "--output-dir",
-        str(tmp_path),
-    ]
-    subprocess.run(execute, check=True, capture_output=True)
-    cohort = store.flow(params.load(path))["cohort"]
+    """As it stands in Jupyter, by plain papermill with the file of its base, and by the runner."""
+    source, path = FOLDER / "01_data.ipynb", PARAMS / "class.yaml"
+    python = [sys.executable, "-m"]
+    convert = ["nbconvert", "--to", "notebook", "--execute", str(source), "--output-dir", str(tmp_path)]
+    subprocess.run([*python, *convert], check=True, capture_output=True)
+    [cohort] = [product for product in products(params.load(path)) if product.name == "cohort"]
     stamps = [cohort.read_stamp()]
-    papermill = [sys.executable, "-m", "papermill", str(source), str(tmp_path / "out.ipynb"), "-f", str(path)]
-    subprocess.run(papermill, check=True, capture_output=True, cwd=store.NOTEBOOKS)
+    papermill = ["papermill", str(source), str(tmp_path / "out.ipynb"), "-f", str(path)]
+    subprocess.run([*python, *papermill], check=True, capture_output=True, cwd=FOLDER)
     stamps.append(cohort.read_stamp())
     assert run.main(["run", str(path), "--only", "01"]) == 0
     stamps.append(cohort.read_stamp())
     assert cohort.fresh and stamps[0] == stamps[1] == stamps[2]
 
 
+@pytest.mark.parametrize("script", sorted(FOLDER.glob("0[1-6]_*.py")), ids=lambda path: path.stem)
+def test_every_chapter_keeps_the_rhythm(script):
+    """Goals and minutes first; predictions, take-aways and exercises; no table right after a table."""
+    cells = json.loads(notebooks.pair(script))["cells"]
+    text = ["".join(cell["source"]) for cell in cells]
+    first, tags = text[0], [cell["metadata"].get("tags", []) for cell in cells]
+    assert 3 <= first.count("\n- ") <= 5 and re.search(r"\d+ minutes", first)
+    assert "**Predict first:**" in "".join(text) and "\n1. " in "".join(text) and "not prove" in "".join(text)
+    assert sum("exercise" in tag for tag in tags) >= 3
+    parameters = [part for part, tag in zip(text, tags, strict=True) if "parameters" in tag]
+    sections = [line.split(" = ")[0] for line in parameters[0].splitlines()]
+    assert sections == ["base", *CHAPTERS[script.stem]] and parameters[0].startswith('base = "class"')
+
+
+def test_every_params_file_is_valid_and_its_chapters_are_known():
+    """Chapter 06 is run where the file names a mitigation; class.yaml has all chapters."""
+    studies = {path.stem: params.load(path) for path in PARAMS.glob("*.yaml")}
+    assert [name for name, study in studies.items() if study.mitigation is None] == ["gallery_1e4"]
+    assert chapters(studies["class"]) == list(CHAPTERS) and "06_mitigation" not in chapters(studies["gallery_1e4"])
+    paper = ("reweight", "eodd", "adv")
+    assert all(studies[name].mitigation.strategies == paper for name in ("lgg_x8", "nih_1e4", "chexpert_1e4"))
+
+
 def test_the_appendix_shows_the_stored_studies_of_every_scenario():
-    copy = nbformat.read(store.NOTEBOOKS / "A1_calibration.ipynb", 4)
+    copy = nbformat.read(FOLDER / "A1_calibration.ipynb", 4)
     NotebookClient(copy, timeout=300).execute()
-    outputs = [output for cell in copy.cells for output in cell.get("outputs", ())]
-    studies = (
-        pd.read_csv(store.PACKAGE.parent / "benchmarks" / "results" / "calibration.csv")
-        .groupby("scenario")
-        .studies.sum()
-    )
-    assert outputs[0].text.startswith(f"{len(studies)} scenarios, {min(studies):.0f} to")
-    assert min(studies) >= 2000 and sum("image/png" in output.get("data", {}) for output in outputs) == 5
+    shown = [output for cell in copy.cells for output in cell.get("outputs", ())]
+    results = pd.read_csv(store.PACKAGE.parent / "benchmarks" / "results" / "calibration.csv")
+    studies = results.groupby("scenario").studies.sum()
+    assert shown[0].text.startswith(f"{len(studies)} scenarios, {min(studies):.0f} to")
+    assert min(studies) >= 2000 and sum("image/png" in output.get("data", {}) for output in shown) == 5
 
 
 def test_the_appendix_on_mitigation_shows_what_the_experiment_left():
-    copy = nbformat.read(store.NOTEBOOKS / "A2_mitigation.ipynb", 4)
+    copy = nbformat.read(FOLDER / "A2_mitigation.ipynb", 4)
     NotebookClient(copy, timeout=300).execute()
-    outputs = [output for cell in copy.cells for output in cell.get("outputs", ())]
+    shown = [output for cell in copy.cells for output in cell.get("outputs", ())]
     results = store.PACKAGE.parent / "benchmarks" / "results"
     rows = pd.read_csv(results / "mitigation.csv")
-    assert rows.seed.nunique() > 1 and "held-out seeds" in outputs[0].data["text/plain"]
-    of_sde = sum((results / f"mitigation_{part}.csv").exists() for part in ("times", "path"))
+    assert rows.seed.nunique() > 1 and "held-out seeds" in shown[0].data["text/plain"]
+    of_sde = sum((results / f"mitigation_{kind}.csv").exists() for kind in ("times", "path"))
     figures = 2 + of_sde + rows[rows.seed > 0].scenario.str.endswith("small").any()
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == figures
+    assert sum("image/png" in output.get("data", {}) for output in shown) == figures
 
 
 def test_pairing_of_a_changed_script_is_noticed(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(store, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(run, "FOLDER", tmp_path)
     script = tmp_path / "01_data.py"
-    script.write_text((run.store.PACKAGE.parent / "notebooks" / "01_data.py").read_text())
+    script.write_text((FOLDER / "01_data.py").read_text())
     assert run.main(["pairs"]) == 1 and "differs" in capsys.readouterr().out
     assert run.main(["pairs", "--write"]) == 0 and run.main(["pairs"]) == 0
     script.write_text(script.read_text().replace("who is in the study?", "who is here?"))
     assert run.main(["pairs"]) == 1
     assert json.loads(script.with_suffix(".ipynb").read_text())["nbformat"] == 4
+
+
+def text_of(copy) -> list[str]:
+    """What the cells of an executed notebook printed."""
+    return [output.text for cell in copy.cells for output in cell.get("outputs", ()) if output.output_type == "stream"]
