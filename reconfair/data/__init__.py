@@ -17,7 +17,7 @@ from reconfair.data import splits
 from reconfair.data.chexpert import CheXpert
 from reconfair.data.lgg import LGG
 from reconfair.data.nih import NIH
-from reconfair.data.phantom import scarce
+from reconfair.data.phantom import Phantom, scarce
 from reconfair.data.phantom_mri import PhantomMRI
 from reconfair.data.phantom_xray import PhantomXray
 from reconfair.data.table import Table
@@ -98,8 +98,9 @@ def sizes(study: Study) -> dict[str, float]:
         table = tables.read("cohort", cohort.folder)
         return {"all": len(table), **{use: len(rows(table, use)) for use in ("recon", "diag", "eval")}}
     mri = dataset.about.modality == "mri"
-    simulated = getattr(dataset, "patients", 0) * (getattr(dataset, "slices", 0) if mri else 2)
-    number = simulated or IMAGES.get(dataset.name, 10_000)
+    number = IMAGES.get(dataset.name, 10_000)
+    if isinstance(dataset, Phantom):
+        number = dataset.patients * (dataset.slices if mri else 2)
     train, val, test = dataset.split
     shares = {"all": 1, "recon": train * (1 if mri else 0.7), "diag": train * (1 if mri else 0.3), "eval": val + test}
     return {use: number * share for use, share in shares.items()}
@@ -160,7 +161,7 @@ def cohort_table(study: Study) -> pd.DataFrame:
     dataset = study.dataset
     table = splits.derive(dataset.read_table(), dataset.age_boundary)
     table = splits.assign(table, dataset.split, dataset.seed, dataset.about.modality)
-    if hasattr(dataset, "dials"):
+    if isinstance(dataset, Phantom):
         table = scarce(dataset, table)
     if "evaluated" in table:
         table = table[table.evaluated | table.split.str.startswith("train")].drop(columns="evaluated")

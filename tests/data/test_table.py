@@ -10,7 +10,7 @@ from scans import dicom, nifti
 from smallest import PARAMS
 
 from reconfair import data, params
-from reconfair.data import files, table
+from reconfair.data import files
 from reconfair.params import ParamsError
 
 GREY = np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8)
@@ -41,11 +41,11 @@ def dataset(root, **settings):
 
 
 def rows(root, **settings):
-    return table.table(dataset(root, **settings))
+    return dataset(root, **settings).read_table()
 
 
 def image(root, at=0, **settings):
-    return table.image(next(rows(root, **settings).iloc[[at]].itertuples()), dataset(root, **settings))
+    return dataset(root, **settings).read_image(next(rows(root, **settings).iloc[[at]].itertuples()))
 
 
 # --- what entries mean ---
@@ -243,9 +243,7 @@ def test_a_file_that_is_no_table_is_named(tmp_path):
 
 def test_a_missing_table_is_named_with_the_nearest(tmp_path):
     (tmp_path / "cohorts.csv").write_text("")
-    with pytest.raises(
-        ParamsError, match=r"looked for .*/cohort\.csv and did not find it but cohorts\.csv\. Get a table"
-    ):
+    with pytest.raises(ParamsError, match=r"cohort\.csv is not there; .*'cohorts\.csv'.* Get a table"):
         rows(tmp_path)
 
 
