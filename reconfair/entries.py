@@ -29,14 +29,16 @@ MAX_ENTRIES = 100_000_000  # of a table
 SHEET_BYTES, SHEET_SECONDS = 4 * 2**30, 300  # of memory and time that an Excel file may take
 LISTED = 20  # different entries that a message lists
 
-# Reads one sheet within a limit of memory; it runs in a process of its own, since a small file may unpack to anything.
+# Writes the first sheet as CSV within a limit of memory. It runs in a process of its own, since a small file may unpack
+# to anything.
 _READ_SHEET = """
-import resource, sys
+import csv, resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]),) * 2)
-import pandas
-pandas.read_excel(sys.argv[1], engine="calamine", dtype="str", header=None, keep_default_na=False).to_csv(
-    sys.stdout, index=False, header=False
-)
+from python_calamine import CalamineWorkbook
+rows = CalamineWorkbook.from_path(sys.argv[1]).get_sheet_by_index(0).to_python(skip_empty_area=False)
+sys.stdout.reconfigure(encoding="utf-8", newline="")
+whole = lambda entry: int(entry) if isinstance(entry, float) and entry.is_integer() else entry
+csv.writer(sys.stdout).writerows([whole(entry) for entry in row] for row in rows)
 """
 
 _collector: ContextVar[list[str] | None] = ContextVar("collector", default=None)
@@ -125,7 +127,8 @@ def read(path: Path) -> pd.DataFrame:
         if str(error).startswith(str(path)):
             raise
         why = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise ValueError(f"{path}: cannot be read as a table; expected CSV in UTF-8, Excel or Parquet ({why})") from None
+        expected = "expected CSV in UTF-8, Excel or Parquet"
+        raise ValueError(f"{path}: cannot be read as a table; {expected} ({why})") from None
 
 
 def _table(path: Path, rows, first: int = 1) -> pd.DataFrame:
@@ -314,7 +317,8 @@ class Sheet:
         unknown = self._unknown(column, entries, known, missing)
         strange = ~(entries.isin(list(known)) | unknown)
         if strange.any():
-            self.mistakes.append(self._unexplained(column, strange, values, key))
+            expected = f"{', '.join(str(word) for word in values if str(word))} or empty"
+            self.mistakes.append(self._unexplained(column, strange, values, key, expected))
         return entries.map({word: meaning for word, meaning in known.items() if meaning is not None})
 
     def years(self, column: str, values: dict | None = None, key: str = "", oldest: float = 120) -> pd.Series:
@@ -335,8 +339,8 @@ class Sheet:
         strange = age.isna() & ~unknown & ~entries.isin(list(named))
         beyond = ((age <= 0) | (age > oldest)) & ~entries.isin(list(named))
         if (strange | beyond).any():
-            line = self._unexplained(column, strange | beyond, values or {}, key)
-            self.mistakes.append(f"{line} An age is years such as 58, or 058Y, 006M, 003W, 010D, up to {oldest:g}.")
+            expected = f"an age up to {oldest:g} years, such as 58, 058Y, 006M, 003W or 010D, or empty"
+            self.mistakes.append(self._unexplained(column, strange | beyond, values or {}, key, expected))
         return age.mask(beyond)
 
     def numbers(self, column: str, low: float = -np.inf, high: float = np.inf) -> pd.Series:
@@ -384,25 +388,23 @@ class Sheet:
                 self.notes.append(f"{self.path.name}, column '{column}': {listed} {what}, '{usual[key]}'")
         return keys.map(usual).where(entries.notna())
 
-    def _unexplained(self, column: str, strange: pd.Series, values: dict, key: str) -> str:
+    def _unexplained(self, column: str, strange: pd.Series, values: dict, key: str, expected: str) -> str:
         """Say which entries have no meaning, and write the line that would give them one."""
         entries = text(self.table[column])[strange.to_numpy()]
-        counts = entries.value_counts()
+        counts, valid = entries.value_counts(), [str(word).casefold() for word in values]
         rows = {word: entries.index[entries == word][0] for word in counts.index[:LISTED]}
         listed = ", ".join(f"'{word}' ({counts[word]}, first in row {row})" for word, row in rows.items())
         listed += f" and {len(counts) - LISTED} more" if len(counts) > LISTED else ""
-        valid = [str(word) for word in values if str(word)]
-        near = {word: nearest(word.casefold(), [v.casefold() for v in valid], "") for word in rows}
-        hints = [hint for hint in dict.fromkeys(near.values()) if hint.startswith("did")]
-        said = f"{self.path}, column '{column}': {strange.sum()} rows hold entries that nothing explains: {listed}; "
-        said += f"explained are {', '.join(valid)} and empty" if valid else "expected an age or nothing"
-        said += f"; {hints[0]}" if hints else "."
+        hints = {word: nearest(word.casefold(), [word for word in valid if word], "") for word in rows}
+        hint = next((f"; {hint}" for hint in hints.values() if hint.startswith("did")), "")
+        sentence = f"{self.path}, column '{column}': nothing explains the entries of {strange.sum()} rows: {listed}"
+        sentence = f"{sentence}; expected {expected}{hint}"
         if not key:
-            return said
+            return sentence
         section, _, name = key.rpartition(".")
         every = {**{str(word): meaning for word, meaning in values.items()}, **dict.fromkeys(counts.index)}
         line = ", ".join(f"{json.dumps(w, ensure_ascii=False)}: {json.dumps(m)}" for w, m in every.items())
         return (
-            f"{said} Paste into {section}, with what they mean in place of null (unknown): {name}: "
-            f"{{column: {json.dumps(column, ensure_ascii=False)}, values: {{{line}}}}}"
+            f"{sentence}{'' if hint else '.'} Paste into {section}, with your meanings in place of null (unknown): "
+            f"{name}: {{column: {json.dumps(column, ensure_ascii=False)}, values: {{{line}}}}}"
         )

@@ -151,8 +151,9 @@ def test_images_masks_and_slices_are_those_of_the_row(write):
 
 def test_a_row_without_mask_has_nothing_outlined_if_that_is_said(write):
     root = write(path=["a.npy", "b.npy", "c.npy", "d.npy"], mask=["m.npy", "", "", ""])
-    for name in ("a", "b", "m"):
+    for name in ("a", "b"):
         np.save(root / f"{name}.npy", GREY)
+    np.save(root / "m.npy", np.ones((32, 32), np.uint8))
     settings = {"mask": {"column": "mask", "task": "lesion", "blank": "background"}}
     assert image(root, 0, **settings)[1].mean() > 0.9 and not image(root, 1, **settings)[1].any()
     assert dataset(root, **settings).about.tasks == {"label": "classify", "lesion": "segment"}
@@ -206,14 +207,14 @@ def test_the_documented_example_is_a_study(tmp_path):
         ({"path": ["a", "", "c", "d"]}, {}, r"row 3, column 'path': '' names no file"),
         ({"path": ["a", "b", "a", "b"]}, {}, r"row 4, column 'path': 'a' occurs more than once.*\(1 more rows"),
         ({"patient_id": ["p", "p", "", "q"]}, {}, r"row 4, column 'patient_id': '' names no patient"),
-        ({"sex": ["F", "F", "Mael", "F"]}, {}, r"row 4, column 'sex': 'Mael' is none of f, female, m, male or empty; did you mean 'male'"),
-        ({"age": ["0", "5", "6", "7"]}, {}, r"row 2, column 'age': '0' is no age between 0 and 120; .* values: \{entry: null\}"),
-        ({"age": ["5", "5", "999", "7"]}, {}, r"row 4, column 'age': '999' is no age between 0 and 120"),
-        ({"age": ["5", "5", "x", "7"]}, {}, r"row 4, column 'age': 'x' is no age; expected years"),
-        ({"label": ["1", "1", "2", "0"]}, {}, r"row 4, column 'label': '2' is none of 0, 1, -1 or empty"),
+        ({"sex": ["F", "F", "Mael", "F"]}, {}, r"column 'sex': .*'Mael' \(1, first in row 4\).*'male'"),
+        ({"age": ["0", "5", "6", "7"]}, {}, r"column 'age': .*'0' \(1, first in row 2\).*age: \{column: \"age\", values: \{\"0\": null\}\}"),
+        ({"age": ["5", "5", "999", "7"]}, {}, r"column 'age': .*'999' \(1, first in row 4\)"),
+        ({"age": ["5", "5", "x", "7"]}, {}, r"column 'age': .*'x' \(1, first in row 4\)"),
+        ({"label": ["1", "1", "2", "0"]}, {}, r"column 'label': .*'2' \(1, first in row 4\); expected 0, 1, -1"),
         ({"label": ["1", "0", "1", "0"]}, {}, r"row 3, column 'label': '0' is not what another row says of this patient.*dataset\.unit is image"),
-        ({"race": ["Whit", "Whit", "", ""]}, {"race": {"column": "race", "values": {"White": "W"}}}, r"row 2, column 'race': 'Whit' is none of White or empty"),
-        ({}, {"race": "Race"}, r"cohort\.csv: column 'Race' is missing; it has .*; did you mean 'race'\?"),
+        ({"race": ["Whit", "Whit", "", ""]}, {"race": {"column": "race", "values": {"White": "W"}}}, r"column 'race': .*'Whit' \(2, first in row 2\); expected White.*'white'"),
+        ({}, {"race": "Race"}, r"cohort\.csv: column 'Race' is missing.*'race'"),
         ({}, {"keep": ["site"]}, r"cohort\.csv: column 'site' is missing"),
     ],
 )  # fmt: skip
@@ -234,7 +235,7 @@ def test_two_sexes_of_a_patient_are_refused(write):
 
 def test_a_file_that_is_no_table_is_named(tmp_path):
     (tmp_path / "cohort.csv").write_bytes("path;männlich".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"cohort\.csv: cannot be read as a table; expected CSV in UTF-8 or Parquet"):
+    with pytest.raises(ValueError, match=r"cohort\.csv: cannot be read as a table; expected CSV in UTF-8"):
         rows(tmp_path)
     (tmp_path / "cohort.parquet").write_text("no parquet")
     with pytest.raises(ValueError, match=r"cohort\.parquet: cannot be read as a table"):
