@@ -118,10 +118,10 @@ def read(path: Path) -> pd.DataFrame:
         named = re.match(r"sep=(.)\r?\n", lines)
         lines = lines[named.end() if named else 0 :]
 
-        def rows(mark):
-            return csv.reader(io.StringIO(lines, newline=""), delimiter=mark, strict=True, skipinitialspace=True)
+        def rows(mark, strict=True):
+            return csv.reader(io.StringIO(lines, newline=""), delimiter=mark, strict=strict, skipinitialspace=True)
 
-        mark = named[1] if named else max(",;\t", key=lambda mark: len(next(rows(mark), [])))
+        mark = named[1] if named else max(",;\t", key=lambda mark: len(next(rows(mark, strict=False), [])))
         return _table(path, rows(mark), 1 + bool(named))
     except (OSError, ValueError, TypeError, csv.Error, zipfile.BadZipFile) as error:
         if str(error).startswith(str(path)):
@@ -352,17 +352,19 @@ class Sheet:
         self.refuse(column, ~unknown & ~numbers.between(low, high), f"is no number{bounds}, and not empty")
         return numbers.astype(float)
 
-    def where(self, wanted: dict[str, tuple[str, ...]]) -> None:
-        """Keep the rows whose entries are among those wanted, by column; what that leaves out is noted."""
-        for column, words in wanted.items():
-            entries, folds = folded(self.table[column]), [fold(word) for word in words]
-            for word, one in zip(words, folds, strict=True):
-                if not entries.eq(one).any():
-                    there = self.table[column].value_counts().index
-                    self.mistakes.append(
-                        f"{self.path}, column '{column}': no row says '{word}'; {nearest(word, there, 'there is')}"
-                    )
-            self.keep(entries.isin(folds), f"column '{column}' says none of {', '.join(words)}")
+    def where(self, wanted: dict[str, list[tuple[str, ...]]]) -> None:
+        """Keep the rows whose entries are among those wanted, by column; what that leaves out is noted.
+
+        An entry that is wanted is given as the words that may stand for it, such as ``("true", "yes")``.
+        """
+        for column, choices in wanted.items():
+            entries, words = folded(self.table[column]), [[fold(word) for word in choice] for choice in choices]
+            for choice, folds in zip(choices, words, strict=True):
+                if not entries.isin(folds).any():
+                    there = nearest(choice[0], self.table[column].value_counts().index, "there is")
+                    self.mistakes.append(f"{self.path}, column '{column}': no row says '{choice[0]}'; {there}")
+            listed = ", ".join(choice[0] for choice in choices)
+            self.keep(entries.isin([word for folds in words for word in folds]), f"column '{column}': not {listed}")
 
     def _unknown(self, column: str, entries: pd.Series, known, missing: tuple[str, ...] = MISSING) -> pd.Series:
         """Which of the folded entries mean that a value is unknown; words for it are noted."""

@@ -151,11 +151,8 @@ class Table(Scans):
     def _words(cls, given):
         if not isinstance(given, dict):
             return given
-        wanted = {column: words if isinstance(words, list | tuple) else [words] for column, words in given.items()}
-        return {
-            str(column): tuple(word for one in words for word in YAML_WORDS.get(str(one), (str(one),)))
-            for column, words in wanted.items()
-        }
+        several = {column: words if isinstance(words, list | tuple) else [words] for column, words in given.items()}
+        return {str(column): tuple(map(str, words)) for column, words in several.items()}
 
     @model_validator(mode="after")
     def _can_be_studied(self):
@@ -200,7 +197,7 @@ class Table(Scans):
         columns = {"sex": self.sex, "age": self.age, "race": self.race, **self.tasks}
         named = [self.image, self.patient, *(column.column for column in columns.values() if column), *self.keep]
         sheet.need([*named, *([self.mask.column] if self.mask else []), *self.where])
-        sheet.where(self.where)
+        sheet.where({column: [YAML_WORDS.get(word, (word,)) for word in words] for column, words in self.where.items()})
         sheet.distinct()
         patient, image = sheet.names(self.patient), sheet.table[self.image].str.strip()
         sheet.refuse(self.image, image.duplicated(), "occurs more than once; every row needs an image of its own")

@@ -291,3 +291,67 @@ def test_a_class_lost_with_bad_images_is_named(outputs, scans):
     spoil(scans, table.index[(table.split == "val") & (table.label == 1)])
     with pytest.raises(ValueError, match="task 'label': no case of class 1 in split 'val'"):
         data.prepare(study)
+
+
+# --- before anything is made ---
+
+
+def test_a_preview_says_who_is_there_and_what_cannot_be_compared(scans):
+    lines = data.preview(listed(scans))
+    assert lines[0] == "100 patients, 100 images"
+    text = "\n".join(lines)
+    header, female = (next(line for line in lines if word in line).split() for word in ("attribute", "female"))
+    assert header[:6] == ["attribute", "group", "train", "val", "test", "label"]
+    women = data.cohort_table(listed(scans)).query("sex == 'female'")
+    assert female[2:5] == [str((women.split == split).sum()) for split in ("train", "val", "test")]
+    test = women[women.split == "test"]
+    assert female[5] == f"{(test.label == 1).sum()}/{(test.label == 0).sum()}"
+    assert "label, sex: left out are groups with fewer than 20 patients of each label in test: female (" in text
+    assert "nothing is left to compare" in text
+
+
+def test_a_preview_says_whether_thresholds_by_group_can_be_fitted(scans):
+    study = listed(scans)
+    mitigated = params.study(dataset=study.dataset.model_dump(), mitigation={"strategies": ["thresholds"]})
+    assert any(line.startswith("label, sex: thresholds by group") for line in data.preview(mitigated))
+
+
+def test_a_preview_reads_no_pixels(scans):
+    spoil(scans, range(100))
+    assert data.preview(listed(scans))[0] == "100 patients, 100 images"
+
+
+def test_a_preview_raises_all_mistakes_at_once(scans):
+    table = pd.read_csv(scans / "cohort.csv", dtype=str)
+    table.loc[3, "sex"], table.loc[4, "age"] = "div", "old"
+    table.to_csv(scans / "cohort.csv", index=False)
+    for number in range(10, 17):
+        (scans / f"{number}.png").unlink()
+    with pytest.raises(ValueError) as error:
+        data.preview(listed(scans, "error"))
+    sex, age, files = str(error.value).splitlines()
+    assert "'div' (1, first in row 5)" in sex and "'old' (1, first in row 6)" in age
+    assert files.startswith("7 files are not there:") and files.count(".png") == 5
+
+
+def test_missing_files_stop_a_cohort_before_it_is_begun_or_are_left_out(outputs, scans):
+    for number in (5, 50):
+        (scans / f"{number:02d}.png").unlink()
+    with pytest.raises(ValueError, match=r"2 files are not there: .*05\.png, .*50\.png; dataset\.on_bad_image: skip"):
+        data.prepare(listed(scans, "error"))
+    assert not any(outputs.rglob("images.npy"))
+    assert any("2 files are not there" in line for line in data.preview(listed(scans)))
+    assert len(data.prepare(listed(scans)).table) == 98
+
+
+def test_what_was_decided_about_masks_and_entries_is_in_the_log(outputs, scans):
+    table = pd.read_csv(scans / "cohort.csv", dtype=str).assign(mask="mask.png")
+    table.loc[0, "race"] = "white "
+    table.to_csv(scans / "cohort.csv", index=False)
+    Image.fromarray(np.eye(32, dtype=np.uint8) * 7).save(scans / "mask.png")
+    section = {"name": "table", "root": str(scans), "size": 32, "mask": {"column": "mask"}}
+    study = params.study(dataset=section, compute={"workers": 2})
+    data.prepare(study)
+    log = data.log(study).set_index("note").times
+    assert log["masks of 0, 7: inside is 7"] == 100
+    assert log[log.index.str.contains("one group, 'White'")].tolist() == [1]

@@ -161,3 +161,33 @@ def test_a_folder_without_slices_is_named(tmp_path):
     pd.DataFrame(CLINICAL).to_csv(tmp_path / "kaggle_3m" / "data.csv", index=False)
     with pytest.raises(ValueError, match=r"kaggle_3m: no folder TCGA_\*/ with slices was found there"):
         dataset(tmp_path).read_table()
+
+
+def test_words_in_place_of_codes_are_read_and_what_is_neither_is_named(root):
+    words = CLINICAL | {"gender": ["Female", "m", ""], "race": ["black", "White ", ""]}
+    pd.DataFrame(words).to_csv(root / "kaggle_3m" / "data.csv", index=False)
+    patients = dataset(root).read_table().drop_duplicates("patient_id")
+    assert patients.sex.fillna("?").tolist() == ["female", "male", "?"]
+    assert patients.race.fillna("?").tolist() == ["Black", "White", "?"]
+    pd.DataFrame(words | {"gender": ["Female", "7", ""]}).to_csv(root / "kaggle_3m" / "data.csv", index=False)
+    with pytest.raises(ValueError, match=r"data\.csv, column 'gender': .*'7' \(1, first in row 3\)"):
+        dataset(root).read_table()
+
+
+def test_a_patient_with_two_rows_is_named(root):
+    twice = pd.DataFrame(CLINICAL)
+    pd.concat([twice, twice[:1]]).to_csv(root / "kaggle_3m" / "data.csv", index=False)
+    assert len(dataset(root).read_table()) == 6
+    pd.concat([twice, twice[:1].assign(race=3)]).to_csv(root / "kaggle_3m" / "data.csv", index=False)
+    with pytest.raises(ValueError, match=r"row 5, column 'Patient': 'TCGA_AA_0001' has two rows"):
+        dataset(root).read_table()
+
+
+@pytest.mark.parametrize("value", [0, 9])
+def test_a_slice_whose_channel_is_constant_is_black_and_stays(root, value):
+    settings, (row, *_) = rows(root)
+    constant = np.zeros((*SHAPE, 3), np.uint8)
+    constant[..., 0], constant[..., 1] = np.arange(48), value
+    Image.fromarray(constant).save(row.path)
+    image, mask = settings.read_image(row)
+    assert (image == 0).all() and mask.any()

@@ -164,3 +164,24 @@ def test_a_missing_column_is_named(root, column):
     write(root, ENTRIES.drop(columns=column))
     with pytest.raises(ValueError, match=rf"v2020\.csv: column '{column}' is missing"):
         dataset(root).read_table()
+
+
+def test_words_for_sex_are_read_and_what_is_none_is_named(root):
+    write(root, ENTRIES.assign(**{"Patient Gender": ["Male", "female ", "f", "m"]}))
+    assert table(root).sex.to_dict() == {
+        "00000001_000": "female",
+        "00000001_001": "female",
+        "00000002_000": "male",
+        "00000003_000": "male",
+    }
+    write(root, ENTRIES.assign(**{"Patient Gender": ["Mal", "F", "F", "M"]}))
+    with pytest.raises(ValueError, match=r"column 'Patient Gender': .*'Mal' \(1, first in row 2\).*'male'"):
+        table(root)
+
+
+def test_findings_are_read_whatever_their_case_and_unknown_ones_named(root):
+    write(root, ENTRIES.assign(**{"Finding Labels": ["no finding ", "effusion | Hernia", "Effusion", "Hernia"]}))
+    assert table(root).Effusion.tolist() == [1, 1, 0, 0] and table(root).Abnormal.tolist() == [1, 1, 0, 1]
+    write(root, ENTRIES.assign(**{"Finding Labels": ["No Finding", "Effusions", "Effusion", "Hernia"]}))
+    with pytest.raises(ValueError, match=r"row 3, column 'Finding Labels': 'Effusions' holds a finding that is none"):
+        table(root)

@@ -191,6 +191,129 @@ def test_the_documented_example_is_a_study(tmp_path):
     )
 
 
+# --- what strangers bring ---
+
+
+def test_the_shortest_table_is_a_study(tmp_path, monkeypatch):
+    people = [
+        {"path": f"{n}.png", "patient_id": f"p{n}", "sex": "FM"[n % 2], "age": 40 + n, "race": "A"} for n in range(40)
+    ]
+    pd.DataFrame(people).assign(label=[0, 1, 1, 0] * 10).to_csv(tmp_path / "cohort.csv", index=False)
+    for n in range(40):
+        Image.fromarray(GREY).save(tmp_path / f"{n}.png")
+    monkeypatch.setenv("RECONFAIR_OUTPUTS", str(tmp_path / "outputs"))
+    study = params.study(dataset={"name": "table", "root": str(tmp_path)}, compute={"workers": 1})
+    cohort = data.prepare(study)
+    assert len(cohort.table) == 40 and cohort.images.shape == (40, 256, 256)
+    rates = data.splits.prevalence(cohort.table, ["label"], ["sex", "age_group"], "patient")
+    assert rates[rates.attribute == "sex"]["count"].sum() == 40 and (rates.task == "label").all()
+    assert data.preview(study)[0] == "40 patients, 40 images"
+
+
+@pytest.mark.parametrize(
+    "name", ["image", "findings", "all", "kind", "group", "Split", "path", "score", "patient_id", "z_age", "evaluated"]
+)
+def test_a_task_or_column_of_a_reserved_name_is_refused_before_anything_is_read(name):
+    for settings in ({"tasks": {name: "label"}}, {"keep": [name]}, {"mask": {"column": "m", "task": name}}):
+        with pytest.raises(ParamsError, match=rf"'{name}' has a meaning of its own"):
+            dataset(".", **settings)
+
+
+def test_names_that_differ_in_case_alone_are_refused():
+    with pytest.raises(ParamsError, match="'Grade' names two tasks or columns"):
+        dataset(".", tasks={"Grade": "a"}, keep=["grade"])
+
+
+def test_patients_and_groups_that_differ_in_blanks_or_case_are_one(write):
+    root = write(patient_id=["p1", "p1 ", "P1", "p3"], race=["White", "white ", "WHITE", "Roma"], sex=["F", "f ", "F", "M"],
+                 age=["58", "58", "58", "3"], label=["1", "1", "1", "0"])  # fmt: skip
+    read = rows(root)
+    assert read.patient_id.tolist() == ["p1"] * 3 + ["p3"] and set(read.race) == {"White", "Roma"}
+    notes = " ".join(read.attrs["notes"])
+    assert "one patient, 'p1'" in notes and "one group, 'White'" in notes
+
+
+@pytest.mark.parametrize("patient", ["nan", " ", "None"])
+def test_nobody_is_no_patient(write, patient):
+    with pytest.raises(ValueError, match=r"row 4, column 'patient_id': .* names no patient"):
+        rows(write(patient_id=["p1", "p1", patient, "p3"]))
+
+
+def test_the_line_that_a_message_says_to_paste_is_right(write):
+    root = write(age=["000Y", "59", "061Y", "x"])
+    with pytest.raises(ValueError, match="'000Y'") as error:
+        rows(root)
+    line = str(error.value).rpartition("null (unknown): ")[2]
+    read = rows(root, **params.parsed(line))
+    assert read.age.fillna(-1).tolist() == [59, 59, 61, -1]  # the first that is known, by patient
+
+
+def test_every_mistake_is_in_one_error(write):
+    root = write(sex=["div", "x", "male", "F"], label=["1", "1", "2", "0"], patient_id=["a", "b", "", "d"])
+    with pytest.raises(ValueError) as error:
+        rows(root)
+    assert len(str(error.value).splitlines()) == 3 and "'div' (1" in str(error.value) and "'x' (1" in str(error.value)
+
+
+def test_two_meanings_of_one_entry_are_refused():
+    with pytest.raises(ParamsError, match="'m' has two meanings"):
+        dataset(".", sex={"column": "s", "values": {"M": "male", "m": "female"}})
+
+
+def test_rows_are_those_that_the_parameters_want(write):
+    root = write(view=["PA", "AP ", "lateral", "ap"], modality=["X-ray"] * 4, digital=["true", "true", "true", "no"])
+    wanted = {"view": ["PA", "AP"], "modality": "x-ray", "digital": True}
+    read = rows(root, where=wanted)
+    assert read.image_id.tolist() == ["a.png", "sub/b.png"]
+    assert [n for n in read.attrs["notes"] if "1 of 4 rows" in n and "'view'" in n]
+    with pytest.raises(ValueError, match="column 'view': no row says 'LAT'"):
+        rows(root, where={"view": "LAT"})
+    with pytest.raises(ValueError, match=r"column 'View' is missing.*'view'"):
+        rows(root, where={"View": "PA"})
+
+
+def test_a_column_is_kept_whatever_its_case_and_its_groups_are_read_as_all_others(write):
+    read = rows(write(Site=["N", "n ", "NA", "S"]), keep=["Site"])
+    assert read.Site.fillna("?").tolist() == ["N", "N", "?", "S"]
+
+
+def test_repeated_rows_are_left_out_and_repeated_images_refused(write):
+    root = write()
+    table = pd.read_csv(root / "cohort.csv", dtype=str, keep_default_na=False)
+    pd.concat([table, table[1:2]]).to_csv(root / "cohort.csv", index=False)
+    assert len(rows(root)) == 4
+    pd.concat([table, table[1:2].assign(age="60")]).to_csv(root / "cohort.csv", index=False)
+    with pytest.raises(ValueError, match=r"row 6, column 'path': 'sub/b\.png' occurs more than once"):
+        rows(root)
+
+
+def test_a_link_that_leads_out_of_the_folder_is_refused_unless_told(write, tmp_path_factory):
+    elsewhere, root = tmp_path_factory.mktemp("elsewhere"), write()
+    Image.fromarray(GREY).save(elsewhere / "a.png")
+    Image.fromarray(GREY).save(root / "c.png")
+    (root / "a.png").symlink_to(elsewhere / "a.png")
+    (root / "d.png").symlink_to(root / "c.png")
+    with pytest.raises(ValueError, match=r"a\.png: is a link that leads out .*dataset\.links: follow"):
+        image(root, 0)
+    assert (image(root, 0, links="follow")[0] == image(root, 3)[0]).all()
+
+
+def test_images_that_are_not_square_are_padded_unless_told(write):
+    root = write()
+    Image.fromarray(np.full((16, 32), 200, np.uint8)).save(root / "a.png")
+    assert image(root, 0, window=[0, 200])[0].mean() == pytest.approx(0.5, abs=0.02)
+    assert image(root, 0, window=[0, 200], fit="squash")[0].mean() == pytest.approx(1)
+
+
+def test_values_inside_a_mask_may_be_given(write):
+    root = write(path=["a.npy", "b.npy", "c.npy", "d.npy"], mask=["m.npy"] * 4)
+    np.save(root / "a.npy", GREY)
+    np.save(root / "m.npy", np.repeat([0, 128, 255, 255], 8)[:, None] * np.ones((1, 32), np.uint8))
+    with pytest.raises(ValueError, match="ambiguous"):
+        image(root, 0, mask={"column": "mask"})
+    assert image(root, 0, mask={"column": "mask", "inside": [128]})[1].mean() == 0.25
+
+
 # --- mistakes ---
 
 
