@@ -333,7 +333,7 @@ class Sheet:
         """
         entries, named = folded(self.table[column]), {fold(word): age for word, age in (values or {}).items()}
         parts = entries.str.replace(",", ".").str.extract(r"^(\d+(?:\.\d+)?) ?([ymwd]?)$")
-        age = parts[0].astype(float) / parts[1].map(PER_YEAR)
+        age = parts[0].astype(float) / parts[1].map(PER_YEAR).astype(float)
         age = age.mask(entries.isin(list(named)), entries.map(named).astype(float))
         unknown = self._unknown(column, entries, named)
         strange = age.isna() & ~unknown & ~entries.isin(list(named))
