@@ -4,7 +4,11 @@ A dataset is a file of this folder with one settings class, a `params.Dataset` w
 ``read_image(row)``; and one line in `DATASETS`.
 """
 
+import json
+import os
 import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -12,12 +16,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from reconfair import params, store, tables
-from reconfair.data import splits
+from reconfair import entries, params, store, tables
+from reconfair.data import files, splits
 from reconfair.data.chexpert import CheXpert
 from reconfair.data.lgg import LGG
 from reconfair.data.nih import NIH
-from reconfair.data.phantom import scarce
+from reconfair.data.phantom import Phantom, scarce
 from reconfair.data.phantom_mri import PhantomMRI
 from reconfair.data.phantom_xray import PhantomXray
 from reconfair.data.table import Table
@@ -81,7 +85,7 @@ def _code(kind: type) -> list[str]:
     modules = [base.__module__ for base in kind.__mro__ if issubclass(base, params.Dataset)]
     names = dict.fromkeys(name for name in modules if name != params.__name__)
     paths = [name if name.startswith("reconfair.") else sys.modules[name].__file__ for name in names]
-    return paths if "reconfair.data.phantom" in names else [*paths, f"{__name__}.files"]
+    return paths if "reconfair.data.phantom" in names else [*paths, f"{__name__}.files", "reconfair.entries"]
 
 
 def _work(study: Study) -> Work:
@@ -98,8 +102,9 @@ def sizes(study: Study) -> dict[str, float]:
         table = tables.read("cohort", cohort.folder)
         return {"all": len(table), **{use: len(rows(table, use)) for use in ("recon", "diag", "eval")}}
     mri = dataset.about.modality == "mri"
-    simulated = dataset.patients * (dataset.slices if mri else 2) if hasattr(dataset, "dials") else 0
-    number = simulated or IMAGES.get(dataset.name, 10_000)
+    number = IMAGES.get(dataset.name, 10_000)
+    if isinstance(dataset, Phantom):
+        number = dataset.patients * (dataset.slices if mri else 2)
     train, val, test = dataset.split
     shares = {"all": 1, "recon": train * (1 if mri else 0.7), "diag": train * (1 if mri else 0.3), "eval": val + test}
     return {use: number * share for use, share in shares.items()}
@@ -148,6 +153,11 @@ def skipped(study: Study) -> pd.DataFrame:
     return pd.read_csv(store.ready(product(study)) / "skipped.csv", dtype="str")
 
 
+def log(study: Study) -> pd.DataFrame:
+    """What was decided while the cohort was made, and how many times: rows left out, entries merged, masks read."""
+    return pd.read_csv(store.ready(product(study)) / "log.csv", keep_default_na=False)
+
+
 def cohort_table(study: Study) -> pd.DataFrame:
     """One row per image: identity, split, attributes and labels, checked.
 
@@ -157,19 +167,29 @@ def cohort_table(study: Study) -> pd.DataFrame:
         The cohort cannot carry the study: repeated images, an attribute that differs within a
         patient, an empty split, or a class with no case in one.
     """
+    table = _drawn(study)
+    check(table, _classified(study))
+    return table
+
+
+def _drawn(study: Study) -> pd.DataFrame:
+    """The table as `cohort_table` returns it, before it is checked."""
     dataset = study.dataset
-    table = splits.derive(dataset.read_table(), dataset.age_boundary)
+    read = dataset.read_table()
+    notes = read.attrs.pop("notes", [])  # what was merged or left out
+    table = splits.derive(read, dataset.age_boundary)
     table = splits.assign(table, dataset.split, dataset.seed, dataset.about.modality)
-    if hasattr(dataset, "dials"):
+    if isinstance(dataset, Phantom):
         table = scarce(dataset, table)
     if "evaluated" in table:
         table = table[table.evaluated | table.split.str.startswith("train")].drop(columns="evaluated")
-    check(table, _classified(study))
-    return table.reset_index(drop=True)
+    table = table.reset_index(drop=True)
+    table.attrs["notes"] = notes
+    return table
 
 
 def check(table: pd.DataFrame, tasks: list[str]) -> None:
-    """Refuse a cohort that cannot carry the study, naming what is wrong.
+    """Refuse a cohort that cannot carry the study, naming all that is wrong, a line each.
 
     Examples
     --------
@@ -178,29 +198,97 @@ def check(table: pd.DataFrame, tasks: list[str]) -> None:
     Traceback (most recent call last):
         ...
     ValueError: patient 'p' is in two splits: train, test
+    split 'val' is empty: 1 patients are too few
     """
+    faults = list(_faults(table, tasks))
+    if faults:
+        raise ValueError("\n".join(faults))
+
+
+def _faults(table: pd.DataFrame, tasks: list[str]):
     repeated = table.image_id[table.image_id.duplicated()]
     if len(repeated):
-        raise ValueError(f"image '{repeated.iloc[0]}' occurs more than once ({len(repeated)} repeated images)")
+        yield f"image '{repeated.iloc[0]}' occurs more than once ({len(repeated)} repeated images)"
     for column in table.columns.intersection(["split", "sex", "age_group", "race"], sort=False):
         values = table[["patient_id", column]].drop_duplicates()
         several = values[values.patient_id.duplicated(keep=False)].groupby("patient_id")[column].unique()
         if len(several):
-            found = ", ".join(map(str, several.iloc[0]))
             kind = "splits" if column == "split" else f"groups of {column}"
-            raise ValueError(f"patient '{several.index[0]}' is in two {kind}: {found}")
-    found = set(table.split)
-    for split in splits.names("train" not in found and not found.isdisjoint(["train_recon", "train_diag"])):
-        part = table[table.split == split]
-        if part.empty:
-            raise ValueError(f"split '{split}' is empty: {table.patient_id.nunique()} patients are too few")
+            others = f" ({len(several) - 1} more patients like this)" if len(several) > 1 else ""
+            yield f"patient '{several.index[0]}' is in two {kind}: {', '.join(map(str, several.iloc[0]))}{others}"
+    there = set(table.split)
+    for split in splits.names("train" not in there and not there.isdisjoint(["train_recon", "train_diag"])):
+        inside = table[table.split == split]
+        if inside.empty:
+            yield f"split '{split}' is empty: {table.patient_id.nunique()} patients are too few"
+            continue
         for task in tasks:
-            absent = {0.0, 1.0} - set(part[task].dropna())
+            absent = {0.0, 1.0} - set(inside[task].dropna())
             if absent:
-                raise ValueError(
+                yield (
                     f"task '{task}': no case of class {int(min(absent))} in split '{split}'; leave it out of "
                     "diagnosis.tasks, or give another dataset.split or dataset.seed"
                 )
+
+
+def absent(table: pd.DataFrame) -> list[str]:
+    """Image and mask files that a cohort table names and that are not there."""
+    named = [table[column].dropna() for column in ("path", "mask_path") if column in table]
+    paths = [path for path in dict.fromkeys(path for column in named for path in column) if path]
+    with ThreadPoolExecutor(16) as pool:  # a network disk answers many questions at once
+        return [path for path, there in zip(paths, pool.map(os.path.isfile, paths), strict=True) if not there]
+
+
+def _absence(missing: list[str]) -> str:
+    first = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+    return f"{len(missing)} files are not there: {first}"
+
+
+def preview(study: Study) -> list[str]:
+    """Say what a study will hold; the table is read, the pixels are not.
+
+    Returns
+    -------
+    list of str
+        Lines: patients and images; what was merged or left out; patients by group and split, with the test patients
+        of each label; which comparisons `fairness.min_cases` leaves out; whether thresholds by group can be fitted.
+
+    Raises
+    ------
+    ValueError
+        A line for each mistake: entries that nothing explains, files that are not there, groups or classes that are
+        missing from a split.
+    """
+    dataset, tasks = study.dataset, _classified(study)
+    with entries.collected() as mistakes:
+        try:
+            table = _drawn(study)
+        except ValueError as error:
+            if not mistakes:
+                raise
+            raise ValueError("\n".join([*mistakes, *str(error).splitlines()])) from None
+    missing = absent(table)
+    skipping = dataset.on_bad_image == "skip"
+    if missing and (not skipping or len(missing) >= len(table)):
+        mistakes.append(_absence(missing))
+    mistakes += [] if mistakes else _faults(table, tasks)  # what is wrong with entries is wrong with all that follows
+    if mistakes:
+        raise ValueError("\n".join(mistakes))
+    lines = [f"{table.patient_id.nunique()} patients, {len(table)} images", *table.attrs["notes"]]
+    lines += [f"{_absence(missing)}; they are left out (on_bad_image: skip)"] if missing else []
+    lines += splits.cases(table, tasks, study.attributes()).to_string(index=False).splitlines()
+    for task, kind in study.tasks.items():
+        for attribute in study.attributes():
+            few = splits.too_few(table, task if kind == "classify" else "", attribute, study.fairness.min_cases)
+            lines += [f"{task}, {attribute}: {few}"] if few else []
+    if study.mitigation and any("thresholds" in strategy for strategy in study.mitigation.strategies):
+        for task in tasks:
+            for attribute in study.attributes("mitigation"):
+                few = splits.too_few(table, task, attribute, 1, "val")
+                lines.append(
+                    f"{task}, {attribute}: thresholds by group " + (f"lack cases: {few}" if few else "can be fitted")
+                )
+    return lines
 
 
 def rows(table: pd.DataFrame, use: str) -> np.ndarray:
@@ -215,37 +303,51 @@ def _classified(study: Study) -> list[str]:
 
 def _write(study: Study, part: Path) -> None:
     dataset, table = study.dataset, cohort_table(study)
+    notes = Counter(dict.fromkeys(table.attrs.pop("notes"), 1))
+    missing = absent(table) if dataset.on_bad_image == "error" else []
+    if missing:
+        raise ValueError(f"{_absence(missing)}; dataset.on_bad_image: skip would leave them out, and list them")
     shape = (len(table), dataset.size, dataset.size)
-    files = [store.Growing(part / "images.npy", shape, np.float16)]
+    arrays = [store.Growing(part / "images.npy", shape, np.float16)]
     if "segment" in dataset.about.tasks.values():
-        files.append(store.Growing(part / "masks.npy", shape, np.uint8))
+        arrays.append(store.Growing(part / "masks.npy", shape, np.uint8))
     became = store.Growing(part / ".became.npy", shape[:1], np.uint8)  # of each row; written after its image
     start = store.resume(CHUNK, became)
-    for file in files:
+    for file in arrays:
         file.cut((became.read() == KEPT).sum())
+    log = part / ".log.jsonl"  # a line for each chunk, so that what a killed run noted is kept
+    lines = log.read_text(encoding="utf-8").splitlines(keepends=True)[: start // CHUNK] if log.exists() else []
+    log.write_text("".join(lines), encoding="utf-8")
     chunks = [table.iloc[at : at + CHUNK] for at in range(start, len(table), CHUNK)]
-    for drawn, *arrays in store.parallel(partial(_attempt, dataset=dataset), chunks, "images", study.compute.workers):
-        for file, rows in zip(files, arrays, strict=False):  # masks are None where there are none
+    attempts = store.parallel(partial(_attempt, dataset=dataset), chunks, "images", study.compute.workers)
+    for fates, images, masks, noted in attempts:
+        for file, rows in zip(arrays, (images, masks), strict=False):  # masks are None where there are none
             file.append(rows)
-        became.append(drawn)
-    for file in files:
+        with log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(noted) + "\n")
+        became.append(fates)
+    for file in arrays:
         file.end()
+    for line in log.read_text(encoding="utf-8").splitlines():
+        notes.update(json.loads(line))
     kept, lost = (table[became.read() == fate] for fate in (KEPT, SKIPPED))
     lost = lost.assign(reason=[_reason(row, dataset) for row in lost.itertuples()])
     lost.reindex(columns=LISTED).to_csv(part / "skipped.csv", index=False)
     if kept.empty:
         raise ValueError(f"none of the {len(table)} images can be read: {next(iter(lost.reason), 'all are empty')}")
+    pd.DataFrame({"times": notes.values(), "note": notes.keys()}).to_csv(part / "log.csv", index=False)
     tables.write(kept, "cohort", part)
 
 
 def images_of(chunk: pd.DataFrame, dataset) -> tuple[np.ndarray, np.ndarray | None]:
     """Images of some rows of a cohort table, and their masks or None: (n, size, size)."""
-    return _attempt(chunk, dataset)[1:]
+    return _attempt(chunk, dataset)[1:3]
 
 
-def _attempt(chunk: pd.DataFrame, dataset) -> tuple[list[int], np.ndarray, np.ndarray | None]:
-    """What became of each row, and the images and masks of those that are kept."""
+def _attempt(chunk: pd.DataFrame, dataset) -> tuple[list[int], np.ndarray, np.ndarray | None, dict[str, int]]:
+    """What became of each row, images and masks of those that are kept, and notes with how often they apply."""
     became, drawn = [], []
+    files.notes()  # of whoever read before in this process
     for row in chunk.itertuples():
         try:
             found = dataset.read_image(row)
@@ -258,7 +360,8 @@ def _attempt(chunk: pd.DataFrame, dataset) -> tuple[list[int], np.ndarray, np.nd
         drawn += [] if found is None else [found]
     none = np.empty((0, dataset.size, dataset.size))
     images, masks = zip(*drawn, strict=True) if drawn else (none, none)
-    return became, np.array(images), None if len(masks) and masks[0] is None else np.array(masks)
+    masks = None if len(masks) and masks[0] is None else np.array(masks)
+    return became, np.array(images), masks, Counter(files.notes())
 
 
 def _reason(row, dataset) -> str:

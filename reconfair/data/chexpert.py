@@ -12,6 +12,7 @@ import pandas as pd
 
 from reconfair import params
 from reconfair.data import files
+from reconfair.entries import MISSING, Sheet, folded
 from reconfair.params import About
 
 SEX = {"Female": "female", "Male": "male"}
@@ -31,38 +32,44 @@ TASKS += ("Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleur
 NEEDED = ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", "No Finding"]
 
 
-def read_entries(path, dataset) -> pd.DataFrame:
-    """The published table as text, in order of patient and study, with the parts of ``Path``."""
-    raw = pd.read_csv(path, dtype="str", keep_default_na=False)
-    files.need(raw, [*NEEDED, *dataset.about.tasks], path)
+def read_entries(path, dataset) -> Sheet:
+    """The published table, in order of patient and study, with the parts of ``Path``."""
+    sheet = Sheet.open(path)
+    sheet.need([*NEEDED, *dataset.about.tasks])
+    sheet.distinct()
     folder = f"CheXpert-{dataset.release}/train"
-    parts = raw.Path.str.extract(rf"^{folder}/(?P<patient>patient\d+)/study(?P<study>\d+)/(?P<view>view\d+_\w+)\.jpg$")
+    pattern = rf"^{folder}/(?P<patient>patient\d+)/study(?P<study>\d+)/(?P<view>view\d+_\w+)\.jpg$"
+    places = sheet.table.Path.str.strip().str.extract(pattern)
     other = {"v1.0": "v1.0-small", "v1.0-small": "v1.0"}[dataset.release]
     why = f"is no path such as '{folder}/patient00001/study1/view1_frontal.jpg'; or set dataset.release: {other}"
-    files.refuse(raw.Path, parts.patient.isna(), path, why)
-    return raw.join(parts).astype({"study": int}).sort_values(["patient", "study", "view"])
+    sheet.refuse("Path", places.patient.isna(), why)
+    sheet.check()
+    sheet.table = sheet.table.join(places).astype({"study": int}).sort_values(["patient", "study", "view"])
+    return sheet
 
 
-def findings(raw: pd.DataFrame, tasks: list[str], path, blank: str) -> pd.DataFrame:
+def findings(sheet: Sheet, tasks: list[str], blank: str) -> pd.DataFrame:
     """Labels by finding: 1, 0, or missing where uncertain or, unless `blank` is zero, not mentioned."""
-    labels = raw[[*tasks, "No Finding"]].apply(files.coded, values=LABELS, path=path, missing=()).astype(float)
+    labels = {task: sheet.coded(task, LABELS, missing=()) for task in [*tasks, "No Finding"]}
+    labels = pd.DataFrame(labels).astype(float)
     labels[labels["No Finding"] == 1] = 0.0
-    return labels[tasks].mask((raw[tasks] == "") & (blank == "zero"), 0.0)
+    return labels[tasks].mask(sheet.table[tasks].apply(folded).eq("") & (blank == "zero"), 0.0)
 
 
 def read_races(path) -> pd.Series:
     """Race by patient, one of the six groups of the paper's table 5, missing where unknown."""
-    raw = pd.read_excel(path, engine="calamine", dtype="str")
-    files.need(raw, ["PATIENT", "PRIMARY_RACE"], path)
-    text = files.plain(raw.PRIMARY_RACE)
-    race = pd.Series(np.nan, raw.index, dtype="str")
-    strange = ~text.isin([*files.MISSING, "0"])
-    for words, group in RACES.items():
-        hit = strange & text.str.contains(rf"\b(?:{words})\b")  # Caucasian holds 'asian'
+    sheet = Sheet.open(path)
+    sheet.need(["PATIENT", "PRIMARY_RACE"])
+    words, patient = folded(sheet.table.PRIMARY_RACE), sheet.names("PATIENT")
+    race = pd.Series(np.nan, words.index, dtype="str")
+    strange = ~words.isin([*MISSING, "0"])
+    for pattern, group in RACES.items():
+        hit = strange & words.str.contains(rf"\b(?:{pattern})\b")  # Caucasian holds 'asian'
         strange &= ~hit
         race[hit] = group
-    files.refuse(raw.PRIMARY_RACE, strange, path, f"is none of the known groups, named by {', '.join(RACES)}")
-    return race.groupby(raw.PATIENT.str.strip()).first()
+    sheet.refuse("PRIMARY_RACE", strange, f"is none of the known groups, named by {', '.join(RACES)}")
+    sheet.check()
+    return race.groupby(patient).first()
 
 
 class CheXpert(params.Scans):
@@ -93,23 +100,27 @@ class CheXpert(params.Scans):
         TorchXRayVision; what the report does not mention is unknown, or 0 with ``blank: zero``.
         """
         train, demographics = self.metadata()
-        raw = read_entries(train, self)
-        known = {"sex": files.coded(raw.Sex, SEX, train), "age": files.years(raw.Age, train).replace(0, np.nan)}
+        sheet = read_entries(train, self)
+        raw = sheet.table
+        known = {"sex": sheet.coded("Sex", SEX), "age": sheet.years("Age", {"0": None})}
         rows = pd.DataFrame(
             {
                 "image_id": raw.patient + "_study" + raw.study.astype("str") + "_" + raw["view"],
                 "patient_id": raw.patient,
                 **{name: values.groupby(raw.patient).transform("first") for name, values in known.items()},
                 "race": raw.patient.map(read_races(demographics)),
-                **findings(raw, list(self.about.tasks), train, self.blank),
-                "view": raw["AP/PA"],
-                "path": f"{self.find()}/" + raw.Path,
+                **findings(sheet, list(self.about.tasks), self.blank),
+                "view": sheet.groups("AP/PA"),
+                "path": f"{self.find()}/" + raw.Path.str.strip(),
             }
-        )
+        ).astype({"sex": "str"})
         if rows.race.isna().all():
             raise ValueError(f"{demographics}: it knows the race of no patient of {train}; is it CheXpert's own?")
-        frontal = files.coded(raw["Frontal/Lateral"], {"Frontal": True, "Lateral": False}, train).astype(bool)
-        return rows[frontal & (rows.race.notna() | (self.unknown_race == "keep"))]
+        frontal = sheet.coded("Frontal/Lateral", {"Frontal": True, "Lateral": False}).eq(True)
+        sheet.check()
+        rows = rows[frontal & (rows.race.notna() | (self.unknown_race == "keep"))]
+        rows.attrs["notes"] = sheet.notes
+        return rows
 
     def read_image(self, row) -> tuple[np.ndarray, None]:
         """Radiograph within [0, 1], (size, size); no masks are published."""

@@ -1,41 +1,114 @@
-"""Reading scans and tables: one clear error that names the file, one scale, one size, one vocabulary."""
+"""Scans: from any container to an image within [0, 1] and a mask, by one pipeline.
 
+A reader settles everything that a container says of its values: mode and colours, what is bright, padding, rescaling,
+orientation, and where the pixels lie in the patient. What leaves it is `Stored`. An image is the grey of that, cut to
+its limits and brought to size; a mask is where its few values mean inside.
+
+Three decisions. DICOM files without preamble are read, as viewers do. NPY and TIFF volumes have no axes of the patient:
+slices are counted across the axes as they are stored, and that is noted. Windows and percentiles are of values after
+rescaling, in which greater is brighter: a film stored as MONOCHROME1 gives the same image as one stored as MONOCHROME2.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
 from contextlib import contextmanager
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
-from PIL import Image, ImageSequence
+from PIL import Image, ImageCms, ImageOps, ImageSequence
+from scipy.ndimage import binary_erosion
 from skimage.transform import resize
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-MISSING = ("", "unknown", "not available", "not recorded", "na", "n/a", "nan", "none", "null", "<na>", "nat")
-PER_YEAR = {"": 1, "y": 1, "m": 12, "w": 365.25 / 7, "d": 365.25}
+MAX_PIXELS, MAX_VOXELS = 64_000_000, 512_000_000  # of one image or slice, and of a file; a mammogram has 20 million
+FEW = 16  # different values that the labels of a mask may have
+LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue (ITU-R BT.601)
+AFTER_FLIP = np.diag([-1.0, -1.0, 1.0])  # from DICOM's axes of the patient (LPS) to those of NIfTI (RAS)
+
+_notes: list[str] = []
+
+
+class Place(NamedTuple):
+    """Where the pixels of a volume lie.
+
+    Attributes
+    ----------
+    corners : ndarray, shape (slices, 3, 3), or None
+        Of each slice the first pixel, the last of the first row, and the first of the last row, in mm to the patient's
+        left, front and head (RAS).
+    spacing : tuple of float
+        mm between rows and columns where a file says nothing more; else empty.
+    frame : str
+        DICOM's frame of reference.
+    """
+
+    corners: np.ndarray | None = None
+    spacing: tuple[float, ...] = ()
+    frame: str = ""
+
+
+class Stored(NamedTuple):
+    """What a file holds, once its container has nothing more to say of it.
+
+    Attributes
+    ----------
+    values : ndarray, shape (slices, rows, columns) or (slices, rows, columns, 3)
+        Greater is brighter; red, green and blue where there are colours.
+    place : Place
+    padding : ndarray of bool, shape (slices, rows, columns), or None
+        Pixels that show nothing and take no part in the contrast.
+    alpha : ndarray, shape (slices, rows, columns), or None
+        Opacity.
+    index : ndarray, shape (slices, rows, columns), or None
+        Entries of a palette, before its colours.
+    lossy : bool
+        Whether compression has changed values.
+    axes : bool
+        Whether the axes of a volume are those of the patient.
+    """
+
+    values: np.ndarray
+    place: Place = Place()
+    padding: np.ndarray | None = None
+    alpha: np.ndarray | None = None
+    index: np.ndarray | None = None
+    lossy: bool = False
+    axes: bool = False
 
 
 def picture(
     path: str, size: int, *, number: int | None = None, axis: int = 0, mask_path: str = "", channel: int | None = None,
-    window: tuple[float, float] | None = None, percentiles: tuple[float, float] = (0, 100),
+    window: tuple[float, float] | None = None, percentiles: tuple[float, float] = (0, 100), fit: str = "squash",
+    geometry: str = "check", inside: tuple[float, ...] | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
     """Read an image, or a slice of a volume, and its mask.
 
     Parameters
     ----------
     path : str
-        PNG, JPEG, TIFF, NIfTI or NPY by its suffix; a file with any other suffix is taken for DICOM.
+        PNG, JPEG, TIFF, BMP, NIfTI or NPY by its suffix; a file with any other suffix is taken for DICOM.
     size : int
         Pixels a side of what is returned.
     number, axis : int, optional
         Which slice of a volume, and across which axis. NIfTI volumes are turned so that axis 0 runs from
         the feet to the head, 1 from front to back and 2 from the patient's right to the left.
     mask_path : str
-        File of the same shape, nonzero inside; empty: none.
+        File of the same shape and place, see `outline`; empty: none.
     channel : int, optional
         Of a colour image; by default its grey.
     window : (float, float), optional
-        Stored values that become 0 and 1; by default `percentiles` of the whole file, volume or not.
+        Values that become 0 and 1; by default `percentiles` of the whole file, volume or not.
+    fit : {"squash", "pad", "crop"}
+        What becomes of an image that is not square: squeezed, padded with black, or cut to its middle.
+    geometry : {"check", "ignore"}
+        Whether image and mask must lie in the same place. If ignored, a NIfTI mask is laid on a NIfTI image voxel by
+        voxel as both are stored.
+    inside : tuple of float, optional
+        Values of the mask that are inside; by default as `outline` finds.
 
     Returns
     -------
@@ -46,153 +119,184 @@ def picture(
     Raises
     ------
     ValueError
-        A file cannot be read, has no such slice, or is a mask of another shape; it is named.
+        A file cannot be read, has no such slice, or is a mask that does not belong to the image; it is named.
     """
-    volume, limits = _volume(path, _changed(path), channel, percentiles)
+    volume, limits, place, axes = _volume(path, _changed(path), channel, percentiles)
     if number is None and len(volume) > 1:
         raise ValueError(f"{path}: is a volume of {len(volume)} slices; dataset.slices says which of them to look at")
     if (number or 0) >= volume.shape[axis]:
         raise ValueError(f"{path}: slice {number} is wanted, counted from 0, and there are {volume.shape[axis]}")
-    image = scaled(volume.take(number or 0, axis), size, window or limits)
+    if len(volume) > 1 and not axes:
+        _notes.append(f"{Path(path).suffix} volumes of {volume.shape} values: axes are taken as stored")
+    image = scaled(volume.take(number or 0, axis), size, window or limits, fit)
     if not mask_path:
         return image, None
-    outline, _ = _volume(mask_path, _changed(mask_path))
-    if outline.shape != volume.shape:
-        drawn, seen = (one.shape[len(one) == 1 :] for one in (outline, volume))
-        raise ValueError(f"{mask_path}: mask of {drawn} for an image of {seen} pixels")
-    return image, mask(outline.take(number or 0, axis), size)
+    drawn, where, note = _outlined(mask_path, _changed(mask_path), inside, path if geometry == "ignore" else "")
+    if drawn.shape != volume.shape:
+        shapes = [one.shape[len(one) == 1 :] for one in (drawn, volume)]
+        raise ValueError(f"{mask_path}: mask of {shapes[0]} for an image of {shapes[1]} pixels")
+    if geometry == "check":
+        apart = differ(place, where)
+        if apart:
+            raise ValueError(
+                f"{mask_path}: {apart}; dataset.geometry: ignore would lay it on the image as it is stored"
+            )
+    _notes.append(note)
+    return image, mask(drawn.take(number or 0, axis), size, fit)
 
 
-def scaled(image: np.ndarray, size: int, limits: tuple[float, float] | None = None) -> np.ndarray:
+def notes() -> list[str]:
+    """What was decided about the files read since the last call, a sentence for each decision and file."""
+    taken = _notes.copy()
+    _notes.clear()
+    return taken
+
+
+def differ(image: Place, drawn: Place) -> str:
+    """How the places of an image and its mask differ; empty where they agree, or where neither says anything."""
+    if image.frame and drawn.frame and image.frame != drawn.frame:
+        return "image and mask are in different frames of reference"
+    if (image.corners is None) != (drawn.corners is None):
+        silent = "the mask" if drawn.corners is None else "the image"
+        return f"{silent} does not say where in the patient it lies, so that it cannot be compared"
+    if image.corners is not None:
+        away = np.abs(image.corners - drawn.corners).max()
+        rows, columns = (np.abs(image.corners[0, at] - image.corners[0, 0]).max() for at in (2, 1))
+        if away > 0.1 or not np.isfinite(away):  # mm, far less than a pixel; headers are rounded
+            return f"the mask lies up to {away:.3g} mm away from the image, which is {columns:.3g} by {rows:.3g} mm"
+    if image.spacing and drawn.spacing and not np.allclose(image.spacing, drawn.spacing, rtol=0.01):
+        return f"pixels of the mask are {drawn.spacing} mm, those of the image {image.spacing}"
+    return ""
+
+
+def scaled(image: np.ndarray, size: int, limits: tuple[float, float] | None = None, fit: str = "squash") -> np.ndarray:
     """Scale to [0, 1] and resize to (size, size) with anti-aliasing.
 
     `limits` become 0 and 1, by default the least and the greatest value; what lies beyond is cut to
     them. A constant image is black.
     """
-    image = image.astype(np.float32)
-    low, high = limits or (image.min(), image.max())
+    low, high = limits or (float(image.min()), float(image.max()))
+    image = image.astype(np.float64)
     image = ((image - low) / (high - low)).clip(0, 1) if high > low else np.zeros_like(image)
-    return image if image.shape == (size, size) else resize(image, (size, size), anti_aliasing=True).clip(0, 1)
+    return _fitted(image.astype(np.float32), size, fit).clip(0, 1)
 
 
-def mask(image: np.ndarray, size: int) -> np.ndarray:
+def mask(inside: np.ndarray, size: int, fit: str = "squash") -> np.ndarray:
     """Resize a mask to (size, size): a pixel belongs to it where more than half of its area does."""
-    inside = (image > 0).astype(np.float32)
-    return (inside if inside.shape == (size, size) else resize(inside, (size, size), anti_aliasing=True)) > 0.5
+    return _fitted((inside > 0).astype(np.float32), size, fit) > 0.5
 
 
-def grey(image: np.ndarray, channel: int | None = None) -> np.ndarray:
-    """One channel of a picture, or the grey of them all: (height, width)."""
+def _fitted(image: np.ndarray, size: int, fit: str) -> np.ndarray:
+    rows, columns = image.shape
+    if fit == "crop":
+        side = min(rows, columns)
+        top, left = (rows - side) // 2, (columns - side) // 2
+        image = image[top : top + side, left : left + side]
+    elif fit == "pad":
+        side = max(rows, columns)
+        over = [((side - n) // 2, side - n - (side - n) // 2) for n in (rows, columns)]
+        image = np.pad(image, over)
+    return image if image.shape == (size, size) else resize(image, (size, size), anti_aliasing=True)
+
+
+def grey(values: np.ndarray, channel: int | None = None) -> np.ndarray:
+    """One channel of (..., 3) colours, or the luma of them all; what has no colours is as it was."""
+    coloured = values.ndim == 4
     if channel is None:
-        return image if image.ndim == 2 else np.asarray(Image.fromarray(image).convert("L"))
-    if image.ndim == 2 or channel >= image.shape[2]:
-        raise ValueError(f"channel {channel} is wanted, counted from 0, and the shape is {image.shape}")
-    return image[..., channel]
+        return values @ LUMA if coloured else values
+    if not coloured or channel >= 3:
+        shape = values.shape[len(values) == 1 :]
+        raise ValueError(f"channel {channel} is wanted, counted from 0, and the shape is {shape}")
+    return values[..., channel]
 
 
-def need(table: pd.DataFrame, columns, path: Path) -> None:
-    """Refuse a table without one of `columns`, naming it and the nearest that is there."""
-    for column in columns:
-        if column not in table:
-            near = get_close_matches(column, list(table.columns), 1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise ValueError(f"{path}: column '{column}' is missing; it has {', '.join(table.columns)}{hint}")
+def outline(stored: Stored, inside: tuple[float, ...] | None = None) -> tuple[np.ndarray, str]:
+    """Find what a mask has inside.
 
-
-def refuse(entries: pd.Series, bad: pd.Series, path: Path, why: str) -> None:
-    """Refuse the entries of a column that are `bad`, naming the first of them by row, as a spreadsheet counts."""
-    if bad.any():
-        row = entries.index[bad.to_numpy().argmax()]
-        line = row + (1 if path.suffix == ".parquet" else 2)  # a CSV file's first line is its header
-        others = f" ({bad.sum() - 1} more rows like it)" if bad.sum() > 1 else ""
-        raise ValueError(f"{path}, row {line}, column '{entries.name}': '{entries[row]}' {why}{others}")
-
-
-def plain(entries: pd.Series) -> pd.Series:
-    """Entries as text that can be compared: in lower case, ``2.0`` as ``2``, a missing one empty."""
-    text = entries.astype("str").fillna("").str.strip().str.lower()
-    return text.str.replace(r"^(-?\d+)\.0+$", r"\1", regex=True)
-
-
-def coded(entries: pd.Series, values: dict, path: Path, missing: tuple[str, ...] = MISSING) -> pd.Series:
-    """Say what the entries of a column mean.
+    A mask has few values. Where it is opaque in places and nothing else varies, its opacity counts; of colours the
+    strongest; of a palette its entries. Zero is outside. Of labels (whole numbers up to 32) each other one is inside;
+    of one other value, or of -1 and 1, the other. What is left are shades, of lossy compression or interpolation:
+    they are cut at half, and refused where there are areas of middle shades.
 
     Parameters
     ----------
-    entries : Series
-        A column of the table at `path`.
-    values : dict
-        Meaning by entry, None being unknown; upper and lower case are the same.
-    missing : tuple of str
-        Entries that mean nothing unless `values` say otherwise.
+    stored : Stored
+    inside : tuple of float, optional
+        The values that are inside, if that is known.
+
+    Returns
+    -------
+    inside : ndarray of bool, shape (slices, rows, columns)
+    note : str
+        What was taken for inside.
 
     Raises
     ------
     ValueError
-        An entry has no meaning; it is named with its row and what is valid.
-
-    Examples
-    --------
-    >>> coded(pd.Series(["F", "m ", "Unknown"]), {"f": "female", "m": "male"}, Path("a.csv")).tolist()
-    ['female', 'male', nan]
+        It cannot be told.
     """
-    words = plain(pd.Series(list(values), dtype="str"))
-    known = dict.fromkeys(missing) | dict(zip(words, values.values(), strict=True))
-    text = plain(entries)
-    strange = ~text.isin(list(known))
-    near = get_close_matches(text[strange].iloc[0], list(known), 1) if strange.any() else []
-    hint = f"; did you mean '{near[0]}'?" if near and near[0] else ""
-    refuse(entries, strange, path, f"is none of {', '.join(word for word in map(str, values) if word)} or empty{hint}")
-    return text.map(known)
+    code = _code(stored)
+    if code.dtype.kind == "f":  # resampling leaves ringing around whole numbers
+        whole = np.round(code)
+        code = np.where(np.abs(code - whole) < 1e-3, whole, code)
+    values = np.unique(code)
+    listed = ", ".join(f"{value:g}" for value in values[:8]) + (", ..." if len(values) > 8 else "")
+    unclear = f"as a mask it is ambiguous: its values are {listed}; dataset.mask.inside: [...] says which are inside"
+    if inside is not None:
+        return np.isin(code, inside), f"masks of {listed}: inside is {', '.join(f'{value:g}' for value in inside)}"
+    whole, low, high = (values == np.round(values)).all(), values[0], values[-1]
+    if stored.lossy and high > 0 and (len(values) > 1 or high < 64):
+        if high < 64:
+            raise ValueError(unclear)
+    elif len(values) == 1 or (len(values) == 2 and 0 in values):
+        only = next((value for value in values if value), None)
+        return (
+            code != 0,
+            "masks without anything inside" if only is None else f"masks of 0, {only:g}: inside is {only:g}",
+        )
+    elif len(values) == 2 and low == -high:
+        return code > 0, f"masks of {low:g}, {high:g}: inside is {high:g}"
+    elif whole and low == 0 and len(values) <= FEW and high <= 32:
+        return code != 0, f"masks of {listed}: inside is all but 0"
+    shade = (code.astype(np.float32) - low) / (high - low)
+    middle, area = (shade > 0.25) & (shade < 0.75), shade > 0.5
+    plateau = sum(binary_erosion(one, np.ones((3, 3))).sum() for one in middle)
+    if abs(low) > 0.1 * high or plateau > 0.05 * area.sum() or (shade > 0.75).sum() < (shade > 0.1).sum() / 2:
+        raise ValueError(unclear)
+    return area, "masks of many shades: inside is the upper half"
 
 
-def years(entries: pd.Series, path: Path) -> pd.Series:
-    """Ages in years, from numbers or from ages as DICOM writes them; unknown ones are missing.
-
-    Examples
-    --------
-    >>> years(pd.Series(["58", "058Y", "006M", "unknown"]), Path("a.csv")).tolist()
-    [58.0, 58.0, 0.5, nan]
-    """
-    text = plain(entries)
-    parts = text.str.replace(",", ".").str.extract(r"^(\d+(?:\.\d+)?) ?([ymwd]?)$")
-    strange = parts[0].isna() & ~text.isin(MISSING)
-    refuse(entries, strange, path, "is no age; expected years such as 58, or 058Y, 006M, 003W, 010D, or empty")
-    return parts[0].astype(float) / parts[1].map(PER_YEAR)
+def _code(stored: Stored) -> np.ndarray:
+    """One number for each pixel of a mask."""
+    values, alpha = stored.values, stored.alpha
+    if stored.index is not None:
+        used = np.unique(stored.index)
+        bright = np.array([values[stored.index == one][0].max() for one in used])
+        if len(used) > 1 and (bright == 0).sum() == 1 and bright[0] > 0:
+            raise ValueError("as a mask it is ambiguous: entry 0 of its palette is not black, and another one is")
+        return stored.index
+    code = values.max(-1) if values.ndim == 4 else values
+    if values.ndim == 4 and code.min() == code.max() and values.min() != values.max():
+        raise ValueError("as a mask it is ambiguous: it has colours of equal strength, and none of them is black")
+    if alpha is not None and alpha.min() != alpha.max():
+        if code.min() != code.max() and ((code > 0) != (alpha > 0)).any():
+            raise ValueError("as a mask it is ambiguous: its colours and its opacity outline different things")
+        return alpha
+    return code
 
 
 @contextmanager
-def _named(path: Path):
+def _named(path: str):
     """Name the file, whatever its reader stumbles over."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # libraries warn of what is refused or decided here
+            yield
     except MemoryError:
-        raise
+        raise MemoryError(f"{path}: there is too little memory to read it") from None
     except Exception as error:
         why = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path}: cannot be read as an image ({why})") from None
-
-
-@lru_cache(maxsize=4)  # the next slice is most often of the same volume
-def _volume(path: str, changed: int, channel: int | None = None, percentiles: tuple[float, float] = (0, 100)):
-    """(slices, rows, columns) and the values at `percentiles`; a picture has one slice."""
-    suffix = Path(path.lower().removesuffix(".gz")).suffix
-    with _named(path):
-        if suffix == ".nii":
-            stored = _nifti(path)
-        elif suffix == ".npy":
-            stored = np.load(path, allow_pickle=False)
-        else:
-            stored = _pages(path, channel) if suffix in PICTURES else _dicom(path, channel)
-        volume = stored if stored.ndim == 3 else stored[None]
-        if volume.ndim != 3:
-            raise ValueError(f"expected an image or a volume, found shape {stored.shape}")
-        volume = volume.astype(np.float32) if volume.dtype == np.float64 else volume
-        limits = (volume.min(), volume.max()) if percentiles == (0, 100) else np.percentile(volume, percentiles)
-        limits = tuple(float(limit) for limit in limits)
-        if not np.isfinite(limits).all():
-            raise ValueError("it holds values that are not finite")
-    return volume, limits
 
 
 def _changed(path: str) -> int:
@@ -200,30 +304,224 @@ def _changed(path: str) -> int:
     return Path(path).stat().st_mtime_ns if Path(path).is_file() else 0
 
 
-def _nifti(path: str) -> np.ndarray:
+@lru_cache(maxsize=2)  # the next slice is most often of the same volume
+def _volume(path: str, changed: int, channel: int | None = None, percentiles: tuple[float, float] = (0, 100)):
+    """(slices, rows, columns), the values at `percentiles`, the place, and whether the axes are the patient's."""
+    with _named(path):
+        stored = _stored(path)
+        volume = grey(stored.values, channel)
+        shown = volume if stored.padding is None or stored.padding.all() else volume[~stored.padding]
+        limits = (shown.min(), shown.max()) if percentiles == (0, 100) else np.percentile(shown, percentiles)
+        limits = tuple(float(limit) for limit in limits)
+        if volume.dtype.kind == "f" and not np.isfinite(volume).all():
+            raise ValueError("it holds values that are not finite")
+        if shown is not volume:
+            volume = np.where(stored.padding, shown.min(), volume)
+    return volume, limits, stored.place, stored.axes
+
+
+@lru_cache(maxsize=2)
+def _outlined(path: str, changed: int, inside: tuple[float, ...] | None, image: str):
+    """A mask of (slices, rows, columns), its place and what was taken for inside."""
+    with _named(path):
+        stored = _stored(path, image)
+        if stored.values.dtype.kind == "f" and not np.isfinite(stored.values).all():
+            raise ValueError("it holds values that are not finite")
+        drawn, note = outline(stored, inside)
+    return drawn, stored.place, note
+
+
+def _stored(path: str, image: str = "") -> Stored:
+    """Read a file; a NIfTI mask may take the axes of its image."""
+    suffix = Path(path.lower().removesuffix(".gz")).suffix
+    if suffix == ".nii":
+        return _nifti(path, image if image.lower().endswith((".nii", ".nii.gz")) else "")
+    if suffix == ".npy":
+        return _numpy(path)
+    return _pages(path) if suffix in PICTURES else _dicom(path)
+
+
+def _bounded(*shape: int) -> None:
+    """Refuse a shape that no scan has, before anything is allocated for it."""
+    if (
+        min(shape) < 1
+        or np.prod(sorted(shape)[-2:], dtype=float) > MAX_PIXELS
+        or np.prod(shape, dtype=float) > MAX_VOXELS
+    ):
+        limit = f"{MAX_PIXELS / 1e6:g} million pixels an image and {MAX_VOXELS / 1e6:g} million a file are read"
+        raise ValueError(f"its header says {' x '.join(map(str, shape))}; at most {limit}")
+
+
+def _real(values: np.ndarray) -> np.ndarray:
+    """Numbers that can be compared: the magnitude of complex ones, 0 and 1 for truth values."""
+    if values.dtype.kind == "c":
+        return np.abs(values)
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"expected numbers, found {values.dtype}")
+    return values.astype(np.uint8 if values.dtype == bool else values.dtype.newbyteorder("="), copy=False)
+
+
+def _numpy(path: str) -> Stored:
+    stored = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a header cannot ask for more than there is
+    coloured = stored.ndim >= 3 and stored.shape[-1] in (3, 4) and min(stored.shape[-3:-1]) > 4
+    if stored.ndim not in ((3, 4) if coloured else (2, 3)):
+        raise ValueError(f"expected an image or a volume, found shape {stored.shape}")
+    _bounded(*stored.shape)
+    values = _real(np.array(stored))
+    values = values if values.ndim == 3 + coloured else values[None]
+    return Stored(
+        values[..., :3] if coloured else values, alpha=values[..., 3] if coloured and values.shape[-1] == 4 else None
+    )
+
+
+def _nifti(path: str, image: str) -> Stored:
     import nibabel
 
-    stored = np.asanyarray(nibabel.as_closest_canonical(nibabel.load(path)).dataobj)
-    if max(stored.shape[3:], default=1) > 1:
-        raise ValueError(f"expected one volume, found shape {stored.shape}")
-    return np.atleast_3d(stored.reshape(stored.shape[:3])).T[:, ::-1, ::-1]
+    file = nibabel.load(path)
+    if max(file.shape[3:], default=1) > 1:
+        raise ValueError(f"expected one volume, found shape {file.shape}")
+    shape = (*file.shape, 1, 1)[:3]
+    _bounded(*shape)
+    given = nibabel.load(image) if image else file
+    known = bool(given.header["sform_code"] or given.header["qform_code"])
+    values = np.asanyarray(file.dataobj).reshape(shape)
+    if values.dtype.names:  # red, green and blue in one
+        values = np.stack([values[name] for name in values.dtype.names[:3]], -1)
+    values = _real(values)
+    turn = nibabel.io_orientation(given.affine)
+    if np.isnan(turn).any():
+        raise ValueError("its affine does not say how the patient lies")
+    affine = given.affine @ nibabel.orientations.inv_ornt_aff(turn, shape)
+    values = nibabel.apply_orientation(values, turn)  # to the left, to the front, to the head
+    values = values.swapaxes(0, 2)[:, ::-1, ::-1]
+    z, y, x = (n - 1 for n in values.shape[:3])
+    ends = np.array([[[x, y, at, 1], [0, y, at, 1], [x, 0, at, 1]] for at in range(z + 1)])
+    return Stored(values, Place((ends @ affine.T)[..., :3]) if known else Place(), axes=known)
 
 
-def _pages(path: str, channel: int | None) -> np.ndarray:
+def _pages(path: str) -> Stored:
     with Image.open(path) as file:
-        pages = [page.convert("RGB") if page.mode == "P" else page.copy() for page in ImageSequence.Iterator(file)]
-    return np.stack([grey(np.asarray(page), channel) for page in pages])
+        frames = getattr(file, "n_frames", 1)
+        _bounded(frames, *file.size)
+        lossy = file.format in ("JPEG", "MPO") or file.info.get("compression") == "jpeg"
+        pages = [_page(page) for page in ImageSequence.Iterator(file)][: 1 if file.format == "MPO" else None]
+    values, alpha, index = (None if page[0] is None else np.stack(page) for page in zip(*pages, strict=True))
+    return Stored(values, alpha=alpha, index=index, lossy=lossy)
 
 
-def _dicom(path: str, channel: int | None) -> np.ndarray:
-    import pydicom.misc
+def _page(page: Image.Image) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Values, opacity and palette's entries of one page, as it is seen."""
+    white_is_zero = page.format == "TIFF" and page.tag_v2.get(262) == 0
+    bits = page.tag_v2.get(258, (8,))[0] if page.format == "TIFF" else 8
+    page = ImageOps.exif_transpose(page)
+    page = page.convert({"La": "LA", "RGBa": "RGBA"}.get(page.mode, page.mode))
+    clear = page.has_transparency_data and not page.mode.startswith("I")
+    alpha = np.asarray(page.convert("RGBA"))[..., 3] if clear else None
+    index = np.asarray(page) if page.mode == "P" else None
+    if page.mode == "LAB":
+        page = ImageCms.profileToProfile(
+            page, ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), outputMode="RGB"
+        )
+    elif page.mode == "LA":
+        page = page.getchannel("L")
+    elif page.mode not in ("1", "L", "I", "F", "RGB") and not page.mode.startswith("I;16"):
+        page = page.convert("RGB")
+    values = _real(np.asarray(page))
+    if white_is_zero and page.mode.startswith("I;16"):  # of fewer bits Pillow inverts by itself
+        values = 2**bits - 1 - values
+    elif white_is_zero and page.mode in ("I", "F"):
+        raise ValueError(f"white is zero in it, and {bits} bits do not say what black is")
+    return values, alpha, index
+
+
+def _dicom(path: str) -> Stored:
+    import pydicom
+    from pydicom.pixels import apply_color_lut, pixel_array
+
+    file = pydicom.dcmread(path, force=True)  # without preamble too
+    if "Rows" not in file or not {"PixelData", "FloatPixelData", "DoubleFloatPixelData"} & set(dir(file)):
+        raise ValueError("it is no DICOM image; PNG, JPEG, TIFF, NIfTI and NPY are known by their suffix")
+    frames = int(file.get("NumberOfFrames") or 1)
+    _bounded(frames, int(file.Rows), int(file.Columns))
+    if "TransferSyntaxUID" not in file.file_meta:
+        implicit, little = file.original_encoding
+        uid = pydicom.uid
+        explicit = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
+        file.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else explicit
+    syntax = file.file_meta.TransferSyntaxUID
+    if syntax.is_compressed and syntax.is_encapsulated and not pydicom.pixels.get_decoder(syntax).is_available:
+        raise ValueError(f"it is compressed as {syntax.name}; to read that, install the extra: reconfair[dicom]")
+    lossy = file.get("LossyImageCompression") == "01"
+    stored = pixel_array(file)  # RGB where the file has Y, Cb and Cr
+    if file.SamplesPerPixel > 1:
+        return Stored(stored.reshape(-1, *stored.shape[-3:]), _dicom_place(file, frames), lossy=lossy)
+    stored = stored.reshape(-1, *stored.shape[-2:])
+    if file.PhotometricInterpretation == "PALETTE COLOR":
+        colours = apply_color_lut(stored, file)
+        return Stored(colours[..., :3], _dicom_place(file, frames), index=stored, lossy=lossy)
+    padding = _padding(stored, file)
+    if stored.dtype.kind in "iu":  # bits beyond those stored may hold an overlay
+        spare = stored.dtype.type(8 * stored.itemsize - file.BitsStored)
+        stored = (stored << spare) >> spare
+    values = np.stack([_rescaled(stored[at], file, at) for at in range(len(stored))])
+    return Stored(values, _dicom_place(file, frames), padding if padding.any() else None, lossy=lossy)
+
+
+def _groups(file, frame: int) -> list:
+    """Where the attributes of a frame may stand: its own functional groups, the shared ones, the file itself."""
+    groups = []
+    for name, at in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
+        items = file.get(name) or []
+        if at < len(items):
+            groups += [items[at], *(inner for element in items[at] if element.VR == "SQ" for inner in element.value)]
+    return [*groups, file]
+
+
+def _attribute(file, frame: int, name: str, otherwise=None):
+    values = (group.get(name) for group in _groups(file, frame))
+    return next((value for value in values if value not in (None, "")), otherwise)
+
+
+def _padding(stored: np.ndarray, file) -> np.ndarray:
+    first, last = file.get("PixelPaddingValue"), file.get("PixelPaddingRangeLimit")
+    if not isinstance(first, int):
+        return np.zeros(stored.shape, bool)
+    ends = [first, last if isinstance(last, int) else first]
+    if stored.dtype.kind == "i":  # the standard lets it be written as unsigned
+        ends = [end - 2 ** (8 * stored.itemsize) if end > np.iinfo(stored.dtype).max else end for end in ends]
+    return (stored >= min(ends)) & (stored <= max(ends))
+
+
+def _rescaled(frame: np.ndarray, file, at: int) -> np.ndarray:
+    """Values of a frame in which greater is brighter: inverted within the stored bits, then as its rescaling says."""
     from pydicom.pixels import apply_modality_lut
 
-    if not pydicom.misc.is_dicom(path):
-        raise ValueError("it is no DICOM file; PNG, JPEG, TIFF, NIfTI and NPY are known by their suffix")
-    file = pydicom.dcmread(path)
-    stored = apply_modality_lut(file.pixel_array, file).astype(np.float32)
-    if file.SamplesPerPixel > 1:
-        pages = stored.astype(np.uint8).reshape(-1, *stored.shape[-3:])
-        return np.stack([grey(page, channel) for page in pages])
-    return stored.min() + stored.max() - stored if file.PhotometricInterpretation == "MONOCHROME1" else stored
+    if _attribute(file, at, "PhotometricInterpretation") == "MONOCHROME1":
+        if frame.dtype.kind not in "iu":
+            raise ValueError("white is least in it, and floating point does not say what is most")
+        frame = (-1 if frame.dtype.kind == "i" else 2**file.BitsStored - 1) - frame.astype(np.int64)
+    if "ModalityLUTSequence" in file:
+        return apply_modality_lut(frame, file).astype(np.float64)
+    slope = float(_attribute(file, at, "RescaleSlope", 1))
+    shift = float(_attribute(file, at, "RescaleIntercept", 0))
+    return frame if (slope, shift) == (1, 0) else frame * slope + shift
+
+
+def _dicom_place(file, frames: int) -> Place:
+    spacing = _attribute(file, 0, "PixelSpacing") or _attribute(file, 0, "ImagerPixelSpacing") or ()
+    spacing, frame = tuple(float(one) for one in spacing), str(file.get("FrameOfReferenceUID", ""))
+    corners = []
+    for at in range(frames):
+        position, turn = (_attribute(file, at, f"Image{what}Patient") for what in ("Position", "Orientation"))
+        if position is None or turn is None or not spacing or (at and position is file.get("ImagePositionPatient")):
+            return Place(None, spacing, frame)
+        first, turn = np.array(position, float), np.array(turn, float)
+        across = turn[:3] * spacing[1] * (file.Columns - 1)
+        down = turn[3:] * spacing[0] * (file.Rows - 1)
+        corners.append([first, first + across, first + down])
+    return Place(np.array(corners) @ AFTER_FLIP, (), frame)
+
+
+def leads_out(path: str, root: str | Path) -> bool:
+    """Whether a file lies outside `root` once symbolic links are followed."""
+    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))

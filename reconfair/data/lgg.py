@@ -8,30 +8,36 @@ import pandas as pd
 
 from reconfair import params
 from reconfair.data import files
+from reconfair.entries import Sheet
 from reconfair.params import About
 
 MRI_TASKS = {"grade": "classify", "type": "classify", "tumour": "segment"}
 FLAIR = 1  # channel of the published TIFF files
-SEX = {1: "female", 2: "male"}
-RACE = {2: "Black", 3: "White"}
+SEX = {"1": "female", "2": "male", "f": "female", "female": "female", "m": "male", "male": "male"}
+RACE = {"2": "Black", "3": "White", "black": "Black", "black or african american": "Black", "white": "White"}
+GRADE = {"1": 0.0, "2": 1.0, "g2": 0.0, "g3": 1.0}
+TYPE = {"1": 1.0, "2": 0.0, "3": 0.0, "astrocytoma": 1.0, "oligoastrocytoma": 0.0, "oligodendroglioma": 0.0}
 NEEDED = ["Patient", "gender", "age_at_initial_pathologic", "race", "neoplasm_histologic_grade", "histological_type"]
 
 
-def read_clinical(path: Path) -> pd.DataFrame:
-    """Attributes and labels by patient, decoded from the numbers of ``data.csv``."""
-    raw = pd.read_csv(path)
-    files.need(raw, NEEDED, path)
-    raw = raw.set_index("Patient")
-    histology = raw.histological_type
-    return pd.DataFrame(
-        {
-            "sex": raw.gender.map(SEX),
-            "age": raw.age_at_initial_pathologic.astype(float),
-            "race": raw.race.map(RACE),
-            "grade": raw.neoplasm_histologic_grade.map({1: 0.0, 2: 1.0}),
-            "type": (histology == 1).astype(float).where(histology.notna()),
-        }
-    )
+def read_clinical(path: Path) -> Sheet:
+    """Attributes and labels by patient, decoded from the numbers or words of ``data.csv``, as the sheet's table."""
+    sheet = Sheet.open(path)
+    sheet.need(NEEDED)
+    sheet.distinct()
+    patient = sheet.names("Patient")
+    sheet.refuse("Patient", patient.duplicated(), "has two rows that differ; one is expected")
+    known = {
+        "patient": patient,
+        "sex": sheet.coded("gender", SEX),
+        "age": sheet.years("age_at_initial_pathologic"),
+        "race": sheet.coded("race", RACE),
+        "grade": sheet.coded("neoplasm_histologic_grade", GRADE),
+        "type": sheet.coded("histological_type", TYPE),
+    }
+    sheet.check()
+    sheet.table = pd.DataFrame(known).astype({"sex": "str", "race": "str", "grade": float, "type": float})
+    return sheet
 
 
 def _mask_of(path: Path) -> Path:
@@ -59,7 +65,7 @@ class LGG(params.Scans):
         attributes and labels missing.
         """
         root = self.find() / "kaggle_3m"
-        clinical = read_clinical(root / "data.csv")
+        sheet = read_clinical(root / "data.csv")
         slices = [
             {"patient": "_".join(folder.name.split("_")[:3]), "path": str(path), "mask_path": str(_mask_of(path))}
             for folder in sorted(root.glob("TCGA_*"))
@@ -68,10 +74,12 @@ class LGG(params.Scans):
         ]
         if not slices:
             raise ValueError(f"{root}: no folder TCGA_*/ with slices was found there")
-        table = pd.DataFrame(slices).merge(clinical, left_on="patient", right_index=True, how="left")
+        table = pd.DataFrame(slices).merge(sheet.table, on="patient", how="left")
         table["image_id"] = [Path(path).stem for path in table.path]
         table["site"] = table.patient.str.split("_").str[1]  # the hospital, in TCGA's codes
-        return table.rename(columns={"patient": "patient_id"})
+        table = table.rename(columns={"patient": "patient_id"})
+        table.attrs["notes"] = sheet.notes
+        return table
 
     def read_image(self, row) -> tuple[np.ndarray, np.ndarray]:
         """FLAIR slice within [0, 1] and its tumour mask, both (size, size)."""

@@ -7,17 +7,24 @@ import pandas as pd
 
 from reconfair import params
 from reconfair.data import files
+from reconfair.entries import Sheet, folded
 from reconfair.params import About
 
-SEX = {"F": "female", "M": "male"}
+SEX = {"F": "female", "Female": "female", "M": "male", "Male": "male"}
+FINDINGS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Effusion", "Emphysema", "Fibrosis", "Hernia")
+FINDINGS += ("Infiltration", "Mass", "No Finding", "Nodule", "Pleural_Thickening", "Pneumonia", "Pneumothorax")
 NEEDED = ["Image Index", "Finding Labels", "Patient ID", "Patient Age", "Patient Gender"]
 
 
-def read_entries(path) -> pd.DataFrame:
-    """The published table, in order of patient and follow-up."""
-    raw = pd.read_csv(path)
-    files.need(raw, NEEDED, path)
-    return raw.sort_values(["Patient ID", "Image Index"])
+def read_findings(sheet: Sheet) -> pd.DataFrame:
+    """1.0 or 0.0 for each finding of each report; missing where a report has no entry."""
+    entries = folded(sheet.table["Finding Labels"])
+    words = entries.str.split(r"\s*\|\s*", regex=True)
+    known = {finding.casefold() for finding in FINDINGS}
+    strange = words.map(lambda several: bool(set(several) - known)) & (entries != "")
+    sheet.refuse("Finding Labels", strange, f"holds a finding that is none of {', '.join(FINDINGS)}")
+    marks = {finding: words.map(lambda several, f=finding: f.casefold() in several) for finding in FINDINGS}
+    return pd.DataFrame(marks).astype(float).mask(entries == "")
 
 
 class NIH(params.Scans):
@@ -40,31 +47,31 @@ class NIH(params.Scans):
         Age and sex are constants of a patient: those of the first study. Race is not published.
         """
         folder, (path,) = self.find(), self.metadata()
-        raw = read_entries(path)
-        findings = raw["Finding Labels"].str.get_dummies("|").astype(float)
-        findings[raw["Finding Labels"].isna()] = np.nan
-        labels = {
-            task: findings.get(task, pd.Series(0.0, raw.index)) for task in self.about.tasks if task != "Abnormal"
-        }
-        first = raw.groupby("Patient ID")[["Patient Age", "Patient Gender"]].transform("first")
-        age = files.years(first["Patient Age"], path)
+        sheet = Sheet.open(path)
+        sheet.need(NEEDED)
+        sheet.distinct()
+        sheet.table = sheet.table.sort_values("Image Index")  # of one patient by follow-up
+        patient, images = sheet.names("Patient ID"), sheet.table["Image Index"].str.strip()
+        sheet.refuse("Image Index", images.duplicated(), "occurs more than once; every row needs an image of its own")
+        findings = read_findings(sheet)
+        known = {"sex": sheet.coded("Patient Gender", SEX), "age": sheet.years("Patient Age", {"0": None}, oldest=999)}
+        known["age"] = known["age"].where(known["age"] <= 120)  # a few are said to be 148 or 414
         where = {path.name: str(path) for path in folder.glob("images*/**/*.png")}
-        absent = raw["Image Index"][~raw["Image Index"].isin(where)]
-        if len(absent) and self.on_bad_image == "error":
-            raise ValueError(f"{folder}: image '{absent.iloc[0]}' and {len(absent) - 1} others are not there")
-        return pd.DataFrame(
+        sheet.check()
+        rows = pd.DataFrame(
             {
-                "image_id": raw["Image Index"].str.removesuffix(".png"),
-                "patient_id": raw["Patient ID"].astype(str),
-                "sex": first["Patient Gender"].map(SEX),
-                "age": age.where(age <= 120),  # a few are said to be 148 or 414
-                "race": pd.Series(np.nan, raw.index, dtype="str"),
-                "Abnormal": 1 - findings.get("No Finding", pd.Series(0.0, raw.index)),
-                **labels,
-                "view": raw.get("View Position"),
-                "path": raw["Image Index"].map(where).fillna(f"{folder}/images/" + raw["Image Index"]),
+                "image_id": images.str.removesuffix(".png"),
+                "patient_id": patient,
+                **{name: values.groupby(patient).transform("first") for name, values in known.items()},
+                "race": pd.Series(np.nan, images.index, dtype="str"),
+                "Abnormal": 1 - findings["No Finding"],
+                **{task: findings[task] for task in self.about.tasks if task != "Abnormal"},
+                "view": sheet.groups("View Position") if "View Position" in sheet.table else np.nan,
+                "path": images.map(where).fillna(f"{folder}/images/" + images),
             }
         )
+        rows.attrs["notes"] = sheet.notes
+        return rows.astype({"sex": "str"})
 
     def read_image(self, row) -> tuple[np.ndarray, None]:
         """Radiograph within [0, 1], (size, size); no masks are published. A few files are RGBA."""

@@ -67,7 +67,7 @@ def assign(table: pd.DataFrame, shares: tuple[float, ...], seed: int, modality: 
 
 def counts(table: pd.DataFrame, attributes) -> pd.DataFrame:
     """Patients by attribute, group and split; a missing attribute is counted as ``not recorded``."""
-    patients = table.drop_duplicates("patient_id")
+    patients = table.drop_duplicates("patient_id")[["patient_id", "split", *attributes]]
     long = patients.melt(["patient_id", "split"], list(attributes), "attribute", "group")
     long["group"] = long["group"].fillna("not recorded")
     return long.groupby(["attribute", "group", "split"], sort=False).size().rename("patients").reset_index()
@@ -82,7 +82,8 @@ def losses(table: pd.DataFrame, skipped: pd.DataFrame, attributes) -> pd.DataFra
         The cohort, and the images that are not in it.
     attributes : sequence of str
     """
-    everything = pd.concat([table.assign(lost=0), skipped.assign(lost=1)], ignore_index=True)
+    columns = ["image_id", *attributes]
+    everything = pd.concat([table[columns].assign(lost=0), skipped[columns].assign(lost=1)], ignore_index=True)
     long = everything.melt(["image_id", "lost"], list(attributes), "attribute", "group")
     long["group"] = long["group"].fillna("not recorded")
     counted = long.groupby(["attribute", "group"], sort=False).lost.agg(images="size", skipped="sum").reset_index()
@@ -101,12 +102,76 @@ def prevalence(table: pd.DataFrame, tasks, attributes, unit: str) -> pd.DataFram
         What is counted.
     """
     units = table.drop_duplicates(f"{unit}_id")
-    long = units.melt(["patient_id", *attributes], list(tasks), "task", "label").dropna(subset="label")
-    long = long.melt(["task", "label"], list(attributes), "attribute", "group").dropna(subset="group")
-    rates = long.groupby(["task", "attribute", "group"], sort=False).label.agg(["sum", "count"]).reset_index()
+    counted = []
+    for task in tasks:  # a task may be called as any of our columns
+        for attribute in attributes:
+            known = units[[task, attribute]].dropna().set_axis(["sum", "group"], axis=1)
+            groups = known.groupby("group", sort=False)["sum"].agg(["sum", "count"]).reset_index()
+            counted.append(groups.assign(task=task, attribute=attribute))
+    rates = pd.concat(counted, ignore_index=True)[["task", "attribute", "group", "sum", "count"]]
     low, high = proportion_confint(rates["sum"], rates["count"], method="wilson")
     share = rates["sum"] / rates["count"]
     return rates.assign(share=share, low=np.minimum(low, share), high=np.maximum(high, share))  # but for rounding
+
+
+def groups_of(table: pd.DataFrame, attribute: str) -> pd.Series:
+    """Group of each row; of ``sex*race`` the intersections of both; missing where one of them is."""
+    columns = [table[word] for word in attribute.split("*")]
+    joined = columns[0].astype("str").str.cat([column.astype("str") for column in columns[1:]], sep=", ")
+    return joined.where(table[attribute.split("*")].notna().all(axis=1))
+
+
+def cases(table: pd.DataFrame, tasks, attributes) -> pd.DataFrame:
+    """Patients by group: of each split, and of the test split by task those with label 1 and with label 0.
+
+    Returns
+    -------
+    DataFrame
+        ``attribute, group``, a column for each split and, of each task, ``<task> 1/0`` such as ``12/40``.
+    """
+    rows = []
+    for attribute in attributes:
+        groups = groups_of(table, attribute).fillna("not recorded")
+        patients = table.groupby([groups, "split"]).patient_id.nunique().unstack(fill_value=0)
+        for group in patients.index:
+            test = table[(groups == group) & (table.split == "test")]
+            number = {task: [test[test[task] == label].patient_id.nunique() for label in (1, 0)] for task in tasks}
+            labels = {f"{task} 1/0": f"{one}/{nil}" for task, (one, nil) in number.items()}
+            in_split = {
+                split: patients.at[group, split] for split in names("train" not in patients) if split in patients
+            }
+            rows.append({"attribute": attribute, "group": group, **in_split, **labels})
+    return pd.DataFrame(rows)
+
+
+def too_few(table: pd.DataFrame, task: str, attribute: str, min_cases: int, split: str = "test") -> str:
+    """Which groups have too few patients to be compared, in words; empty where all have enough.
+
+    Parameters
+    ----------
+    table : DataFrame
+        A cohort.
+    task : str
+        Of classification; empty: patients count whatever their labels.
+    attribute : str
+    min_cases : int
+        Patients of each label that a group needs.
+    split : str
+    """
+    rows = table[table.split == split].assign(group=groups_of(table, attribute)).dropna(subset="group")
+    patients = {
+        group: min(len(set(who.patient_id[who[task] == label])) for label in (0, 1))
+        if task
+        else who.patient_id.nunique()
+        for group, who in rows.groupby("group")
+    }
+    few = [f"{group} ({n})" for group, n in patients.items() if n < min_cases]
+    if not few:
+        return ""
+    needed = f"patients{' of each label' * bool(task)} in {split}"
+    enough = len(patients) - len(few)
+    rest = "nothing is left to compare" if enough < 2 else f"{enough} groups are compared"
+    return f"left out are groups with fewer than {min_cases} {needed}: {', '.join(few)}; {rest}"
 
 
 def associations(patients: pd.DataFrame, columns) -> pd.DataFrame:

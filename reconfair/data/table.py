@@ -1,19 +1,38 @@
 """A cohort of one's own: a CSV or Parquet table with a row per image or volume, mapped by the params file."""
 
 from glob import escape
-from pathlib import PureWindowsPath
+from pathlib import Path, PureWindowsPath
 from typing import Annotated, Generic, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from reconfair import tables
 from reconfair.data import files
+from reconfair.entries import Sheet, fold
 from reconfair.params import COHORT, SEXES, About, Scans, Section
 
 SEX = {"f": "female", "female": "female", "m": "male", "male": "male"}
 LABELS = {"0": 0, "1": 1, "-1": None}
-
+YAML_WORDS = {"True": ("true", "yes"), "False": ("false", "no")}  # YAML reads an unquoted yes as true
+# Columns of the tables that a study writes, and words that stand there for something of ours. Tasks and columns that
+# are carried along have other names. A task may be called label: so is that of the shortest params file.
+RESERVED = {*COHORT, *(column for name in ("cohort", "quality", "predictions") for column in tables.SCHEMAS[name])}
+RESERVED |= {
+    "all",
+    "image",
+    "images",
+    "findings",
+    "evaluated",
+    "lost",
+    "reason",
+    "index",
+    "group",
+    "attribute",
+    "metric",
+}
+RESERVED -= {"label"}
 
 Meaning = TypeVar("Meaning")
 
@@ -35,9 +54,17 @@ class Column(Section, Generic[Meaning]):
             return {"column": given}
         if not isinstance(given, dict) or not isinstance(given.get("values"), dict):
             return given
-        words = {"True": ("true", "yes"), "False": ("false", "no")}  # YAML reads an unquoted yes as true
         entries = {str(entry): meaning for entry, meaning in given["values"].items()}
-        return {**given, "values": {word: entries[entry] for entry in entries for word in words.get(entry, (entry,))}}
+        values = {word: entries[entry] for entry in entries for word in YAML_WORDS.get(entry, (entry,))}
+        return {**given, "values": values}
+
+    @model_validator(mode="after")
+    def _one_meaning(self):
+        meanings = {}
+        for word, meaning in self.values.items():
+            if meanings.setdefault(fold(word), meaning) != meaning:
+                raise ValueError(f"values: '{word}' has two meanings; upper and lower case are the same")
+        return self
 
 
 Sexes, Labels = Column[Literal[SEXES]], Column[Literal[0, 1]]
@@ -45,11 +72,14 @@ Ages, Races = Column[float], Column[str]
 
 
 class Mask(Section):
-    """A column with the files that outline something, nonzero inside, and the task to segment it."""
+    """A column with the files that outline something, and the task to segment it."""
 
     column: str
     task: str = Field("tumour", pattern=r"^\w[\w-]*$")
     blank: Literal["error", "background"] = "error"  # background: a row without a file has nothing to outline
+    inside: Annotated[tuple[float, ...], Field(min_length=1)] | None = (
+        None  # values inside; None: as files.outline finds
+    )
 
 
 class Slices(Section):
@@ -73,49 +103,12 @@ def leaves(path: str) -> bool:
     return bool(path.anchor) or ".." in path.parts
 
 
-def read_entries(path) -> pd.DataFrame:
-    """The table as text. In a CSV file commas, semicolons or tabs may part the columns."""
-    try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path).astype("str").fillna("")
-        with path.open(encoding="utf-8-sig") as file:
-            header = file.readline()
-        separator = max(",;\t", key=header.count)
-        return pd.read_csv(path, sep=separator, dtype="str", keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read as a table; expected CSV in UTF-8 or Parquet ({error})") from None
-
-
-def _sexes(entries: pd.Series, values: dict, path) -> pd.Series:
-    return files.coded(entries, values or SEX, path)
-
-
-def _ages(entries: pd.Series, values: dict, path) -> pd.Series:
-    """Ages in years; those that `values` name are what they say."""
-    text = files.plain(entries)
-    named = text.isin(list(values))
-    age = files.years(entries.mask(named, ""), path)
-    why = "is no age between 0 and 120; if it stands for unknown, say so with values: {entry: null} for dataset.age"
-    files.refuse(entries, (age <= 0) | (age > 120), path, why)
-    return age.mask(named, text.map(values).astype(float))
-
-
-def _races(entries: pd.Series, values: dict, path) -> pd.Series:
-    """Groups by `values`, or as they are written."""
-    if values:
-        return files.coded(entries, values, path)
-    return entries.str.strip().mask(files.plain(entries).isin(files.MISSING))
-
-
-def _labels(entries: pd.Series, values: dict, path) -> pd.Series:
-    return files.coded(entries, values or LABELS, path).astype(float)
-
-
-def _within(root, names: pd.Series, path, blank: bool = False) -> pd.Series:
-    """Paths of files within `root`."""
-    files.refuse(names, (names == "") & (not blank), path, "names no file; every row needs one")
+def _within(sheet: Sheet, column: str, root: Path, blank: bool = False) -> pd.Series:
+    """Paths of files within `root`; only their ends are stripped, since a folder may spell a name as it likes."""
+    names = sheet.table[column].str.strip()
+    sheet.refuse(column, (names == "") & (not blank), "names no file; every row needs one")
     why = f"may lead out of {root}; write paths relative to that folder, without '..'"
-    files.refuse(names, names.map(leaves).astype(bool), path, why)
+    sheet.refuse(column, names.map(leaves).astype(bool), why)
     return (f"{root}/" + names.str.replace("\\", "/")).mask(names == "", "")
 
 
@@ -132,7 +125,9 @@ class Table(Scans):
     """One's own images, listed in a CSV or Parquet file with a row per image or volume."""
 
     name: Literal["table"]
-    file: str = Field("cohort.csv", pattern=r"\.(csv|parquet)$")  # in root; paths in it are relative to root
+    # In root, and paths in it are relative to root. Commas, semicolons or tabs part the columns of text.
+    file: str = Field("cohort.csv", pattern=r"(?i)\.(csv|tsv|txt|xlsx|parquet)$")
+    where: dict[str, tuple[str, ...]] = {}  # rows that count, by column: {view: [PA, AP]}; all others are left out
     modality: Literal["mri", "xray"] = "mri"
     unit: Literal["patient", "image"] | None = None  # what is decided; None: a patient by MRI, an image by X-ray
     image: str = "path"  # column with the file: PNG, JPEG, TIFF, NIfTI, NPY, or DICOM whatever its suffix
@@ -142,18 +137,32 @@ class Table(Scans):
     race: Races | None = Races(column="race")  # any groups
     tasks: dict[Annotated[str, Field(pattern=r"^\w[\w -]*$")], Labels] = {"label": Labels(column="label")}
     mask: Mask | None = None
-    keep: tuple[str, ...] = ()  # columns to carry along, such as the scanner
+    keep: tuple[Annotated[str, Field(min_length=1)], ...] = ()  # columns to carry along, such as the scanner
     slices: Slices | None = None
+    fit: Literal["squash", "pad", "crop"] = "pad"  # an image that is not square: squeezed, or padded, or cut
+    geometry: Literal["check", "ignore"] = "check"  # whether image and mask must say that they lie in the same place
+    links: Literal["refuse", "follow"] = "refuse"  # symbolic links that lead out of root
     channel: Annotated[int, Field(ge=0)] | None = None  # of colour images; None: their grey
     window: tuple[float, float] | None = None  # stored values shown as 0 and 1; None: by percentiles
     percentiles: tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]] = (0, 100)
 
+    @field_validator("where", mode="before")
+    @classmethod
+    def _words(cls, given):
+        if not isinstance(given, dict):
+            return given
+        several = {column: words if isinstance(words, list | tuple) else [words] for column, words in given.items()}
+        return {str(column): tuple(map(str, words)) for column, words in several.items()}
+
     @model_validator(mode="after")
     def _can_be_studied(self):
         names = (*self.tasks, *([self.mask.task] if self.mask else []), *self.keep)
-        taken = [name for name in names if name in COHORT or names.count(name) > 1]
-        if taken:
-            raise ValueError(f"'{taken[0]}' is another task or column of the cohort already; choose another name")
+        folds = [fold(name) for name in names]
+        for name in names:
+            if folds.count(fold(name)) > 1:
+                raise ValueError(f"'{name}' names two tasks or columns of the cohort; choose another name")
+            if fold(name) in RESERVED or name.startswith("z_"):
+                raise ValueError(f"'{name}' has a meaning of its own in the tables of a study; choose another name")
         if not self.about.tasks or not self.about.attributes:
             raise ValueError("name at least one of tasks and mask, and one of sex, age and race")
         if leaves(self.file):
@@ -184,19 +193,19 @@ class Table(Scans):
         and of several ages the first.
         """
         root, (path,) = self.find(), self.metadata()
-        raw = read_entries(path)
+        sheet = Sheet.open(path)
         columns = {"sex": self.sex, "age": self.age, "race": self.race, **self.tasks}
         named = [self.image, self.patient, *(column.column for column in columns.values() if column), *self.keep]
-        files.need(raw, named + ([self.mask.column] if self.mask else []), path)
-        image, patient = raw[self.image], raw[self.patient]
-        files.refuse(patient, patient == "", path, "names no patient; every row needs one")
-        files.refuse(image, image.duplicated(), path, "occurs more than once; every row needs an image of its own")
-        rows = pd.DataFrame({"image_id": image, "patient_id": patient, "path": _within(root, image, path)})
+        sheet.need([*named, *([self.mask.column] if self.mask else []), *self.where])
+        sheet.where({column: [YAML_WORDS.get(word, (word,)) for word in words] for column, words in self.where.items()})
+        sheet.distinct()
+        patient, image = sheet.names(self.patient), sheet.table[self.image].str.strip()
+        sheet.refuse(self.image, image.duplicated(), "occurs more than once; every row needs an image of its own")
+        rows = pd.DataFrame({"image_id": image, "patient_id": patient, "path": _within(sheet, self.image, root)})
         if self.mask:
-            rows["mask_path"] = _within(root, raw[self.mask.column], path, self.mask.blank == "background")
+            rows["mask_path"] = _within(sheet, self.mask.column, root, self.mask.blank == "background")
         for name, column in columns.items():
-            read = {"sex": _sexes, "age": _ages, "race": _races}.get(name, _labels)
-            rows[name] = read(raw[column.column], column.values, path) if column else np.nan
+            rows[name] = self._entries(sheet, name, column) if column else np.nan
             first = rows[name].groupby(patient).transform("first")
             if name in ("sex", "race"):
                 rows[name] = rows[name].fillna(first).astype("str")
@@ -204,12 +213,34 @@ class Table(Scans):
                 rows[name] = first
             elif self.about.unit == "patient":
                 why = "is not what another row says of this patient; it must be, unless dataset.unit is image"
-                files.refuse(raw[column.column], rows[name].notna() & (rows[name] != first), path, why)
-        return _sliced(rows.join(raw[list(self.keep)]), self.slices)
+                sheet.refuse(column.column, rows[name].notna() & (rows[name] != first), why)
+        for column in self.keep:
+            rows[column] = sheet.groups(column)
+        sheet.check()
+        rows = _sliced(rows, self.slices)
+        rows.attrs["notes"] = sheet.notes
+        return rows
+
+    def _entries(self, sheet: Sheet, name: str, column: Column) -> pd.Series:
+        """Read an attribute, or the labels of a task."""
+        place, meanings = column.column, dict(column.values)
+        if name == "sex":
+            return sheet.coded(place, meanings or SEX, "dataset.sex")
+        if name == "age":
+            return sheet.years(place, meanings, "dataset.age")
+        if name == "race":
+            return sheet.groups(place, meanings, "dataset.race")
+        return sheet.coded(place, meanings or LABELS, f"dataset.tasks.{name}").astype(float)
 
     def read_image(self, row) -> tuple[np.ndarray, np.ndarray | None]:
         """Image within [0, 1] and its mask or None, both (size, size)."""
+        for path in (row.path, getattr(row, "mask_path", "")):
+            if path and self.links == "refuse" and files.leads_out(path, self.find()):
+                raise ValueError(f"{path}: is a link that leads out of dataset.root; dataset.links: follow allows it")
         cut = {"number": row.slice, "axis": self.slices.axis} if self.slices else {}
-        shown = {"channel": self.channel, "window": self.window, "percentiles": self.percentiles}
-        picture, outline = files.picture(row.path, self.size, mask_path=getattr(row, "mask_path", ""), **cut, **shown)
-        return picture, np.zeros_like(picture, bool) if self.mask and outline is None else outline
+        values = {"channel": self.channel, "window": self.window, "percentiles": self.percentiles}
+        drawn = {"mask_path": getattr(row, "mask_path", ""), "inside": self.mask.inside if self.mask else None}
+        image, outline = files.picture(
+            row.path, self.size, fit=self.fit, geometry=self.geometry, **cut, **values, **drawn
+        )
+        return image, np.zeros_like(image, bool) if self.mask and outline is None else outline

@@ -12,32 +12,36 @@ import pandas as pd
 from reconfair import params
 from reconfair.data import files
 from reconfair.data.lgg import MRI_TASKS
+from reconfair.entries import MISSING, Sheet, folded
 from reconfair.params import About
 
 SLICES = 155  # of every volume, from the feet to the head
 EVALUATED = (60, 130)  # where tumours are; training sees every slice that shows brain
-SEX = {"F": "female", "M": "male"}
+SEX = {"F": "female", "Female": "female", "M": "male", "Male": "male"}
 GRADE, DIAGNOSIS = "WHO CNS Grade", "Final pathologic diagnosis (WHO 2021)"
 
 
-def read_clinical(path) -> pd.DataFrame:
-    """Attributes and labels by patient, from any version of the metadata; follow-up scans are left out."""
-    raw = pd.read_csv(path, dtype="str", keep_default_na=False)
-    files.need(raw, ["ID", "Sex", "Age at MRI", GRADE, DIAGNOSIS], path)
-    raw = raw[~raw.ID.str.contains(r"_FU\d+d$")]
-    number = raw.ID.str.extract(r"^UCSF-PDGM-(\d+)$")[0]
-    files.refuse(raw.ID, number.isna(), path, "is no patient such as UCSF-PDGM-004")
-    diagnosis = files.plain(raw[DIAGNOSIS])
-    return pd.DataFrame(
-        {
-            "patient_id": "UCSF-PDGM-" + number.str.zfill(4),  # as the folders are named
-            "sex": files.coded(raw.Sex, SEX, path),
-            "age": files.years(raw["Age at MRI"], path).replace(0, np.nan),
-            "race": pd.Series(np.nan, raw.index, dtype="str"),
-            "grade": files.coded(raw[GRADE], {"2": 0.0, "3": 0.0, "4": 1.0}, path).astype(float),
-            "type": diagnosis.str.startswith("glioblastoma").astype(float).mask(diagnosis.isin(files.MISSING)),
-        }
-    )
+def read_clinical(path) -> Sheet:
+    """Attributes and labels by patient, from any version of the metadata, as the sheet's table."""
+    sheet = Sheet.open(path)
+    sheet.need(["ID", "Sex", "Age at MRI", GRADE, DIAGNOSIS])
+    sheet.distinct()
+    sheet.keep(~sheet.table.ID.str.contains(r"_FU\d+d$"), "they are follow-up scans")
+    patient, diagnosis = sheet.names("ID"), folded(sheet.table[DIAGNOSIS])
+    number = patient.str.extract(r"(?i)^UCSF-PDGM-(\d+)$")[0]
+    sheet.refuse("ID", number.isna(), "is no patient such as UCSF-PDGM-004")
+    known = {
+        "patient_id": "UCSF-PDGM-" + number.str.zfill(4),  # as the folders are named
+        "sex": sheet.coded("Sex", SEX),
+        "age": sheet.years("Age at MRI", {"0": None}),
+        "race": pd.Series(np.nan, number.index, dtype="str"),
+        "grade": sheet.coded(GRADE, {"2": 0.0, "3": 0.0, "4": 1.0}),
+        "type": diagnosis.str.startswith("glioblastoma").astype(float).mask(diagnosis.isin(MISSING)),
+    }
+    sheet.refuse("ID", known["patient_id"].duplicated(), "has two rows that differ; one is expected")
+    sheet.check()
+    sheet.table = pd.DataFrame(known).astype({"sex": "str", "grade": float})
+    return sheet
 
 
 class UCSFPDGM(params.Scans):
@@ -57,15 +61,18 @@ class UCSFPDGM(params.Scans):
     def read_table(self) -> pd.DataFrame:
         """One row per slice; grade 4 against 2 and 3, glioblastoma against the others. No race is published."""
         root, (path,) = self.find(), self.metadata()
-        clinical = read_clinical(path)
+        sheet = read_clinical(path)
         folders = [*root.glob("UCSF-PDGM-*_nifti"), *root.glob("*/UCSF-PDGM-*_nifti")]
         if not folders:
             raise ValueError(f"{root}: no folder UCSF-PDGM-*_nifti was found there or one folder below")
+        clinical = sheet.table
         stem = f"{min(folders).parent}/" + clinical.patient_id + "_nifti/" + clinical.patient_id
         clinical = clinical.assign(path=stem + "_FLAIR.nii.gz", mask_path=stem + "_tumor_segmentation.nii.gz")
         rows = clinical.loc[clinical.index.repeat(SLICES)].assign(slice=np.tile(np.arange(SLICES), len(clinical)))
         rows["image_id"] = rows.patient_id + "_" + rows.slice.astype("str").str.zfill(3)
-        return rows.assign(evaluated=rows.slice.between(*EVALUATED)).reset_index(drop=True)
+        rows = rows.assign(evaluated=rows.slice.between(*EVALUATED)).reset_index(drop=True)
+        rows.attrs["notes"] = sheet.notes
+        return rows
 
     def read_image(self, row) -> tuple[np.ndarray, np.ndarray] | None:
         """FLAIR slice within [0, 1], scaled by its volume, and its tumour mask: (size, size); None without brain."""

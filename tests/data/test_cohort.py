@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from reconfair import data, params, store
-from reconfair.data import phantom_mri, splits
+from reconfair import data, params
+from reconfair.data import splits
 from reconfair.params import ParamsError
 
 CHAPTER = {"compute": {"workers": 1}, "diagnosis": {"tasks": ["tumour"]}}
@@ -91,7 +91,7 @@ def test_a_class_without_a_case_is_named(table, label, missing):
 
 def test_too_few_patients_are_refused_before_anything_is_drawn(outputs):
     with pytest.raises(ValueError, match="split 'val' is empty: 20 patients are too few"):
-        data.prepare(mri(split=(0.8, 0, 0.2)))
+        data.prepare(mri(split=(0.79, 0.01, 0.2)))
     assert not any(outputs.rglob("*.npy"))
 
 
@@ -123,24 +123,24 @@ def test_a_prepared_cohort_is_what_was_drawn(outputs):
     assert cohort.images.shape == cohort.masks.shape == (40, 64, 64)
     assert cohort.images.dtype == np.float16 and cohort.images.min() >= 0 and cohort.images.max() <= 1
     assert set(np.unique(cohort.masks)) == {0, 1}
-    drawn = phantom_mri.table(study.dataset)
+    drawn = study.dataset.read_table()
     assert cohort.table.image_id.tolist() == drawn.image_id.tolist()
     for at in (0, 33, 39):  # the last two are in the second piece of work
-        image, mask = phantom_mri.image(next(drawn.iloc[[at]].itertuples()), study.dataset)
+        image, mask = study.dataset.read_image(next(drawn.iloc[[at]].itertuples()))
         assert np.abs(cohort.images[at] - image).max() < 1e-3 and (cohort.masks[at] == mask).all()
 
 
 def test_a_prepared_cohort_is_not_drawn_again(outputs):
     data.prepare(mri())
-    before = (outputs / "phantom_mri" / "images.npy").stat().st_mtime_ns
+    before = (outputs / "phantom_mri" / "cohort" / "images.npy").stat().st_mtime_ns
     again = data.prepare(mri())
-    assert (outputs / "phantom_mri" / "images.npy").stat().st_mtime_ns == before
+    assert (outputs / "phantom_mri" / "cohort" / "images.npy").stat().st_mtime_ns == before
     assert isinstance(again.images, np.memmap) and not again.images.flags.writeable
 
 
 def test_a_radiograph_has_no_mask_and_two_training_sets(outputs):
     cohort = data.prepare(xray())
-    assert cohort.masks is None and not (outputs / "phantom_xray" / "masks.npy").exists()
+    assert cohort.masks is None and not (outputs / "phantom_xray" / "cohort" / "masks.npy").exists()
     assert cohort.table.groupby("split").patient_id.nunique().to_dict() == {
         "train_recon": 20,
         "train_diag": 8,
@@ -151,10 +151,10 @@ def test_a_radiograph_has_no_mask_and_two_training_sets(outputs):
 
 def test_other_settings_under_the_same_label_are_refused(outputs):
     data.prepare(mri())
-    before = store.flow(mri())["cohort"].read_stamp()
+    before = data.product(mri()).read_stamp()
     with pytest.raises(ParamsError, match=r"dataset\.slices: .* was made with 2, this study says 1"):
         data.prepare(mri(slices=1))
-    assert store.flow(mri())["cohort"].read_stamp() == before
+    assert data.product(mri()).read_stamp() == before
 
 
 def test_a_fresh_cohort_is_checked_for_the_tasks_of_the_study(outputs):
@@ -250,7 +250,7 @@ def test_a_killed_preparation_goes_on_with_the_next_piece_whatever_was_skipped(o
     monkeypatch.setattr(data, "_attempt", killed)
     with pytest.raises(KeyboardInterrupt):
         data.prepare(listed(scans))
-    part = store.flow(listed(scans))["cohort"].part
+    part = data.product(listed(scans)).draft
     with (part / "images.npy").open("ab") as half_a_piece:  # images of a piece that is not yet known to be whole
         half_a_piece.write(b"1" * 5000)
     pieces, done_before = [], 32 * done
@@ -291,3 +291,67 @@ def test_a_class_lost_with_bad_images_is_named(outputs, scans):
     spoil(scans, table.index[(table.split == "val") & (table.label == 1)])
     with pytest.raises(ValueError, match="task 'label': no case of class 1 in split 'val'"):
         data.prepare(study)
+
+
+# --- before anything is made ---
+
+
+def test_a_preview_says_who_is_there_and_what_cannot_be_compared(scans):
+    lines = data.preview(listed(scans))
+    assert lines[0] == "100 patients, 100 images"
+    text = "\n".join(lines)
+    header, female = (next(line for line in lines if word in line).split() for word in ("attribute", "female"))
+    assert header[:6] == ["attribute", "group", "train", "val", "test", "label"]
+    women = data.cohort_table(listed(scans)).query("sex == 'female'")
+    assert female[2:5] == [str((women.split == split).sum()) for split in ("train", "val", "test")]
+    test = women[women.split == "test"]
+    assert female[5] == f"{(test.label == 1).sum()}/{(test.label == 0).sum()}"
+    assert "label, sex: left out are groups with fewer than 20 patients of each label in test: female (" in text
+    assert "nothing is left to compare" in text
+
+
+def test_a_preview_says_whether_thresholds_by_group_can_be_fitted(scans):
+    study = listed(scans)
+    mitigated = params.study(dataset=study.dataset.model_dump(), mitigation={"strategies": ["thresholds"]})
+    assert any(line.startswith("label, sex: thresholds by group") for line in data.preview(mitigated))
+
+
+def test_a_preview_reads_no_pixels(scans):
+    spoil(scans, range(100))
+    assert data.preview(listed(scans))[0] == "100 patients, 100 images"
+
+
+def test_a_preview_raises_all_mistakes_at_once(scans):
+    table = pd.read_csv(scans / "cohort.csv", dtype=str)
+    table.loc[3, "sex"], table.loc[4, "age"] = "div", "old"
+    table.to_csv(scans / "cohort.csv", index=False)
+    for number in range(10, 17):
+        (scans / f"{number}.png").unlink()
+    with pytest.raises(ValueError) as error:
+        data.preview(listed(scans, "error"))
+    sex, age, files = str(error.value).splitlines()
+    assert "'div' (1, first in row 5)" in sex and "'old' (1, first in row 6)" in age
+    assert files.startswith("7 files are not there:") and files.count(".png") == 5
+
+
+def test_missing_files_stop_a_cohort_before_it_is_begun_or_are_left_out(outputs, scans):
+    for number in (5, 50):
+        (scans / f"{number:02d}.png").unlink()
+    with pytest.raises(ValueError, match=r"2 files are not there: .*05\.png, .*50\.png; dataset\.on_bad_image: skip"):
+        data.prepare(listed(scans, "error"))
+    assert not any(outputs.rglob("images.npy"))
+    assert any("2 files are not there" in line for line in data.preview(listed(scans)))
+    assert len(data.prepare(listed(scans)).table) == 98
+
+
+def test_what_was_decided_about_masks_and_entries_is_in_the_log(outputs, scans):
+    table = pd.read_csv(scans / "cohort.csv", dtype=str).assign(mask="mask.png")
+    table.loc[0, "race"] = "white "
+    table.to_csv(scans / "cohort.csv", index=False)
+    Image.fromarray(np.eye(32, dtype=np.uint8) * 7).save(scans / "mask.png")
+    section = {"name": "table", "root": str(scans), "size": 32, "mask": {"column": "mask"}}
+    study = params.study(dataset=section, compute={"workers": 2})
+    data.prepare(study)
+    log = data.log(study).set_index("note").times
+    assert log["masks of 0, 7: inside is 7"] == 100
+    assert log[log.index.str.contains("one group, 'White'")].tolist() == [1]

@@ -1,13 +1,15 @@
 """Reading scans: a bad file is named; scale, size, orientation and masks keep what they mean."""
 
 import os
-from pathlib import Path
 
+import nibabel
 import numpy as np
-import pandas as pd
+import pydicom
 import pytest
-from PIL import Image
+import tifffile
+from PIL import Image, ImageCms
 from scans import dicom, nifti
+from scipy.ndimage import gaussian_filter
 
 from reconfair.data import files
 
@@ -241,7 +243,7 @@ def test_a_speck_smaller_than_half_a_pixel_is_lost():
     assert not files.mask(speck, 16).any()
 
 
-@pytest.mark.parametrize("suffix", ["png", "nii.gz", "npy", "dcm"])
+@pytest.mark.parametrize("suffix", ["png", "npy", "dcm"])
 def test_a_mask_is_that_of_the_slice(tmp_path, suffix):
     outline = np.zeros((64, 64), np.uint8)
     outline[10:20, 30:50] = 4
@@ -258,65 +260,427 @@ def test_a_mask_of_another_shape_is_named(tmp_path):
         seen(tmp_path / "scan.npy", number=2, mask_path=str(tmp_path / "mask.npy"))
 
 
-# --- tables ---
-
-CSV = Path("cohort.csv")
+# --- what containers say of their values ---
 
 
-def test_entries_are_compared_without_case_blanks_and_decimals():
-    entries = pd.Series([" F", "f", 2, 2.0, "2.0", None, np.nan, "02", "2.50"], dtype=object)
-    assert files.plain(entries).tolist() == ["f", "f", "2", "2", "2", "", "", "02", "2.50"]
+def film(path, values, **tags):
+    """Write a radiograph of 12 bits."""
+    dicom(path, values.astype(np.uint16), BitsStored=12, HighBit=11, **tags)
 
 
-def test_a_meaning_of_its_own_wins_over_missing():
-    entries = pd.Series(["none", "NA", "", "3"])
-    assert files.coded(entries, {"None": 0, "3": 1}, CSV).fillna(-1).tolist() == [0, -1, -1, 1]
+FILM = np.random.default_rng(2).integers(300, 3000, (64, 64))
 
 
-def test_an_entry_without_meaning_is_named_with_its_row_and_the_nearest():
-    entries = pd.Series(["Male", "Femal", "Femal"], name="Gender")
-    message = r"cohort\.csv, row 3, column 'Gender': 'Femal' is none of Female, Male or empty; "
-    with pytest.raises(ValueError, match=message + r"did you mean 'female'\? \(1 more rows like it\)"):
-        files.coded(entries, {"Female": "female", "Male": "male"}, CSV)
+@pytest.mark.parametrize("settings", [{}, {"window": (500, 2500)}, {"percentiles": (5, 75)}])
+def test_a_film_stored_with_white_least_gives_the_same_image_by_any_scale(tmp_path, settings):
+    film(tmp_path / "a.dcm", FILM)
+    film(tmp_path / "b.dcm", 4095 - FILM, PhotometricInterpretation="MONOCHROME1")
+    assert seen(tmp_path / "a.dcm", **settings) == pytest.approx(seen(tmp_path / "b.dcm", **settings), abs=1e-6)
 
 
-def test_rows_are_counted_as_a_spreadsheet_does_and_a_parquet_file_has_no_header():
-    entries = pd.Series(["a", "b"], index=[7, 3], name="x")
-    for path, line in (("a.csv", 5), ("a.xlsx", 5), ("a.parquet", 4)):
-        with pytest.raises(ValueError, match=rf"{path}, row {line}, column 'x': 'b' is odd$"):
-            files.refuse(entries, entries == "b", Path(path), "is odd")
+@pytest.mark.parametrize(("photometry", "padding"), [("MONOCHROME1", 0), ("MONOCHROME2", 4000)])
+def test_padding_takes_no_part_in_the_contrast_and_is_black(tmp_path, photometry, padding):
+    padded = FILM.copy()
+    padded[:, :10] = padding
+    film(tmp_path / "a.dcm", padded, PhotometricInterpretation=photometry, PixelPaddingValue=padding)
+    image, shown = seen(tmp_path / "a.dcm"), FILM[:, 10:]
+    expected = (shown - shown.min()) / np.ptp(shown)
+    expected = 1 - expected if photometry == "MONOCHROME1" else expected
+    assert (image[:, :10] == 0).all() and image[:, 10:] == pytest.approx(expected, abs=1e-6)
+
+
+def test_bits_beyond_those_stored_are_no_values(tmp_path):
+    overlay = FILM.copy()
+    overlay[:32] += 4096
+    film(tmp_path / "a.dcm", overlay)
+    assert seen(tmp_path / "a.dcm") == pytest.approx((FILM - FILM.min()) / np.ptp(FILM), abs=1e-6)
+
+
+def test_colours_of_twelve_bits_are_not_taken_modulo(tmp_path):
+    colours = np.repeat(FILM[..., None], 3, -1).astype(np.uint16)
+    dicom(tmp_path / "a.dcm", colours, BitsStored=12, HighBit=11)
+    assert seen(tmp_path / "a.dcm") == pytest.approx((FILM - FILM.min()) / np.ptp(FILM), abs=1e-5)
+
+
+def test_a_palette_in_a_dicom_file_is_brightness_not_its_entries(tmp_path):
+    bright = np.random.default_rng(3).permutation(256).astype(np.uint16) * 257
+    lookup = {f"{colour}PaletteColorLookupTableData": bright.tobytes() for colour in ("Red", "Green", "Blue")}
+    lookup |= {f"{colour}PaletteColorLookupTableDescriptor": [256, 0, 16] for colour in ("Red", "Green", "Blue")}
+    dicom(tmp_path / "a.dcm", GREY, PhotometricInterpretation="PALETTE COLOR", **lookup)
+    expected = bright[GREY].astype(float)
+    assert seen(tmp_path / "a.dcm") == pytest.approx((expected - expected.min()) / np.ptp(expected), abs=1e-5)
+
+
+def test_rescaling_of_each_frame_stands_in_its_functional_groups(tmp_path):
+    def group(slope, shift):
+        inner = pydicom.Dataset()
+        inner.RescaleSlope, inner.RescaleIntercept = slope, shift
+        outer = pydicom.Dataset()
+        outer.PixelValueTransformationSequence = [inner]
+        return outer
+
+    frames, scales = VOLUME[:3].astype(np.uint16), [(1, 0), (2, 100), (0.5, -50)]
+    dicom(tmp_path / "a.dcm", frames, PerFrameFunctionalGroupsSequence=[group(*scale) for scale in scales])
+    values = np.stack([frame * slope + shift for frame, (slope, shift) in zip(frames, scales, strict=True)])
+    for number in range(3):
+        image = seen(tmp_path / "a.dcm", number=number)
+        assert image == pytest.approx((values[number] - values.min()) / np.ptp(values), abs=1e-6)
+
+
+def test_a_dicom_file_without_preamble_is_read(tmp_path):
+    dicom(tmp_path / "a.dcm", GREY)
+    for implicit in (True, False):
+        bare = pydicom.dcmread(tmp_path / "a.dcm")
+        bare.preamble = None
+        del bare.file_meta
+        bare.save_as(tmp_path / "bare.dcm", implicit_vr=implicit, little_endian=True, enforce_file_format=False)
+        assert (tmp_path / "bare.dcm").read_bytes()[128:132] != b"DICM"
+        assert (seen(tmp_path / "bare.dcm") == seen(tmp_path / "a.dcm")).all()
+
+
+def test_compression_that_needs_another_library_is_named_with_the_extra(tmp_path):
+    dicom(tmp_path / "a.dcm", GREY)
+    file = pydicom.dcmread(tmp_path / "a.dcm")
+    file.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLosslessSV1
+    file.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8\xff\xd9"])
+    file.save_as(tmp_path / "b.dcm")
+    if pydicom.pixels.get_decoder(pydicom.uid.JPEGLosslessSV1).is_available:
+        pytest.skip("pylibjpeg is installed")
+    with pytest.raises(ValueError, match=r"b\.dcm: .*JPEG Lossless.*reconfair\[dicom\]"):
+        seen(tmp_path / "b.dcm")
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_tiff_whose_white_is_zero_is_inverted(tmp_path, bits):
+    stored = GREY.astype(f"uint{bits}") * (1 if bits == 8 else 257)
+    tifffile.imwrite(tmp_path / "a.tif", 2**bits - 1 - stored, photometric="miniswhite")
+    assert seen(tmp_path / "a.tif") == pytest.approx((GREY - GREY.min()) / np.ptp(GREY), abs=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("entry", "age"),
+    ("mode", "suffix"), [("CMYK", "tif"), ("CMYK", "jpg"), ("YCbCr", "jpg"), ("LAB", "tif"), ("P", "png")]
+)
+def test_grey_stays_grey_in_any_colour_space(tmp_path, mode, suffix):
+    ramp = Image.fromarray(np.tile(np.linspace(10, 245, 64).astype(np.uint8), (64, 1))).convert("RGB")
+    if mode == "LAB":
+        profiles = [ImageCms.createProfile(name) for name in ("sRGB", "LAB")]
+        ramp = ImageCms.profileToProfile(ramp, *profiles, outputMode="LAB")
+    elif mode == "P":
+        ramp = ramp.quantize(256)
+    else:
+        ramp = ramp.convert(mode)
+    ramp.save(tmp_path / f"a.{suffix}", **({"quality": 95} if suffix == "jpg" else {}))
+    expected = np.tile(np.linspace(0, 1, 64), (64, 1))
+    assert seen(tmp_path / f"a.{suffix}") == pytest.approx(expected, abs=0.03)
+
+
+def test_an_image_of_two_values_may_be_scaled_by_percentiles(tmp_path):
+    Image.fromarray(disk(64, 20)).convert("1").save(tmp_path / "a.png")
+    assert (seen(tmp_path / "a.png", percentiles=(1, 99)) == disk(64, 20) / 255).all()
+
+
+def test_a_complex_volume_is_its_magnitude(tmp_path):
+    turned = VOLUME * np.exp(1j * np.linspace(0, 6, VOLUME.size).reshape(VOLUME.shape))
+    as_nifti(tmp_path / "a.nii", turned.astype(np.complex64))
+    image = seen(tmp_path / "a.nii", number=2)
+    assert image == pytest.approx((VOLUME[2] - VOLUME.min()) / np.ptp(VOLUME), abs=1e-4)
+
+
+def test_a_nifti_file_of_colours_is_read(tmp_path):
+    colours = np.zeros((64, 64, 1), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    for at, name in enumerate("RGB"):
+        colours[name] = COLOUR[..., at].T[::-1, ::-1, None]
+    nibabel.save(nibabel.Nifti1Image(colours, np.eye(4)), tmp_path / "a.nii")
+    assert (seen(tmp_path / "a.nii", channel=1) == files.scaled(COLOUR[..., 1], 64)).all()
+
+
+def test_an_array_may_hold_colours(tmp_path):
+    as_numpy(tmp_path / "a.npy", COLOUR)
+    assert (seen(tmp_path / "a.npy", channel=2) == files.scaled(COLOUR[..., 2], 64)).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+def test_every_picture_is_turned_as_its_orientation_says(tmp_path, suffix, orientation):
+    upright = Image.fromarray(np.kron(np.array([[255, 100], [0, 40]], np.uint8), np.ones((32, 32), np.uint8)))
+    back = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Image.Transpose that undoes the orientation when it is stored
+    stored = upright.transpose(Image.Transpose(back[orientation])) if orientation > 1 else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / f"a.{suffix}", exif=exif)
+    corners = seen(tmp_path / f"a.{suffix}")[[10, 10, 50, 50], [10, 50, 10, 50]]
+    assert corners == pytest.approx([1, 100 / 255, 0, 40 / 255], abs=0.03)
+
+
+def test_a_constant_image_is_black_on_its_own_scale_and_grey_in_a_window(tmp_path):
+    as_picture(tmp_path / "a.png", np.full((64, 64), 100, np.uint8))
+    assert (seen(tmp_path / "a.png") == 0).all()
+    assert seen(tmp_path / "a.png", window=(0, 200)) == pytest.approx(np.full((64, 64), 0.5))
+
+
+def test_small_contrast_on_large_values_is_kept(tmp_path):
+    as_numpy(tmp_path / "a.npy", GREY.astype(np.int64) + 10**9)
+    assert seen(tmp_path / "a.npy") == pytest.approx(files.scaled(GREY, 64), abs=1e-6)
+
+
+@pytest.mark.parametrize(("fit", "inside", "outside"), [("squash", 1.0, None), ("pad", 1.0, 0.0), ("crop", 1.0, None)])
+def test_an_image_that_is_not_square_is_fitted_as_is_said(tmp_path, fit, inside, outside):
+    wide = np.zeros((32, 64), np.uint8)
+    wide[8:24, 24:40] = 200  # a square in the middle
+    wide[:, :8] = 100
+    as_picture(tmp_path / "a.png", wide)
+    as_picture(tmp_path / "m.png", (wide == 200).astype(np.uint8))
+    image, mask = files.picture(str(tmp_path / "a.png"), 32, mask_path=str(tmp_path / "m.png"), fit=fit)
+    rows, columns = mask.any(1).sum(), mask.any(0).sum()
+    assert (rows, columns) == {"squash": (16, 8), "pad": (8, 8), "crop": (16, 16)}[fit]
+    assert image[mask].mean() > 0.9 and (fit != "pad" or (image[:7] == 0).all())
+    assert (fit == "crop") == (image[16, 0] < 0.1)  # the bright edge is cut off
+
+
+# --- what is refused before anything is allocated ---
+
+
+@pytest.mark.parametrize("suffix", ["npy", "nii", "dcm", "png", "tif"])
+def test_a_header_that_asks_for_more_than_any_scan_is_refused_by_name(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "npy":
+        header = {"descr": "<f8", "fortran_order": False, "shape": (100_000, 100_000)}
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+    elif suffix == "nii":
+        header = nibabel.Nifti1Header()
+        header.set_data_shape((30_000, 30_000, 30_000))
+        path.write_bytes(header.binaryblock + bytes(4))
+    elif suffix == "dcm":
+        dicom(path, GREY, Rows=60_000, Columns=60_000)
+    else:
+        Image.new("L" if suffix == "png" else "1", (9_000, 9_000)).save(path)
+    with pytest.raises(ValueError, match=rf"a\.{suffix}: .*(at most 64 million|mmap length|64 million pixels)"):
+        seen(path)
+
+
+def test_a_header_cannot_ask_for_more_than_the_file_holds(tmp_path):
+    header = {"descr": "<f8", "fortran_order": False, "shape": (400, 1000, 1000)}
+    with (tmp_path / "a.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+    with pytest.raises(ValueError, match=r"a\.npy: cannot be read as an image"):
+        seen(tmp_path / "a.npy", number=0)
+
+
+# --- where image and mask lie ---
+
+
+def in_space(path, volume, affine):
+    image = nibabel.Nifti1Image(volume, affine)
+    nibabel.save(image, path)
+
+
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@pytest.fixture
+def scan(tmp_path):
+    """A volume in LPS, and what outlines its bright corner in the same voxels."""
+    volume = np.zeros((32, 32, 4), np.uint8)
+    volume[:8, :16] = 200
+    in_space(tmp_path / "scan.nii", volume, LPS)
+    return tmp_path, (volume > 0).astype(np.uint8)
+
+
+def laid(folder, mask, **settings):
+    return files.picture(str(folder / "scan.nii"), 32, number=1, mask_path=str(folder / mask), **settings)
+
+
+def test_image_and_mask_in_the_same_place_belong_together_however_they_are_stored(scan):
+    folder, outline = scan
+    in_space(folder / "same.nii", outline, LPS)
+    turned = nibabel.as_closest_canonical(nibabel.Nifti1Image(outline, LPS))
+    nibabel.save(turned, folder / "turned.nii")
+    for name in ("same.nii", "turned.nii"):
+        image, inside = laid(folder, name)
+        assert (inside == (image > 0.5)).all() and inside.mean() == 1 / 8
+
+
+@pytest.mark.parametrize(
+    "affine", [np.eye(4), np.diag([-1, -1, 2, 1.0]), LPS + np.array([[0, 0, 0, 5.0], *[[0] * 4] * 3])]
+)
+def test_a_mask_in_another_place_is_refused(scan, affine):
+    folder, outline = scan
+    in_space(folder / "m.nii", outline, affine)
+    with pytest.raises(ValueError, match=r"m\.nii: the mask lies up to .* mm away.*dataset\.geometry: ignore"):
+        laid(folder, "m.nii")
+
+
+def test_a_mask_without_a_place_is_refused_or_laid_on_the_voxels_of_its_image(scan):
+    folder, outline = scan
+    bare = nibabel.Nifti1Image(outline, None)
+    assert bare.header["sform_code"] == bare.header["qform_code"] == 0
+    nibabel.save(bare, folder / "m.nii")
+    in_space(folder / "identity.nii", outline, np.eye(4))
+    with pytest.raises(ValueError, match=r"m\.nii: the mask does not say where.*dataset\.geometry: ignore"):
+        laid(folder, "m.nii")
+    for name in ("m.nii", "identity.nii"):
+        image, inside = laid(folder, name, geometry="ignore")
+        assert (inside == (image > 0.5)).all()
+
+
+def test_a_picture_drawn_on_a_scan_with_a_place_is_refused_unless_told(tmp_path):
+    as_nifti(tmp_path / "scan.nii", GREY)
+    as_picture(tmp_path / "m.png", disk(64, 10))
+    settings = {"mask_path": str(tmp_path / "m.png")}
+    with pytest.raises(ValueError, match="the mask does not say where"):
+        files.picture(str(tmp_path / "scan.nii"), 64, **settings)
+    _, inside = files.picture(str(tmp_path / "scan.nii"), 64, geometry="ignore", **settings)
+    assert (inside == (disk(64, 10) > 0)).all()
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
     [
-        ("58", 58),
-        (58.5, 58.5),
-        ("58,5", 58.5),
-        ("058Y", 58),
-        ("18M", 1.5),
-        ("026W", 0.4983),
-        ("10 d", 0.0274),
-        ("0", 0),
+        ({}, ""),
+        ({"FrameOfReferenceUID": "1.2.4"}, "frames of reference"),
+        ({"PixelSpacing": [0.5, 0.4]}, "mm away"),
+        ({"ImagePositionPatient": [0, 0, 7]}, "mm away"),
+        ({"ImageOrientationPatient": [-1, 0, 0, 0, 1, 0]}, "mm away"),
+        ({"ImagePositionPatient": None}, "does not say where"),
     ],
 )
-def test_ages_are_read_as_hospitals_write_them(entry, age):
-    assert files.years(pd.Series([entry]), CSV).tolist() == pytest.approx([age], abs=1e-4)
+def test_dicom_files_are_compared_by_position_spacing_and_frame_of_reference(tmp_path, tags, message):
+    place = {
+        "ImagePositionPatient": [0, 0, 5],
+        "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+        "PixelSpacing": [0.5, 0.5],
+    }
+    dicom(tmp_path / "a.dcm", GREY, FrameOfReferenceUID="1.2.3", **place)
+    dicom(tmp_path / "m.dcm", disk(64, 9), **({"FrameOfReferenceUID": "1.2.3"} | place | tags))
+    settings = {"mask_path": str(tmp_path / "m.dcm")}
+    if message:
+        with pytest.raises(ValueError, match=rf"m\.dcm: .*{message}"):
+            files.picture(str(tmp_path / "a.dcm"), 64, **settings)
+    else:
+        assert files.picture(str(tmp_path / "a.dcm"), 64, **settings)[1].any()
 
 
-@pytest.mark.parametrize("entry", ["", "unknown", "N/A", None])
-def test_an_unknown_age_is_missing(entry):
-    assert files.years(pd.Series([entry, "3"]), CSV).isna().tolist() == [True, False]
+def test_a_dicom_slice_and_a_nifti_mask_of_the_same_place_belong_together(tmp_path):
+    place = {"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [1, 1]}
+    dicom(tmp_path / "a.dcm", GREY, **place)
+    in_space(tmp_path / "m.nii", (GREY > 200).astype(np.uint8).T[..., None], LPS)
+    _, inside = files.picture(str(tmp_path / "a.dcm"), 64, mask_path=str(tmp_path / "m.nii"))
+    assert (inside == (GREY > 200)).all()
 
 
-@pytest.mark.parametrize("entry", ["old", "-3", "58X", "5 8"])
-def test_what_is_no_age_is_named(entry):
-    with pytest.raises(ValueError, match=rf"cohort\.csv, row 3, column 'Age': '{entry}' is no age; expected years"):
-        files.years(pd.Series(["3", entry], name="Age"), CSV)
+# --- what a mask has inside ---
+
+AREA = disk(64, 20) > 0
 
 
-def test_a_missing_column_is_named_with_the_nearest():
-    with pytest.raises(
-        ValueError, match=r"cohort\.csv: column 'Sex' is missing; it has Age, sex; did you mean 'sex'\?"
-    ):
-        files.need(pd.DataFrame(columns=["Age", "sex"]), ["Age", "Sex"], CSV)
+def drawn(tmp_path, mask, suffix="npy", **settings):
+    """The mask of a file, and what was noted of it."""
+    as_picture(tmp_path / "scan.png", GREY)
+    if isinstance(mask, Image.Image):
+        mask.save(tmp_path / f"m.{suffix}")
+    else:
+        as_numpy(tmp_path / f"m.{suffix}", mask)
+    files.notes()
+    _, inside = files.picture(str(tmp_path / "scan.png"), 64, mask_path=str(tmp_path / f"m.{suffix}"), **settings)
+    (note,) = files.notes()
+    return inside, note
+
+
+@pytest.mark.parametrize(
+    ("mask", "note"),
+    [
+        (AREA * np.uint8(1), "inside is 1"),
+        (AREA * np.uint8(255), "inside is 255"),
+        (AREA, "inside is 1"),
+        (-AREA.astype(np.int8), "inside is -1"),
+        (np.where(AREA, 1, -1), "inside is 1"),
+        (AREA * 1.0 + 1e-7 * np.random.default_rng(0).standard_normal(AREA.shape), "inside is 1"),
+        (np.where(AREA, np.where(GREY > 99, 4, 1), 0), "0, 1, 4: inside is all but 0"),
+    ],
+)
+def test_inside_is_found_whatever_its_coding(tmp_path, mask, note):
+    inside, noted = drawn(tmp_path, mask)
+    assert (inside == AREA).all() and note in noted
+
+
+def test_255_in_eight_bits_with_a_sign_is_inside(tmp_path):
+    assert (drawn(tmp_path, (AREA * np.uint8(255)).view(np.int8))[0] == AREA).all()
+
+
+def test_ringing_around_nothing_is_nothing(tmp_path):
+    noise = 1e-7 * np.random.default_rng(0).standard_normal(AREA.shape)
+    assert not drawn(tmp_path, noise)[0].any()
+
+
+def test_label_one_in_colours_is_inside(tmp_path):
+    colours = np.zeros((64, 64, 3), np.uint8)
+    colours[AREA, 2] = 1
+    assert (drawn(tmp_path, Image.fromarray(colours), "png")[0] == AREA).all()
+
+
+def test_opacity_alone_may_outline(tmp_path):
+    colours = np.full((64, 64, 4), 255, np.uint8)
+    colours[..., 3] = AREA * 255
+    assert (drawn(tmp_path, Image.fromarray(colours), "png")[0] == AREA).all()
+
+
+@pytest.mark.parametrize(
+    "palette", [[0, 0, 0, 0, 0, 0], [0, 0, 0, 200, 0, 0], [255, 255, 255, 200, 0, 0], [0, 0, 0, 1, 1, 1]]
+)
+def test_entries_of_a_palette_are_labels_whatever_their_colours(tmp_path, palette):
+    picture = Image.fromarray(AREA.astype(np.uint8))
+    picture = picture.convert("P")
+    picture.putdata(AREA.astype(np.uint8).ravel().tolist())
+    picture.putpalette(palette)
+    assert (drawn(tmp_path, picture, "png")[0] == AREA).all()
+
+
+@pytest.mark.parametrize("quality", [40, 75, 95])
+def test_a_lossy_mask_is_cut_at_half(tmp_path, quality):
+    as_picture(tmp_path / "scan.png", GREY)
+    Image.fromarray(AREA * np.uint8(255)).save(tmp_path / "m.jpg", quality=quality)
+    _, inside = files.picture(str(tmp_path / "scan.png"), 64, mask_path=str(tmp_path / "m.jpg"))
+    assert (inside != AREA).mean() < 0.01
+
+
+def test_a_resampled_mask_is_cut_at_half(tmp_path):
+    smooth = gaussian_filter(AREA.astype(np.float32), 1)
+    assert (drawn(tmp_path, smooth)[0] == (smooth > 0.5)).all()
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        GREY,  # an image
+        np.where(AREA, np.where(GREY > 99, 1, -1), 0),
+        np.where(AREA, 2, 1),
+        np.where(AREA, np.where(np.arange(64) < 32, 255, 128), 0),
+        np.where(np.arange(64) < 32, 255, 128) * np.ones((64, 1), np.uint8),
+    ],
+)
+def test_an_ambiguous_mask_is_refused_and_may_be_explained(tmp_path, mask):
+    with pytest.raises(ValueError, match=r"m\.npy: .*ambiguous: its values are .*dataset\.mask\.inside"):
+        drawn(tmp_path, mask)
+    value = float(mask[32, 32])
+    assert (drawn(tmp_path, mask, inside=(value,))[0] == (mask == value)).all()
+
+
+@pytest.mark.parametrize("kind", ["white ground", "jpg of labels", "colours and opacity", "palette"])
+def test_a_picture_that_outlines_two_things_is_refused(tmp_path, kind):
+    suffix = "jpg" if kind == "jpg of labels" else "png"
+    if kind == "white ground":
+        colours = np.full((64, 64, 3), 255, np.uint8)
+        colours[AREA, 1:] = 0
+        picture = Image.fromarray(colours)
+    elif kind == "jpg of labels":
+        picture = Image.fromarray(AREA.astype(np.uint8) * 40)
+    elif kind == "colours and opacity":
+        colours = np.zeros((64, 64, 4), np.uint8)
+        colours[AREA, :3], colours[:32, :, 3] = 255, 255
+        picture = Image.fromarray(colours)
+    else:
+        picture = Image.fromarray(AREA.astype(np.uint8)).convert("P")
+        picture.putpalette([255, 255, 255, 0, 0, 0])
+    with pytest.raises(ValueError, match=rf"m\.{suffix}: .*ambiguous"):
+        drawn(tmp_path, picture, suffix)

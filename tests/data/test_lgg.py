@@ -38,17 +38,17 @@ def root(tmp_path):
 
 
 def dataset(root, size=32):
-    return params.Scans(name="lgg", root=str(root), size=size)
+    return lgg.LGG(name="lgg", root=str(root), size=size)
 
 
 def rows(root, **settings):
     settings = dataset(root, **settings)
-    return settings, list(lgg.table(settings).itertuples())
+    return settings, list(settings.read_table().itertuples())
 
 
 @cache
 def real(root):
-    return lgg.table(dataset(root, 256))
+    return dataset(root, 256).read_table()
 
 
 # --- the published files ---
@@ -75,7 +75,7 @@ def test_published_masks_show_the_known_number_of_tumours(real_data):
 
 def test_a_published_slice_and_its_mask_are_read(real_data):
     row = next(real(real_data / "lgg").iloc[[8]].itertuples())
-    image, mask = lgg.image(row, dataset(real_data / "lgg", 128))
+    image, mask = dataset(real_data / "lgg", 128).read_image(row)
     assert image.shape == mask.shape == (128, 128) and mask.dtype == bool
     assert 0 <= image.min() < 0.01 and 0.8 < image.max() <= 1  # scaled, then made smaller
 
@@ -92,7 +92,7 @@ def test_the_published_cohort_carries_the_study(real_data):
 
 
 def test_codes_become_words_and_labels(root):
-    patients = lgg.table(dataset(root)).drop_duplicates("patient_id").set_index("patient_id")
+    patients = dataset(root).read_table().drop_duplicates("patient_id").set_index("patient_id")
     known = patients.loc[CLINICAL["Patient"][:2]]
     assert known.sex.tolist() == ["female", "male"] and known.race.tolist() == ["Black", "White"]
     assert known.grade.tolist() == [0, 1] and known.type.tolist() == [1, 0]
@@ -100,21 +100,21 @@ def test_codes_become_words_and_labels(root):
 
 
 def test_slices_follow_each_other_by_number(root):
-    numbers = lgg.table(dataset(root)).image_id.str.rsplit("_", n=1).str[-1]
+    numbers = dataset(root).read_table().image_id.str.rsplit("_", n=1).str[-1]
     assert numbers.tolist() == ["2", "10"] * 3
 
 
 def test_a_patient_without_clinical_row_keeps_the_slices(root):
     clinical = pd.DataFrame(CLINICAL).iloc[1:]
     clinical.to_csv(root / "kaggle_3m" / "data.csv", index=False)
-    table = lgg.table(dataset(root))
+    table = dataset(root).read_table()
     assert len(table) == 6 and table[table.patient_id == "TCGA_AA_0001"].sex.isna().all()
 
 
 @pytest.mark.parametrize("size", [32, 48, 64])
 def test_image_is_flair_and_fits_its_mask(root, size):
     settings, (row, *_) = rows(root, size=size)
-    image, mask = lgg.image(row, settings)
+    image, mask = settings.read_image(row)
     assert image.shape == mask.shape == (size, size) and mask.mean() == pytest.approx(200 / 48**2, rel=0.15)
     assert image[mask].mean() > 0.9 and image[~mask].mean() < 0.05
 
@@ -123,14 +123,14 @@ def test_a_mask_of_another_shape_is_named(root):
     settings, (row, *_) = rows(root)
     Image.fromarray(np.zeros((20, 48), np.uint8)).save(row.mask_path)
     with pytest.raises(ValueError, match=r"_2_mask\.tif: mask of \(20, 48\) for an image of \(48, 48\) pixels"):
-        lgg.image(row, settings)
+        settings.read_image(row)
 
 
 def test_an_absent_mask_is_named(root):
     settings, (row, *_) = rows(root)
     (root / "kaggle_3m" / "TCGA_AA_0001_19990101" / "TCGA_AA_0001_19990101_2_mask.tif").unlink()
     with pytest.raises(ValueError, match=r"_2_mask\.tif: cannot be read as an image"):
-        lgg.image(row, settings)
+        settings.read_image(row)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of the directory that is cut off
@@ -139,25 +139,55 @@ def test_a_truncated_slice_is_named(root):
     with open(row.path, "r+b") as file:
         file.truncate(1000)
     with pytest.raises(ValueError, match=r"TCGA_AA_0001_19990101_2\.tif: cannot be read as an image"):
-        lgg.image(row, settings)
+        settings.read_image(row)
 
 
 def test_a_slice_without_channels_is_named(root):
     settings, (row, *_) = rows(root)
     Image.fromarray(np.full(SHAPE, 9, np.uint8)).save(row.path)
     with pytest.raises(ValueError, match=r"TCGA_AA_0001_19990101_2\.tif"):
-        lgg.image(row, settings)
+        settings.read_image(row)
 
 
 @pytest.mark.parametrize("column", ["gender", "histological_type"])
 def test_a_missing_column_is_named(root, column):
     pd.DataFrame(CLINICAL).drop(columns=column).to_csv(root / "kaggle_3m" / "data.csv", index=False)
-    with pytest.raises(ValueError, match=rf"data\.csv: column '{column}' is missing; it has Patient"):
-        lgg.table(dataset(root))
+    with pytest.raises(ValueError, match=rf"data\.csv: column '{column}' is missing"):
+        dataset(root).read_table()
 
 
 def test_a_folder_without_slices_is_named(tmp_path):
     (tmp_path / "kaggle_3m").mkdir()
     pd.DataFrame(CLINICAL).to_csv(tmp_path / "kaggle_3m" / "data.csv", index=False)
     with pytest.raises(ValueError, match=r"kaggle_3m: no folder TCGA_\*/ with slices was found there"):
-        lgg.table(dataset(tmp_path))
+        dataset(tmp_path).read_table()
+
+
+def test_words_in_place_of_codes_are_read_and_what_is_neither_is_named(root):
+    words = CLINICAL | {"gender": ["Female", "m", ""], "race": ["black", "White ", ""]}
+    pd.DataFrame(words).to_csv(root / "kaggle_3m" / "data.csv", index=False)
+    patients = dataset(root).read_table().drop_duplicates("patient_id")
+    assert patients.sex.fillna("?").tolist() == ["female", "male", "?"]
+    assert patients.race.fillna("?").tolist() == ["Black", "White", "?"]
+    pd.DataFrame(words | {"gender": ["Female", "7", ""]}).to_csv(root / "kaggle_3m" / "data.csv", index=False)
+    with pytest.raises(ValueError, match=r"data\.csv, column 'gender': .*'7' \(1, first in row 3\)"):
+        dataset(root).read_table()
+
+
+def test_a_patient_with_two_rows_is_named(root):
+    twice = pd.DataFrame(CLINICAL)
+    pd.concat([twice, twice[:1]]).to_csv(root / "kaggle_3m" / "data.csv", index=False)
+    assert len(dataset(root).read_table()) == 6
+    pd.concat([twice, twice[:1].assign(race=3)]).to_csv(root / "kaggle_3m" / "data.csv", index=False)
+    with pytest.raises(ValueError, match=r"row 5, column 'Patient': 'TCGA_AA_0001' has two rows"):
+        dataset(root).read_table()
+
+
+@pytest.mark.parametrize("value", [0, 9])
+def test_a_slice_whose_channel_is_constant_is_black_and_stays(root, value):
+    settings, (row, *_) = rows(root)
+    constant = np.zeros((*SHAPE, 3), np.uint8)
+    constant[..., 0], constant[..., 1] = np.arange(48), value
+    Image.fromarray(constant).save(row.path)
+    image, mask = settings.read_image(row)
+    assert (image == 0).all() and mask.any()

@@ -41,16 +41,16 @@ def write(root, entries):
 
 
 def dataset(root, size=64):
-    return params.Scans(name="nih", root=str(root), size=size)
+    return nih.NIH(name="nih", root=str(root), size=size)
 
 
 def table(root):
-    return nih.table(dataset(root)).set_index("image_id")
+    return dataset(root).read_table().set_index("image_id")
 
 
 @cache
 def real(root):
-    return nih.table(dataset(root))
+    return dataset(root).read_table()
 
 
 # --- the published files ---
@@ -79,7 +79,7 @@ def test_published_images_with_four_channels_are_read(real_data):
     coloured = [row for row in rows.itertuples() if stored(row.path).shape[-1] == 4]
     assert len(coloured) == 21
     for row in coloured[:5]:
-        image, mask = nih.image(row, dataset(real_data / "nih"))
+        image, mask = dataset(real_data / "nih").read_image(row)
         assert image.shape == (64, 64) and (image.min(), image.max()) == (0, 1) and mask is None
 
 
@@ -123,25 +123,27 @@ def test_numbers_for_ages_and_no_view_are_read_too(root):
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
 def test_grey_stays_grey_whatever_its_channels(root, mode):
-    row = next(nih.table(dataset(root)).itertuples())
+    row = next(dataset(root).read_table().itertuples())
     Image.fromarray(GREY).convert(mode).save(row.path)
-    image, _ = nih.image(row, dataset(root))
+    image, _ = dataset(root).read_image(row)
     assert image == pytest.approx(files.scaled(GREY, 64), abs=0.01)
 
 
-def test_an_absent_image_is_named(root):
+def test_absent_images_are_all_named(root):
     for name in ("00000002_000.png", "00000003_000.png"):
         next(root.rglob(name)).unlink()
-    with pytest.raises(ValueError, match=r"image '00000002_000\.png' and 1 others are not there"):
-        nih.table(dataset(root))
+    assert [path.rpartition("/")[2] for path in data.absent(dataset(root).read_table())] == [
+        "00000002_000.png",
+        "00000003_000.png",
+    ]
 
 
 def test_an_absent_image_is_one_that_cannot_be_read_where_such_are_skipped(root):
     next(root.rglob("00000002_000.png")).unlink()
-    skipping = params.Scans(name="nih", root=str(root), size=64, on_bad_image="skip")
-    absent = next(row for row in nih.table(skipping).itertuples() if row.patient_id == "2")
+    skipping = nih.NIH(name="nih", root=str(root), size=64, on_bad_image="skip")
+    absent = next(row for row in skipping.read_table().itertuples() if row.patient_id == "2")
     with pytest.raises(ValueError, match=r"00000002_000\.png: cannot be read as an image .*No such file"):
-        nih.image(absent, skipping)
+        skipping.read_image(absent)
 
 
 def test_an_age_that_nobody_reaches_is_missing(root):
@@ -150,15 +152,36 @@ def test_an_age_that_nobody_reaches_is_missing(root):
 
 
 def test_a_truncated_image_is_named(root):
-    row = next(nih.table(dataset(root)).itertuples())
+    row = next(dataset(root).read_table().itertuples())
     with open(row.path, "r+b") as file:
         file.truncate(2000)
     with pytest.raises(ValueError, match=r"00000001_000\.png: cannot be read as an image"):
-        nih.image(row, dataset(root))
+        dataset(root).read_image(row)
 
 
 @pytest.mark.parametrize("column", ["Patient Gender", "Finding Labels"])
 def test_a_missing_column_is_named(root, column):
     write(root, ENTRIES.drop(columns=column))
-    with pytest.raises(ValueError, match=rf"v2020\.csv: column '{column}' is missing; it has Image Index"):
-        nih.table(dataset(root))
+    with pytest.raises(ValueError, match=rf"v2020\.csv: column '{column}' is missing"):
+        dataset(root).read_table()
+
+
+def test_words_for_sex_are_read_and_what_is_none_is_named(root):
+    write(root, ENTRIES.assign(**{"Patient Gender": ["Male", "female ", "f", "m"]}))
+    assert table(root).sex.to_dict() == {
+        "00000001_000": "female",
+        "00000001_001": "female",
+        "00000002_000": "male",
+        "00000003_000": "male",
+    }
+    write(root, ENTRIES.assign(**{"Patient Gender": ["Mal", "F", "F", "M"]}))
+    with pytest.raises(ValueError, match=r"column 'Patient Gender': .*'Mal' \(1, first in row 2\).*'male'"):
+        table(root)
+
+
+def test_findings_are_read_whatever_their_case_and_unknown_ones_named(root):
+    write(root, ENTRIES.assign(**{"Finding Labels": ["no finding ", "effusion | Hernia", "Effusion", "Hernia"]}))
+    assert table(root).Effusion.tolist() == [1, 1, 0, 0] and table(root).Abnormal.tolist() == [1, 1, 0, 1]
+    write(root, ENTRIES.assign(**{"Finding Labels": ["No Finding", "Effusions", "Effusion", "Hernia"]}))
+    with pytest.raises(ValueError, match=r"row 3, column 'Finding Labels': 'Effusions' holds a finding that is none"):
+        table(root)

@@ -9,21 +9,21 @@ from scipy.stats import chi2_contingency, mannwhitneyu, spearmanr
 from reconfair import data, params
 from reconfair.data import phantom_mri, phantom_xray
 
-MODULES = {"phantom_mri": phantom_mri, "phantom_xray": phantom_xray}
-both = pytest.mark.parametrize("name", MODULES)
+SEPARATION = {"phantom_mri": phantom_mri.SEPARATION, "phantom_xray": phantom_xray.SEPARATION}
+both = pytest.mark.parametrize("name", ["phantom_mri", "phantom_xray"])
 
 
 def dataset(name, **settings):
-    return params.Phantom(name=name, **({"size": 64, "patients": 40, "seed": 7} | settings))
+    return data.DATASETS[name](name=name, **({"size": 64, "patients": 40, "seed": 7} | settings))
 
 
 def cohort(name, **settings):
     settings = dataset(name, **settings)
-    return settings, MODULES[name].table(settings)
+    return settings, settings.read_table()
 
 
 def draw(name, settings, rows):
-    drawn = [MODULES[name].image(row, settings) for row in rows.itertuples()]
+    drawn = [settings.read_image(row) for row in rows.itertuples()]
     return np.array([x for x, _ in drawn]), [mask for _, mask in drawn]
 
 
@@ -47,7 +47,7 @@ def test_table_has_known_groups_and_binary_labels(name):
     _, rows = cohort(name, patients=300)
     assert rows.image_id.is_unique and set(rows.sex) == set(params.SEXES) and set(rows.race) <= set(params.RACES)
     assert rows.age.between(18, 90).all() and np.issubdtype(rows.age.dtype, np.integer)
-    labels = [task for task, kind in params.DATASETS[name].tasks.items() if kind == "classify"]
+    labels = [task for task, kind in data.DATASETS[name].about.tasks.items() if kind == "classify"]
     assert rows[labels].isin([0.0, 1.0]).all(axis=None) and not rows.isna().any(axis=None)
     assert (rows.groupby("patient_id")[["sex", "age", "race"]].nunique() == 1).all(axis=None)
 
@@ -192,7 +192,7 @@ def test_null_attributes_are_independent_of_everything(name):
     who = rows.assign(number=number).drop_duplicates("patient_id")
     shown = (who.sex == "female", who.age > who.age.median(), who.race == "White")
     hidden = [who[column] > who[column].median() for column in who if column.startswith("z_")]
-    facts = [*hidden, who.number > 1, *(who[task] == 1 for task in params.DATASETS[name].tasks if task in who)]
+    facts = [*hidden, who.number > 1, *(who[task] == 1 for task in data.DATASETS[name].about.tasks if task in who)]
     facts = [fact for fact in facts if fact.nunique() == 2]
     p = [chi2_contingency(np.histogram2d(a, b, 2)[0]).pvalue for a in shown for b in facts]
     assert len(p) > 30 and min(p) > 0.05 / len(p)
@@ -215,7 +215,7 @@ def test_heads_of_men_are_larger():
 
 def test_breast_shadow_shows_sex():
     settings, rows = cohort("phantom_xray", patients=120)
-    findings = {f"z_{finding}": -9.0 for finding in params.DATASETS["phantom_xray"].tasks}
+    findings = {f"z_{finding}": -9.0 for finding in phantom_xray.PREVALENCE}
     x, _ = draw("phantom_xray", settings, rows.assign(**findings))
     lower = x[:, 40:45, 13:20].mean((1, 2)) - x[:, 22:30, 13:20].mean((1, 2))
     assert auroc((rows.sex == "female").to_numpy(), lower) > 0.9
@@ -238,7 +238,7 @@ def test_race_leaves_the_anatomy_alone(name):
 def test_latent_cue_bounds_what_any_classifier_can_reach(name, label, cue):
     _, rows = cohort(name, patients=4000)
     who = rows.drop_duplicates("patient_id")
-    ideal = NormalDist().cdf(MODULES[name].SEPARATION / np.sqrt(2))  # two normal classes of equal variance
+    ideal = NormalDist().cdf(SEPARATION[name] / np.sqrt(2))  # two normal classes of equal variance
     assert 0.94 < ideal < 0.97
     assert abs(auroc(who[label].to_numpy(), who[cue].to_numpy()) - ideal) < 0.015
 
@@ -263,7 +263,7 @@ def test_grade_and_type_can_be_read_from_the_image():
 
 def test_nodule_is_subtler_than_the_plain_findings():
     settings, rows = cohort("phantom_xray", patients=20)
-    absent = rows.assign(**{f"z_{finding}": -9.0 for finding in params.DATASETS["phantom_xray"].tasks})
+    absent = rows.assign(**{f"z_{finding}": -9.0 for finding in phantom_xray.PREVALENCE})
     without, _ = draw("phantom_xray", settings, absent)
 
     def energy(finding):  # of the matched filter that knows the finding's exact shape

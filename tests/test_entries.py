@@ -1,0 +1,291 @@
+"""Tables that people bring: nothing is guessed, merged or dropped without a word."""
+
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reconfair import entries
+from reconfair.entries import Sheet
+
+
+def sheet(tmp_path, text="", name="a.csv", **columns):
+    path = tmp_path / name
+    if columns:
+        pd.DataFrame(columns).to_csv(path, index=False)
+    else:
+        path.write_text(text, encoding="utf-8")
+    return Sheet.open(path)
+
+
+# --- text ---
+
+
+def test_entries_are_stripped_and_blanks_within_are_one():
+    given = pd.Series([" a  b ", "a\u00a0b", "a\u200bb", "e\u0301", None, np.nan, 2.0, 2.5, 7, True], dtype=object)
+    assert entries.text(given).tolist() == ["a b", "a b", "ab", "\u00e9", "", "", "2", "2.5", "7", "True"]
+
+
+def test_entries_are_compared_without_case_and_decimals():
+    given = pd.Series([" F", "f", 2, 2.0, "2.0", None, "02", "2.50", "STRASSE"], dtype=object)
+    assert entries.folded(given).tolist() == ["f", "f", "2", "2", "2", "", "02", "2.50", "strasse"]
+
+
+# --- files ---
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_every_spreadsheets_text_is_the_same_table(tmp_path, mark, encoding, end):
+    rows = [["id", "name, long", "x"], ["007", "M\u00fcller; A", "NA"], ["8", "", "None"]]
+    lines = [mark.join(f'"{one}"' for one in row) for row in rows]
+    (tmp_path / "a.CSV").write_bytes((end.join(lines) + end).encode(encoding))
+    table = entries.read(tmp_path / "a.CSV")
+    assert table.columns.tolist() == rows[0] and table.to_numpy().tolist() == rows[1:]
+    assert table.index.tolist() == [2, 3]  # as a spreadsheet counts
+
+
+def test_trailing_separators_and_blank_rows_shift_nothing(tmp_path):
+    table = sheet(tmp_path, "patient,label,score\np1,1,0.5,\n,,\n\np2,0,0.25,,\n").table
+    assert table.to_numpy().tolist() == [["p1", "1", "0.5"], ["p2", "0", "0.25"]] and table.index.tolist() == [2, 5]
+
+
+def test_a_line_that_names_the_separator_is_no_header(tmp_path):
+    table = sheet(tmp_path, "sep=;\na;b\n1,5;2\n").table
+    assert table.to_dict("list") == {"a": ["1,5"], "b": ["2"]} and table.index.tolist() == [3]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1,2\n1,2,3\n1,2,4\n", r"row 3: 3 entries below a header of 2 names; .*2 such rows"),
+        ("a,b\n1\n", r"row 2: 1 entries below a header of 2"),
+        ("", "it is empty"),
+        ("\n,,\n", "it is empty"),
+        ('a,b\n"1,2\n', "cannot be read as a table"),
+        ("a,b\n1,\0\n", "bytes that are no text"),
+    ],
+)
+def test_text_that_is_no_table_is_refused(tmp_path, text, message):
+    with pytest.raises(ValueError, match=rf"a\.csv.*{message}"):
+        sheet(tmp_path, text)
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.xlsx", "a.csv"])
+def test_bytes_that_are_no_table_are_refused(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\xff\x00\xe4no table")
+    with pytest.raises(ValueError, match=rf"{name}: cannot be read as a table"):
+        entries.read(tmp_path / name)
+
+
+def test_typed_columns_of_parquet_and_excel_are_read_as_they_would_be_written(tmp_path):
+    typed = pd.DataFrame({"id": ["007", "8"], "age": [58.0, np.nan], "score": [0.5, 0.25], "n": [1, 2]})
+    typed.to_parquet(tmp_path / "a.parquet")
+    typed.to_excel(tmp_path / "a.xlsx", index=False)
+    for name in ("a.parquet", "a.xlsx"):
+        assert entries.read(tmp_path / name).to_numpy().tolist() == [["007", "58", "0.5", "1"], ["8", "", "0.25", "2"]]
+
+
+def test_an_index_of_parquet_is_a_column(tmp_path):
+    pd.DataFrame({"x": [1, 2]}, index=pd.Index(["a", "b"], name="id")).to_parquet(tmp_path / "a.parquet")
+    assert entries.read(tmp_path / "a.parquet").id.tolist() == ["a", "b"]
+
+
+# --- bombs ---
+
+SHEET = (
+    '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>{}</sheetData></worksheet>'
+)
+
+
+def excel(path, sheet_xml):
+    """Replace the sheet of a small Excel file."""
+    pd.DataFrame({"a": [1]}).to_excel(path.with_suffix(".ok.xlsx"), index=False)
+    with (
+        zipfile.ZipFile(path.with_suffix(".ok.xlsx")) as small,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as big,
+    ):
+        for member in small.namelist():
+            with big.open(member, "w", force_zip64=True) as file:
+                if member.endswith("sheet1.xml"):
+                    for piece in sheet_xml:
+                        file.write(piece)
+                else:
+                    file.write(small.read(member))
+
+
+@pytest.mark.parametrize("kind", ["far corner", "endless text"])
+def test_a_small_excel_file_cannot_take_all_memory(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(entries, "SHEET_BYTES", 2**29)
+    if kind == "far corner":
+        rows = '<row r="1"><c r="A1"><v>1</v></c></row><row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'
+        excel(tmp_path / "a.xlsx", [SHEET.format(rows).encode()])
+    else:
+        start, end = SHEET.split("{}")
+        cell = '<row r="1"><c r="A1" t="inlineStr"><is><t>'
+        excel(
+            tmp_path / "a.xlsx",
+            [start.encode(), cell.encode(), *[b"x" * 2**24] * 64, b"</t></is></c></row>", end.encode()],
+        )
+    assert (tmp_path / "a.xlsx").stat().st_size < 2**21
+    with pytest.raises(ValueError, match=r"a\.xlsx: cannot be read as a table"):
+        entries.read(tmp_path / "a.xlsx")
+
+
+def test_a_parquet_file_of_too_many_entries_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(entries, "MAX_ENTRIES", 1000)
+    pd.DataFrame({"a": np.zeros(1001)}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"a\.parquet: .*1001 rows of 1 columns; 1000 entries"):
+        entries.read(tmp_path / "a.parquet")
+
+
+# --- columns ---
+
+
+def test_missing_columns_are_all_named_with_the_nearest(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"a\.csv: column 'Sex' is missing.*'sex'.*\n.*column 'race' is missing"
+    ) as error:
+        sheet(tmp_path, sex=["f"], age=["3"]).need(["Sex", "race", "age"])
+    assert len(str(error.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize("header", ["sex,Sex ,x", "sex,sex,x"])
+def test_two_columns_of_one_name_are_refused_where_one_is_needed(tmp_path, header):
+    columns = sheet(tmp_path, f"{header}\nf,m,1\n")
+    columns.need(["x"])
+    with pytest.raises(ValueError, match="2 columns are called 'sex'"):
+        columns.need(["sex"])
+
+
+# --- what entries mean ---
+
+
+def test_patients_that_differ_in_blanks_or_case_are_one_and_that_is_noted(tmp_path):
+    read = sheet(tmp_path, id=["P000", "P000 ", "p000", "P000", "P001"])
+    assert read.names("id").tolist() == ["P000"] * 4 + ["P001"]
+    assert len(read.notes) == 1 and "'P000 ' (1)" in read.notes[0] and "'p000' (1)" in read.notes[0]
+
+
+@pytest.mark.parametrize("entry", ["", "  ", "nan", "None", "NA", "unknown"])
+def test_nobody_is_no_patient(tmp_path, entry):
+    read = sheet(tmp_path, id=["p", entry, "q", entry], x=["1"] * 4)
+    read.names("id")
+    with pytest.raises(ValueError, match=r"a\.csv, row 3, column 'id': .* names no patient.*\(1 more rows"):
+        read.check()
+
+
+def test_groups_that_differ_in_blanks_or_case_are_one_by_their_usual_spelling(tmp_path):
+    read = sheet(tmp_path, race=["White", "white ", "WHITE", "White", "Black"])
+    assert read.groups("race").tolist() == ["White"] * 4 + ["Black"]
+    assert "'white ' (1)" in read.notes[0] and "are one group, 'White'" in read.notes[0]
+
+
+def test_a_group_that_looks_missing_is_missing_by_a_note_or_a_group_by_its_values(tmp_path):
+    read = sheet(tmp_path, race=["NA", "None", "A", "NA", ""], x="1")
+    assert read.groups("race").fillna("?").tolist() == ["?", "?", "A", "?", "?"]
+    assert "3 rows count as unknown: 'NA' (2), 'None' (1)" in read.notes[0]
+    again = sheet(tmp_path, race=["NA", "None", "A", "NA", ""], x="1")
+    values = {"na": "Native American", "none": "None", "A": "A"}
+    assert again.groups("race", values).fillna("?").tolist() == ["Native American", "None", "A", "Native American", "?"]
+    assert not again.notes
+
+
+def test_all_entries_without_meaning_are_listed_with_the_line_that_explains_them(tmp_path):
+    read = sheet(tmp_path, Gender=["F", "K", "div", "K", "Femal"])
+    read.coded("Gender", {"F": "female", "female": "female", "M": "male"}, "dataset.sex")
+    with pytest.raises(ValueError) as error:
+        read.check()
+    message = str(error.value)
+    for piece in (
+        "4 rows",
+        "'K' (2, first in row 3)",
+        "'div' (1, first in row 4)",
+        "'Femal' (1, first in row 6)",
+        "'female'",
+    ):
+        assert piece in message
+    assert 'sex: {column: "Gender", values: {"F": "female", "female": "female", "M": "male", "K": null' in message
+
+
+def test_the_pasted_line_explains_the_entries(tmp_path):
+    import yaml
+
+    read = sheet(tmp_path, age=["000Y", "old", "58"])
+    read.years("age", key="dataset.age")
+    line = read.mistakes[0].rpartition("null (unknown): ")[2]
+    values = yaml.safe_load(line)["age"]["values"]
+    assert values == {"000Y": None, "old": None}
+    again = sheet(tmp_path, age=["000Y", "old", "58"])
+    assert again.years("age", values).fillna(-1).tolist() == [-1, -1, 58] and not again.mistakes
+
+
+@pytest.mark.parametrize(
+    ("entry", "age"),
+    [
+        ("58", 58),
+        ("58.5", 58.5),
+        ("58,5", 58.5),
+        ("058Y", 58),
+        ("18M", 1.5),
+        ("026W", 0.4983),
+        ("10 d", 0.0274),
+        (" 58 ", 58),
+    ],
+)
+def test_ages_are_read_as_hospitals_write_them(tmp_path, entry, age):
+    assert sheet(tmp_path, age=[entry]).years("age").tolist() == pytest.approx([age], abs=1e-4)
+
+
+@pytest.mark.parametrize("entry", ["unknown", "N/A", ""])
+def test_an_unknown_age_is_missing(tmp_path, entry):
+    assert sheet(tmp_path, age=[entry, "3"], x="1").years("age").isna().tolist() == [True, False]
+
+
+@pytest.mark.parametrize("entry", ["old", "-3", "58X", "5 8", "0", "000Y", "121", "inf"])
+def test_what_is_no_age_is_named(tmp_path, entry):
+    read = sheet(tmp_path, Age=["3", entry])
+    read.years("Age")
+    with pytest.raises(ValueError, match=rf"a\.csv, column 'Age': .*'{entry}' \(1, first in row 3\); expected an age"):
+        read.check()
+
+
+def test_numbers_have_a_point_or_a_comma_and_bounds(tmp_path):
+    read = sheet(tmp_path, "score;x\n0,75;1\n.5;1\n;1\n1e-1;1\n")
+    assert read.numbers("score", 0, 1).fillna(-1).tolist() == [0.75, 0.5, -1, 0.1]
+    for entry in ("1.5", "high", "inf", "1,234,5"):
+        read = sheet(tmp_path, score=["0.5", entry])
+        read.numbers("score", 0, 1)
+        with pytest.raises(ValueError, match=rf"row 3, column 'score': '{entry}' is no number from 0 to 1"):
+            read.check()
+
+
+def test_rows_may_be_chosen_by_their_entries(tmp_path):
+    read = sheet(tmp_path, view=["PA", "ap ", "LL", "PA"], kind=["x-ray", "X-Ray", "X-ray", "CT"])
+    read.where({"view": [("PA",), ("AP", "a.p.")], "kind": [("X-ray",)]})
+    assert read.table.index.tolist() == [2, 3]
+    assert ["1 of 4" in read.notes[0], "1 of 3" in read.notes[1]] == [True, True]
+    read.where({"view": [("AB",)]})
+    assert "no row says 'AB'" in read.mistakes[0] and "'PA'" in read.mistakes[0]
+
+
+def test_rows_that_repeat_another_are_left_out_by_a_note(tmp_path):
+    read = sheet(tmp_path, a=["1", "1", "2"], b=["x", "x", "x"])
+    read.distinct()
+    assert read.table.index.tolist() == [2, 4] and "1 of 3 rows are left out" in read.notes[0]
+
+
+def test_mistakes_of_several_columns_are_one_error_or_are_collected(tmp_path):
+    def wrong():
+        read = sheet(tmp_path, sex=["x", "f"], age=["old", "3"])
+        read.coded("sex", {"f": "female"})
+        read.years("age")
+        read.check()
+
+    with pytest.raises(ValueError) as error:
+        wrong()
+    with entries.collected() as mistakes:
+        wrong()
+    assert str(error.value).splitlines() == mistakes and len(mistakes) == 2
