@@ -3,7 +3,8 @@
     python docs/make_parameters.py            # write the page
     python docs/make_parameters.py --check    # exit status 1 where the page is out of date
 
-The meaning of a key is its entry in `MEANINGS`, else the comment beside it in the code. A key without either is an error.
+The meaning of a key is its entry in `MEANINGS`, else the comment beside it in the code.
+A key without either is an error.
 """
 
 import ast
@@ -13,7 +14,7 @@ import tokenize
 from io import StringIO
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Literal, TypeVar, Union, get_args, get_origin
+from typing import Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -116,13 +117,13 @@ MEANINGS = {
     "classify": "the classifier, see below",
     "segment": "the segmenter, see below",
     "architecture": "a name that torchvision or timm knows, such as `resnet50` or `vit_tiny_patch16_224`",
-    "Classify.pretrained": "`true`: start from ImageNet weights; `false`: from random ones; `xrv-`: from TorchXRayVision's",
-    "Classify.size": "pixels a side that the network sees; 0: those of the image, or those that a vision transformer needs",
+    "Classify.pretrained": "`true`: start from ImageNet weights; `false`: from random ones; `xrv-`: TorchXRayVision's",
+    "Classify.size": "pixels a side that the network sees; 0: as in the image, or as a vision transformer needs",
     "value_range": "range of the network's input; null: as in its first training",
     "encoder": "an encoder of segmentation-models-pytorch, or `tu-` and a name that timm knows",
     "decoder": "channels of the five decoder levels",
     "Segment.pretrained": "`true`: start from ImageNet weights; `false`: from random ones",
-    "Fairness.attributes": "attributes to compare; empty: those that the dataset records; `sex*age_group`: intersections",
+    "Fairness.attributes": "attributes to compare; empty: all that the dataset records; `sex*age_group`: intersections",
     "inference": "how intervals and verdicts are computed, see [inference](inference.md)",
     "resamples": "number of draws for `p_swap`, for AUPRC and for the two bootstraps",
     "eodd": "EODD is the mean of the ranges of TPR and FPR, or the larger one",
@@ -161,7 +162,7 @@ def meaning(kind: type, key: str) -> str:
         if place in MEANINGS:
             return MEANINGS[place]
     for base in kind.__mro__:
-        if key in base.__dict__.get("__annotations__", {}) and key in (written := comments(base)):
+        if key in inspect.get_annotations(base) and key in (written := comments(base)):
             return written[key].replace("None", "null")
     raise KeyError(f"{kind.__name__}.{key} has no comment in the code and no entry in MEANINGS")
 
@@ -177,9 +178,7 @@ def allowed(annotation, metadata=()) -> str:
         return " or ".join("null" if one is NoneType else allowed(one, metadata) for one in get_args(annotation))
     if get_origin(annotation) is tuple:
         inner = [one for one in get_args(annotation) if one is not Ellipsis]
-        return (
-            "list of " + (f"{len(inner)} times " if len(inner) > 1 else "") + allowed(inner[0]).replace("text", "names")
-        )
+        return "list of " + (f"{len(inner)}: " if len(inner) > 1 else "") + allowed(inner[0]).replace("text", "names")
     if get_origin(annotation) is dict:
         return "mapping"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
