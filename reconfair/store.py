@@ -34,6 +34,7 @@ from filelock import FileLock, Timeout
 from joblib import cpu_count
 from joblib.externals.loky import get_reusable_executor
 from tqdm import tqdm
+from xxhash import xxh3_128
 
 from reconfair.params import ParamsError, root
 
@@ -90,6 +91,9 @@ class Product:
         Returns its `Work`.
     command : str
         What to write in a terminal to make it.
+    inputs : callable, optional
+        Returns a signature of files outside the outputs that it was made from: of their dates and sizes, or, where its
+        argument is True, of their contents.
     """
 
     chapter: str
@@ -103,6 +107,7 @@ class Product:
     job: str = field(default="", compare=False)
     work: Callable[[], Work] | None = field(default=None, compare=False, repr=False)
     command: str = field(default="", compare=False)
+    inputs: Callable[[bool], str] | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -135,6 +140,7 @@ class Product:
 
     @property
     def fresh(self) -> bool:
+        """Whether the stamp is today's, and files and inputs have the stamped sizes and dates."""
         stamp = self.read_stamp()
         return (
             stamp.get("layout") == LAYOUT
@@ -143,7 +149,23 @@ class Product:
                 (self.folder / name).is_file() and (self.folder / name).stat().st_size == size
                 for name, size in stamp.get("files", {}).items()
             )
+            and (self.inputs is None or stamp.get("inputs", [""])[0] == self.inputs(False))
         )
+
+    @property
+    def intact(self) -> bool:
+        """Whether every file has the stamped checksum; each is read once in a process."""
+        sums = self.read_stamp().get("sums", {})
+        return all(checksum(self.folder / name) == value for name, value in sums.items())
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is fresh and intact, so that it may be read."""
+        return self.fresh and self.intact
+
+    def verify(self) -> bool:
+        """Whether files and inputs are byte for byte those that were stamped; inputs are read anew."""
+        return self.intact and (self.inputs is None or self.read_stamp().get("inputs", ["", ""])[1] == self.inputs(True))
 
     @property
     def state(self) -> str:
@@ -161,15 +183,19 @@ class Product:
     def mark(self, files: Iterable[Path], seconds: float) -> None:
         """Write the stamp: from now on the files count as complete."""
         kind, amount, *_, gpu = self.work() if self.work else ("", 0.0, False)
+        files = sorted(files)
         stamp = {
             "layout": LAYOUT,
             "fingerprint": self.fingerprint,
             "parameters": self.parameters,
-            "files": {path.name: path.stat().st_size for path in sorted(files)},
+            "files": {path.name: path.stat().st_size for path in files},
+            "sums": {path.name: checksum(path) for path in files},
+            "inputs": [self.inputs(False), self.inputs(True)] if self.inputs else [],
             "seconds": round(seconds, 2),
             "work": {"kind": kind, "amount": amount, "gpu": gpu and _device() == "cuda"},
             "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
             "device": _device(),
+            "threads": _threads(),
             "made": time.strftime("%Y-%m-%dT%H:%M:%S"),
         }
         draft = self.stamp.with_suffix(".part")
@@ -185,7 +211,7 @@ def make(product: Product) -> Path:
     ParamsError
         Another run is writing this very product, or what it needs is missing and takes long to make.
     """
-    if product.fresh:
+    if product.usable:
         return product.folder
     for need in product.needs:  # else the stamp would vouch for inputs that were not the ones read
         ready(need)
@@ -234,7 +260,7 @@ def missing(product: Product) -> list[Product]:
     lacking: dict[Product, None] = {}
 
     def visit(one: Product) -> None:
-        if one not in lacking and not one.fresh:
+        if one not in lacking and not one.usable:
             for need in one.needs:
                 visit(need)
             lacking[one] = None
@@ -302,6 +328,30 @@ def _device() -> str:
     """Where this process has computed, asked without importing torch."""
     torch = sys.modules.get("torch")
     return "cuda" if torch and torch.cuda.is_initialized() else "cpu"
+
+
+def _threads() -> int:
+    """Threads that torch computes with; another number gives other last digits, and so other weights."""
+    torch = sys.modules.get("torch")
+    return torch.get_num_threads() if torch else 0
+
+
+def checksum(path: Path) -> str:
+    """Checksum of a file's content, read once as long as its size and date stay the same; empty where it is missing."""
+    try:
+        status = path.stat()
+        return _checksum(path, status.st_size, status.st_mtime_ns)
+    except OSError:
+        return ""
+
+
+@cache
+def _checksum(path: Path, size: int, date: int) -> str:
+    digest = xxh3_128()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _held(lock: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The house: chapters build on earlier ones alone, and notebooks, params files and environment agree."""
+"""The house: rooms build on lower ones alone, and notebooks, params files and environment agree."""
 
 import ast
 import re
@@ -12,33 +12,25 @@ import nbformat
 import pytest
 import yaml
 
-from reconfair import params, run, store
+from reconfair import params, store
+from reconfair.run import notebooks
+from reconfair.run.products import CHAPTERS, FOLDER, products
 
 ROOT = store.PACKAGE.parent
 MODULES = {path.relative_to(ROOT).with_suffix("").as_posix(): path for path in sorted(store.PACKAGE.rglob("*.py"))}
-# The chapter of each room; every other module serves them all and knows none of them.
-# `fairness` is no chapter: it knows nothing of the others, and chapters 04 and 05 use it.
-CHAPTER = {
-    "data": 1,
-    "noise": 2,
-    "recon": 3,
-    "diagnosis": 4,
-    "judge": 5,
-    "truth": 5,
-    "mitigation": 6,
-    "report": 10,
-    "estimate": 11,
-    "run": 11,  # the command line stands above them all
-    "warm": 12,  # but for the process that it is forked from
-}
-LIGHT = ("data", "noise", "fairness", "figures", "report", "judge", "store", "params")
-SCRIPTS = sorted(store.NOTEBOOKS.glob("*.py"))
-CHAPTERS = [
-    script for script in SCRIPTS if not script.stem.startswith("A")
-]  # the others are appendices, read on their own
+# The floor of each room: a room builds on those below it, and on none beside it of another name. The ground floor (0)
+# serves all and knows none of them. `fairness` knows nothing of the others at all.
+GROUND = ("words", "params", "store", "tables", "entries", "keyed", "training", "quality", "figures", "fairness")
+FLOOR = dict.fromkeys(GROUND, 0)
+FLOOR |= {"data": 1, "noise": 2, "recon": 3, "remedies": 3, "diagnosis": 4, "judge": 5, "truth": 5, "mitigation": 6}
+FLOOR |= {"report": 10, "run": 11}
+KNOWS_NOTHING = ("store", "words", "tables")  # of rooms and chapters
+LIGHT = ("data", "noise", "fairness", "figures", "report", "judge", "store", "params", "run")
+SCRIPTS = sorted(FOLDER.glob("*.py"))
+NUMBERED = [script for script in SCRIPTS if not script.stem.startswith("A")]  # the others are appendices
 
 each_module = pytest.mark.parametrize("module", MODULES)
-each_chapter = pytest.mark.parametrize("script", CHAPTERS, ids=lambda path: path.stem)
+each_chapter = pytest.mark.parametrize("script", NUMBERED, ids=lambda path: path.stem)
 each_notebook = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 
 
@@ -52,24 +44,21 @@ def imported(module):
         elif isinstance(node, ast.ImportFrom):
             base = resolve_name("." * node.level + (node.module or ""), package) if node.level else node.module
             yield from (f"{base}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            name = node.args[0]
-            yield name.values[0].value if isinstance(name, ast.JoinedStr) else name.value
 
 
 def used(module):
-    """What a module imports of the package, as paths within it: ``data/splits`` for ``reconfair.data.splits.names``."""
+    """What a module imports of the package, as modules: ``reconfair.data.splits`` for ``reconfair.data.splits.names``."""
     for name in imported(module):
-        if name.startswith("reconfair."):
-            path = name.replace(".", "/")
-            while path not in MODULES and f"{path}/__init__" not in MODULES:
-                path = path.rpartition("/")[0]
-            yield path.removeprefix("reconfair/")
+        path = name.replace(".", "/")
+        while path.startswith("reconfair/") and path not in MODULES and f"{path}/__init__" not in MODULES:
+            path = path.rpartition("/")[0]
+        if path.startswith("reconfair/"):
+            yield path.replace("/", ".")
 
 
-def rooms(module):
-    """Rooms of the package that a module imports: ``data`` for ``reconfair.data.splits``."""
-    return {path.split("/")[0] for path in used(module)}
+def room(name):
+    """The room of a module: ``data`` for ``reconfair.data.splits`` and for ``reconfair/data/splits``."""
+    return name.replace("/", ".").split(".")[1]
 
 
 def sections(script):
@@ -82,25 +71,72 @@ def sections(script):
     return assigned
 
 
-# --- chapters ---
+# --- rooms ---
 
 
 @each_module
-def test_no_chapter_imports_a_later_one(module):
-    own = CHAPTER.get(module.split("/")[1], 0)
-    later = {room for room in rooms(module) if CHAPTER.get(room, 0) > own}
-    assert not later, f"{module} (chapter {own}) imports {later}"
+def test_no_room_imports_one_above_it(module):
+    mine = room(module)
+    if module != "reconfair/__init__":
+        above = {name for name in map(room, used(module)) if name != mine and FLOOR[name] >= max(FLOOR[mine], 1)}
+        assert not above, f"{module} (floor {FLOOR[mine]}) imports {above}"
+
+
+def test_no_rooms_import_each_other():
+    imports = {}
+    for module in MODULES:
+        imports.setdefault(room(module), set()).update(map(room, used(module)))
+
+    def reached(name, seen):
+        for other in imports.get(name, set()) - seen:
+            seen |= {other}
+            reached(other, seen)
+        return seen
+
+    circles = {name for name in FLOOR if any(name in reached(other, set()) for other in imports[name] - {name})}
+    assert not circles
+
+
+def test_every_room_has_a_floor():
+    assert {room(module) for module in MODULES} - {"__init__"} <= set(FLOOR)
+
+
+@each_module
+def test_no_module_is_imported_by_a_name_that_is_put_together(module):
+    # Else neither these tests nor fingerprints would see it.
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
+            assert module == "reconfair/__init__"  # its rooms, by their names, for `rf.data` and the like
 
 
 def test_imports_within_functions_are_seen():
-    assert "training" in rooms("reconfair/diagnosis/__init__")  # imported where it is used
-    assert "recon" in rooms("reconfair/recon/__init__")  # by a name that is put together
+    assert "reconfair.training" in used("reconfair/diagnosis/__init__")
+    assert {f"reconfair.recon.{name}" for name in ("unet", "pix2pix", "sde")} <= set(used("reconfair/recon/__init__"))
+
+
+@pytest.mark.parametrize("name", KNOWS_NOTHING)
+def test_the_ground_floor_names_no_room_and_no_chapter(name):
+    upstairs = {other for other, floor in FLOOR.items() if floor} | {stem[3:] for stem in CHAPTERS} | {*CHAPTERS}
+    upstairs -= {"run", "data"} if name == "words" else set()  # no words of its vocabulary
+    tree = ast.parse(MODULES[f"reconfair/{name}"].read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    names = {word for text in texts for word in (text, *re.split(r"[/.]", text))}
+    assert not names & (upstairs - {"fairness"}) and not any(FLOOR[room(other)] for other in used(f"reconfair/{name}"))
+
+
+def test_remedies_know_no_stage():
+    stages = {"data", "noise", "recon", "diagnosis", "judge", "mitigation", "report", "run"}
+    rooms = {room(name) for module in MODULES if room(module) == "remedies" for name in used(module)}
+    assert not rooms & stages
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if module.startswith("reconfair/fairness/")])
 def test_fairness_can_be_lifted_out(module):
     allowed = {"numpy", "scipy", "pandas"} | sys.stdlib_module_names
-    others = {name for name in imported(module) if not name.startswith("reconfair.fairness.")}
+    others = {name for name in imported(module) if not name.startswith("reconfair.fairness")}
     assert {name.split(".")[0] for name in others} <= allowed
 
 
@@ -112,40 +148,108 @@ def test_chapters_without_training_import_no_torch():
     assert done.stdout == "[]\n"
 
 
+# --- fingerprints ---
+
+# What a module of a room imports from its own room, and yet does not compute with.
+LOOKED_UP = {
+    # settings classes, and tables of all kinds of which the product names its own
+    "reconfair.data": lambda name: name.startswith("reconfair.data.") and name != "reconfair.data.splits",
+    "reconfair.noise": lambda name: name.startswith("reconfair.noise."),
+    "reconfair.recon": lambda name: name.startswith("reconfair.recon."),
+    "reconfair.diagnosis": lambda name: name in ("reconfair.diagnosis.classify", "reconfair.diagnosis.segment"),
+    "reconfair.data.ucsf_pdgm": lambda name: name == "reconfair.data.lgg",  # names of tasks
+    "reconfair.data.phantom_mri": lambda name: name == "reconfair.data.lgg",
+    "reconfair.mitigation": lambda name: name == "reconfair.mitigation.thresholds",  # a product of its own
+}
+EVERY = ["reweight", "dro", "eodd", "adv", "reweight+eodd", "thresholds"]
+
+
+def lacking(product):
+    """Modules that those of a product import from their own rooms, and that are neither in its code nor that of needs."""
+    known, needs = set(product.code), list(product.needs)
+    while needs:
+        need = needs.pop()
+        known |= set(need.code)
+        needs += need.needs
+    imports = set()
+    for name in (name for name in product.code if name.startswith("reconfair.")):
+        path = name.replace(".", "/")
+        module = path if path in MODULES else f"{path}/__init__"
+        looked_up = LOOKED_UP.get(name, lambda other: False)
+        imports |= {other for other in used(module) if room(other) == room(name) and not looked_up(other)}
+    return imports - known
+
+
 @pytest.mark.usefixtures("outputs")
 @pytest.mark.parametrize("name", params.DATASETS)
-def test_every_module_that_makes_a_cohort_is_part_of_its_fingerprint(name):
-    code = store.flow(params.study(dataset={"name": name}))["cohort"].code
-    found = {path for module in code if module != "data" for path in used(f"reconfair/{module}")}
-    assert found - {"data", "params"} <= set(code)
+def test_every_module_of_a_room_that_makes_a_product_is_in_its_fingerprint(name):
+    study = params.study(dataset={"name": name}, mitigation={"strategies": EVERY})
+    made = [product for product in products(study) if product.folder.name != "chapters"]
+    assert {product.key: lacking(product) for product in made if lacking(product)} == {}
+
+
+@pytest.mark.usefixtures("outputs")
+def test_the_module_of_each_kind_is_in_the_fingerprint_of_what_it_makes():
+    study = params.study(dataset={"name": "phantom_mri"}, mitigation={"strategies": EVERY})
+    code = {product.key.removeprefix("phantom_mri/"): product.code for product in products(study)}
+    for key, module in {
+        "cohort/cohort": "data.phantom_mri",
+        "noise/x8/noisy": "noise.kspace",
+        "x8/sources/unet/weights": "recon.unet",
+        "x8/sources/pix2pix/weights": "recon.pix2pix",
+        "x8/sources/sde/weights": "recon.scorenet",
+        "readers/grade/weights": "diagnosis.classify",
+        "readers/tumour/weights": "diagnosis.segment",
+        "x8/sources/unet-reweight+eodd/weights": "remedies.eodd",
+    }.items():
+        assert f"reconfair.{module}" in code[key], key
 
 
 @pytest.mark.usefixtures("outputs")
 @each_chapter
 def test_every_room_that_a_notebook_uses_is_part_of_its_fingerprint(script):
-    product = store.flow(params.load(ROOT / "params" / "demo.yaml"))[f"notebooks/{script.stem}"]
-    code = {module.split("/")[0] for made in (product, *product.needs) for module in made.code}
+    study = params.load(ROOT / "params" / "demo.yaml")
+    (copy,) = [product for product in products(study) if product.name == script.stem]
+    rooms = {room(name) for made in (copy, *copy.needs) for name in made.code}
     lines = "\n".join(line for line in script.read_text().splitlines() if not line.startswith("#"))
-    assert set(re.findall(r"\brf\.(\w+)", lines)) - {"params", "store", "tables"} <= code
+    assert set(re.findall(r"\brf\.(\w+)", lines)) - {"params", "store", "tables"} <= rooms
+
+
+TIMES = """
+import time
+from reconfair import params
+from reconfair.run.products import products
+start = time.process_time()
+[product.fingerprint for product in products(params.load("params/demo.yaml"))]
+print(time.process_time() - start)
+"""
+
+
+@pytest.mark.usefixtures("outputs")
+def test_fingerprints_of_a_whole_study_take_half_a_second():
+    # Twice as long is allowed, and the best of three counts: the machine may be busy with other work.
+    runs = [subprocess.run([sys.executable, "-c", TIMES], capture_output=True, text=True, cwd=ROOT) for _ in range(3)]
+    assert min(float(done.stdout) for done in runs) < 1.0
 
 
 # --- notebooks ---
 
 
 def test_there_is_one_notebook_for_each_chapter():
-    assert [path.stem for path in CHAPTERS] == list(store.CHAPTERS) == sorted(store.CHAPTERS)
-    assert sorted(store.NOTEBOOKS.glob("*.ipynb")) == [script.with_suffix(".ipynb") for script in SCRIPTS]
+    assert [path.stem for path in NUMBERED] == list(CHAPTERS) == sorted(CHAPTERS)
+    assert sorted(FOLDER.glob("*.ipynb")) == [script.with_suffix(".ipynb") for script in SCRIPTS]
 
 
 @each_chapter
-def test_parameters_are_the_sections_of_the_chapter_as_in_the_demo(script):
-    demo = yaml.safe_load((ROOT / "params" / "demo.yaml").read_text())
-    assert sections(script) == {name: demo.get(name, {}) for name in store.CHAPTERS[script.stem]}
+def test_parameters_are_a_base_and_what_to_change_in_each_section_of_the_chapter(script):
+    cell = sections(script)
+    assert (ROOT / "params" / f"{cell.pop('base')}.yaml").is_file()
+    assert cell == dict.fromkeys(CHAPTERS[script.stem], {})
 
 
 @each_notebook
 def test_notebook_is_the_script(script):
-    assert script.with_suffix(".ipynb").read_text() == run.pair(script)
+    assert script.with_suffix(".ipynb").read_text() == notebooks.pair(script)
 
 
 @each_notebook

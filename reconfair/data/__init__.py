@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from xxhash import xxh3_128
 
 from reconfair import entries, params, store, tables
 from reconfair.data import files, splits
@@ -72,12 +73,29 @@ def product(study: Study) -> Product:
         job="cohort",
         work=partial(_work, study),
         command=study.command,
+        inputs=partial(_inputs, study),
     )
 
 
 def products(study: Study) -> list[Product]:
     """What this chapter makes."""
     return [product(study)]
+
+
+def _inputs(study: Study, content: bool) -> str:
+    """Signature of the files that the images of a cohort were read from: their dates and sizes, or their contents."""
+    folder = store.outputs() / study.label / "cohort"
+    try:
+        table = pd.read_parquet(folder / "cohort.parquet")
+    except (OSError, ValueError):
+        return ""
+    paths = pd.concat([table[name] for name in ("path", "mask_path") if name in table] or [pd.Series(dtype="str")])
+    digest = xxh3_128()
+    for path in map(Path, paths[paths.notna() & (paths != "")].unique()):
+        status = path.stat() if path.is_file() else None
+        known = store.checksum(path) if content else (status and (status.st_size, status.st_mtime_ns))
+        digest.update(repr((path.name, known)).encode())
+    return digest.hexdigest()
 
 
 def _code(kind: type) -> list[str]:

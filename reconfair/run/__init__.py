@@ -201,7 +201,7 @@ def run_study(study: Study, names: list[str], say=print, part: str = "") -> list
         chapter = [product for product in every if product.chapter == name[:2]]
         if part:
             state = make_part(chapter, part, say)
-        elif all(product.fresh for product in chapter):
+        elif all(product.usable for product in chapter):
             state = "fresh"
         else:
             state = notebooks.execute(study, chapter[-1], say)
@@ -244,7 +244,7 @@ def make_part(chapter: list[Product], part: str, say=print) -> str:
     if not wanted:
         jobs = dict.fromkeys(product.job for product in chapter if product.job)
         raise ParamsError(f"--part {part}: chapter {copy.chapter} has no such part; {nearest(part, jobs)}")
-    if all(product.fresh for product in wanted):
+    if all(product.usable for product in wanted):
         return "fresh"
     try:
         with notebooks.Live(f"{copy.name}, {part}", say):
