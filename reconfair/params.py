@@ -363,6 +363,10 @@ class Mitigation(Section):
             word, at, strength = item.partition("@")
             if not is_external(word):
                 one_of(word, (*REMEDIES, "thresholds"), "strategies: strategy")
+            elif name_of(word) in (*REMEDIES, "thresholds", "standard"):
+                raise ValueError(f"strategies: '{word}' has the name of another strategy; rename the class")
+            else:
+                external(word, "terms", "shares", "weigh", "measure")
             if word in strengths or word == "thresholds":
                 raise ValueError(
                     f"strategies: '{strategy}' names a remedy twice, or joins thresholds, which stands alone"
@@ -525,42 +529,60 @@ def name_of(word: str) -> str:
     return word.rpartition(":")[2].lower() if is_external(word) else word
 
 
-@cache
-def external(word: str) -> type:
+def external(word: str, *needs: str) -> type:
     """Load a class given as ``my_file.py:MyClass``; the file is looked for here and beside the folder ``params``.
 
     The file is run as it stands: name only files that you trust.
 
+    Parameters
+    ----------
+    word : str
+    *needs : str
+        What the class must have.
+
     Raises
     ------
     ParamsError
-        The file or the class is not there, or the file cannot be run.
+        The file or the class is not there, the file cannot be run, or the class lacks something.
     """
     file, _, name = word.rpartition(":")
-    path = file_of(word)
-    module = f"reconfair_external_{path.stem}_{sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(module, path)
-    sys.modules[module] = loaded = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(loaded)
-    except Exception as error:
-        raise ParamsError(f"{word}: {file} cannot be run ({type(error).__name__}: {error})") from None
-    if not isinstance(getattr(loaded, name, None), type):
-        classes = [key for key, value in vars(loaded).items() if getattr(value, "__module__", "") == module]
+    module = _module(file_of(word), file)
+    kind = getattr(module, name, None)
+    if not isinstance(kind, type):
+        classes = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
         raise ParamsError(f"{word}: {file} has no class '{name}'; {nearest(name, classes, 'it has')}")
-    from joblib.externals import cloudpickle
+    for need in needs:
+        if not hasattr(kind, need):
+            raise ParamsError(f"{word}: the class has no '{need}'; here it needs {', '.join(needs)}")
+    return kind
 
-    cloudpickle.register_pickle_by_value(loaded)  # worker processes cannot import it by its name
-    return getattr(loaded, name)
+
+@cache
+def _module(path: Path, file: str):
+    """Run a file of the user's own, once."""
+    name = f"reconfair_external_{path.stem}_{sha256(str(path).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise ParamsError(f"{file}: it cannot be run ({type(error).__name__}: {error})") from None
+    import cloudpickle
+
+    cloudpickle.register_pickle_by_value(module)  # worker processes cannot import it by its name
+    return module
 
 
 def file_of(word: str) -> Path:
-    """Path of the file in which a class of the user's own stands; raises as `external`."""
+    """Absolute path of the file in which a class of the user's own stands; raises as `external`."""
     file = word.rpartition(":")[0]
-    places = dict.fromkeys(place / file for place in (Path.cwd(), root()))
+    places = dict.fromkeys((place / file).resolve() for place in (Path.cwd(), root()))
     path = next((place for place in places if place.is_file()), None)
     if path is None:
-        raise ParamsError(f"{word}: there is no file {file} in {Path.cwd().name} or beside the folder params")
+        others = [other.name for place in places for other in place.parent.glob("*.py")]
+        there = nearest(Path(file).name, others, "there is")
+        raise ParamsError(f"{word}: there is no file {file}, here or beside the folder params; {there}")
     return path
 
 
@@ -763,7 +785,9 @@ def _kind(name: str, section) -> type[Section]:
         if not isinstance(word, str):
             raise ParamsError(f"{name}.{key}: missing; one of {', '.join(registry)}")
         if name == "dataset" and is_external(word):
-            return external(word)
+            if name_of(word) in DATASETS:
+                raise ParamsError(f"dataset.name: '{word}' has the name of another dataset; rename the class")
+            return external(word, "about", "read_table", "read_image", "signature")
         if word not in registry:
             raise ParamsError(f"{name}.{key}: '{word}' is unknown; {nearest(word, registry)}")
         return registry[word]
@@ -779,12 +803,12 @@ def _section_of(annotation) -> type[Section]:
 
 def _reconstruction(words) -> type[Reconstruction]:
     """The section with one field of settings for each model that is known or named."""
-    fields = dict(MODELS)
-    for word in words if isinstance(words, list | tuple) else ():
-        if is_external(str(word)):
-            if name_of(word) in MODELS:
+    fields, taken = dict(MODELS), {"original", "noisy", *Reconstruction.model_fields, *dir(Reconstruction)}
+    for word in dict.fromkeys(map(str, words)) if isinstance(words, list | tuple) else ():
+        if is_external(word):
+            if name_of(word) in taken | fields.keys():
                 raise ParamsError(f"reconstruction.models: '{word}' has the name of another model; rename the class")
-            fields[name_of(word)] = external(word).Settings
+            fields[name_of(word)] = external(word, "Settings", "objective", "reconstruct").Settings
         elif word not in MODELS:
             raise ParamsError(f"reconstruction.models: model '{word}' is unknown; {nearest(word, MODELS)}")
     typed = {name: (kind, kind()) for name, kind in fields.items()}
@@ -801,7 +825,8 @@ def _paper_defaults(sections: dict) -> dict:
         kind = None
     if kind is None:
         return sections  # the mistake is named when the sections are read
-    usual = kind.about.modality if isinstance(kind.about, About) else "mri"
+    about = getattr(kind, "about", None)
+    usual = about.modality if isinstance(about, About) else "mri"
     modality = "xray" if dataset.get("modality", usual) == "xray" else "mri"
     sections = {"noise": {"kind": "kspace" if modality == "mri" else "sinogram"}, "reconstruction": {}, **sections}
     if isinstance(sections["noise"], dict):

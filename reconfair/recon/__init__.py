@@ -1,9 +1,9 @@
 """Chapter 03: reconstruction. From the noisy image back to the original.
 
 A reconstructor is a file of this folder with a class ``Reconstructor(settings, size)``, a settings class here, and a
-line in `MODELS` and in `reconstructor`. The class is a `training.Module` with ``objective(batch)``, the loss that it
-minimises and the reconstruction this is a loss of, and ``reconstruct(noisy, seeds)``. A class of the user's own has its
-settings class within it, as ``Settings``.
+line in `MODELS` and in `reconstructor`. The class is a `training.Module` that keeps its ``settings`` and has, besides
+the steps of a Lightning module, ``objective(batch)``, the loss that it minimises and the reconstruction this is a loss
+of, and ``reconstruct(noisy, seeds)``. A class of the user's own has its settings class within it, as ``Settings``.
 """
 
 from functools import partial
