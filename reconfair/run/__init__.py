@@ -57,6 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     for command in (run, check, status):
         command.add_argument("params", nargs="*" if command is status else "+", type=Path, metavar="PARAMS")
         command.add_argument("--set", action="append", default=[], metavar="section.key=value", dest="overrides")
+    status.add_argument("--verify", action="store_true", help="read every file and scan, and compare their checksums")
     run.add_argument("--only", metavar="05", help="run this chapter alone")
     run.add_argument("--until", metavar="05", help="run the chapters up to this one")
     run.add_argument("--part", metavar="unet", help="of the chapter named by --only, make a part and run no notebook")
@@ -313,7 +314,12 @@ def _status(arguments) -> int:
     studies = [params.load(path, arguments.overrides) for path in paths]
     print(batch.grid(studies))
     _say_earlier(studies)
-    return 0
+    if not arguments.verify:
+        return 0
+    made = dict.fromkeys(product for study in studies for product in products(study) if product.fresh)
+    damaged = [product.key for product in made if not product.verify()]
+    print(f"{len(made)} products verified, {len(damaged)} damaged or made from other scans", *damaged, sep="\n  ")
+    return int(bool(damaged))
 
 
 def _say_earlier(studies: Iterable[Study]) -> None:
