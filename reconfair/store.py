@@ -165,7 +165,8 @@ class Product:
 
     def verify(self) -> bool:
         """Whether files and inputs are byte for byte those that were stamped; inputs are read anew."""
-        return self.intact and (self.inputs is None or self.read_stamp().get("inputs", ["", ""])[1] == self.inputs(True))
+        contents = self.read_stamp().get("inputs", [])[1:]
+        return self.intact and (self.inputs is None or contents == [self.inputs(True)])
 
     @property
     def state(self) -> str:
@@ -464,7 +465,9 @@ def parallel(function: Callable, items: Sequence, what: str, workers: int = 0, t
         with ThreadPoolExecutor(workers) as pool:
             yield from progress(results(pool), what, len(items))
     else:
-        pool = get_reusable_executor(workers, env=one_thread, initializer=_end_with, initargs=(os.getpid(),))
+        # Idle workers wait as long as joblib's own do: one that leaves while work arrives can stop the pool for good.
+        started = {"initializer": _end_with, "initargs": (os.getpid(),), "timeout": 300}
+        pool = get_reusable_executor(workers, env=one_thread, **started)
         yield from progress(results(pool), what, len(items))
 
 
