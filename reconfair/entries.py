@@ -137,6 +137,8 @@ def _table(path: Path, rows, first: int = 1) -> pd.DataFrame:
     if not numbered:
         raise ValueError("it is empty")
     (_, header), *body = numbered
+    if not body:
+        raise ValueError("it has a header and no rows")
     header = text(pd.Series(header, dtype=object)).tolist()
     while header and not header[-1]:  # trailing commas
         header.pop()
@@ -356,6 +358,11 @@ class Sheet:
         """Keep the rows whose entries are among those wanted, by column; what that leaves out is noted.
 
         An entry that is wanted is given as the words that may stand for it, such as ``("true", "yes")``.
+
+        Raises
+        ------
+        ValueError
+            At once where no row is left.
         """
         for column, choices in wanted.items():
             entries, words = folded(self.table[column]), [[fold(word) for word in choice] for choice in choices]
@@ -365,6 +372,8 @@ class Sheet:
                     self.mistakes.append(f"{self.path}, column '{column}': no row says '{choice[0]}'; {there}")
             listed = ", ".join(choice[0] for choice in choices)
             self.keep(entries.isin([word for folds in words for word in folds]), f"column '{column}': not {listed}")
+        if self.table.empty:
+            raise ValueError("\n".join([*self.mistakes, f"{self.path}: no row is left"]))
 
     def _unknown(self, column: str, entries: pd.Series, known, missing: tuple[str, ...] = MISSING) -> pd.Series:
         """Which of the folded entries mean that a value is unknown; words for it are noted."""

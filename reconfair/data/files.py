@@ -129,6 +129,8 @@ def picture(
     if len(volume) > 1 and not axes:
         _notes.append(f"{Path(path).suffix} volumes of {volume.shape} values: axes are taken as stored")
     image = scaled(volume.take(number or 0, axis), size, window or limits, fit)
+    if np.ptp(image) == 0:
+        _notes.append("images of one value throughout: they have no contrast")
     if not mask_path:
         return image, None
     drawn, where, note = _outlined(mask_path, _changed(mask_path), inside, path if geometry == "ignore" else "")
@@ -400,7 +402,7 @@ def _nifti(path: str, image: str) -> Stored:
 
 
 def _pages(path: str) -> Stored:
-    with Image.open(path) as file:
+    with Image.open(path, formats=("PNG", "JPEG", "TIFF", "BMP")) as file:  # other readers may run programs
         frames = getattr(file, "n_frames", 1)
         _bounded(frames, *file.size)
         lossy = file.format in ("JPEG", "MPO") or file.info.get("compression") == "jpeg"

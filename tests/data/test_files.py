@@ -440,6 +440,12 @@ def test_an_image_that_is_not_square_is_fitted_as_is_said(tmp_path, fit, inside,
 # --- what is refused before anything is allocated ---
 
 
+def test_a_program_that_calls_itself_a_picture_is_not_run(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n")
+    with pytest.raises(ValueError, match=r"a\.png: cannot be read as an image \(cannot identify"):
+        seen(tmp_path / "a.png")
+
+
 @pytest.mark.parametrize("suffix", ["npy", "nii", "dcm", "png", "tif"])
 def test_a_header_that_asks_for_more_than_any_scan_is_refused_by_name(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
