@@ -57,8 +57,14 @@ def text(entries: pd.Series) -> pd.Series:
     >>> text(pd.Series([" a  b\\u00a0", None, 2.0, True], dtype=object)).tolist()
     ['a b', '', '2', 'True']
     """
-    meanings = {entry: _written(entry) for entry in entries.unique()}
-    return pd.Series([meanings.get(entry, "") for entry in entries], entries.index, dtype="str", name=entries.name)
+    return _mapped(entries, _written)
+
+
+def _mapped(entries: pd.Series, function) -> pd.Series:
+    """Text made of each entry; equal entries are looked at once."""
+    codes, different = pd.factorize(entries)
+    words = np.array([*map(function, different), ""], dtype=object)  # the last for what is missing
+    return pd.Series(words[codes], entries.index, dtype="str", name=entries.name)
 
 
 def _written(entry) -> str:
@@ -78,12 +84,12 @@ def folded(entries: pd.Series) -> pd.Series:
     >>> folded(pd.Series(["Female ", "2.0", None], dtype=object)).tolist()
     ['female', '2', '']
     """
-    return text(entries).str.casefold().str.replace(r"^(-?\d+)\.0+$", r"\1", regex=True)
+    return _mapped(entries, fold)
 
 
-def fold(word: str) -> str:
-    """One word as `folded` has it."""
-    return folded(pd.Series([word], dtype=object)).iloc[0]
+def fold(word) -> str:
+    """One entry as `folded` has it."""
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", _written(word).casefold())
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -133,24 +139,26 @@ def read(path: Path) -> pd.DataFrame:
 
 def _table(path: Path, rows, first: int = 1) -> pd.DataFrame:
     """Rows of text below their header; `first` is the number of the header's row."""
-    numbered = [(number, row) for number, row in enumerate(rows, first) if any(entry.strip() for entry in row)]
+    numbered = [(number, row) for number, row in enumerate(rows, first) if "".join(row).strip()]
     if not numbered:
         raise ValueError("it is empty")
     (_, header), *body = numbered
+    if not body:
+        raise ValueError("it has a header and no rows")
     header = text(pd.Series(header, dtype=object)).tolist()
     while header and not header[-1]:  # trailing commas
         header.pop()
     width = len(header)
-    ragged = [n for n, row in body if len(row) < width or any(entry.strip() for entry in row[width:])]
+    ragged = [n for n, row in body if len(row) < width or "".join(row[width:]).strip()]
     if ragged:
         entries = len(dict(body)[ragged[0]])
         raise ValueError(
             f"{path}, row {ragged[0]}: {entries} entries below a header of {width} names; expected {width} "
             f"({len(ragged)} such rows; an entry that holds the separator must stand in quotes)"
         )
-    table = pd.DataFrame([row[:width] for _, row in body], [n for n, _ in body], range(width), dtype="str")
-    table.columns = header
-    return table
+    columns = zip(*(row[:width] for _, row in body), strict=True)
+    table = pd.DataFrame({at: pd.array(column, dtype="str") for at, column in enumerate(columns)})
+    return table.set_axis(header, axis=1).set_axis([n for n, _ in body])
 
 
 def _parquet(path: Path) -> pd.DataFrame:
@@ -162,8 +170,9 @@ def _parquet(path: Path) -> pd.DataFrame:
     table = pd.read_parquet(path)
     named = table.index.names if any(table.index.names) else []
     table = table.reset_index() if named else table
-    columns = [text(table.iloc[:, at].astype(object)) for at in range(table.shape[1])]
-    plain = pd.DataFrame(dict(enumerate(columns))).set_axis(range(1, len(table) + 1))
+    # As NumPy holds them, floats of 32 bits are written as they are meant: 0.7, not 0.699999988.
+    columns = [text(pd.Series(list(table.iloc[:, at].to_numpy()), dtype=object)) for at in range(table.shape[1])]
+    plain = pd.DataFrame(dict(enumerate(columns))).set_axis(range(1, len(table) + 1))  # there is no header's row
     plain.columns = text(pd.Series(table.columns, dtype=object)).tolist()
     return plain
 
@@ -234,8 +243,9 @@ class Sheet:
             At once, since nothing can be read from a column that is not there.
         """
         names = list(self.table.columns)
+        folds = folded(pd.Series(names, dtype=object)).tolist()
         for column in dict.fromkeys(columns):
-            alike = [name for name in names if fold(name) == fold(column)]
+            alike = [name for name, one in zip(names, folds, strict=True) if one == fold(column)]
             if column not in names:
                 self.mistakes.append(f"{self.path}: column '{column}' is missing; {nearest(column, names, 'it has')}")
             elif len(alike) > 1:
@@ -356,6 +366,11 @@ class Sheet:
         """Keep the rows whose entries are among those wanted, by column; what that leaves out is noted.
 
         An entry that is wanted is given as the words that may stand for it, such as ``("true", "yes")``.
+
+        Raises
+        ------
+        ValueError
+            At once where no row is left.
         """
         for column, choices in wanted.items():
             entries, words = folded(self.table[column]), [[fold(word) for word in choice] for choice in choices]
@@ -365,6 +380,8 @@ class Sheet:
                     self.mistakes.append(f"{self.path}, column '{column}': no row says '{choice[0]}'; {there}")
             listed = ", ".join(choice[0] for choice in choices)
             self.keep(entries.isin([word for folds in words for word in folds]), f"column '{column}': not {listed}")
+        if self.table.empty:
+            raise ValueError("\n".join([*self.mistakes, f"{self.path}: no row is left"]))
 
     def _unknown(self, column: str, entries: pd.Series, known, missing: tuple[str, ...] = MISSING) -> pd.Series:
         """Which of the folded entries mean that a value is unknown; words for it are noted."""
@@ -380,15 +397,15 @@ class Sheet:
 
     def _merged(self, column: str, entries: pd.Series, what: str) -> pd.Series:
         """Entries that differ in blanks or case alone, all spelt as the most frequent of them."""
-        keys = folded(entries.fillna(""))
-        written = self.table[column].fillna("").astype("str")
-        spelt = pd.DataFrame({"key": keys, "text": entries, "written": written.to_numpy()}).dropna()
-        usual = spelt.groupby("key").text.agg(lambda words: words.value_counts().index[0])
-        for key, words in spelt.groupby("key").written:
-            if words.nunique() > 1:
-                listed = ", ".join(f"'{word}' ({n})" for word, n in words.value_counts().items())
-                self.notes.append(f"{self.path.name}, column '{column}': {listed} {what}, '{usual[key]}'")
-        return keys.map(usual).where(entries.notna())
+        keys, written = folded(entries).where(entries.notna()), self.table[column].fillna("").astype("str")
+        spelt = pd.DataFrame({"key": keys, "text": entries, "written": written}).dropna()
+        usual = spelt.groupby(["key", "text"], sort=False).size().sort_values(ascending=False, kind="stable")
+        usual = usual.reset_index().drop_duplicates("key").set_index("key").text
+        spellings = spelt.groupby(["key", "written"], sort=False).size().rename("rows").reset_index()
+        for key, several in spellings[spellings.key.duplicated(keep=False)].groupby("key", sort=False):
+            listed = ", ".join(f"'{one.written}' ({one.rows})" for one in several.itertuples())
+            self.notes.append(f"{self.path.name}, column '{column}': {listed} {what}, '{usual[key]}'")
+        return keys.map(usual)
 
     def _unexplained(self, column: str, strange: pd.Series, values: dict, key: str, expected: str) -> str:
         """Say which entries have no meaning, and write the line that would give them one."""

@@ -251,10 +251,15 @@ def _faults(table: pd.DataFrame, tasks: list[str]):
 
 def absent(table: pd.DataFrame) -> list[str]:
     """Image and mask files that a cohort table names and that are not there."""
+    return _among(table, lambda path: not os.path.isfile(path))
+
+
+def _among(table: pd.DataFrame, test) -> list[str]:
+    """The files named by a cohort table of which `test` is true."""
     named = [table[column].dropna() for column in ("path", "mask_path") if column in table]
     paths = [path for path in dict.fromkeys(path for column in named for path in column) if path]
     with ThreadPoolExecutor(16) as pool:  # a network disk answers many questions at once
-        return [path for path, there in zip(paths, pool.map(os.path.isfile, paths), strict=True) if not there]
+        return [path for path, true in zip(paths, pool.map(test, paths), strict=True) if true]
 
 
 def _absence(missing: list[str]) -> str:
@@ -287,8 +292,11 @@ def preview(study: Study) -> list[str]:
             raise ValueError("\n".join([*mistakes, *str(error).splitlines()])) from None
     missing = absent(table)
     skipping = dataset.on_bad_image == "skip"
-    if missing and (not skipping or len(missing) >= len(table)):
+    if missing and not (skipping and (~table.path.isin(missing)).any()):
         mistakes.append(_absence(missing))
+    if getattr(dataset, "links", "follow") == "refuse":
+        out = _among(table, partial(files.leads_out, root=dataset.find()))
+        mistakes += [f"{len(out)} files are links that lead out of dataset.root: {', '.join(out[:5])}"] if out else []
     mistakes += [] if mistakes else _faults(table, tasks)  # what is wrong with entries is wrong with all that follows
     if mistakes:
         raise ValueError("\n".join(mistakes))
@@ -333,20 +341,20 @@ def _write(study: Study, part: Path) -> None:
     start = store.resume(CHUNK, became)
     for file in arrays:
         file.cut((became.read() == KEPT).sum())
-    log = part / ".log.jsonl"  # a line for each chunk, so that what a killed run noted is kept
-    lines = log.read_text(encoding="utf-8").splitlines(keepends=True)[: start // CHUNK] if log.exists() else []
-    log.write_text("".join(lines), encoding="utf-8")
+    noted = part / ".log.jsonl"  # a line for each chunk, so that what a killed run noted is kept
+    lines = noted.read_text(encoding="utf-8").splitlines(keepends=True) if noted.exists() else []
+    noted.write_text("".join(lines[: start // CHUNK]), encoding="utf-8")
     chunks = [table.iloc[at : at + CHUNK] for at in range(start, len(table), CHUNK)]
     attempts = store.parallel(partial(_attempt, dataset=dataset), chunks, "images", study.compute.workers)
-    for fates, images, masks, noted in attempts:
+    for fates, images, masks, decided in attempts:
         for file, rows in zip(arrays, (images, masks), strict=False):  # masks are None where there are none
             file.append(rows)
-        with log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(noted) + "\n")
+        with noted.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(decided) + "\n")
         became.append(fates)
     for file in arrays:
         file.end()
-    for line in log.read_text(encoding="utf-8").splitlines():
+    for line in noted.read_text(encoding="utf-8").splitlines():
         notes.update(json.loads(line))
     kept, lost = (table[became.read() == fate] for fate in (KEPT, SKIPPED))
     lost = lost.assign(reason=[_reason(row, dataset) for row in lost.itertuples()])
@@ -368,14 +376,14 @@ def _attempt(chunk: pd.DataFrame, dataset) -> tuple[list[int], np.ndarray, np.nd
     files.notes()  # of whoever read before in this process
     for row in chunk.itertuples():
         try:
-            found = dataset.read_image(row)
-            became.append(EMPTY if found is None else KEPT)
+            read = dataset.read_image(row)
+            became.append(EMPTY if read is None else KEPT)
         except ValueError as error:
             if dataset.on_bad_image == "error":
                 raise ValueError(f"{error}; dataset.on_bad_image: skip would leave it out, and list it") from None
-            found = None
+            read = None
             became.append(SKIPPED)
-        drawn += [] if found is None else [found]
+        drawn += [] if read is None else [read]
     none = np.empty((0, dataset.size, dataset.size))
     images, masks = zip(*drawn, strict=True) if drawn else (none, none)
     masks = None if len(masks) and masks[0] is None else np.array(masks)

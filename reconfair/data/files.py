@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, ImageSequence
-from scipy.ndimage import binary_erosion
+from scipy.ndimage import binary_dilation, binary_erosion
 from skimage.transform import resize
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -41,7 +41,7 @@ class Place(NamedTuple):
         Of each slice the first pixel, the last of the first row, and the first of the last row, in mm to the patient's
         left, front and head (RAS).
     spacing : tuple of float
-        mm between rows and columns where a file says nothing more; else empty.
+        mm between rows and between columns; empty where a file does not say.
     frame : str
         DICOM's frame of reference.
     """
@@ -129,6 +129,8 @@ def picture(
     if len(volume) > 1 and not axes:
         _notes.append(f"{Path(path).suffix} volumes of {volume.shape} values: axes are taken as stored")
     image = scaled(volume.take(number or 0, axis), size, window or limits, fit)
+    if np.ptp(image) == 0:
+        _notes.append("images of one value throughout: they have no contrast")
     if not mask_path:
         return image, None
     drawn, where, note = _outlined(mask_path, _changed(mask_path), inside, path if geometry == "ignore" else "")
@@ -161,9 +163,10 @@ def differ(image: Place, drawn: Place) -> str:
         return f"{silent} does not say where in the patient it lies, so that it cannot be compared"
     if image.corners is not None:
         away = np.abs(image.corners - drawn.corners).max()
-        rows, columns = (np.abs(image.corners[0, at] - image.corners[0, 0]).max() for at in (2, 1))
-        if away > 0.1 or not np.isfinite(away):  # mm, far less than a pixel; headers are rounded
-            return f"the mask lies up to {away:.3g} mm away from the image, which is {columns:.3g} by {rows:.3g} mm"
+        if not away < 0.1 * min(image.spacing):  # of a pixel; headers are rounded
+            return (
+                f"the mask lies up to {away:.3g} mm away from the image, whose pixels are {min(image.spacing):.3g} mm"
+            )
     if image.spacing and drawn.spacing and not np.allclose(image.spacing, drawn.spacing, rtol=0.01):
         return f"pixels of the mask are {drawn.spacing} mm, those of the image {image.spacing}"
     return ""
@@ -258,6 +261,11 @@ def outline(stored: Stored, inside: tuple[float, ...] | None = None) -> tuple[np
         return code > 0, f"masks of {low:g}, {high:g}: inside is {high:g}"
     elif whole and low == 0 and len(values) <= FEW and high <= 32:
         return code != 0, f"masks of {listed}: inside is all but 0"
+    elif len(values) <= FEW:  # shades of an edge lie on one
+        around = np.ones((1, 5, 5))
+        edge = binary_dilation(code == low, around) & binary_dilation(code == high, around)
+        if ((code != low) & (code != high) & ~edge).any():
+            raise ValueError(unclear)
     shade = (code.astype(np.float32) - low) / (high - low)
     middle, area = (shade > 0.25) & (shade < 0.75), shade > 0.5
     plateau = sum(binary_erosion(one, np.ones((3, 3))).sum() for one in middle)
@@ -278,6 +286,8 @@ def _code(stored: Stored) -> np.ndarray:
     code = values.max(-1) if values.ndim == 4 else values
     if values.ndim == 4 and code.min() == code.max() and values.min() != values.max():
         raise ValueError("as a mask it is ambiguous: it has colours of equal strength, and none of them is black")
+    if alpha is not None and alpha.max() == 0:
+        return alpha
     if alpha is not None and alpha.min() != alpha.max():
         if code.min() != code.max() and ((code > 0) != (alpha > 0)).any():
             raise ValueError("as a mask it is ambiguous: its colours and its opacity outline different things")
@@ -396,11 +406,12 @@ def _nifti(path: str, image: str) -> Stored:
     values = values.swapaxes(0, 2)[:, ::-1, ::-1]
     z, y, x = (n - 1 for n in values.shape[:3])
     ends = np.array([[[x, y, at, 1], [0, y, at, 1], [x, 0, at, 1]] for at in range(z + 1)])
-    return Stored(values, Place((ends @ affine.T)[..., :3]) if known else Place(), axes=known)
+    spacing = tuple(float(side) for side in nibabel.affines.voxel_sizes(affine)[1::-1])
+    return Stored(values, Place((ends @ affine.T)[..., :3], spacing) if known else Place(), axes=known)
 
 
 def _pages(path: str) -> Stored:
-    with Image.open(path) as file:
+    with Image.open(path, formats=("PNG", "JPEG", "TIFF", "BMP")) as file:  # other readers may run programs
         frames = getattr(file, "n_frames", 1)
         _bounded(frames, *file.size)
         lossy = file.format in ("JPEG", "MPO") or file.info.get("compression") == "jpeg"
@@ -519,7 +530,7 @@ def _dicom_place(file, frames: int) -> Place:
         across = turn[:3] * spacing[1] * (file.Columns - 1)
         down = turn[3:] * spacing[0] * (file.Rows - 1)
         corners.append([first, first + across, first + down])
-    return Place(np.array(corners) @ AFTER_FLIP, (), frame)
+    return Place(np.array(corners) @ AFTER_FLIP, spacing, frame)
 
 
 def leads_out(path: str, root: str | Path) -> bool:

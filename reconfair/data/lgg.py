@@ -75,6 +75,8 @@ class LGG(params.Scans):
         if not slices:
             raise ValueError(f"{root}: no folder TCGA_*/ with slices was found there")
         table = pd.DataFrame(slices).merge(sheet.table, on="patient", how="left")
+        lacking = table.patient[~table.patient.isin(sheet.table.patient)].nunique()
+        sheet.notes += [f"{lacking} patients have slices and no row in data.csv"] if lacking else []
         table["image_id"] = [Path(path).stem for path in table.path]
         table["site"] = table.patient.str.split("_").str[1]  # the hospital, in TCGA's codes
         table = table.rename(columns={"patient": "patient_id"})

@@ -55,7 +55,9 @@ class NIH(params.Scans):
         sheet.refuse("Image Index", images.duplicated(), "occurs more than once; every row needs an image of its own")
         findings = read_findings(sheet)
         known = {"sex": sheet.coded("Patient Gender", SEX), "age": sheet.years("Patient Age", {"0": None}, oldest=999)}
-        known["age"] = known["age"].where(known["age"] <= 120)  # a few are said to be 148 or 414
+        beyond = known["age"] > 120  # a few are said to be 148 or 414
+        known["age"] = known["age"].mask(beyond)
+        sheet.notes += [f"{path.name}: {beyond.sum()} ages above 120 count as unknown"] if beyond.any() else []
         where = {path.name: str(path) for path in folder.glob("images*/**/*.png")}
         sheet.check()
         rows = pd.DataFrame(

@@ -355,3 +355,14 @@ def test_what_was_decided_about_masks_and_entries_is_in_the_log(outputs, scans):
     log = data.log(study).set_index("note").times
     assert log["masks of 0, 7: inside is 7"] == 100
     assert log[log.index.str.contains("one group, 'White'")].tolist() == [1]
+
+
+def test_a_preview_names_links_that_lead_out_and_rows_of_which_none_is_left(scans, tmp_path):
+    (tmp_path / "away.png").write_bytes((scans / "00.png").read_bytes())
+    (scans / "00.png").unlink()
+    (scans / "00.png").symlink_to(tmp_path / "away.png")
+    with pytest.raises(ValueError, match=r"1 files are links that lead out of dataset\.root: .*00\.png"):
+        data.preview(listed(scans))
+    section = listed(scans).dataset.model_dump() | {"where": {"sex": ["F"], "label": 7}}
+    with pytest.raises(ValueError, match=r"column 'label': no row says '7'.*\n.*no row is left"):
+        data.preview(params.study(dataset=section))

@@ -10,6 +10,7 @@ import tifffile
 from PIL import Image, ImageCms
 from scans import dicom, nifti
 from scipy.ndimage import gaussian_filter
+from skimage.transform import resize
 
 from reconfair.data import files
 
@@ -440,6 +441,12 @@ def test_an_image_that_is_not_square_is_fitted_as_is_said(tmp_path, fit, inside,
 # --- what is refused before anything is allocated ---
 
 
+def test_a_program_that_calls_itself_a_picture_is_not_run(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n")
+    with pytest.raises(ValueError, match=r"a\.png: cannot be read as an image \(cannot identify"):
+        seen(tmp_path / "a.png")
+
+
 @pytest.mark.parametrize("suffix", ["npy", "nii", "dcm", "png", "tif"])
 def test_a_header_that_asks_for_more_than_any_scan_is_refused_by_name(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
@@ -619,10 +626,11 @@ def test_label_one_in_colours_is_inside(tmp_path):
     assert (drawn(tmp_path, Image.fromarray(colours), "png")[0] == AREA).all()
 
 
-def test_opacity_alone_may_outline(tmp_path):
+@pytest.mark.parametrize("area", [AREA, AREA & False])
+def test_opacity_alone_may_outline(tmp_path, area):
     colours = np.full((64, 64, 4), 255, np.uint8)
-    colours[..., 3] = AREA * 255
-    assert (drawn(tmp_path, Image.fromarray(colours), "png")[0] == AREA).all()
+    colours[..., 3] = area * 255
+    assert (drawn(tmp_path, Image.fromarray(colours), "png")[0] == area).all()
 
 
 @pytest.mark.parametrize(
@@ -649,10 +657,17 @@ def test_a_resampled_mask_is_cut_at_half(tmp_path):
     assert (drawn(tmp_path, smooth)[0] == (smooth > 0.5)).all()
 
 
+def test_few_shades_along_an_edge_are_cut_at_half(tmp_path):
+    shades = np.round(resize(AREA[::2, ::2].astype(float), (64, 64), order=1) * 4) * 60
+    assert 3 <= len(np.unique(shades)) <= 5
+    assert (drawn(tmp_path, shades.astype(np.uint8))[0] == (shades > 120)).all()
+
+
 @pytest.mark.parametrize(
     "mask",
     [
         GREY,  # an image
+        np.where(AREA, np.where(GREY > 20, 1, 255), 0),  # 255 may be void
         np.where(AREA, np.where(GREY > 99, 1, -1), 0),
         np.where(AREA, 2, 1),
         np.where(AREA, np.where(np.arange(64) < 32, 255, 128), 0),
@@ -662,7 +677,7 @@ def test_a_resampled_mask_is_cut_at_half(tmp_path):
 def test_an_ambiguous_mask_is_refused_and_may_be_explained(tmp_path, mask):
     with pytest.raises(ValueError, match=r"m\.npy: .*ambiguous: its values are .*dataset\.mask\.inside"):
         drawn(tmp_path, mask)
-    value = float(mask[32, 32])
+    value = float(mask[32, 33])
     assert (drawn(tmp_path, mask, inside=(value,))[0] == (mask == value)).all()
 
 

@@ -109,6 +109,7 @@ def test_a_patient_without_clinical_row_keeps_the_slices(root):
     clinical.to_csv(root / "kaggle_3m" / "data.csv", index=False)
     table = dataset(root).read_table()
     assert len(table) == 6 and table[table.patient_id == "TCGA_AA_0001"].sex.isna().all()
+    assert table.attrs["notes"] == ["1 patients have slices and no row in data.csv"]
 
 
 @pytest.mark.parametrize("size", [32, 48, 64])

@@ -149,6 +149,7 @@ def test_an_absent_image_is_one_that_cannot_be_read_where_such_are_skipped(root)
 def test_an_age_that_nobody_reaches_is_missing(root):
     write(root, ENTRIES.assign(**{"Patient Age": [414, "058Y", "057Y", "033Y"]}))
     assert table(root).age.isna().to_dict()["00000002_000"] and table(root).age.notna().sum() == 3
+    assert "1 ages above 120" in table(root).attrs["notes"][0]
 
 
 def test_a_truncated_image_is_named(root):

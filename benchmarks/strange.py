@@ -1,0 +1,652 @@
+"""What strangers bring: scans, masks, tables and params files of many kinds, each with the value that is right.
+
+Run ``python benchmarks/strange.py``; it takes about a minute. Every input is made in a temporary folder, in the formats
+and with the habits that public bug reports of imaging libraries tell of, and read as a study reads it. It should give
+the right value, or be refused in a sentence that names its file or key. The table has a row for each kind:
+
+right, refused
+    As they should be.
+refused_right
+    Refused in a sentence, although it has a right value.
+misread_silently
+    Another value than the right one, or any value where a refusal is right.
+tracebacks
+    Another exception than a ValueError, or one that does not name the file or the key.
+"""
+
+# ruff: noqa: E501 - tables of cases read best a case a line
+
+import os
+
+os.environ |= {"OMP_NUM_THREADS": "1"}
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pydicom
+import tifffile
+from PIL import Image, ImageCms
+from pydantic import ValidationError
+from scipy.ndimage import gaussian_filter
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from scans import dicom, nifti
+
+from reconfair import params
+from reconfair.data import files
+from reconfair.entries import Sheet
+
+SIZE = 48
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (SIZE, SIZE), np.uint8)
+SMOOTH = np.tile(np.linspace(0, 255, SIZE).astype(np.uint8), (SIZE, 1))
+FILM = RNG.integers(300, 3000, (SIZE, SIZE)).astype(np.uint16)
+VOLUME = RNG.integers(0, 1000, (5, SIZE, SIZE), np.int16)
+SPOT = np.add.outer(*[(np.arange(SIZE) - at) ** 2 for at in (20, 28)]) < 150
+REFUSED = "refused"
+
+
+def unit(values):
+    """Values on the scale of their least and greatest."""
+    values = np.asarray(values, float)
+    return (values - values.min()) / (np.ptp(values) or 1)
+
+
+def image(path, **settings):
+    return files.picture(str(path), SIZE, **settings)[0]
+
+
+def outline(scan, drawn, **settings):
+    return files.picture(str(scan), SIZE, mask_path=str(drawn), **settings)[1]
+
+
+def close(value, right, tolerance=2e-3):
+    return np.shape(value) == np.shape(right) and np.abs(np.asarray(value, float) - right).max() <= tolerance
+
+
+# Each function yields (name, the name that a refusal must hold, the right value or REFUSED, how to read it, tolerance).
+
+
+def pictures(folder):
+    profiles = [ImageCms.createProfile(name) for name in ("sRGB", "LAB")]
+    base = Image.fromarray(SMOOTH)
+    modes = {
+        "L": base, "LA": base.convert("LA"), "RGB": base.convert("RGB"), "RGBA": base.convert("RGBA"),
+        "P": base.convert("RGB").quantize(256), "CMYK": base.convert("RGB").convert("CMYK"),
+        "YCbCr": base.convert("RGB").convert("YCbCr"), "I;16": Image.fromarray(SMOOTH.astype(np.uint16) * 257),
+        "LAB": ImageCms.profileToProfile(base.convert("RGB"), *profiles, outputMode="LAB"),
+        "F": Image.fromarray(SMOOTH.astype(np.float32)), "I": Image.fromarray(SMOOTH.astype(np.int32) * 100),
+    }  # fmt: skip
+    able = {
+        "png": ("L", "LA", "RGB", "RGBA", "P", "I;16"),
+        "tif": tuple(modes),
+        "jpg": ("L", "RGB", "CMYK", "YCbCr"),
+        "bmp": ("L", "RGB", "P"),
+    }
+    for suffix, names in able.items():
+        for mode in names:
+            path = folder / f"{mode.replace(';', '')}.{suffix}"
+            modes[mode].save(path)
+            yield f"{mode} in {suffix}", path.name, unit(SMOOTH), partial(image, path), 0.03
+    Image.fromarray(SPOT).save(folder / "bits.png")
+    yield "1 bit, percentiles", "bits.png", SPOT, partial(image, folder / "bits.png", percentiles=(1, 99)), 0.01
+    base.save(folder / "CAPITALS.PNG")
+    yield "suffix in capitals", "CAPITALS.PNG", unit(SMOOTH), partial(image, folder / "CAPITALS.PNG"), 0.01
+    (folder / "wrong.png").write_bytes((folder / "L.jpg").read_bytes())
+    yield "JPEG called PNG", "wrong.png", unit(SMOOTH), partial(image, folder / "wrong.png"), 0.03
+    Image.new("L", (9_000, 9_000)).save(folder / "huge.png")
+    yield "81 million pixels", "huge.png", REFUSED, partial(image, folder / "huge.png"), 0
+    Image.fromarray(np.full((SIZE, SIZE), 77, np.uint8)).save(folder / "flat.png")
+    yield "constant", "flat.png", np.zeros((SIZE, SIZE)), partial(image, folder / "flat.png"), 0
+
+
+def orientations(folder):
+    upright = np.kron(np.array([[255, 100], [0, 40]], np.uint8), np.ones((SIZE // 2, SIZE // 2), np.uint8))
+    back = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
+    for suffix, orientation in product(("jpg", "png", "tif"), range(1, 9)):
+        stored, exif = Image.fromarray(upright), Image.Exif()
+        exif[0x0112] = orientation
+        path = folder / f"{orientation}.{suffix}"
+        (stored.transpose(Image.Transpose(back[orientation])) if orientation > 1 else stored).save(path, exif=exif)
+        yield f"{orientation} in {suffix}", path.name, unit(upright), partial(image, path), 0.1
+
+
+def tiffs(folder):
+    for bits, white, order in product((8, 16), ("minisblack", "miniswhite"), "<>"):
+        stored = GREY.astype(f"{order}u{bits // 8}") * (257 if bits == 16 else 1)
+        stored = (2**bits - 1 - stored).astype(stored.dtype) if white == "miniswhite" else stored
+        path = folder / f"{bits}{white}{'le' if order == '<' else 'be'}.tif"
+        tifffile.imwrite(path, stored, photometric=white, byteorder=order)
+        yield path.stem, path.name, unit(GREY), partial(image, path), 1e-3
+    colour = np.stack([GREY, GREY.T, GREY[::-1]], -1)
+    luma = unit(colour @ files.LUMA)
+    for name, options in {
+        "tiles": {"tile": (16, 16)}, "deflate": {"compression": "zlib"}, "strips": {"rowsperstrip": 5}, "big": {"bigtiff": True},
+    }.items():  # fmt: skip
+        tifffile.imwrite(folder / f"{name}.tif", colour, photometric="rgb", **options)
+        yield name, f"{name}.tif", luma, partial(image, folder / f"{name}.tif"), 0.01
+    tifffile.imwrite(folder / "planes.tif", colour.transpose(2, 0, 1), photometric="rgb", planarconfig="separate")
+    yield "planes apart", "planes.tif", luma, partial(image, folder / "planes.tif"), 0.01
+    for dtype in (np.float32, np.int16, np.uint16, np.int32):
+        path = folder / f"stack{np.dtype(dtype).name}.tif"
+        tifffile.imwrite(path, VOLUME.astype(dtype), photometric="minisblack")
+        right = (VOLUME[3] - VOLUME.min()) / np.ptp(VOLUME)
+        yield path.stem, path.name, right, partial(image, path, number=3), 1e-3
+    tifffile.imwrite(folder / "white32.tif", GREY.astype(np.float32), photometric="miniswhite")
+    yield "floats, white is zero", "white32.tif", REFUSED, partial(image, folder / "white32.tif"), 0
+
+
+def dicoms(folder):
+    scales = {"own": {}, "window": {"window": (500, 2500)}, "percentiles": {"percentiles": (5, 75)}}
+    for bits, (scale, settings), slope in product((12, 16), scales.items(), (1, 2)):
+        tags = {"BitsStored": bits, "HighBit": bits - 1, "RescaleSlope": slope, "RescaleIntercept": -100}
+        values = FILM.astype(float) * slope - 100
+        low, high = settings.get("window", np.percentile(values, settings.get("percentiles", (0, 100))))
+        right = ((values - low) / (high - low)).clip(0, 1)
+        for photometry in ("MONOCHROME1", "MONOCHROME2"):
+            path = folder / f"{photometry}{bits}{scale}{slope}.dcm"
+            stored = 2**bits - 1 - FILM if photometry == "MONOCHROME1" else FILM
+            dicom(path, stored.astype(np.uint16), PhotometricInterpretation=photometry, **tags)
+            yield path.stem, path.name, right, partial(image, path, **settings), 1e-3
+    for photometry, padding, limit in (("MONOCHROME1", 0, None), ("MONOCHROME2", 4000, 4090), ("MONOCHROME2", 0, None)):
+        padded, path = FILM.copy(), folder / f"padded{photometry}{padding}.dcm"
+        padded[:, :9] = limit or padding
+        tags = {"PixelPaddingValue": padding} | ({"PixelPaddingRangeLimit": limit} if limit else {})
+        dicom(path, padded, PhotometricInterpretation=photometry, BitsStored=12, HighBit=11, **tags)
+        right = np.zeros(FILM.shape)
+        right[:, 9:] = 1 - unit(FILM[:, 9:]) if photometry == "MONOCHROME1" else unit(FILM[:, 9:])
+        yield path.stem, path.name, right, partial(image, path), 1e-3
+    signed = FILM.astype(np.int16) - 1500
+    dicom(folder / "signed.dcm", signed)
+    yield "signed", "signed.dcm", unit(signed), partial(image, folder / "signed.dcm"), 1e-3
+    overlay = FILM.copy()
+    overlay[:20] += 4096
+    dicom(folder / "overlay.dcm", overlay, BitsStored=12, HighBit=11)
+    yield "overlay in high bits", "overlay.dcm", unit(FILM), partial(image, folder / "overlay.dcm"), 1e-3
+    for bits in (8, 12, 16):
+        stored = np.repeat((FILM >> (4 if bits == 8 else 0))[..., None], 3, -1).astype(
+            np.uint8 if bits == 8 else np.uint16
+        )
+        dicom(folder / f"rgb{bits}.dcm", stored, BitsStored=bits, HighBit=bits - 1)
+        yield (
+            f"RGB of {bits} bits",
+            f"rgb{bits}.dcm",
+            unit(stored[..., 0]),
+            partial(image, folder / f"rgb{bits}.dcm"),
+            1e-3,
+        )
+    ycc = np.stack([GREY, np.full_like(GREY, 128), np.full_like(GREY, 128)], -1)
+    dicom(folder / "ycc.dcm", ycc, PhotometricInterpretation="YBR_FULL")
+    yield "YBR_FULL", "ycc.dcm", unit(GREY), partial(image, folder / "ycc.dcm"), 0.01
+    bright = RNG.permutation(256).astype(np.uint16) * 257
+    lookup = {f"{colour}PaletteColorLookupTableData": bright.tobytes() for colour in ("Red", "Green", "Blue")}
+    lookup |= {f"{colour}PaletteColorLookupTableDescriptor": [256, 0, 16] for colour in ("Red", "Green", "Blue")}
+    dicom(folder / "palette.dcm", GREY, PhotometricInterpretation="PALETTE COLOR", **lookup)
+    yield "PALETTE COLOR", "palette.dcm", unit(bright[GREY]), partial(image, folder / "palette.dcm"), 1e-3
+    groups = []
+    for slope, shift in ((1, 0), (2, 100), (0.5, -50)):
+        inner, outer = pydicom.Dataset(), pydicom.Dataset()
+        inner.RescaleSlope, inner.RescaleIntercept = slope, shift
+        outer.PixelValueTransformationSequence = [inner]
+        groups.append(outer)
+    frames = VOLUME[:3].astype(np.uint16)
+    values = np.stack([frames[0], frames[1] * 2.0 + 100, frames[2] * 0.5 - 50])
+    dicom(folder / "enhanced.dcm", frames, PerFrameFunctionalGroupsSequence=groups)
+    for number in range(3):
+        right = (values[number] - values.min()) / np.ptp(values)
+        read = partial(image, folder / "enhanced.dcm", number=number)
+        yield f"enhanced, frame {number}", "enhanced.dcm", right, read, 1e-3
+    dicom(folder / "plain.dcm", GREY)
+    for implicit, little in ((True, True), (False, True), (False, False)):
+        bare, path = pydicom.dcmread(folder / "plain.dcm"), folder / f"bare{implicit}{little}.dcm"
+        bare.preamble = None
+        del bare.file_meta
+        pydicom.dcmwrite(path, bare, implicit_vr=implicit, little_endian=little, force_encoding=True)
+        yield f"no preamble, implicit {implicit}, little {little}", path.name, unit(GREY), partial(image, path), 1e-3
+    for syntax in (pydicom.uid.RLELossless, pydicom.uid.DeflatedExplicitVRLittleEndian):
+        file, path = pydicom.dcmread(folder / "plain.dcm"), folder / f"{syntax.keyword}.dcm"
+        if syntax.is_compressed and syntax.is_encapsulated:
+            file.compress(syntax)
+        file.file_meta.TransferSyntaxUID = syntax
+        file.save_as(path)
+        yield syntax.name, path.name, unit(GREY), partial(image, path), 1e-3
+    for syntax in (pydicom.uid.JPEGLosslessSV1, pydicom.uid.JPEGLSLossless, pydicom.uid.JPEG2000Lossless):
+        if not pydicom.pixels.get_decoder(syntax).is_available:
+            file, path = pydicom.dcmread(folder / "plain.dcm"), folder / f"{syntax.keyword}.dcm"
+            file.file_meta.TransferSyntaxUID = syntax
+            file.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8\xff\xd9"])
+            file.save_as(path)
+            yield f"{syntax.name}, no decoder", path.name, REFUSED, partial(image, path), 0
+    dicom(folder / "lying.dcm", GREY, Rows=60_000, Columns=60_000)
+    yield "60,000 rows in the header", "lying.dcm", REFUSED, partial(image, folder / "lying.dcm"), 0
+
+
+def arrays(folder):
+    def turned(values):
+        return values.transpose(2, 1, 0)[::-1, ::-1]
+
+    right = (VOLUME[3] - VOLUME.min()) / np.ptp(VOLUME)
+    for dtype in (np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64, np.complex64):
+        values, path = (
+            (VOLUME // 4 if dtype == np.uint8 else VOLUME).astype(dtype),
+            folder / f"{np.dtype(dtype).name}.nii",
+        )
+        nifti(path, turned(values))
+        expected = (values[3].real - values.real.min()) / np.ptp(values.real)
+        yield f"NIfTI of {path.stem}", path.name, expected, partial(image, path, number=3), 1e-3
+    for orientation in ("RAS", "LPS", "LAS", "RPI", "PIR", "SAL", "ASR", "IPL"):
+        path = folder / f"{orientation}.nii.gz"
+        nifti(path, turned(VOLUME), orientation)
+        yield f"NIfTI in {orientation}", path.name, right, partial(image, path, number=3), 1e-3
+    scaled = nibabel.Nifti1Image(turned(VOLUME), np.eye(4))
+    scaled.header.set_slope_inter(2, -50)
+    nibabel.save(scaled, folder / "slope.nii")
+    yield "NIfTI with slope", "slope.nii", right, partial(image, folder / "slope.nii", number=3), 1e-3
+    turns = np.exp(1j * np.linspace(0, 6, VOLUME.size).reshape(VOLUME.shape))
+    nifti(folder / "phase.nii", turned(VOLUME * turns).astype(np.complex64))
+    yield "NIfTI with phase", "phase.nii", right, partial(image, folder / "phase.nii", number=3), 1e-3
+    nifti(folder / "4d.nii", np.repeat(turned(VOLUME)[..., None], 2, -1))
+    yield "NIfTI of two volumes", "4d.nii", REFUSED, partial(image, folder / "4d.nii", number=3), 0
+    colours = np.zeros((SIZE, SIZE, 1), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    for name in "RGB":
+        colours[name] = GREY.T[::-1, ::-1, None]
+    nibabel.save(nibabel.Nifti1Image(colours, np.eye(4)), folder / "rgb.nii")
+    yield "NIfTI of colours", "rgb.nii", unit(GREY), partial(image, folder / "rgb.nii"), 1e-3
+    for dtype in (bool, np.int8, np.uint64, np.float16, ">f8", np.complex128):
+        values, path = (SPOT if dtype is bool else GREY // 2).astype(dtype), folder / f"a{np.dtype(dtype).name}.npy"
+        np.save(path, values)
+        yield f"NPY of {np.dtype(dtype)}", path.name, unit(values.real), partial(image, path), 2e-3
+    np.save(folder / "fortran.npy", np.asfortranarray(VOLUME))
+    yield "NPY in Fortran's order", "fortran.npy", right, partial(image, folder / "fortran.npy", number=3), 1e-3
+    np.save(folder / "rgb.npy", np.repeat(GREY[..., None], 3, -1))
+    yield "NPY of colours", "rgb.npy", unit(GREY), partial(image, folder / "rgb.npy"), 1e-3
+    np.save(folder / "offset.npy", GREY.astype(np.int64) + 10**12)
+    yield "NPY far from zero", "offset.npy", unit(GREY), partial(image, folder / "offset.npy"), 1e-3
+    holes = GREY.astype(float)
+    holes[3, 3] = np.nan
+    for name, values in {
+        "nan": holes, "inf": np.where(np.isnan(holes), np.inf, holes), "objects": np.array([{}]), "text": np.array([["a"]]),
+        "line": np.zeros(5), "4d": np.zeros((2, 5, 6, 7)), "empty": np.zeros((0, 5)), "records": np.zeros((5, 5), "i4,f4"),
+    }.items():  # fmt: skip
+        np.save(folder / f"{name}.npy", values, allow_pickle=True)
+        yield f"NPY, {name}", f"{name}.npy", REFUSED, partial(image, folder / f"{name}.npy", percentiles=(1, 99)), 0
+
+
+def masks(folder):
+    Image.fromarray(GREY).save(folder / "scan.png")
+    read = partial(outline, folder / "scan.png")
+    noise = 1e-7 * RNG.standard_normal(SPOT.shape)
+    codings = {
+        "1": SPOT * 1, "255": SPOT * 255, "truth": SPOT, "-1": -1 * SPOT, "plus or minus 1": np.where(SPOT, 1, -1),
+        "1000": SPOT * 1000, "0.5": SPOT * 0.5, "1 of 255": SPOT / 255, "ringing": SPOT + noise, "2 and 5": SPOT * np.where(GREY > 99, 5, 2),
+    }  # fmt: skip
+    for name, values in codings.items():
+        np.save(folder / f"{name}.npy", values)
+        yield f"NPY coded {name}", f"{name}.npy", SPOT, partial(read, folder / f"{name}.npy"), 0
+    np.save(folder / "int8.npy", (SPOT * np.uint8(255)).view(np.int8))
+    yield "255 as int8", "int8.npy", SPOT, partial(read, folder / "int8.npy"), 0
+    np.save(folder / "nothing.npy", noise)
+    yield "ringing around nothing", "nothing.npy", SPOT & False, partial(read, folder / "nothing.npy"), 0
+    soft = gaussian_filter(SPOT.astype(float), 1)
+    np.save(folder / "soft.npy", soft)
+    yield "resampled", "soft.npy", soft > 0.5, partial(read, folder / "soft.npy"), 0
+    channel = np.zeros((SIZE, SIZE, 3), np.uint8)
+    channel[SPOT, 2] = 1
+    clear = np.full((SIZE, SIZE, 4), 255, np.uint8)
+    clear[..., 3] = SPOT * 255
+    for name, picture in {
+        "label 1 in blue": channel,
+        "opacity": clear,
+        "grey": SPOT * np.uint8(255),
+        "1": SPOT * np.uint8(1),
+    }.items():
+        Image.fromarray(picture).save(folder / f"{name}.png")
+        yield f"PNG, {name}", f"{name}.png", SPOT, partial(read, folder / f"{name}.png"), 0
+    for name, palette in {
+        "black": [0] * 6,
+        "red": [0, 0, 0, 255, 0, 0],
+        "white ground": [255, 255, 255, 255, 0, 0],
+    }.items():
+        picture = Image.fromarray(SPOT.astype(np.uint8)).convert("P")
+        picture.putpalette(palette)
+        picture.save(folder / f"palette {name}.png")
+        yield f"palette, {name}", f"palette {name}.png", SPOT, partial(read, folder / f"palette {name}.png"), 0
+    for quality in (50, 75, 95):
+        Image.fromarray(SPOT * np.uint8(255)).save(folder / f"{quality}.jpg", quality=quality)
+        yield (
+            f"JPEG of quality {quality}",
+            f"{quality}.jpg",
+            SPOT,
+            partial(share, read, folder / f"{quality}.jpg"),
+            0.02,
+        )
+    dicom(folder / "mask.dcm", SPOT.astype(np.uint8))
+    yield "DICOM", "mask.dcm", SPOT, partial(read, folder / "mask.dcm"), 0
+    strange = {
+        "an image": GREY, "-1, 0, 1": np.where(SPOT, np.where(GREY > 99, 1, -1), 0), "1 and 2": np.where(SPOT, 2, 1),
+        "0, 128, 255": np.where(SPOT, np.where(np.arange(SIZE) < 25, 255, 128), 0), "nan": np.where(SPOT, 1, np.nan),
+        "another shape": SPOT[:-8],
+    }  # fmt: skip
+    for name, values in strange.items():
+        np.save(folder / f"{name}.npy", values)
+        yield f"ambiguous: {name}", f"{name}.npy", REFUSED, partial(read, folder / f"{name}.npy"), 0
+    Image.fromarray(SPOT * np.uint8(3)).save(folder / "labels.jpg")
+    yield "labels in a JPEG", "labels.jpg", REFUSED, partial(read, folder / "labels.jpg"), 0
+    white = np.full((SIZE, SIZE, 3), 255, np.uint8)
+    white[SPOT, 1:] = 0
+    Image.fromarray(white).save(folder / "red on white.png")
+    yield "red on white", "red on white.png", REFUSED, partial(read, folder / "red on white.png"), 0
+
+
+def share(read, path):
+    """A mask in which up to one pixel in a hundred may differ."""
+    inside = read(path)
+    return SPOT if (inside != SPOT).mean() < 0.01 else inside
+
+
+def places(folder):
+    volume = np.zeros((SIZE, SIZE, 4), np.uint8)
+    volume[:12, :20] = 200
+    lps, drawn = np.diag([-1.0, -1.0, 1.0, 1.0]), (volume > 0).astype(np.uint8)
+    nibabel.save(nibabel.Nifti1Image(volume, lps), folder / "scan.nii")
+    right = image(folder / "scan.nii", number=1) > 0.5
+    moved, wide = lps.copy(), np.diag([-1.0, -1.0, 3.0, 1.0])
+    moved[0, 3] = 4
+    for name, affine, expected in (
+        ("same", lps, right), ("identity", np.eye(4), REFUSED), ("moved", moved, REFUSED), ("wide", wide, REFUSED),
+        ("mirrored", np.diag([1.0, -1, 1, 1]), REFUSED), ("none", None, REFUSED),
+    ):  # fmt: skip
+        path = folder / f"{name}.nii"
+        nibabel.save(nibabel.Nifti1Image(drawn, affine), path)
+        read = partial(outline, folder / "scan.nii", path, number=1)
+        yield f"NIfTI, {name}", path.name, expected, read, 0
+        if name in ("identity", "none"):
+            yield f"NIfTI, {name}, ignored", path.name, right, partial(read, geometry="ignore"), 0
+    for orientation in ("RAS", "PIR", "SAL"):
+        path = folder / f"{orientation}.nii"
+        to = nibabel.orientations.axcodes2ornt(orientation)
+        source = nibabel.Nifti1Image(drawn, lps)
+        turn = nibabel.orientations.ornt_transform(nibabel.io_orientation(lps), to)
+        nibabel.save(source.as_reoriented(turn), path)
+        yield f"NIfTI in {orientation}", path.name, right, partial(outline, folder / "scan.nii", path, number=1), 0
+    place = {
+        "ImagePositionPatient": [0, 0, 5],
+        "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+        "PixelSpacing": [0.5, 0.5],
+    }
+    place |= {"FrameOfReferenceUID": "1.2.3"}
+    dicom(folder / "scan.dcm", GREY, **place)
+    for name, tags, expected in (
+        ("same", {}, SPOT), ("another frame", {"FrameOfReferenceUID": "1.2.4"}, REFUSED), ("moved", {"ImagePositionPatient": [0, 9, 5]}, REFUSED),
+        ("spacing", {"PixelSpacing": [0.5, 0.7]}, REFUSED), ("turned", {"ImageOrientationPatient": [-1, 0, 0, 0, 1, 0]}, REFUSED),
+        ("no position", {"ImagePositionPatient": None}, REFUSED),
+    ):  # fmt: skip
+        path = folder / f"{name}.dcm"
+        dicom(path, SPOT.astype(np.uint8), **(place | tags))
+        yield f"DICOM, {name}", path.name, expected, partial(outline, folder / "scan.dcm", path), 0
+
+
+def damage(folder):
+    makers = {
+        "png": lambda path: Image.fromarray(GREY).save(path), "jpg": lambda path: Image.fromarray(GREY).save(path),
+        "tif": lambda path: Image.fromarray(GREY).save(path), "npy": lambda path: np.save(path, GREY), "dcm": lambda path: dicom(path, GREY),
+        "nii": lambda path: nifti(path, GREY[..., None]), "nii.gz": lambda path: nifti(path, GREY[..., None]),
+    }  # fmt: skip
+    for suffix, make in makers.items():
+        make(folder / f"whole.{suffix}")
+        whole = (folder / f"whole.{suffix}").read_bytes()
+        for name, content in {
+            "empty": b"", "cut at a third": whole[: len(whole) // 3], "cut at the end": whole[: -len(whole) // 10], "text": b"no image\n" * 40,
+        }.items():  # fmt: skip
+            path = folder / f"{name}.{suffix}"
+            path.write_bytes(content)
+            yield f"{suffix}, {name}", path.name, REFUSED, partial(image, path), 0
+        (folder / f"folder.{suffix}").mkdir()
+        yield f"{suffix}, a folder", f"folder.{suffix}", REFUSED, partial(image, folder / f"folder.{suffix}"), 0
+        yield f"{suffix}, missing", f"missing.{suffix}", REFUSED, partial(image, folder / f"missing.{suffix}"), 0
+    with (folder / "lying.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (90_000, 90_000)})
+    header = nibabel.Nifti1Header()
+    header.set_data_shape((30_000, 30_000, 30_000))
+    (folder / "lying.nii").write_bytes(header.binaryblock + bytes(4))
+    for suffix in ("npy", "nii"):
+        yield f"{suffix}, lying header", f"lying.{suffix}", REFUSED, partial(image, folder / f"lying.{suffix}"), 0
+
+
+def tables(folder):
+    def dataset(**settings):
+        return params.study(dataset={"name": "table", "root": str(folder), **settings}).dataset
+
+    def column(name, text, file, **settings):
+        (folder / file).write_bytes(text if isinstance(text, bytes) else text.encode())
+        values = dataset(file=file, **settings).read_table()[name]
+        return ["?" if pd.isna(value) else value for value in values]
+
+    def csv(**columns):
+        rows = {"path": [f"{at}.png" for at in range(4)], "patient_id": list("abcd"), "sex": list("FMFM"), "age": list("4567"),
+                "race": list("AABB"), "label": list("0101")}  # fmt: skip
+        return pd.DataFrame(rows | columns)
+
+    def entry(name, right, what, settings=None, text=None, suffix="csv", **columns):
+        file = f"{len(list(folder.iterdir()))}.{suffix}"
+        text = csv(**columns).to_csv(index=False) if text is None else text
+        (folder / file).touch()
+        return what, file, right, partial(column, name, text, file, **(settings or {})), 0
+
+    sexes = ["female", "male", "female", "male"]
+    for mark, coding, end in product(",;\t", ("utf-8", "utf-8-sig", "utf-16"), ("\n", "\r\n")):
+        text = csv().to_csv(index=False, sep=mark, lineterminator=end).encode(coding)
+        yield entry("sex", sexes, f"columns parted by {mark!r}, {coding}, {end!r}", text=text)
+    trailing = "".join(f"{line},\n" for line in csv().to_csv(index=False).splitlines())
+    yield entry("patient_id", list("abcd"), "trailing commas", text=trailing)
+    yield entry(
+        "patient_id",
+        list("abcd"),
+        "trailing commas below the header alone",
+        text=trailing.replace("label,", "label", 1),
+    )
+    yield entry("sex", sexes, "blank rows", text=csv().to_csv(index=False).replace("\n", "\n,,,,,\n\n"))
+    yield entry("sex", REFUSED, "a row too long", text=csv().to_csv(index=False) + "e,e,F,5,A,0,1\n")
+    yield entry("sex", REFUSED, "a row too short", text=csv().to_csv(index=False) + "e,e,F\n")
+    yield entry("sex", REFUSED, "latin-1", text=csv(race=["é"] * 4).to_csv(index=False).encode("latin-1"))
+    yield entry("sex", REFUSED, "empty", text="")
+    yield entry("sex", REFUSED, "a header alone", text=csv()[:0].to_csv(index=False))
+    yield entry("sex", REFUSED, "two columns of one name", text=csv().to_csv(index=False).replace("race", "sex"))
+    yield entry(
+        "sex",
+        REFUSED,
+        "two columns but for case",
+        text=csv().to_csv(index=False).replace("race", "Sex"),
+        settings={"race": None},
+    )
+    for given in ("F,M,F,M", "f,m,female,male", " Female,MALE ,F ,m", "F\u00a0,M,F,M"):
+        yield entry("sex", sexes, f"sex {given!r}", sex=given.split(","))
+    yield entry("sex", REFUSED, "an unexplained sex", sex=["F", "M", "div", "M"])
+    for unknown in ("", "NA", "nan", "None", "unknown", " N/A"):
+        yield entry("sex", ["?", "male", "female", "male"], f"sex {unknown!r}", sex=[unknown, "M", "F", "M"])
+    for given in (["a", "a ", "A", "d"], [" a", "a", "a\u200b", "d"]):
+        same = {"sex": list("FFFM"), "age": ["4", "4", "4", "7"], "race": list("AAAB"), "label": list("0001")}
+        yield entry(
+            "patient_id",
+            [given[-1] if at == 3 else "a" for at in range(4)],
+            f"patients {given}",
+            patient_id=given,
+            **same,
+        )
+    for nobody in ("", " ", "nan", "NaN", "None", "null"):
+        yield entry("patient_id", REFUSED, f"a patient called {nobody!r}", patient_id=["a", nobody, "c", "d"])
+    yield entry("patient_id", ["007", "7", "c", "d"], "leading zeros", patient_id=["007", "7", "c", "d"])
+    yield entry(
+        "race",
+        ["White"] * 2 + ["B"] * 2,
+        "White and white",
+        race=["White", "white ", "B", "b"],
+        settings={"patient": "path"},
+    )
+    values = {"column": "race", "values": {"NA": "Native", "None": "none", "B": "B"}}
+    yield entry(
+        "race",
+        ["Native", "none", "B", "B"],
+        "groups called NA and None",
+        race=["NA", "None", "B", "B"],
+        settings={"race": values},
+    )
+    for given, right in {"058Y": 58, "18M": 1.5, "58,5": 58.5, "58.0": 58, " 58": 58, "unknown": "?"}.items():
+        yield entry("age", [right, 5, 6, 7], f"age {given!r}", age=[given, "5", "6", "7"])
+    for given in ("000Y", "0", "-1", "414", "old", "1e3"):
+        yield entry("age", REFUSED, f"age {given!r}", age=[given, "5", "6", "7"])
+    yield entry(
+        "age",
+        ["?", 5, 6, 7],
+        "000Y: null",
+        age=["000Y", "5", "6", "7"],
+        settings={"age": {"column": "age", "values": {"000Y": None}}},
+    )
+    for given, right in {"1.0": 1, "0": 0, "-1": "?", "": "?"}.items():
+        yield entry("label", [right, 1, 0, 1], f"label {given!r}", label=[given, "1", "0", "1"])
+    for given in ("2", "yes", "0.5"):
+        yield entry("label", REFUSED, f"label {given!r}", label=[given, "1", "0", "1"])
+    for given in ("../b.png", "/etc/b.png", "x/../../b", r"C:\b.png", "", "0.png"):
+        yield entry("path", REFUSED, f"path {given!r}", path=["0.png", given, "2.png", "3.png"])
+    yield entry("sex", ["female"], "rows that are wanted", view=["PA", "ap", "LL", "PA"], settings={"where": {"view": "AP"}, "sex": "race", "race": None},
+                race=["M", "F", "M", "M"])  # fmt: skip
+    yield entry("sex", REFUSED, "rows that nobody has", settings={"where": {"race": ["C"]}})
+    yield entry("sex", REFUSED, "a column that is not there", settings={"keep": ["Scanner"]})
+    typed = csv(age=[4.0, np.nan, 6.0, 7.0], label=[0.0, 1.0, np.nan, 1.0])
+    typed.to_parquet(folder / "typed.parquet")
+    typed.to_excel(folder / "typed.xlsx", index=False)
+    for file in ("typed.parquet", "typed.xlsx"):
+        read = partial(column, "age", (folder / file).read_bytes(), file)
+        yield file, file, [4, "?", 6, 7], read, 0
+        read = partial(column, "sex", b"no table", f"no.{file}")
+        yield f"no {file}", f"no.{file}", REFUSED, read, 0
+
+
+def scores(folder):
+    def numbers(path, low, high):
+        sheet = Sheet.open(path)
+        sheet.need(["score"])
+        values = sheet.numbers("score", low, high)
+        sheet.check()
+        return values.fillna(-1).tolist()
+
+    texts = {
+        "points": ("id,score\na,0.5\nb,\n", [0.5, -1]), "commas": ("id;score\na;0,5\nb;\n", [0.5, -1]), "tabs": ("id\tscore\na\t.5\nb\tNA\n", [0.5, -1]),
+        "exponents": ("id,score\na,5e-1\nb,nan\n", [0.5, -1]), "quotes": ('id,score\n"a, b","0.5"\nb,\n', [0.5, -1]),
+        "too large": ("id,score\na,1.5\n", REFUSED), "words": ("id,score\na,high\n", REFUSED), "inf": ("id,score\na,inf\n", REFUSED),
+        "thousands": ("id;score\na;1,234,5\n", REFUSED), "no column": ("id,Score\na,1\n", REFUSED), "percent": ("id,score\na,50%\n", REFUSED),
+    }  # fmt: skip
+    for name, (text, right) in texts.items():
+        path = folder / f"{name}.csv"
+        path.write_text(text)
+        yield name, path.name, right, partial(numbers, path, 0, 1), 1e-9
+
+
+def studies(folder):
+    table = {"name": "table"}
+
+    def built(**dataset):
+        return params.study(dataset=table | dataset).dataset.name
+
+    def loaded(text, key):
+        path = folder / f"{abs(hash(text))}.yaml"
+        path.write_text(text)
+        value = params.load(path)
+        for step in key.split("."):
+            value = getattr(value, step)
+        return value
+
+    for word in ("image", "findings", "all", "kind", "group", "score", "split", "patient_id", "z_age"):
+        yield f"a task called {word}", word, REFUSED, partial(built, tasks={word: "label"}), 0
+    for word in ("path", "reader", "source", "Unit"):
+        yield f"a column called {word}", word, REFUSED, partial(built, keep=[word]), 0
+    yield "a task called label", "label", "table", partial(built, tasks={"label": "label"}), 0
+    yield "tasks of one name", "Grade", REFUSED, partial(built, tasks={"Grade": "a", "grade": "b"}), 0
+    yield "two meanings", "'m'", REFUSED, partial(built, sex={"column": "s", "values": {"M": "male", "m": "female"}}), 0
+    yield "a file outside", "'../a.csv'", REFUSED, partial(built, file="../a.csv"), 0
+    yield "a file of no known kind", "file", REFUSED, partial(built, file="a.doc"), 0
+    yield "capitals", "file", "table", partial(built, file="A.CSV"), 0
+    yield "no tasks", "tasks", REFUSED, partial(built, tasks={}), 0
+    yield "an unknown fit", "fit", REFUSED, partial(built, fit="stretch"), 0
+    yield "slices in disorder", "slices", REFUSED, partial(built, slices={"first": 5, "last": 2}), 0
+    yield "an empty window", "range", REFUSED, partial(built, window=[5, 5]), 0
+    yield "a misspelt key", "wherre", REFUSED, partial(built, wherre={}), 0
+    head = "dataset:\n  name: table\n"
+    for name, text, key, right in (
+        ("a key that stands twice", f"{head}  size: 64\n  size: 128\n", "dataset.size", REFUSED),
+        ("0100", f"{head}  seed: 0100\n", "dataset.seed", REFUSED), ("1:30", f"{head}  seed: 1:30\n", "dataset.seed", REFUSED),
+        ("1e-3", f"{head}diagnosis: {{classify: {{lr: 1e-3}}}}\n", "diagnosis.classify.lr", 1e-3),
+        ("nested 5,000 deep", head + "noise: " + "[" * 5000 + "]" * 5000, "noise", REFUSED),
+        ("a bomb", "a: &a [1,1,1,1]\n" + "".join(f"b{at}: &b{at} [{','.join(['*a'] * 9)}]\n" for at in range(20)) + head, "dataset", REFUSED),
+        ("no YAML", "dataset: {name: table\n", "dataset", REFUSED), ("a list", "- dataset\n", "dataset", REFUSED), ("nothing", "", "dataset", REFUSED),
+        ("a tag", f"{head}  label: !!python/object/apply:os.system [ls]\n", "dataset.label", REFUSED),
+        ("a label that leads out", f"{head}  label: ../x\n", "dataset.label", REFUSED), ("a negative seed", f"{head}  seed: -1\n", "dataset.seed", REFUSED),
+        ("one split", f"{head}  split: [1, 0, 0]\n", "dataset.split", REFUSED), ("nan", f"{head}  age_boundary: .nan\n", "dataset.age_boundary", REFUSED),
+        ("yes and no", f"{head}  sex: {{column: s, values: {{yes: female, no: male}}}}\n", "dataset.name", "table"),
+    ):  # fmt: skip
+        yield name, ".yaml", right, partial(loaded, text, key), 0
+
+
+KINDS = (pictures, orientations, tiffs, dicoms, arrays, masks, places, damage, tables, scores, studies)
+
+
+def judged(named, right, read, tolerance) -> tuple[str, str]:
+    """What became of an input, and a word on what is wrong with it."""
+    try:
+        value = read()
+    except ValidationError as error:
+        return "tracebacks", f"ValidationError: {error}"
+    except ValueError as error:
+        if named not in str(error):
+            return "tracebacks", f"names no {named}: {error}"
+        return ("refused", "") if isinstance(right, str) and right == REFUSED else ("refused_right", str(error))
+    except Exception as error:
+        return "tracebacks", f"{type(error).__name__}: {error}"
+    if isinstance(right, str) and right == REFUSED:
+        return "misread_silently", "it was read"
+    same = close(value, right, tolerance) if isinstance(right, np.ndarray) else value == right
+    return ("right", "") if same else ("misread_silently", f"another value than the right one: {str(value)[:60]}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="write what each input gave, too")
+    every, start = [], time.monotonic()
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for kind in KINDS:
+            (Path(folder) / kind.__name__).mkdir()
+            for name, named, right, read, tolerance in kind(Path(folder) / kind.__name__):
+                fate, why = judged(named, right, read, tolerance)
+                every.append({"kind": kind.__name__, "input": name, "fate": fate, "why": why.replace(folder, "")})
+    table = pd.DataFrame(every)
+    fates = ["right", "refused", "refused_right", "misread_silently", "tracebacks"]
+    counts = (
+        table.groupby(["kind", "fate"], sort=False).size().unstack(fill_value=0).reindex(columns=fates, fill_value=0)
+    )
+    print(counts.assign(inputs=counts.sum(axis=1)).to_string(), end="\n\n")
+    for row in table[table.fate.isin(fates[2:])].itertuples():
+        print(f"{row.fate}: {row.kind}, {row.input}: {row.why[:300]}")
+    total = Counter(table.fate)
+    print(f"inputs_tried={len(table)}")
+    for fate in ("misread_silently", "tracebacks", "refused_right"):
+        print(f"{fate}={total[fate]}")
+    print(f"seconds={time.monotonic() - start:.0f}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(every, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
