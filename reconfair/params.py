@@ -8,6 +8,7 @@ that names the nearest valid one. Rooms own the settings of what they hold and r
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import reprlib
@@ -227,7 +228,8 @@ class Scans(Dataset):
     @property
     def _folder(self) -> Path:
         base = os.environ.get("RECONFAIR_DATA", "data")
-        return Path(os.path.expanduser(self.root or base)) / ("" if self.root else self.about.folder)
+        root = json.loads(os.environ.get("RECONFAIR_ROOTS", "{}")).get(self.root, self.root)
+        return Path(os.path.expanduser(root or base)) / ("" if root else self.about.folder)
 
 
 class Training(Section):
@@ -506,6 +508,17 @@ class Study(Section):
     def name(self) -> str:
         """``<dataset label>/<level>``, the folder of this run under the outputs."""
         return f"{self.label}/{self.level}"
+
+    def sections(self, *names: str) -> dict:
+        """The sections named, or all, JSON-ready. An absolute ``root`` is written as a hash that this process knows."""
+        sections = self.model_dump(mode="json", include=set(names) or None)
+        root = sections.get("dataset", {}).get("root", "")
+        if root and Path(os.path.expanduser(root)).is_absolute():
+            hidden = f"root-{sha256(root.encode()).hexdigest()[:12]}"
+            known = json.loads(os.environ.get("RECONFAIR_ROOTS", "{}"))
+            os.environ["RECONFAIR_ROOTS"] = json.dumps(known | {hidden: root})
+            sections["dataset"]["root"] = hidden
+        return sections
 
     @property
     def command(self) -> str:

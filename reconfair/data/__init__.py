@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,6 +44,8 @@ params.DATASETS |= DATASETS
 IMAGES = {"lgg": 3_929, "nih": 112_120, "chexpert": 191_027, "ucsf_pdgm": 65_000}  # about; of others 10,000
 CHUNK = 32  # images per piece of work: long enough to be worth sending to a process
 EMPTY, KEPT, SKIPPED = range(3)  # what became of a row
+# Columns that say who a patient is. They stay in cohort.parquet; what is made of a cohort holds pseudonyms.
+IDENTIFYING = ("original_image_id", "original_patient_id", "path", "mask_path")
 LISTED = ["image_id", "patient_id", "split", "sex", "age_group", "race", "path", "reason"]
 
 
@@ -158,9 +161,9 @@ def check_label(study: Study) -> None:
 def load(study: Study) -> Cohort:
     """Open the cohort of `study`; arrays are read when they are used. A cohort that is missing is made first."""
     folder = store.ready(product(study))
-    masks = folder / "masks.npy"
+    masks, table = folder / "masks.npy", tables.read("cohort", folder)
     return Cohort(
-        tables.read("cohort", folder),
+        table.drop(columns=table.columns.intersection(IDENTIFYING)),
         np.load(folder / "images.npy", mmap_mode="r"),
         np.load(masks, mmap_mode="r") if masks.exists() else None,
     )
@@ -362,7 +365,28 @@ def _write(study: Study, part: Path) -> None:
     if kept.empty:
         raise ValueError(f"none of the {len(table)} images can be read: {next(iter(lost.reason), 'all are empty')}")
     pd.DataFrame({"times": notes.values(), "note": notes.keys()}).to_csv(part / "log.csv", index=False)
-    tables.write(kept, "cohort", part)
+    tables.write(_pseudonymous(kept, dataset, part), "cohort", part)
+
+
+def _pseudonymous(table: pd.DataFrame, dataset, folder: Path) -> pd.DataFrame:
+    """Replace the ids of real patients and images by keyed hashes; the table keeps the original ones beside them.
+
+    The key comes from the metadata files, so that the same scans give the same pseudonyms on every machine, and nobody
+    without these files can tell who is meant. It lies beside the cohort, readable by its owner alone.
+    """
+    if not dataset.signature:
+        return table
+    key = blake2b(b"pseudonyms", key=sha256(b"".join(path.read_bytes() for path in dataset.metadata())).digest())
+    path = folder / "pseudonyms.key"
+    path.touch(mode=0o600)
+    path.write_bytes(key.digest())
+
+    def hashed(ids: pd.Series, letter: str) -> pd.Series:
+        digests = {one: blake2b(one.encode(), key=key.digest(), digest_size=8).hexdigest() for one in ids.unique()}
+        return letter + ids.map(digests)
+
+    original = {f"original_{column}": table[column] for column in ("image_id", "patient_id")}
+    return table.assign(**original, image_id=hashed(table.image_id, "i"), patient_id=hashed(table.patient_id, "p"))
 
 
 def images_of(chunk: pd.DataFrame, dataset) -> tuple[np.ndarray, np.ndarray | None]:

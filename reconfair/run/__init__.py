@@ -371,7 +371,7 @@ def _write_resolved(study: Study) -> None:
     """Leave the whole study, defaults included, and the versions it runs with, beside its results."""
     versions = {"python": platform.python_version(), "reconfair": reconfair.__version__}
     versions |= {name: importlib.metadata.version(name) for name in LIBRARIES}
-    resolved = study.model_dump(mode="json") | {"versions": versions}
+    resolved = study.sections() | {"versions": versions}
     folder = store.outputs() / study.name
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f".run.{os.getpid()}"  # jobs of one run write it side by side

@@ -49,7 +49,7 @@ def execute(study: Study, copy: Product, say=print) -> str:
             await super().shutdown_kernel(now=True, restart=restart)
 
     path = copy.folder / f"{copy.name}.ipynb"
-    sections = {"base": ""} | study.model_dump(mode="json", include=set(CHAPTERS[copy.name]))
+    sections = {"base": ""} | study.sections(*CHAPTERS[copy.name])
     sections = {name: section for name, section in sections.items() if section is not None}
     start = time.monotonic()
     # Kernels that talk through files in a folder of their own never meet on a port.

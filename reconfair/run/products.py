@@ -35,7 +35,7 @@ def copies(study: Study, products: list[Product]) -> list[Product]:
     """The executed notebooks: stale when their text, their sections or what they show has changed."""
     made = []
     for notebook in chapters(study):
-        sections = study.model_dump(mode="json", include=set(CHAPTERS[notebook]) - {"compute"})
+        sections = study.sections(*(set(CHAPTERS[notebook]) - {"compute"}))
         text = sha256((FOLDER / f"{notebook}.ipynb").read_bytes()).hexdigest()
         shown = ["reconfair.figures", "reconfair.words", "reconfair.judge"]
         shown += {"04": ["reconfair.diagnosis.curves"], "06": _REPORT, "10": _REPORT}.get(notebook[:2], [])
