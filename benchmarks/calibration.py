@@ -558,7 +558,9 @@ def aims(table):
         return share, where, np.sqrt(max(share * (1 - share), 0) / studies), int(studies)
 
     def pooled(column, rows):
-        some = table[rows]
+        some = table[rows & table[column].notna()]
+        if some.empty:
+            return np.nan, "no scenario yet", np.nan, 0
         return line(np.average(some[column], weights=some["studies"]), some["studies"].sum(), f"{len(some)} scenarios")
 
     every = np.ones(len(table), bool)

@@ -235,8 +235,8 @@ def bootstrap(patterns, *, resamples=1000, seed=0):
     >>> rates.shape, metrics.eop(tpr=rates[:1, 0, 0])
     ((4, 1, 2, 2), array([0.5]))
     """
-    columns = patterns.drop(columns=["group", "patients"]).to_numpy(float)
-    group, names = pd.factorize(patterns["group"], sort=True)
+    columns = patterns.iloc[:, 1:-1].to_numpy(float)
+    names, group = np.unique(patterns["group"].to_numpy(object), return_inverse=True)
     patients = patterns["patients"].to_numpy()
     weights = np.concatenate([patients[None], _multinomial(patients, resamples, np.random.default_rng(seed))])
     totals = np.stack([weights[:, group == g] @ columns[group == g] for g in range(names.size)], axis=-1)
