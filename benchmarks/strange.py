@@ -331,12 +331,20 @@ def masks(folder):
             partial(share, read, folder / f"{quality}.jpg"),
             0.02,
         )
+    clear[..., 3] = 0
+    Image.fromarray(clear).save(folder / "clear.png")
+    yield "PNG, clear throughout", "clear.png", SPOT & False, partial(read, folder / "clear.png"), 0
+    edge = np.repeat(np.repeat(SPOT[::2, ::2], 2, 0), 2, 1)
+    shades = np.round(gaussian_filter(edge.astype(float), 0.5) * 4) * 60
+    np.save(folder / "shades.npy", shades)
+    yield "few shades", "shades.npy", shades > 120, partial(read, folder / "shades.npy"), 0
     dicom(folder / "mask.dcm", SPOT.astype(np.uint8))
     yield "DICOM", "mask.dcm", SPOT, partial(read, folder / "mask.dcm"), 0
     strange = {
         "an image": GREY, "-1, 0, 1": np.where(SPOT, np.where(GREY > 99, 1, -1), 0), "1 and 2": np.where(SPOT, 2, 1),
         "0, 128, 255": np.where(SPOT, np.where(np.arange(SIZE) < 25, 255, 128), 0), "nan": np.where(SPOT, 1, np.nan),
-        "another shape": SPOT[:-8],
+        "another shape": SPOT[:-8], "0, 1, 255": np.where(SPOT, np.where(GREY > 99, 255, 1), 0), "117 labels": np.where(SPOT, GREY % 117, 0),
+        "a trimap": np.where(SPOT, 1, np.where(np.arange(SIZE) < 40, 2, 3)),
     }  # fmt: skip
     for name, values in strange.items():
         np.save(folder / f"{name}.npy", values)
@@ -415,6 +423,12 @@ def damage(folder):
         (folder / f"folder.{suffix}").mkdir()
         yield f"{suffix}, a folder", f"folder.{suffix}", REFUSED, partial(image, folder / f"folder.{suffix}"), 0
         yield f"{suffix}, missing", f"missing.{suffix}", REFUSED, partial(image, folder / f"missing.{suffix}"), 0
+    for name, content in {
+        "postscript.png": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n", "zip.npy": b"PK\x03\x04" + bytes(60),
+        "html.dcm": b"<html>not found</html>", "pickle.npy": b"\x80\x04}.", "gif.png": b"GIF89a" + bytes(40),
+    }.items():  # fmt: skip
+        (folder / name).write_bytes(content)
+        yield name, name, REFUSED, partial(image, folder / name), 0
     with (folder / "lying.npy").open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (90_000, 90_000)})
     header = nibabel.Nifti1Header()
@@ -523,6 +537,18 @@ def tables(folder):
                 race=["M", "F", "M", "M"])  # fmt: skip
     yield entry("sex", REFUSED, "rows that nobody has", settings={"where": {"race": ["C"]}})
     yield entry("sex", REFUSED, "a column that is not there", settings={"keep": ["Scanner"]})
+    yield entry("label", [0, 1, 0, 1], "line ends of old Macs", text=csv().to_csv(index=False, lineterminator="\r"))
+    yield entry("age", [58, 5, 6, 7], "digits of full width", age=["\uff15\uff18", "5", "6", "7"])
+    yield entry("label", REFUSED, "a row that differs twice", path=["0.png", "1.png", "2.png", "1.png"])
+    twice = pd.concat([csv(), csv()[1:2]]).to_csv(index=False)
+    yield entry("label", [0, 1, 0, 1], "a row that is there twice", text=twice)
+    yield entry("label", REFUSED, "labels of a patient that differ", patient_id=["a", "a ", "c", "d"], sex=list("FFFM"))
+    yield entry("race", ["A, B", "A, B", "C;D", "C;D"], "separators in quotes", race=["A, B", "A, B", "C;D", "C;D"])
+    yield entry(
+        "race", ["<img src=x>", "=1+1", "$x$", "\u00e9"], "markup", race=["<img src=x>", "=1+1", "$x$", "e\u0301"]
+    )
+    yield entry("sex", REFUSED, "a quote that is left open", text=csv().to_csv(index=False).replace("0.png", '"0.png'))
+    yield entry("sex", REFUSED, "NUL", text=csv().to_csv(index=False).replace("0.png", "0\0.png"))
     typed = csv(age=[4.0, np.nan, 6.0, 7.0], label=[0.0, 1.0, np.nan, 1.0])
     typed.to_parquet(folder / "typed.parquet")
     typed.to_excel(folder / "typed.xlsx", index=False)
@@ -551,6 +577,53 @@ def scores(folder):
         path = folder / f"{name}.csv"
         path.write_text(text)
         yield name, path.name, right, partial(numbers, path, 0, 1), 1e-9
+
+
+def publishers(folder):
+    def read(name, column, root):
+        rows = params.study(dataset={"name": name, "root": str(root)}).dataset.read_table()
+        return ["?" if pd.isna(value) else value for value in rows[column]]
+
+    clinical = {"gender": ["1", "2"], "age_at_initial_pathologic": ["30", "60"], "race": ["2", "3"], "neoplasm_histologic_grade": ["1", "2"],
+                "histological_type": ["1", "3"], "Patient": ["TCGA_AA_1", "TCGA_AA_2"]}  # fmt: skip
+    for number, (name, column, right, change) in enumerate((
+        ("codes", "sex", ["female", "male"], {}), ("words", "sex", ["female", "male"], {"gender": ["Female ", "m"]}),
+        ("decimals", "race", ["Black", "White"], {"race": ["2.0", "3.0"]}), ("words", "race", ["Black", "White"], {"race": ["black", "WHITE"]}),
+        ("blanks", "sex", ["?", "male"], {"gender": ["", "2"]}), ("another code", "sex", REFUSED, {"gender": ["3", "2"]}),
+        ("a patient twice", "sex", REFUSED, {"Patient": ["TCGA_AA_1", "TCGA_AA_1 "]}), ("another age", "age", REFUSED, {"age_at_initial_pathologic": ["old", "60"]}),
+    )):  # fmt: skip
+        root = folder / f"lgg{number}"
+        for patient in ("TCGA_AA_1", "TCGA_AA_2"):
+            (root / "kaggle_3m" / f"{patient}_1999").mkdir(parents=True)
+            (root / "kaggle_3m" / f"{patient}_1999" / f"{patient}_1999_1.tif").touch()
+        pd.DataFrame(clinical | change).to_csv(root / "kaggle_3m" / "data.csv", index=False)
+        yield f"LGG, {name} of {column}", "data.csv", right, partial(read, "lgg", column, root), 0
+    entries = {"Image Index": ["1_000.png", "2_000.png"], "Finding Labels": ["No Finding", "Effusion|Mass"], "Patient ID": ["1", "2"],
+               "Patient Age": ["060Y", "58"], "Patient Gender": ["F", "M"]}  # fmt: skip
+    for number, (name, column, right, change) in enumerate((
+        ("letters", "sex", ["female", "male"], {}), ("words", "sex", ["female", "male"], {"Patient Gender": ["female", "Male "]}),
+        ("another word", "sex", REFUSED, {"Patient Gender": ["F", "Mal"]}), ("ages", "age", [60, 58], {}), ("old ages", "age", [60, "?"], {"Patient Age": ["060Y", "414"]}),
+        ("findings", "Effusion", [0, 1], {"Finding Labels": ["no finding", "effusion | mass"]}), ("nothing", "Effusion", ["?", 1], {"Finding Labels": ["", "Effusion"]}),
+        ("another finding", "Effusion", REFUSED, {"Finding Labels": ["No Finding", "Effusions"]}), ("an image twice", "sex", REFUSED, {"Image Index": ["1.png", "1.png"]}),
+        ("nobody", "sex", REFUSED, {"Patient ID": ["1", "nan"]}),
+    )):  # fmt: skip
+        root = folder / f"nih{number}"
+        root.mkdir()
+        pd.DataFrame(entries | change).to_csv(root / "Data_Entry_2017_v2020.csv", index=False, sep=",;"[number % 2])
+        yield f"NIH, {name} of {column}", "v2020.csv", right, partial(read, "nih", column, root), 0
+    metadata = {"ID": ["UCSF-PDGM-004", "UCSF-PDGM-005"], "Sex": ["M", "F"], "Age at MRI": ["66", "80"], "WHO CNS Grade": ["4", "2"],
+                "Final pathologic diagnosis (WHO 2021)": ["Glioblastoma", "Astrocytoma"]}  # fmt: skip
+    for number, (name, column, right, change) in enumerate((
+        ("letters", "sex", ["male", "female"], {}), ("words", "sex", ["male", "female"], {"Sex": ["Male", " female"]}), ("another word", "sex", REFUSED, {"Sex": ["W", "F"]}),
+        ("decimals", "grade", [1, 0], {"WHO CNS Grade": ["4.0", "2.0"]}), ("another grade", "grade", REFUSED, {"WHO CNS Grade": ["5", "2"]}),
+        ("a patient twice", "sex", REFUSED, {"ID": ["UCSF-PDGM-004", "UCSF-PDGM-0004"]}),
+    )):  # fmt: skip
+        root = folder / f"ucsf{number}"
+        for patient in ("4", "5"):
+            (root / f"UCSF-PDGM-000{patient}_nifti").mkdir(parents=True)
+        pd.DataFrame(metadata | change).to_csv(root / "UCSF-PDGM-metadata_v5.csv", index=False)
+        once = partial(lambda column, root: read("ucsf_pdgm", column, root)[::155], column, root)
+        yield f"UCSF, {name} of {column}", "metadata_v5.csv", right, once, 0
 
 
 def studies(folder):
@@ -598,7 +671,7 @@ def studies(folder):
         yield name, ".yaml", right, partial(loaded, text, key), 0
 
 
-KINDS = (pictures, orientations, tiffs, dicoms, arrays, masks, places, damage, tables, scores, studies)
+KINDS = (pictures, orientations, tiffs, dicoms, arrays, masks, places, damage, tables, scores, publishers, studies)
 
 
 def judged(named, right, read, tolerance) -> tuple[str, str]:
