@@ -409,7 +409,9 @@ def parallel(function: Callable, items: Sequence, what: str, workers: int = 0, t
         with ThreadPoolExecutor(workers) as pool:
             yield from progress(results(pool), what, len(items))
     else:
-        yield from progress(results(get_reusable_executor(workers, env=one_thread)), what, len(items))
+        # Idle processes stay for a minute: after loky's 10 s they may end just when a busy machine gives them work.
+        pool = get_reusable_executor(workers, timeout=60, env=one_thread)
+        yield from progress(results(pool), what, len(items))
 
 
 def progress(items: Iterable, what: str, total: int | None = None) -> Iterable:
