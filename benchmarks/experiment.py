@@ -35,6 +35,7 @@ from tqdm import tqdm
 
 from reconfair import data, diagnosis, judge, mitigation, noise, params, recon, training
 from reconfair.fairness import assess
+from reconfair.params import NOISY, ORIGINAL, Source
 from reconfair.recon.sde import generators_of
 
 ROOT = Path(__file__).parents[1]
@@ -89,7 +90,7 @@ def begun(scenario: str, model: str, *changes: str) -> params.Study:
         data.prepare(study), noise.prepare(study)
         for network in study.networks:
             diagnosis.train(study, network)
-        for source in ("original", "noisy"):
+        for source in (ORIGINAL, NOISY):
             diagnosis.predict(study, source)
     return study
 
@@ -100,10 +101,10 @@ def tried(scenario: str, model: str, seed: int, strategies: list[str], plenty: b
     changes += ["dataset.label=plenty", "dataset.dials.scarce={}"] if plenty else []
     study = begun(scenario, model, *changes)
     recon.train(study, model), recon.reconstruct(study, model), diagnosis.predict(study, model)
-    for strategy in tqdm(strategies, f"{study.name} {model}"):
-        mitigation.mitigate(study, model, strategy)
+    for source in tqdm(study.mitigated, f"{study.name} {model}"):
+        mitigation.mitigate(study, source)
     with FileLock(RESULTS.with_suffix(".lock")):  # the other models of this seed are judged under the same name
-        rows = measured(*judge.judge(study, mitigated=bool(strategies)), WATCHED[scenario])
+        rows = measured(*judge.judge(study, mitigation.judged(study)), WATCHED[scenario])
     scenario = f"plenty_{study.noise.level}" if plenty else scenario
     return keep(rows.assign(scenario=scenario, model=model, seed=seed))
 
@@ -158,7 +159,9 @@ def along_path(scenario: str, strategies: list[str]) -> pd.DataFrame:
     frozen, test = diagnosis.load(study, network), data.rows(cohort.table, "test")
     seeds, said = recon.sampling_seeds(study, cohort.table.image_id.iloc[test]), {}
     for arm in ("standard", strategy):
-        module = recon.load(study, "sde", arm)
+        source = Source("sde", arm)
+        trained = recon.weights(study, source) if arm == "standard" else mitigation.weights(study, source)
+        module = recon.load(study, "sde", trained)
         shares, _ = module.schedule.decay(module.schedule.few_times(module.evaluations))
         stages = [f"{share:.3f}" for share in shares.flatten().tolist()] + ["1 sample", "2 samples", "4 samples"]
         answers = training.apply(partial(on_the_way, module, frozen), noisy, test, study.compute, arm, seeds)
@@ -186,8 +189,8 @@ def read(study, said: dict[str, np.ndarray], source: str, watched) -> pd.DataFra
     test = table.iloc[data.rows(table, "test")]
     parts = [diagnosis.units(study, network, test, answer).assign(strategy=name) for name, answer in said.items()]
     original = diagnosis.predict(study, "original").query("split == 'test'")
-    predictions = pd.concat([original, pd.concat(parts).assign(source=source)])
-    quality = judge.collect(study, "quality").query("split == 'test'")
+    predictions = pd.concat([original, pd.concat(parts).assign(source=source, reader="standard")])
+    quality = judge.collect("quality", judge.qualities(study)).query("split == 'test'")
     how = {"quality": quality, "attributes": study.attributes(), "thresholds": diagnosis.thresholds(study)}
     rows = measured(*assess(predictions, table, **how), watched)
     return rows[rows.source == source].query("strategy != 'standard'")

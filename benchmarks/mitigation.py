@@ -3,7 +3,7 @@
     python benchmarks/mitigation.py [--size 256] [--batch 2]
 
 The paper's networks (nothing is trained: cost does not depend on weights) take two steps of plain fine-tuning, and
-two with each strategy, each in a process of its own. Memory is the peak of the resident set over what the process
+two with each remedy, each in a process of its own. Memory is the peak of the resident set over what the process
 held before, weights of all networks counted. Last come
 
 sde_evaluations_per_step
@@ -52,6 +52,7 @@ def study(size: int):
     return params.study(
         dataset={"name": "phantom_mri", "size": size, "patients": 40, "slices": 1},
         diagnosis={"classify": {"pretrained": False}, "segment": {"pretrained": False}},
+        mitigation={},
     )
 
 
@@ -62,12 +63,12 @@ def step(model: str, strategy: str, size: int, batch: int) -> tuple[float, float
     diagnosis.thresholds = lambda study: {}
     held, evaluations = peak(), []
     module = recon.build(chosen, model).to(memory_format=torch.channels_last)
-    added = Penalties(chosen, module, chosen.mitigation.parts(strategy))
+    added = Penalties(chosen, module, chosen.mitigation.remedies(strategy))
     module.log_dict = lambda *args, **kwargs: None  # there is no trainer
     if model == "sde":
         module.net.register_forward_hook(lambda *_: evaluations.append(1))
     rows = data.rows(data.load(chosen).table, "recon")[:batch]
-    images = training.Rows(noise.load(chosen), data.load(chosen).images, *added.beside)[rows]
+    images = training.Rows(noise.load(chosen), data.load(chosen).images, *added.extras)[rows]
     images = module.on_after_batch_transfer(images, 0)
     optimizer = torch.optim.Adam(module.parameters())
     for _ in range(2):

@@ -33,6 +33,8 @@ import numpy as np
 from scipy import fft
 
 from reconfair import data, noise, params
+from reconfair.noise.kspace import KSpace
+from reconfair.noise.sinogram import Sinogram
 
 SIZE, BATCH, DOSES = 256, 32, (1e5, 1e4, 3e3)
 
@@ -56,8 +58,8 @@ def pictures() -> np.ndarray:
 
 def speed(images: np.ndarray) -> dict[str, float]:
     ids = [str(at) for at in range(len(images))]
-    doses = [params.Sinogram(kind="sinogram", photons=dose) for dose in DOSES]
-    radial = params.KSpace(acceleration=8)
+    doses = [Sinogram(kind="sinogram", photons=dose) for dose in DOSES]
+    radial = KSpace(acceleration=8)
     ours = per_image("Radon, noise, FBP (ours)", lambda: noise.degrade(images, ids, doses[1]), len(images), 7)
     three = per_image("three doses (ours)", lambda: noise.levels(images, ids, doses), len(images), 7)
     kspace = per_image("radial k-space (ours)", lambda: noise.degrade(images, ids, radial), len(images), 15)

@@ -35,6 +35,9 @@ from pathlib import Path
 
 import yaml
 
+from reconfair import params, run
+from reconfair.run.products import CHAPTERS
+
 ROOT = Path(__file__).parents[1]
 DEMO = yaml.safe_load((ROOT / "params" / "demo.yaml").read_text())
 
@@ -54,11 +57,11 @@ def main():
         paths = [write(Path(folder), level, arguments) for level in range(2, 2 + arguments.configurations)]
         few = [paths[:1], paths[1 : 1 + arguments.few]]
         reconfair = [sys.executable, "-m", "reconfair.run", "run"]
-        batch = run(folder, "batch", snakemake(paths, arguments.cores))[0]
-        single = [run(folder, "one at a time", snakemake(some, 1), threads=1)[0] for some in few]
-        alone = run(folder, "work", [sys.executable, __file__, "--work", *few[0], *few[1]], threads=1)[1]
-        cores = [run(folder, "all cores", [*reconfair, *some])[0] for some in few]
-    notebooks = 7 * (1 + len(few[1]))
+        batch = timed(folder, "batch", snakemake(paths, arguments.cores))[0]
+        single = [timed(folder, "one at a time", snakemake(some, 1), threads=1)[0] for some in few]
+        alone = timed(folder, "work", [sys.executable, __file__, "--work", *few[0], *few[1]], threads=1)[1]
+        cores = [timed(folder, "all cores", [*reconfair, *some])[0] for some in few]
+    notebooks = len(run.chapters(params.load(ROOT / "params" / "demo.yaml"))) * (1 + len(few[1]))
     of_all = lambda first, more: first + more / len(few[1]) * (len(paths) - 1)  # noqa: E731
     print(f"{len(paths)} configurations one at a time {of_all(*single):.0f} s, on all cores {of_all(*cores):.0f} s")
     print(f"overhead_seconds_per_notebook={(sum(single) - float(alone.splitlines()[-1])) / notebooks:.3g}")
@@ -83,7 +86,7 @@ def snakemake(paths: list[str], cores: int) -> list[str]:
     return [*command, "--config", f"params={' '.join(paths)}", "threads=1"]
 
 
-def run(folder: str, what: str, command: list[str], threads: int = 0) -> tuple[float, str]:
+def timed(folder: str, what: str, command: list[str], threads: int = 0) -> tuple[float, str]:
     """Seconds that a command takes, and what it prints; what goes by one name goes on where the first of it ended."""
     outputs = Path(folder) / what.replace(" ", "_")
     environment = {
@@ -107,21 +110,20 @@ def work(paths: list[str]) -> float:
     import jupytext
     import seaborn  # noqa: F401
 
-    import reconfair as rf
-    from reconfair import judge, params, report, run, store  # noqa: F401
+    from reconfair import judge, report  # noqa: F401
     from reconfair.diagnosis import classify, segment  # noqa: F401
     from reconfair.recon import pix2pix, sde, unet  # noqa: F401
 
     os.environ["RECONFAIR_PROGRESS"] = os.devnull
     begun = time.perf_counter()
     for study in (params.load(path) for path in paths):
-        run._write_resolved(study)
-        for notebook, sections in store.CHAPTERS.items():
-            told = {"display": lambda *_: None, **study.model_dump(mode="json", include=set(sections))}
-            for cell in jupytext.read(store.NOTEBOOKS / f"{notebook}.py").cells:
+        for notebook in run.chapters(study):
+            sections = study.model_dump(mode="json", include=set(CHAPTERS[notebook]))
+            names = {"display": lambda *_: None, "base": "", **sections}
+            for cell in jupytext.read(run.FOLDER / f"{notebook}.py").cells:
                 if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", ()):
-                    exec(cell.source, told)
-    assert rf.store.finished(study)
+                    exec(cell.source, names)
+        assert all(product.fresh for product in run.products(study) if product.folder.name != "chapters")
     return time.perf_counter() - begun
 
 

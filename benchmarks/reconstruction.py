@@ -58,7 +58,7 @@ def main():
         recon.train(study, "sde")
         results |= few_step(study, arguments.images)
     if "inference" in arguments.parts:
-        recon.train(study, study.reconstruction.models[0])
+        recon.train(study, study.models[0])
         results["inference_growth"] = inference(study)
     if "training" in arguments.parts:
         if study.dataset.name.startswith("phantom"):
@@ -107,7 +107,7 @@ def sampled(model, sampler: str, y: torch.Tensor, x: np.ndarray) -> dict[str, fl
 def training_speed(study, repeats: int) -> float:
     """Smallest ratio of images per second, a study's training over a bare loop; each the fastest of some in turn."""
     ratios, rows = [], data.rows(data.load(study).table, "recon")
-    for model in study.reconstruction.models:
+    for model in study.models:
         took = [(bare_loop(study, model, rows), in_a_study(study, model)) for _ in range(repeats)]
         bare, ours = np.min(took, axis=0)
         print(
@@ -163,7 +163,7 @@ def ways(study, steps: int = 24) -> None:
     rows, peak = data.rows(cohort.table, "recon"), peak_of(device)
     print(f"a matrix product in bfloat16: {peak / 1e12:.3g} TFLOP/s")
     for way in ("plain", "channels_last", "bfloat16", "compile"):
-        for model in study.reconstruction.models:
+        for model in study.models:
             module = recon.build(study, model).to(device).train()
             size = module.settings["batch_size"]
             batches = tensors(noisy, cohort.images, rows[: steps * size]).to(device).split(size, 1)
@@ -259,7 +259,7 @@ STEPS = {"pix2pix": adversarial, "sde": averaged}
 
 def inference(study) -> float:
     """Growth of memory with the number of images that stream through a network."""
-    model, noisy, peaks = study.reconstruction.models[0], noise.load(study), []
+    model, noisy, peaks = study.models[0], noise.load(study), []
     module = training.placed(recon.load(study, model), study.compute)
     for count in (64, 400, 1600):  # the first fills caches
         rows, ended, seen = np.resize(np.arange(len(noisy)), count), Event(), []

@@ -15,39 +15,52 @@ DIALS = {"contrast": {"sex": {"female": -0.9}}}
 class Bright(torch.nn.Module):
     """Scores a slice by its brightest part, as a lesion of full contrast would be found."""
 
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
     def diagnose(self, images):
+        self.seen.append(images)
         bright = images[..., 14:50, 14:50].flatten(1).topk(80, dim=1)[0].mean(1, keepdim=True)
         return (40 * (bright - 0.64)).sigmoid()
 
 
+def planned(**dataset):
+    return params.study(
+        dataset={"name": "phantom_mri", "size": 64, "slices": 1, **dataset},
+        diagnosis={"tasks": ["grade"]},
+        fairness={"attributes": ["sex"]},
+    )
+
+
 @pytest.fixture
 def disparity(monkeypatch):
-    """Disparity of a fixed reader between the sexes, for given dials, on 600 fresh patients."""
+    """Disparity of a fixed reader between the sexes, for given dials, on fresh patients; and the images it saw."""
 
-    def of(**dataset):
-        study = params.study(
-            dataset={"name": "phantom_mri", "size": 64, "slices": 2, **dataset},
-            diagnosis={"tasks": ["grade"]},
-            fairness={"attributes": ["sex"]},
-        )
-        monkeypatch.setattr(diagnosis, "load", lambda *_: Bright())
+    def of(patients, **dataset):
+        reader, study = Bright(), planned(**dataset)
+        monkeypatch.setattr(diagnosis, "load", lambda *_: reader)
         monkeypatch.setattr(diagnosis, "thresholds", lambda *_: {"grade": 0.5})
-        rows = truth.true_disparity(study, patients=600)
-        return rows.set_index("metric").value
+        rows = truth.true_disparity(study, patients=patients)
+        return rows.set_index("metric").value, torch.cat(reader.seen)[:, 0].numpy()
 
     return of
 
 
 def test_without_dials_and_with_null_the_truth_is_near_zero_and_with_contrast_it_is_not(disparity):
-    null = disparity(null=True)
-    planted = disparity(dials=DIALS)
+    null, planted = (disparity(600, **dataset)[0]["eodd"] for dataset in ({"null": True}, {"dials": DIALS}))
     # two groups of 300 patients: rates known to about 0.04, so a null EODD above 0.1 would be chance of 1 in 100
-    assert null["eodd"] < 0.1 < 0.15 < planted["eodd"]
+    assert null < 0.1 < 0.15 < planted
 
 
-def test_the_draw_is_fresh_and_repeatable(disparity):
-    first = disparity(null=True)
-    assert np.array_equal(first.to_numpy(), disparity(null=True).to_numpy(), equal_nan=True)
+def test_the_draw_is_repeatable_and_of_patients_that_the_study_has_not(disparity):
+    first, seen = disparity(40)
+    again, same = disparity(40)
+    assert np.array_equal(first, again, equal_nan=True) and np.array_equal(seen, same)
+    dataset = planned(patients=40).dataset
+    own, _ = truth.drawn(dataset, dataset.read_table(), 1)
+    assert len(seen) == len(own) == 40
+    assert not any(np.allclose(fresh, image, atol=1e-3) for fresh in seen for image in own)
 
 
 @pytest.mark.parametrize("planted", [{"null": True}, {"dials": DIALS}], ids=["nothing", "fainter tumours in women"])
