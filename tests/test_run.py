@@ -1,16 +1,30 @@
 """The runner: mistakes before any kernel starts, failures kept, kills survived."""
 
+import errno
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
+import psutil
 import pytest
 import yaml
 from smallest import PARAMS, SMALLEST
 
-from reconfair import params, run, store
+from reconfair import data, noise, params, recon, run, store
+
+DATA_ALONE = ["dataset.patients=80", "diagnosis.classify.size=32"]
+
+
+def process(*words, **settings):
+    """The command line in a process and a session of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **settings}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    return subprocess.Popen([sys.executable, "-m", "reconfair.run", *map(str, words)], env=environment, **pipes)
 
 
 def write(folder, name, **changes):
@@ -32,17 +46,107 @@ def test_all_mistakes_are_named_before_anything_starts(outputs, tmp_path, capsys
     assert run.main(["run", str(good), *map(str, wrong)]) == 2
     said = capsys.readouterr().err
     assert "one.yaml: noise.accelerate: unknown key" in said and "did you mean 'acceleration'?" in said
-    assert "two.yaml: reconstruction.models.0: 'unett'" in said and "did you mean 'unet'?" in said
+    assert "two.yaml: reconstruction.models" in said and "'unett'" in said and "did you mean 'unet'?" in said
     assert not any(outputs.rglob("*.npy"))
 
 
 def test_check_validates_and_runs_nothing(outputs, capsys):
     assert run.main(["check", str(PARAMS / "demo.yaml")]) == 0
-    assert "valid" in capsys.readouterr().out and not any(outputs.rglob("*.npy"))
+    assert "valid" in capsys.readouterr().out and not any(outputs.iterdir())
 
 
 def test_every_params_file_passes_check(outputs):
     assert run.main(["check", *map(str, sorted(PARAMS.glob("*.yaml")))]) == 0
+
+
+# Sections of a study that would fail after hours, and what the error names.
+LATER = {
+    "size of Pix2Pix": ({"dataset": {"size": 96}}, ["reconstruction.pix2pix", "96"]),
+    "depth and patch of the U-Net": (
+        {"reconstruction": {"models": ["unet"], "unet": {"depth": 6, "patch": 4}}},
+        ["reconstruction.unet", "depth 6", "patch 4", "64"],
+    ),
+    "depth of the SDE": (
+        {"reconstruction": {"models": ["sde"], "sde": {"depth": 6, "patch": 4}}},
+        ["reconstruction.sde"],
+    ),
+    "architecture": (
+        {"diagnosis": {"classify": {"architecture": "resnet19"}}},
+        ["diagnosis.classify.architecture", "'resnet19'", "did you mean 'resnet1"],
+    ),
+    "size of a transformer": (
+        {"diagnosis": {"classify": {"architecture": "vit_tiny_patch16_224", "size": 96}}},
+        ["diagnosis.classify", "224", "96"],
+    ),
+    "encoder": (
+        {"diagnosis": {"segment": {"encoder": "resnet19"}}},
+        ["diagnosis.segment.encoder", "'resnet19'", "did you mean 'resnet1"],
+    ),
+    "device": ({"compute": {"device": "cuda"}}, ["compute.device", "'cuda'", "cpu"]),
+    "model of one's own": ({"reconstruction": {"models": ["nowhere.py:Mine"]}}, ["nowhere.py:Mine"]),
+    "remedy of one's own": ({"mitigation": {"strategies": ["nowhere.py:Mine"]}}, ["nowhere.py:Mine"]),
+}
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+@pytest.mark.parametrize(("sections", "words"), LATER.values(), ids=LATER)
+def test_what_would_fail_later_is_refused_before_anything_is_made(
+    outputs, tmp_path, capsys, monkeypatch, command, sections, words
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    path = write(tmp_path, "later", **sections)
+    assert run.main([command, str(path)]) == 2
+    said = capsys.readouterr().err
+    assert all(word in said for word in ["later.yaml", *words]), said
+    assert not list(outputs.rglob("*.product.json")) and not list(outputs.rglob("*.npy"))
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_studies_that_want_one_product_made_differently_are_refused(outputs, tmp_path, capsys, command):
+    first = write(tmp_path, "first")
+    other = write(tmp_path, "other", noise={"acceleration": 4}, diagnosis={"seed": 1})
+    assert run.main([command, str(first), str(other)]) == 2
+    said = capsys.readouterr().err
+    assert all(word in said for word in ("first.yaml", "other.yaml", "readers/grade", "dataset.label")), said
+    assert not list(outputs.rglob("*.product.json"))
+
+
+def test_mistakes_of_all_studies_are_reported_together(outputs, tmp_path, capsys):
+    paths = [
+        write(tmp_path, "unknown", noise={"accelerate": 4}),
+        tmp_path / "absent.yaml",
+        write(tmp_path, "size", dataset={"size": 96, "label": "size"}),
+        write(tmp_path, "encoder", dataset={"label": "encoder"}, diagnosis={"segment": {"encoder": "vgg17"}}),
+        tmp_path,
+    ]
+    assert run.main(["check", *map(str, paths)]) == 2
+    said = capsys.readouterr().err
+    for word in ("accelerate", "absent.yaml", "size.yaml: reconstruction.pix2pix", "encoder.yaml: diagnosis.segment"):
+        assert word in said, said
+    assert len(said.splitlines()) == 5
+
+
+def test_a_reconstructor_that_was_trained_is_not_built_again(outputs, tmp_path, monkeypatch):
+    study = params.load(write(tmp_path, "study"))
+    assert recon.check(study) == []
+    monkeypatch.setattr(recon, "build", lambda *_: 1 / 0)
+    for model in study.models:
+        trained = recon.weights(study, params.Source(model))
+        trained.folder.mkdir(parents=True)
+        store.Product(**{**vars(trained), "work": None}).mark([], 1)
+    assert recon.check(study) == []
+
+
+def test_without_noise_a_study_is_checked_and_planned(outputs, capsys):
+    demo = [str(PARAMS / "demo.yaml"), "--set", "noise=none"]
+    assert run.main(["check", *demo]) == 0
+    assert run.main(["run", *demo, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    for name in ("cohort/cohort", "readers/grade/weights", "originals/predictions", "judged", "01_data", "10_report"):
+        assert name in said
+    assert not any(name in said for name in ("noisy", "sources", "02_noising", "03_recon", "06_mitigation"))
+    assert run.main(["run", *demo, "--only", "03"]) == 2
+    assert "--only 03" in (said := capsys.readouterr().err) and "01, 04, 05, 10" in said
 
 
 def test_a_missing_dataset_is_named_with_its_source(outputs, tmp_path, capsys, monkeypatch):
@@ -62,14 +166,27 @@ def test_the_same_label_with_other_settings_names_the_key(outputs, tmp_path, cap
 def test_a_dry_run_says_what_would_be_made(outputs, capsys):
     assert run.main(["run", str(PARAMS / "demo.yaml"), "--dry-run", "--only", "03"]) == 0
     said = capsys.readouterr().out
-    assert "unet/model" in said and "missing" in said and "cohort" not in said
+    assert "unet/weights" in said and "missing" in said and "cohort" not in said
     assert not any(outputs.rglob("*.npy"))
 
 
+@pytest.mark.parametrize("option", ["--only", "--until"])
 @pytest.mark.parametrize("chapter", ["9", "0", "data"])
-def test_an_unknown_chapter_is_refused(outputs, capsys, chapter):
-    assert run.main(["run", str(PARAMS / "demo.yaml"), "--only", chapter]) == 2
-    assert f"--only {chapter}" in capsys.readouterr().err
+def test_an_unknown_chapter_is_refused(outputs, capsys, option, chapter):
+    assert run.main(["run", str(PARAMS / "demo.yaml"), option, chapter]) == 2
+    assert f"{option} {chapter}" in (said := capsys.readouterr().err) and "01, 02, 03" in said
+
+
+def test_the_chapters_up_to_one_are_chosen(outputs):
+    study = params.load(PARAMS / "demo.yaml")
+    assert run.chosen(study, until="3") == ["01_data", "02_noising", "03_reconstruction"]
+    assert run.chosen(study, only="04") == ["04_diagnosis"] and len(run.chosen(study)) == 7
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit):
+        run.main(["--version"])
+    assert re.fullmatch(r"reconfair \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
 def test_a_kernel_that_dies_is_a_failed_notebook(outputs, monkeypatch, capsys):
@@ -81,7 +198,7 @@ def test_a_kernel_that_dies_is_a_failed_notebook(outputs, monkeypatch, capsys):
     monkeypatch.setattr("papermill.execute_notebook", dies)
     assert run.main(["run", str(PARAMS / "demo.yaml"), "--only", "1"]) == 1
     said = capsys.readouterr().out
-    assert "process died" in said and "01_data.ipynb" in said
+    assert "died" in said and "01_data.ipynb" in said
 
 
 def test_a_failed_notebook_is_kept_and_the_next_file_still_runs(outputs, tmp_path, capsys):
@@ -90,16 +207,111 @@ def test_a_failed_notebook_is_kept_and_the_next_file_still_runs(outputs, tmp_pat
     good = write(tmp_path, "good", dataset={"label": "good"})
     assert run.main(["run", str(bad), str(good), "--only", "01"]) == 1
     said = capsys.readouterr().out
-    kept = outputs / "bad" / "x8" / "notebooks" / "01_data.ipynb"
+    kept = outputs / "bad" / "x8" / "chapters" / "01_data.ipynb"
     assert str(kept) in said and "no case of class" in said and "no case of class" in kept.read_text()
-    assert (outputs / "good" / "x8" / "notebooks" / "01_data.html").exists()
+    assert (outputs / "good" / "x8" / "chapters" / "01_data.html").exists()
     assert run.main(["status", str(bad)]) == 0
     assert "failed" in capsys.readouterr().out
 
 
-def test_a_chapter_without_those_before_it_says_which_to_run(outputs, capsys):
-    assert run.main(["run", str(PARAMS / "demo.yaml"), "--only", "10"]) == 1
-    assert "run chapter 06 first" in capsys.readouterr().out
+def test_a_chapter_without_those_before_it_says_what_to_run(outputs, capsys):
+    assert run.main(["run", str(PARAMS / "demo.yaml"), "--only", "05"]) == 1
+    said = capsys.readouterr().out
+    assert "ParamsError" in said and "reconfair run" in said and "--until 0" in said
+
+
+# --- machines ---
+
+
+def test_outputs_that_are_a_file_are_refused(tmp_path, monkeypatch, capsys):
+    (tmp_path / "outputs").write_text("mine")
+    monkeypatch.setenv("RECONFAIR_OUTPUTS", str(tmp_path / "outputs"))
+    assert run.main(["run", str(PARAMS / "demo.yaml")]) == 2
+    said = capsys.readouterr().err
+    assert "RECONFAIR_OUTPUTS" in said and str(tmp_path / "outputs") in said and len(said.splitlines()) == 1
+    assert (tmp_path / "outputs").read_text() == "mine"
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.EACCES])
+def test_outputs_that_cannot_be_written_are_named_in_a_sentence(outputs, monkeypatch, capsys, number):
+    def refuse(*_, dir=None, **__):
+        raise OSError(number, os.strerror(number), str(dir))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    assert run.main(["run", str(PARAMS / "demo.yaml")]) == 2
+    assert capsys.readouterr().err == f"{outputs}: {os.strerror(number)}\n"
+
+
+def test_a_disk_that_fills_up_stops_one_study_and_not_the_next(outputs, tmp_path, monkeypatch, capsys):
+    paths = [write(tmp_path, label, dataset={"label": label}) for label in ("first", "second")]
+
+    def execute(study, copy, say=print):
+        if study.label == "first":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "01_data.ipynb")
+        return "ran"
+
+    monkeypatch.setattr(run.notebooks, "execute", execute)
+    assert run.main(["run", *map(str, paths), "--only", "01"]) == 1
+    out, err = capsys.readouterr()
+    assert err == f"01_data.ipynb: {os.strerror(errno.ENOSPC)}\n"
+    assert re.search(r"first/x8 .*failed", out) and re.search(r"second/x8 +01_data +ran", out)
+
+
+def test_results_of_an_earlier_layout_are_mentioned_once(outputs, capsys, monkeypatch):
+    monkeypatch.setattr(run.notebooks, "execute", lambda study, copy, say: "ran")
+    for name in ("cohort", "x8/unet/model"):
+        stamp = outputs / "phantom_mri" / f"{name}.product.json"
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        stamp.write_text(json.dumps({"fingerprint": "of then", "files": {}, "seconds": 1}))
+    demo = str(PARAMS / "demo.yaml")
+    for command in (["status", demo], ["run", demo, "--only", "01"]):
+        assert run.main(command) == 0
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if "earlier layout" in line]
+        assert "phantom_mri" in line and " 2 " in line
+    assert len(list(outputs.rglob("*.product.json"))) == 2
+
+
+@pytest.fixture
+def narrow(tmp_path, monkeypatch):
+    """A machine whose temporary folder has a long path, and another kernel by the name of ours."""
+    folder = tmp_path / "t"
+    folder /= "x" * (94 - len(str(folder)) - 1)
+    folder.mkdir(parents=True)
+    assert len(str(folder)) == 94
+    kernel = tmp_path / "jupyter" / "kernels" / "python3"
+    kernel.mkdir(parents=True)
+    spec = {"argv": ["/bin/false", "{connection_file}"], "display_name": "of somebody else", "language": "python"}
+    (kernel / "kernel.json").write_text(json.dumps(spec))
+    return {"TMPDIR": str(folder), "JUPYTER_PATH": str(tmp_path / "jupyter")}
+
+
+@pytest.mark.usefixtures("outputs")
+def test_a_notebook_runs_with_a_long_temporary_folder_and_beside_a_foreign_kernel(narrow):
+    sets = [word for override in DATA_ALONE for word in ("--set", override)]
+    with process("run", PARAMS / "demo.yaml", "--only", "01", *sets, **narrow) as running:
+        out, err = running.communicate(timeout=300)
+    assert running.returncode == 0 and re.search("01_data +ran", out), out + err
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_run_says_one_line_and_leaves_no_process(outputs, end):
+    words = ["run", PARAMS / "demo.yaml", "--only", "01", "--set", "dataset.patients=3000"]
+    with process(*words) as running:
+        deadline = time.monotonic() + 240
+        while not list(outputs.rglob("images.npy")) and running.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.2)
+        children = psutil.Process(running.pid).children(recursive=True)
+        os.kill(running.pid, end)
+        out, err = running.communicate(timeout=60)
+    assert children and list(outputs.rglob("images.npy"))
+    left = psutil.wait_procs(children, timeout=30)[1]
+    assert not [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
+    if end == signal.SIGINT:
+        assert running.returncode == 130 and "Traceback" not in out + err
+        assert len([line for line in err.splitlines() if "unknown parameter" not in line]) == 1
+
+
+# --- anyone's scores ---
 
 
 def test_anyones_scores_are_judged_from_the_command_line(tmp_path, capsys):
@@ -110,21 +322,22 @@ def test_anyones_scores_are_judged_from_the_command_line(tmp_path, capsys):
     options = ["--attributes", "sex", "--threshold", "mine=0.5", "--min-cases", "5", "--out", str(out)]
     assert run.main(["judge", str(path), *options]) == 0
     said = capsys.readouterr().out
-    assert "200 patients" in said and "threshold 0.500" in said and "mine, sex, original:\n  EODD" in said
+    assert "200 patients" in said and "0.500" in said and "mine, sex, original" in said and "EODD" in said
     tables = {f"{name}.{suffix}" for name in ("performance", "fairness") for suffix in ("csv", "parquet")}
     assert {path.name for path in out.iterdir()} == tables
     assert run.main(["judge", str(path), "--inference", "bootstrap"]) == 2
-    assert "mine.csv: no threshold for task 'mine': give --threshold mine=0.5" in capsys.readouterr().err
+    assert "mine.csv" in (said := capsys.readouterr().err) and "--threshold mine=0.5" in said
 
 
-def test_a_threshold_that_is_none_is_refused(capsys):
+@pytest.mark.parametrize("text", ["grade", "grade=5", "grade=nan"])
+def test_a_threshold_that_is_none_is_refused(capsys, text):
     with pytest.raises(SystemExit):
-        run.main(["judge", "mine.csv", "--threshold", "grade"])
-    assert "--threshold: expected task=0.5, not 'grade'" in capsys.readouterr().err
+        run.main(["judge", "mine.csv", "--threshold", text])
+    assert "--threshold" in (said := capsys.readouterr().err) and "task=0.5" in said and f"'{text}'" in said
 
 
 def test_the_help_names_every_column(capsys):
-    from reconfair.judge import COLUMNS
+    from reconfair.run.judge import COLUMNS
 
     with pytest.raises(SystemExit):
         run.main(["judge", "--help"])
@@ -136,22 +349,22 @@ def test_the_help_names_every_column(capsys):
 def test_a_killed_run_goes_on_from_the_last_whole_product(outputs, tmp_path):
     path = write(tmp_path, "long", reconstruction={"unet": {"epochs": 40, "channels": 4, "depth": 2}})
     study = params.load(path)
-    flow = store.flow(study)
+    cohort, noisy, weights = data.product(study), noise.product(study), recon.weights(study, params.Source("unet"))
     command = [sys.executable, "-m", "reconfair.run", "run", str(path)]
     begun = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
-    log = flow["unet/model"].part / "log.csv"
+    log = weights.draft / "log.csv"
     deadline = time.monotonic() + 240
     while not log.exists() and begun.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)
     os.killpg(begun.pid, signal.SIGKILL)
     begun.wait()
-    assert log.exists() and flow["noisy"].fresh and not flow["unet/model"].fresh
-    assert not (flow["unet/model"].folder / "best.ckpt").exists()
-    made = flow["cohort"].read_stamp()["made"]
+    assert log.exists() and noisy.fresh and not weights.fresh
+    assert not (weights.folder / "best.ckpt").exists()
+    made = cohort.read_stamp()["made"]
     before = len(log.read_text().splitlines())
 
     assert before < 35
     again = subprocess.run([*command, "--only", "03"], start_new_session=True, capture_output=True, text=True)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert flow["unet/model"].fresh and flow["cohort"].read_stamp()["made"] == made
-    assert len((flow["unet/model"].folder / "log.csv").read_text().splitlines()) == 41
+    assert weights.fresh and cohort.read_stamp()["made"] == made
+    assert len((weights.folder / "log.csv").read_text().splitlines()) == 41
