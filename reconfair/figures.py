@@ -486,11 +486,11 @@ def changes(rows: pd.DataFrame) -> Figure:
     """
     if rows.empty:
         return sentence("no group has enough cases, or nothing was changed")
-    rows = rows.assign(line=rows.attribute.map(name) + ": " + rows.group)
+    rows = rows.sort_index().assign(line=rows.attribute.map(name) + ": " + rows.group)
     rows = rows.assign(value=rows.change, low=rows.change_low, high=rows.change_high)
-    lines, tasks = sorted(rows.line.unique()), dict(list(rows.groupby(["task", "metric"], sort=False)))
+    by_line = rows.drop_duplicates("line").sort_values("attribute", kind="stable")
+    lines, tasks = list(by_line.line), dict(list(rows.groupby(["task", "metric"], sort=False)))
     titles, pairs = [f"{task}: {name(metric)}" for task, metric in tasks], arms(rows)
-    pairs = sorted(pairs, key=lambda arm: ordered(each[0] for each in pairs).index(arm[0]))
     height = (0.2 if len(lines) * len(pairs) < 60 else 0.13) * len(lines) * len(pairs) + 1
     figure, axes = panels(titles, 2.6, height, 4, margin=2.2, xlabel="change", sharey=True)
     for axis, some in zip(axes, tasks.values(), strict=True):

@@ -200,24 +200,28 @@ def change_sentence(row) -> str:
     >>> change_sentence(pd.Series(row | {"patients": 80, "positives": 54.0, "note": ""}))
     'female: true positive rate fell by 0.120 (0.030 to 0.210) to 0.590; 54 positives; margin 0.050.'
     """
-    who = "everyone" if row.group == "all" else row.group
+    who, note = "everyone" if row.group == "all" else row.group, str(row.note)
     if not np.isfinite(row.change):
-        return f"{who}: {name(row.metric)} {row.note or 'not judged'}." if row.note else ""
+        return f"{who}: {name(row.metric)} {note or 'not judged'}."
     cases = {"tpr": f"{row.positives:.0f} positives", "fpr": f"{row.n - row.positives:.0f} negatives"}
-    ending = f"; {cases.get(row.metric, f'{row.patients:.0f} patients')}; margin {number(row.margin)}"
-    differed = next((each for each in str(row.note).split("; ") if each.endswith("differed")), "")
+    cases, margin = cases.get(row.metric, f"{row.patients:.0f} patients"), number(row.margin)
+    differed = next((each for each in note.split("; ") if each.endswith("differed")), "")
     if row.verdict in ("worse", "better", "changed"):
         sizes = sorted(abs(limit) for limit in (row.change_low, row.change_high))
         text = f"{'fell' if row.change < 0 else 'rose'} by {number(abs(row.change))} "
         text += f"({number(sizes[0])} to {number(sizes[1])}) to {number(row.value)}"
-        ending += ", so the change is within it" * (row.kept == 1)
     elif differed:
-        text = f"did not change: {differed}, but the limits still allow {limits(row.change_low, row.change_high)}"
+        text = f"did not change, since {differed}; limits {limits(row.change_low, row.change_high)}"
     else:
         text = f"changed by {number(row.change, sign=True)} ({limits(row.change_low, row.change_high)})"
-    words = {"kept": ", so performance is kept", "not shown": "; neither a change nor its absence is shown"}
-    words |= {"not judged": f"; not judged, {row.note or 'for this inference gives no verdict'}"}
-    return f"{who}: {name(row.metric)} {text}{ending}{words.get(row.verdict, '')}."
+    small = row.verdict == "worse" and row.kept == 1
+    ending = {
+        "worse": f"a loss beyond the margin of {margin} is excluded" if small else f"margin {margin}",
+        "kept": f"a loss beyond the margin of {margin} is excluded",
+        "not shown": f"margin {margin}; neither a change nor its absence is shown",
+        "not judged": f"margin {margin}; not judged: {note or 'this inference gives no verdict'}",
+    }
+    return f"{who}: {name(row.metric)} {text}; {cases}; {ending.get(row.verdict, f'margin {margin}')}."
 
 
 def sentences(row, names=name) -> list[str]:
@@ -237,7 +241,7 @@ def sentences(row, names=name) -> list[str]:
     ...     print(sentence)
     EODD 0.190 (0.000 to 0.260); if groups did not differ, 0.180 would be expected (p = 0.40).
     Not compared: Other (3). Nothing is known about them.
-    Missing: 2 rows without label or attribute.
+    Rows without label or attribute: 2.
     """
     lines = []
     if np.isfinite(row.value):
@@ -255,7 +259,7 @@ def sentences(row, names=name) -> list[str]:
     if row.left_out:
         lines.append(f"Not compared: {row.left_out}. Nothing is known about them.")
     if row.missing > 0:
-        lines.append(f"Missing: {row.missing:.0f} rows without label or attribute.")
+        lines.append(f"Rows without label or attribute: {row.missing:.0f}.")
     return lines
 
 

@@ -169,8 +169,11 @@ def _diagnosis(runs: Runs) -> str:
     chance = rows[rows.note.fillna("").str.contains("chance")]
     first = chance[chance.source == "original"]
     lines = [f"{row.task} ({_auroc(row)}, {row.level})" for row in first.itertuples()]
-    text = f"On originals the diagnosis is at chance for {'; '.join(lines)}: no reconstruction can be judged by it. "
-    text = text if lines else "On originals every diagnosis is better than chance. " if len(rows) else ""
+    text = "On originals every classification is better than chance: no interval of AUROC holds 0.5. " * bool(len(rows))
+    if lines:
+        text = (
+            f"On originals the diagnosis is at chance for {'; '.join(lines)}: no reconstruction can be judged by it. "
+        )
     known = pd.MultiIndex.from_frame(first[[*RUN, "task"]])
     later = chance[(chance.source != "original") & ~pd.MultiIndex.from_frame(chance[[*RUN, "task"]]).isin(known)]
     lines = [f"{row.task} with {name(row.source)} ({_auroc(row)}, {row.level})" for row in later.itertuples()]
@@ -249,8 +252,9 @@ def _how_sure(runs: Runs) -> str:
     if not lines:
         return "No bound can be given: there are too few patients, or this inference has none."
     lines.append(f"The smallest compared group has {judged.n_smallest.min():.0f} patients of the label that is rarer.")
-    left_out = dict.fromkeys(f"{name(row.attribute)}: {row.left_out}" for row in rows.itertuples() if row.left_out)
-    lines += [f"Not compared, by attribute and with their patients: {' | '.join(left_out)}."] if left_out else []
+    left_out = [row for row in rows.itertuples() if row.left_out]
+    left_out = dict.fromkeys(f"{name(row.attribute)}, {name(row.metric)}: {row.left_out}" for row in left_out)
+    lines += [f"Not compared, with their patients of the rarer label: {' | '.join(left_out)}."] if left_out else []
     missing = rows.groupby("attribute", sort=False).missing.max()
     missing = [f"{name(attribute)} {count:.0f}" for attribute, count in missing.items() if count]
     lines += [f"Rows without label or attribute: {', '.join(missing)}."] if missing else []

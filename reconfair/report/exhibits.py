@@ -135,7 +135,7 @@ def against_baseline(runs):
     solved = runs.overall("auroc", "dice").query("source == 'original'").drop_duplicates(["dataset", "task"])
     asked = "metric in ['auroc', 'dice', 'eodd'] and question != 'performance of groups' and change.notna()"
     rows = compare(runs).query(asked)
-    rows = rows.assign(x=rows.task.map(solved.set_index("task").value))
+    rows = rows.drop(columns="value").assign(x=rows.task.map(solved.set_index("task").value))
     return figures.against_baseline(rows)
 
 

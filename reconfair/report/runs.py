@@ -71,7 +71,9 @@ def gather(study: Study | None = None) -> Runs:
     if study:
         store.ready(mitigation.judged(study))
     if study is None or study.report.runs == "all":
-        every += [run for run in finished(study.label if study else "*", left_out) if not study or run[0] != study]
+        every += [
+            run for run in finished(study.label if study else "*", left_out) if not study or run[0].name != study.name
+        ]
     runs = []
     for made, product in every:
         try:
