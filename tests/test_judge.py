@@ -1,39 +1,53 @@
-"""What chapter 05 says of a table: the paper's and the slides' tables, and sentences."""
-
-import re
+"""What chapter 05 says about a table: the paper's and the slides' tables, sentences, and ``reconfair judge``."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from reconfair import judge
-from reconfair.fairness import assess
+from reconfair.fairness import INFERENCES, assess
 from reconfair.fairness.threshold import balanced_threshold
+from reconfair.run.judge import judge_file
 
 
 def row(**changes):
     """A row of ``fairness``: EODD 0.20 on an original, 0.26 on a reconstruction."""
-    columns = {"task": "grade", "source": "unet", "strategy": "standard", "attribute": "sex", "metric": "eodd"}
-    columns |= {"value": 0.26, "expected": 0.03, "p_disparity": 0.001, "shift": 0.06, "shift_percent": 30.0}
-    columns |= {"shift_se": 0.02, "p": 0.004, "p_adjusted": 0.01, "p_interaction": 0.002, "margin": 0.11}
-    return columns | {"equivalent": 0.0, "detectable": 0.05, "left_out": ""} | changes
+    columns = {"task": "grade", "source": "unet", "strategy": "standard", "reader": "standard", "attribute": "sex"}
+    columns |= {
+        "metric": "eodd",
+        "value": 0.26,
+        "low": 0.1,
+        "high": 0.3,
+        "expected": 0.03,
+        "p": 0.001,
+        "p_adjusted": 0.002,
+    }
+    columns |= {"worst": "female", "best": "male", "shift": 0.06, "shift_low": 0.01, "shift_high": 0.11, "bound": 0.11}
+    columns |= {
+        "shift_percent": 30.0,
+        "p_shift": np.nan,
+        "p_unequal_adjusted": 0.002,
+        "verdict": "grew",
+        "no_change": 0.0,
+    }
+    return columns | {"margin": 0.05, "left_out": "", "missing": 0, "note": ""} | changes
 
 
-ORIGINAL = {"source": "original", "value": 0.2, "shift": np.nan, "shift_percent": np.nan, "p_adjusted": np.nan}
+ORIGINAL = {"source": "original", "value": 0.2, "shift": np.nan, "shift_percent": np.nan, "verdict": "not judged"}
 
 
 @pytest.mark.parametrize(
     ("changes", "cell"),
     [
-        ({}, "0.260 ++"),
-        ({"shift": -0.06}, "0.260 --"),
-        ({"p_adjusted": 0.07}, "0.260 +"),
-        ({"p_adjusted": 0.3}, "0.260"),
-        ({"p_adjusted": 0.3, "shift_se": 0.07}, "0.260 ~"),
+        ({}, "0.260 grew"),
+        ({"shift": -0.06, "verdict": "fell"}, "0.260 fell"),
+        ({"verdict": "unequal"}, "0.260 unequal"),
+        ({"verdict": "no change"}, "0.260 no change"),
+        ({"verdict": "not shown"}, "0.260"),
         (ORIGINAL, "0.200"),
     ],
 )
-def test_a_cell_of_the_slides_marks_direction_significance_and_a_large_standard_error(changes, cell):
+def test_a_cell_of_the_slides_holds_the_value_and_the_verdict(changes, cell):
     table = judge.by_attribute(pd.DataFrame([row(**changes)]), "sex")
     assert table.to_numpy().item() == cell
 
@@ -55,31 +69,105 @@ def test_tables_one_and_two_of_the_paper_are_medians_over_tasks():
     rows += [row(task=task, shift_percent=percent) for task, (_, percent) in values.items()]
     rows += [row(source="noisy", shift_percent=900.0), row(strategy="reweight", shift_percent=900.0)]
     assert judge.bias_on_originals(pd.DataFrame(rows)).loc["eodd", "sex"] == 0.3
-    shifts = judge.shift_by_model(pd.DataFrame(rows))["unet"]
+    shifts = judge.shift_by_model(pd.DataFrame(rows))["eodd", "unet"]
     assert shifts.to_dict() == {"comparisons": 3, "median": 10, "absolute_median": 20}
 
 
-def test_sentences_never_call_a_missing_significance_no_change():
-    said = " ".join(judge.sentences(pd.Series(row(p=0.6))))
-    assert "too few patients to claim that nothing changed" in said and "finds shifts from 0.050" in said
-    assert "60 % of draws" in said and "below 0.110" in said
+def words(**changes) -> str:
+    return " ".join(judge.sentences(pd.Series(row(**changes))))
 
 
-def test_sentences_claim_no_change_only_within_the_margin_and_name_who_was_left_out():
-    said = " ".join(judge.sentences(pd.Series(row(equivalent=1.0, margin=0.04, left_out="Other (3)"))))
-    assert "this is within the margin" in said and "Not compared: Other (3)" in said
-    assert "The change differs between groups" in said
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({}, ["the gap grew: shift +0.060 (+0.010 to +0.110); the margin is 0.050", "female is served worst"]),
+        ({"verdict": "unequal"}, ["changed unequally", "cannot be told", "+0.060 (+0.010 to +0.110)"]),
+        (
+            {"verdict": "no change", "bound": 0.04},
+            ["No gap changed by more than 0.040 (95 % bound)", "margin is 0.050"],
+        ),
+        ({"verdict": "not shown"}, ["not shown", "supports only that no gap changed by more than 0.110"]),
+        ({"metric": "ser"}, ["shift +6.0 % (+1.0 % to +11.0 %); the margin is 5.0 %"]),
+        ({"left_out": "Other (3)", "missing": 7}, ["Not compared: Other (3)", "without label or attribute: 7"]),
+        ({"shift": -0.00001, "verdict": "not shown"}, ["shift 0.000 ("]),
+        ({"p": 1e-9}, ["p < 0.001"]),
+    ],
+)
+def test_sentences_follow_the_verdict_and_name_margin_and_limits(changes, wanted):
+    for text in wanted:
+        assert text in words(**changes)
 
 
-def test_nothing_is_said_of_what_could_not_be_compared():
+def test_only_a_verdict_is_a_claim():
+    for verdict in ("not shown", "not judged"):
+        text = words(verdict=verdict, p_adjusted=0.3)
+        assert not any(claim in text for claim in ("the gap grew", "the gap fell", "unequally", "groups differ"))
+        assert "no change that matters" not in text
+
+
+def test_nothing_is_said_about_what_could_not_be_compared():
     nothing = dict.fromkeys(("value", "shift", "p"), np.nan)
     assert judge.sentences(pd.Series(row(**nothing))) == []
 
 
-def test_a_bootstrap_is_told_without_what_it_does_not_know():
-    unknown = dict.fromkeys(("expected", "p_disparity", "p_interaction", "margin", "detectable"), np.nan)
-    said = " ".join(judge.sentences(pd.Series(row(**unknown, shift_low=-0.01, shift_high=0.13))))
-    assert "+0.060 (-0.010 to +0.130), p = 0.004" in said and "nan" not in said
+def test_a_bootstrap_is_reported_without_what_it_does_not_know_and_without_width_there_is_no_certainty():
+    unknown = dict.fromkeys(("expected", "p", "p_adjusted", "bound", "p_unequal_adjusted"), np.nan)
+    unknown |= {"verdict": "not judged", "p_shift": 0.004}
+    text = words(**unknown, shift_low=-0.01, shift_high=0.13)
+    assert "+0.060 (-0.010 to +0.130), p = 0.004" in text and "nan" not in text and "no verdict" in text
+    assert "not certainty" in words(**unknown, shift_low=0.06, shift_high=0.06)
+    assert "not certainty" in words(**unknown, low=0.26, high=0.26)
+
+
+def group(**changes):
+    """A row of ``performance``: women, whose TPR fell from 0.71 to 0.59."""
+    columns = {"task": "grade", "source": "unet", "strategy": "standard", "reader": "standard", "attribute": "sex"}
+    columns |= {"group": "female", "metric": "tpr", "value": 0.59, "change": -0.12, "change_low": -0.21, "n": 90}
+    columns |= {"change_high": -0.03, "change_bound": -0.2, "margin": 0.05, "kept": 0.0, "verdict": "worse"}
+    return columns | {"patients": 80, "positives": 54.0, "note": "", "compared": 1.0} | changes
+
+
+def test_a_change_of_a_group_is_told_with_its_size_limits_cases_and_margin():
+    def sentence(**changes):
+        return judge.change_sentence(pd.Series(group(**changes)))
+
+    assert (
+        sentence() == "female: true positive rate fell by 0.120 (0.030 to 0.210) to 0.590; 54 positives; margin 0.050."
+    )
+    assert "rose by" in sentence(
+        metric="fpr", change=0.12, change_low=0.03, change_high=0.21
+    ) and "; 36 neg" in sentence(metric="fpr")
+    assert "a loss beyond the margin of 0.050 is excluded" in sentence(
+        verdict="kept", change_low=-0.04, change_high=0.02
+    )
+    assert "neither a change nor its absence is shown" in sentence(verdict="not shown")
+    same = sentence(change=0.0, change_low=-0.07, change_high=0.07, verdict="not shown", note="no decision differed")
+    assert "no decision differed; limits -0.070 to +0.070" in same
+    nothing = sentence(change=np.nan, value=np.nan, note="cannot be judged (0 positive patients)")
+    assert nothing == "female: true positive rate cannot be judged (0 positive patients)."
+    few = sentence(verdict="not judged", compared=0.0, note="too few to compare (3 positive patients, 20 needed)")
+    assert "not judged: too few to compare" in few
+
+
+def test_only_compared_groups_can_be_named_and_the_surest_loss_comes_first():
+    rows = [group(group="a", change_high=-0.01), group(group="b", compared=0.0, change=-1.0, change_high=-1.0), group()]
+    rows += [
+        group(group="c", metric="fpr", change=0.2, change_low=0.1, change_high=0.3),
+        group(group="all", attribute="all"),
+    ]
+    assert judge.changes(pd.DataFrame(rows)).group.tolist() == ["c", "female", "a"]
+
+
+def test_where_everybody_is_called_alike_there_is_no_percentage():
+    rates = [group(attribute="all", metric=metric, value=value) for metric, value in (("tpr", 1.0), ("fpr", 1.0))]
+    rates += [
+        group(attribute="all", metric=metric, source="sde", value=1.0 - k) for k, metric in enumerate(("tpr", "fpr"))
+    ]
+    performance = pd.DataFrame(rates)
+    alike = judge.called_alike(performance)
+    assert alike.source.tolist() == ["unet"] and alike.called.tolist() == ["everybody"]
+    fairness = judge.with_percentages(pd.DataFrame([row(shift_percent=-100.0), row(source="sde")]), performance)
+    assert np.isnan(fairness.shift_percent[0]) and fairness.shift_percent[1] == 30
 
 
 # --- anyone's scores ---
@@ -100,7 +188,7 @@ def scores():
 def judged(table, folder, suffix=".csv", **options):
     path = folder / f"mine{suffix}"
     table.to_csv(path, index=False) if suffix == ".csv" else table.to_parquet(path, index=False)
-    lines = judge.judge_file(path, **options)
+    lines = judge_file(path, **options)
     out = options.get("out", folder / "mine_judged")
     return lines, *(pd.read_parquet(out / f"{name}.parquet") for name in ("performance", "fairness"))
 
@@ -153,12 +241,28 @@ def test_masks_are_judged_by_their_dice(tmp_path):
     everyone = performance.query("attribute == 'all'").iloc[0]
     by_patient = dice.groupby(table.patient).mean()
     assert everyone.metric == "dice" and everyone.value == pytest.approx(by_patient.mean())
-    assert {"ser", "delta_dice"} == set(fairness.metric) and "tumour, original: DICE" in lines[1]
+    assert {"ser", "delta_dice"} == set(fairness.metric) and "tumour, original: Dice 0." in "\n".join(lines)
 
 
 def test_as_published_says_where_its_thresholds_come_from(scores, tmp_path):
     lines, *_ = judged(scores.drop(columns="split"), tmp_path, inference="as_published", attributes=["sex"])
-    assert lines[1].startswith("thresholds: chosen on the rows that are judged")
+    assert any(line.startswith("thresholds: chosen on the rows that are judged") for line in lines)
+
+
+def test_it_is_printed_who_is_read_worse_and_the_same_parts_under_every_inference(scores, tmp_path):
+    scores.loc[scores.patient.isin(["007", "008"]), "sex"] = None
+    parts = {}
+    for inference in INFERENCES:
+        lines, performance, _ = judged(scores, tmp_path, inference=inference, attributes=["sex"])
+        parts[inference] = [line for line in lines if line.endswith("?")]
+        text = "\n".join(lines)
+        assert "margin" in text and "nan" not in text and "without label or attribute: " in text
+        assert "e+0" not in text and "-0.000" not in text
+        if inference == "closed_form":
+            worse = performance.query("verdict == 'worse' and metric == 'tpr' and group == 'm'").iloc[0]
+            limits = f"fell by {-worse.change:.3f} ({-worse.change_high:.3f} to {-worse.change_low:.3f})"
+            assert f"sex m: true positive rate {limits}" in text and f"; {worse.positives:.0f} positives" in text
+    assert parts["closed_form"] == parts["bootstrap"] == parts["as_published"] and len(parts["bootstrap"]) == 3
 
 
 def changed(column, row, value):
@@ -170,61 +274,64 @@ def changed(column, row, value):
     return change
 
 
+# A change to the table, and what the error names: file, row or column, value, and the nearest valid choice.
 WRONG = {
-    "column": (lambda t: t.rename(columns={"patient": "patient_id"}), "column 'patient' is missing; did you mean 'patient_id'?"),
-    "label column": (lambda t: t.rename(columns={"label": "labels"}), "column 'label' is missing; did you mean 'labels'?"),
-    "neither": (lambda t: t.rename(columns={"score": "scores"}), "column 'score' is missing; did you mean 'scores'?"),
-    "text": (changed("score", 7, "high"), "row 7: score is 'high', expected a number from 0 to 1"),
-    "logit": (changed("score", 3, 1.7), "row 3: score is '1.7', expected a number from 0 to 1"),
-    "no score": (changed("score", 5, None), "row 5: score is empty, expected a number from 0 to 1, as in other rows"),
-    "uncertain": (changed("label", 2, -1), "row 2: label is '-1', expected 0, 1 or empty"),
-    "nobody": (changed("patient", 4, None), "row 4: patient is empty, expected a name"),
-    "split": (changed("split", 9, "valid"), "row 9: split is 'valid', expected train, val or test"),
-    "leak": (changed("split", 1, "test"), "patient '000' is in more than one split, expected one"),
-    "two groups": (changed("sex", 302, "x"), "patient '001' has more than one sex, expected one"),
-    "ages": (lambda t: t.assign(age=t.patient), "column 'age' has 300 different values, expected groups, 20 at most"),
-    "units": (lambda t: t.drop(columns="split").assign(patient=t.patient.str[:2]), "patient is '00', expected once for each task and source, or a"),
-    "other units": (changed("patient", 302, "new"), "1 units of other sources are missing"),
-    "no validation": (lambda t: t[t.split == "test"], "no threshold for task 'grade': give --threshold grade=0.5, or rows"),
-    "one label": (lambda t: t[(t.split == "test") | (t.label == 1)], "no threshold for task 'grade'"),
-    "no original": (lambda t: t[t.source == "unet"], "no threshold for task 'grade'"),
-    "none judged": (lambda t: t[t.split == "val"], "no row is to be judged, expected some of split 'test'"),
-}  # fmt: skip
+    "column": (lambda t: t.rename(columns={"patient": "patient_id"}), ["'patient'", "did you mean 'patient_id'?"]),
+    "label column": (lambda t: t.rename(columns={"label": "labels"}), ["'label'", "did you mean 'labels'?"]),
+    "neither": (lambda t: t.rename(columns={"score": "scores"}), ["'score'", "did you mean 'scores'?"]),
+    "text": (changed("score", 7, "high"), ["row 7", "score", "'high'", "from 0 to 1"]),
+    "logit": (changed("score", 3, 1.7), ["row 3", "score", "'1.7'", "from 0 to 1"]),
+    "no score": (changed("score", 5, None), ["row 5", "score", "empty"]),
+    "uncertain": (changed("label", 2, -1), ["row 2", "label", "'-1'", "0, 1"]),
+    "nobody": (changed("patient", 4, None), ["row 4", "patient", "empty"]),
+    "split": (changed("split", 9, "valid"), ["row 9", "split", "'valid'", "train, val or test"]),
+    "leak": (changed("split", 1, "test"), ["'000'", "split"]),
+    "two groups": (changed("sex", 302, "x"), ["'001'", "sex"]),
+    "ages": (lambda t: t.assign(age=t.patient), ["'age'", "300", "20"]),
+    "units": (lambda t: t.drop(columns="split").assign(patient=t.patient.str[:2]), ["patient", "'00'", "'unit'"]),
+    "other units": (changed("patient", 302, "new"), ["1 units"]),
+    "no validation": (lambda t: t[t.split == "test"], ["'grade'", "--threshold grade=0.5"]),
+    "one label": (lambda t: t[(t.split == "test") | (t.label == 1)], ["'grade'", "threshold"]),
+    "no original": (lambda t: t[t.source == "unet"], ["'grade'", "threshold"]),
+    "none judged": (lambda t: t[t.split == "val"], ["'test'", "split"]),
+}
 
 
-@pytest.mark.parametrize(("change", "said"), WRONG.values(), ids=WRONG)
-def test_a_wrong_table_is_refused_with_its_row_or_column(scores, tmp_path, change, said):
-    with pytest.raises(ValueError, match=re.escape(said)) as error:
+@pytest.mark.parametrize(("change", "words"), WRONG.values(), ids=WRONG)
+def test_a_wrong_table_is_refused_with_its_row_or_column(scores, tmp_path, change, words):
+    with pytest.raises(ValueError) as error:
         judged(change(scores), tmp_path)
-    assert str(error.value).startswith("mine.csv: ") and not (tmp_path / "mine_judged").exists()
+    assert all(word in str(error.value) for word in ["mine.csv", *words]), str(error.value)
+    assert not (tmp_path / "mine_judged").exists()
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "words"),
     [
-        ({"attributes": ["sx"]}, "'sx' is no attribute of this table; did you mean 'sex'?"),
-        ({"attributes": ["sex*sight"]}, "'sight' is no attribute of this table; did you mean 'site'?"),
-        ({"attributes": ["label"]}, "'label' is no attribute of this table; there is sex, site"),
-        ({"thresholds": {"grad": 0.5}}, "threshold of 'grad': no such task with scores; did you mean 'grade'?"),
+        ({"attributes": ["sx"]}, ["'sx'", "did you mean 'sex'?"]),
+        ({"attributes": ["sex*sight"]}, ["'sight'", "did you mean 'site'?"]),
+        ({"attributes": ["label"]}, ["'label'", "sex, site"]),
+        ({"thresholds": {"grad": 0.5}}, ["'grad'", "did you mean 'grade'?"]),
     ],
 )
-def test_a_wrong_choice_is_refused_with_the_nearest(scores, tmp_path, options, said):
-    with pytest.raises(ValueError, match=re.escape(said)):
+def test_a_wrong_choice_is_refused_with_the_nearest(scores, tmp_path, options, words):
+    with pytest.raises(ValueError) as error:
         judged(scores, tmp_path, **options)
+    assert all(word in str(error.value) for word in words), str(error.value)
 
 
 def test_a_table_without_attributes_is_refused(scores, tmp_path):
-    with pytest.raises(ValueError, match="no attribute to compare, expected a column such as 'sex'"):
+    with pytest.raises(ValueError, match="'sex'"):
         judged(scores.drop(columns=["sex", "site"]), tmp_path)
 
 
 def test_a_file_that_is_not_there_is_refused_with_the_nearest(tmp_path):
     (tmp_path / "predictions.csv").write_text("patient\n")
-    with pytest.raises(ValueError, match=r"predictons\.csv: no such file; did you mean 'predictions\.csv'"):
-        judge.judge_file(tmp_path / "predictons.csv")
+    with pytest.raises(ValueError, match=r"predictons\.csv: .*did you mean 'predictions\.csv'"):
+        judge_file(tmp_path / "predictons.csv")
     (tmp_path / "scores.xlsx").write_text("")
-    with pytest.raises(ValueError, match=r"scores\.xlsx: expected a file that ends in \.csv or \.parquet"):
-        judge.judge_file(tmp_path / "scores.xlsx")
+    with pytest.raises(ValueError, match=r"scores\.xlsx: .*\.csv.*\.parquet"):
+        judge_file(tmp_path / "scores.xlsx")
 
 
 def test_levelling_down_is_told_from_raising_the_worse_group():
@@ -232,11 +339,13 @@ def test_levelling_down_is_told_from_raising_the_worse_group():
         values = {"female": female, "male": male}
         return [
             {"task": "grade", "metric": "auroc", "attribute": "sex", "source": "unet", "strategy": strategy}
-            | {"group": group, "value": value}
+            | {"group": group, "value": value, "reader": "standard", "compared": 1.0}
             for group, value in values.items()
         ]
 
     table = pd.DataFrame(rows("standard", 0.7, 0.9) + rows("eodd", 0.8, 0.9) + rows("adv", 0.7, 0.75))
-    found = judge.moved(table).droplevel(["task", "metric", "attribute", "source"])
+    small = [row | {"group": "unknown", "value": 0.0, "compared": 0.0} for row in rows("standard", 0.0, 0.0)[:1]]
+    table = pd.concat([table, pd.DataFrame(small)])
+    found = judge.moved(table).droplevel(["task", "metric", "attribute", "source", "reader"])
     assert found.levelled_down.to_dict() == {"eodd": False, "adv": True}
     assert found.loc["adv"].drop("levelled_down").tolist() == ["female", "male", 0.2, -0.15, 0, -0.15]

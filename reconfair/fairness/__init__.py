@@ -13,7 +13,7 @@ from scipy import stats
 from .checks import task_of, tasks_of, traits_of
 from .resampling import patient_weights
 from .rows import CHANGES, MEASURES, bootstrapped, closed_form
-from .threshold import balanced_threshold
+from .threshold import decisions
 
 __all__ = ["INFERENCES", "MARGINS", "PRIMARY", "assess"]
 
@@ -108,7 +108,8 @@ def assess(
           ``p_swap``, whether the sources are interchangeable (drawn, at least 1 / (resamples + 1)); ``gamma``,
           the range of changes, its upper ``bound``, the ``margin`` and ``no_change`` (1, 0);
         - ``verdict``: "grew" or "fell" where the limits of the shift exclude 0 and ``p_unequal_adjusted``
-          is at most 0.05; "unequal" where only the latter holds; else "no change", "not shown", "not judged";
+          is at most 0.05 / number of attributes; "unequal" where only the latter holds; else "no change",
+          "not shown", "not judged";
         - the same from the unmitigated counterpart, ``..._standard``;
         - ``groups`` compared, those ``left_out`` with patients of the rarer label, ``n_smallest`` of the
           compared ones, ``missing``, ``note``; ``se, shift_se, p_shift`` of the bootstraps.
@@ -133,8 +134,8 @@ def assess(
     how = {"combine": eodd, "min_cases": max(min_cases, 2), "resamples": resamples, "seed": seed}
     for name, rows in tasks_of(predictions, quality).items():
         task = task_of(name, rows, traits)
-        decided = _decisions(task, thresholds, inference)
         by_image = inference == "as_published"
+        decided = decisions(task, thresholds, published=by_image)[1]
         patient = np.unique(task.patient, return_inverse=True)[1] if not by_image else np.arange(task.patient.size)
         weights = np.concatenate([np.zeros((0, patient.max() + 1), np.uint8), *_weights(task, patient, inference, how)])
         for attribute in task.groups:
@@ -143,24 +144,6 @@ def assess(
             blocks += some
             fairness += gaps
     return _performance(blocks, primary, margins), _fairness(fairness, margins, inference, resamples)
-
-
-def _decisions(task, thresholds, inference):
-    """By arm, which units are called positive; empty for tasks without a decision."""
-    if task.kind != "classify":
-        return {}
-    if task.name not in thresholds and inference != "as_published":
-        raise ValueError(f"thresholds: none for task '{task.name}'")
-    decided = {}
-    for arm, rows in task.arms.items():
-        if inference == "as_published":
-            cut = balanced_threshold(score=rows.score, label=rows.label)
-        elif isinstance(cut := thresholds[task.name], dict):
-            if arm[2] not in cut:
-                raise ValueError(f"thresholds: none for task '{task.name}' and reader '{arm[2]}'")
-            cut = cut[arm[2]]
-        decided[arm] = (rows.score >= cut).to_numpy()
-    return decided
 
 
 def _weights(task, patient, inference, how):
@@ -227,9 +210,10 @@ def _fairness(rows, margins, inference, resamples):
             table.loc[p.index, f"{test}_adjusted"] = stats.false_discovery_control(p)
     margin = table["metric"].map(margins)
     table["margin"] = np.where(table["metric"] == "ser", margin - 1, margin)
+    level = 0.05 / table["attribute"].nunique()  # so that one null table in twenty claims anything of a metric
     for kind in ("", "_standard"):
         low, high, bound = (table[name] for name in (f"shift{kind}_low", f"shift{kind}_high", f"bound{kind}"))
-        unequal, judged = table[f"p_unequal{kind}_adjusted"] <= 0.05, table[f"p_unequal{kind}"].notna()
+        unequal, judged = table[f"p_unequal{kind}_adjusted"] <= level, table[f"p_unequal{kind}"].notna()
         none = bound < table["margin"]
         words = [~judged, unequal & (low > 0), unequal & (high < 0), unequal, none]
         table[f"verdict{kind}"] = np.select(words, ["not judged", "grew", "fell", "unequal", "no change"], "not shown")

@@ -195,7 +195,7 @@ class Groups:
         """Sum of values of rows by patient, (P,)."""
         return np.bincount(self.patient[rows], values, self.group.size)
 
-    def rate(self, called, rows):
+    def rate(self, called, rows, weight=None):
         """Share of `rows` that are called positive.
 
         Parameters
@@ -203,13 +203,16 @@ class Groups:
         called : numpy.ndarray of bool, shape (n,)
         rows : numpy.ndarray of bool, shape (n,)
             Which count: those of a label, or all.
+        weight : numpy.ndarray, shape (n,), optional
+            How much each row counts; the design effect takes account of it.
 
         Returns
         -------
         Measure
         """
-        n, total = self._images(rows)
-        events = self.by_patient(called[rows], rows)
+        weight = np.ones(called.size) if weight is None else weight * rows.sum() / weight[rows].sum()
+        n = self.by_patient(weight[rows], rows)
+        total, events = self.sums(n), self.by_patient(weight[rows] * called[rows], rows)
         cells = self._rates([events], n)[0]
         share = n / np.maximum(total, 1)[self.group]
         residual = (events - np.nan_to_num(cells.value)[self.group] * n) / np.maximum(total, 1)[self.group]
@@ -394,7 +397,7 @@ def pooled(rate):
     --------
     >>> value, low, high = pooled(Rate(np.array([0.8, 0.82, 0.5]), np.array([400.0, 300.0, 4.0]), np.full(3, np.inf)))
     >>> value.round(2)
-    array([0.8 , 0.81, 0.8 ])
+    array([0.8 , 0.81, 0.77])
     """
     n = np.where(np.isfinite(rate.value), rate.n, 0)
     x = np.nan_to_num(rate.value) * n
@@ -404,7 +407,7 @@ def pooled(rate):
     center = center / (weight.sum(axis=1, keepdims=True) + 1)
     a, b = center * strength, (1 - center) * strength
     likelihood = (special.betaln(a + x, b + n - x) - special.betaln(a, b)).sum(axis=1, keepdims=True)
-    posterior = np.exp(likelihood - likelihood.max())
+    posterior = np.exp(likelihood - likelihood.max()) / np.sqrt(strength)  # the spread of groups is uniform a priori
     posterior /= posterior.sum()
     mean = (a + x) / (strength + n)
     variance = mean * (1 - mean) / (strength + n + 1)

@@ -178,23 +178,17 @@ def p_range(z, groups):
 
 
 def critical(alpha, cells):
-    """Value that the largest studentised contrast of equal groups exceeds in a share `alpha` of studies."""
+    """Value that the largest studentised contrast of equal groups exceeds in a share `alpha` of studies.
+
+    By fixed normal draws with the standard errors of the cells, in proportion to the same draws with equal
+    standard errors, for which the value is known; equal ones are the least favourable.
+    """
     groups, labels = cells[0].value.size, len(cells)
     largest = _tukey(alpha, groups, labels)
     if (groups == 2 and labels == 1) or groups > MANY:
         return largest
     se = np.maximum(np.stack([cell.se for cell in cells]), 1e-12)
-    noise = _noise(groups, labels) * se
-    i, j = np.nonzero(~np.eye(groups, dtype=bool))
-    difference, square = noise[:, :, i] - noise[:, :, j], se[:, i] ** 2 + se[:, j] ** 2
-    if labels == 1:
-        t = (difference[:, 0] / np.sqrt(square[0])).max(axis=1)
-    else:
-        t = np.zeros(len(noise))
-        for a in range(i.size):  # a pair of the first cell with all pairs of the second
-            pairs = (difference[:, 0, [a]] + difference[:, 1]) / np.sqrt(square[0, a] + square[1])
-            np.maximum(t, pairs.max(axis=1), out=t)
-    return float(min(np.quantile(t, 1 - alpha), largest))
+    return min(largest * _drawn_quantile(alpha, se) / _equal_quantile(alpha, groups, labels), largest)
 
 
 def _range_limits(cells, correlation, alpha):
@@ -322,6 +316,25 @@ def _turned(contrasts):
     return contrasts.T if contrasts.ndim == 2 else contrasts.transpose(1, 0, 3, 2)
 
 
+def _drawn_quantile(alpha, se):
+    """Quantile 1 - alpha of the largest studentised contrast of normal draws, standard errors (labels, K)."""
+    labels, groups = se.shape
+    noise, (i, j) = _noise(groups, labels) * se, np.nonzero(~np.eye(groups, dtype=bool))
+    difference, square = noise[:, :, i] - noise[:, :, j], se[:, i] ** 2 + se[:, j] ** 2
+    if labels == 1:
+        return np.quantile((difference[:, 0] / np.sqrt(square[0])).max(axis=1), 1 - alpha)
+    t = np.zeros(len(noise))
+    for a in range(i.size):  # a pair of the first cell with all pairs of the second
+        pairs = (difference[:, 0, [a]] + difference[:, 1]) / np.sqrt(square[0, a] + square[1])
+        np.maximum(t, pairs.max(axis=1), out=t)
+    return np.quantile(t, 1 - alpha)
+
+
+@lru_cache
+def _equal_quantile(alpha, groups, labels):
+    return _drawn_quantile(alpha, np.ones((labels, groups)))
+
+
 def _expected(cell):
     """Mean range if groups had the common value, each with its own noise, by quadrature."""
     se = np.maximum(cell.se, 1e-9)
@@ -347,7 +360,7 @@ def _expected_larger(cells):
 
 def _excess(cell):
     """Variance of the true values between groups, each group weighted by its size, noise subtracted."""
-    share = cell.n if isinstance(cell, Rate) else np.maximum(getattr(cell, "df", cell.se), 0) + 1
+    share = cell.n if isinstance(cell, Rate) else np.where(np.isfinite(cell.df), cell.df + 1, 1)
     share = share / share.sum()
     return max(0.0, share @ (cell.value - share @ cell.value) ** 2 - (share * (1 - share)) @ cell.se**2)
 

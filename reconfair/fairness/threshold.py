@@ -1,4 +1,4 @@
-"""From a score to a decision: the balanced threshold."""
+"""From a score to a decision: the balanced threshold, and the decisions of every arm."""
 
 import numpy as np
 
@@ -32,3 +32,42 @@ def balanced_threshold(*, score, label):
     tpr = 1 - np.searchsorted(np.sort(score[positive]), candidates) / positive.sum()
     tnr = np.searchsorted(np.sort(score[~positive]), candidates) / (~positive).sum()
     return float(candidates[np.argmin(np.round(np.abs(tpr - tnr), 12))])
+
+
+def decisions(task, thresholds, published=False):
+    """Thresholds and decisions of every arm of a task.
+
+    Parameters
+    ----------
+    task : checks.Task
+    thresholds : dict
+        By task a score, or a dict of scores by reader.
+    published : bool
+        Each arm has its own balanced threshold, chosen on the scores that are judged.
+
+    Returns
+    -------
+    cut : dict of float
+        By arm; empty for tasks without a decision.
+    called : dict of numpy.ndarray of bool, shape (n,)
+        By arm, which units score at or above it.
+
+    Raises
+    ------
+    ValueError
+        Naming the task, and the reader, without a threshold.
+    """
+    cut = {}
+    for arm, rows in task.arms.items() if task.kind == "classify" else ():
+        if published:
+            cut[arm] = balanced_threshold(score=rows.score, label=rows.label)
+            continue
+        if task.name not in thresholds:
+            raise ValueError(f"thresholds: none for task '{task.name}'; there is {', '.join(thresholds) or 'none'}")
+        given = thresholds[task.name]
+        if isinstance(given, dict) and arm[2] not in given:
+            raise ValueError(
+                f"thresholds: none for task '{task.name}' and reader '{arm[2]}'; there is {', '.join(given)}"
+            )
+        cut[arm] = float(given[arm[2]] if isinstance(given, dict) else given)
+    return cut, {arm: (task.arms[arm].score >= value).to_numpy() for arm, value in cut.items()}

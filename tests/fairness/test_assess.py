@@ -6,8 +6,9 @@ import pytest
 from pandas.testing import assert_frame_equal
 from scipy.stats import norm
 
-from reconfair.fairness import INFERENCES, MARGINS, assess
-from reconfair.params import GAPS
+from reconfair.fairness import INFERENCES, MARGINS, PRIMARY, assess, metrics
+from reconfair.params import GAPS, MEASURES, Fairness
+from reconfair.tables import SCHEMAS
 
 SEPARATION = {"female": 1.2, "male": 2.0}  # distance of the two labels, in standard deviations
 CUT = 0.8
@@ -68,7 +69,7 @@ def segmentation(dice, patients, source="original"):
     )
 
 
-@pytest.mark.parametrize("inference", ["randomisation", "bootstrap"])
+@pytest.mark.parametrize("inference", ["closed_form", "bootstrap"])
 def test_rates_and_disparities_of_a_binormal_simulator_lie_in_the_intervals(inference):
     people = cohort(4000)
     both = pd.concat([binormal(people), binormal(people, "unet", lost=0.6)])
@@ -87,7 +88,10 @@ def test_rates_and_disparities_of_a_binormal_simulator_lie_in_the_intervals(infe
         assert row.low < gap / 2 < row.high  # FPR is the same in both groups
     row = pick(fairness, source="unet", attribute="sex", metric="eop")
     assert row.shift_low < after - before < row.shift_high
-    assert row.p == pytest.approx((1 if inference == "randomisation" else 2) / 1001)
+    if inference == "closed_form":
+        assert row.p_unequal < 1e-6 and row.p_swap == pytest.approx(1 / 1001) and row.verdict == "grew"
+    else:
+        assert row.p_shift == pytest.approx(2 / 1001) and row.verdict == "not judged"
     assert row.shift_percent == pytest.approx(100 * row["shift"] / (row.value - row["shift"]))
 
 
@@ -99,7 +103,7 @@ def test_standard_error_of_a_rate_is_the_closed_form():
     assert (row.n, row.patients, row.missing) == (2000, 2000, 0)
 
 
-@pytest.mark.parametrize("inference", ["randomisation", "bootstrap"])
+@pytest.mark.parametrize("inference", ["closed_form", "bootstrap"])
 def test_more_images_of_the_same_patients_do_not_add_certainty(inference):
     people, one = cohort(300, images=3), cohort(300)
     single = binormal(one)
@@ -115,12 +119,18 @@ def test_a_source_that_is_the_original_has_no_shift(inference):
     people = cohort(300)
     original = binormal(people)
     both = pd.concat([original, original.assign(source="unet")])
-    _, fairness = judge(both, people, inference=inference)
+    performance, fairness = judge(both, people, inference=inference)
     shifts = fairness[fairness.source == "unet"]
-    none = shifts[["shift", "shift_low", "shift_high", "shift_se"]]
-    assert np.allclose(none, 0, atol=1e-12)
-    assert (shifts.p == 1).all()
-    assert fairness[fairness.source == "original"][["shift", "p"]].isna().all(axis=None)
+    assert np.allclose(shifts["shift"], 0, atol=1e-12)
+    tests = ["p_unequal", "p_swap"] if inference == "closed_form" else ["p_shift"]
+    assert (shifts[tests].dropna() == 1).all(axis=None)
+    assert fairness[fairness.source == "original"][["shift", *tests]].isna().all(axis=None)
+    if inference == "closed_form":
+        rates = shifts[shifts.metric.isin(["eodd", "eop", "fpr_gap"])]
+        assert (rates.shift_low < 0).all() and (rates.shift_high > 0).all() and (rates.bound > 0).all()
+        rows = performance[(performance.source == "unet") & performance.metric.isin(["tpr", "fpr"])]
+        assert rows.note.str.contains("no decision differed").all()
+        assert (rows.change_low < 0).all() and (rows.change_high > 0).all()
 
 
 @every_inference
@@ -142,8 +152,9 @@ def test_a_score_at_the_threshold_is_called_positive():
 def test_seed_changes_the_intervals_only():
     people = cohort(200)
     (one, _), (two, _) = judge(binormal(people), people), judge(binormal(people), people, seed=1)
+    drawn = one.metric == "auprc"
     assert_frame_equal(one[["value", "n"]], two[["value", "n"]])
-    assert (one.se != two.se).all()
+    assert (one.se[drawn] != two.se[drawn]).all() and (one.se[~drawn] == two.se[~drawn]).all()
 
 
 def test_small_groups_are_left_out_and_listed_with_their_rarer_label():
@@ -166,6 +177,8 @@ def test_small_groups_are_left_out_and_listed_with_their_rarer_label():
     _, everyone = judge(rows, people, min_cases=3, **options)
     assert pick(everyone, metric="eop").groups == "Asian; Black; White"
     assert pick(everyone, metric="eop").value > 0.5
+    fpr = pick(fairness, metric="fpr_gap")  # needs no patient with label 1
+    assert (fpr.groups, fpr.left_out) == ("Asian; Black; White", "")
 
 
 def test_fewer_than_two_groups_keep_their_row_and_say_why():
@@ -173,8 +186,12 @@ def test_fewer_than_two_groups_keep_their_row_and_say_why():
     people["sex"] = ["male"] * 59 + ["female"]
     performance, fairness = judge(binormal(people), people, attributes=["sex"])
     row = pick(fairness, metric="eodd")
-    assert np.isnan(row.value) and np.isnan(row.low) and row.B == 0
-    assert row.left_out == "fewer than two groups have enough cases: female (0)"
+    assert np.isnan(row.value) and np.isnan(row.low) and row.verdict == "not judged"
+    assert (row.left_out, row.note) == ("female (0)", "fewer than two groups have enough cases")
+    label = binormal(people).label.iloc[-1]
+    lacking = ("tpr", "positive") if label == 0 else ("fpr", "negative")
+    lonely = pick(performance, group="female", metric=lacking[0])
+    assert np.isnan(lonely.value) and lonely.note.startswith(f"cannot be judged (0 {lacking[1]} patients)")
     assert not performance.value[performance.group == "male"].isna().any()
 
 
@@ -215,7 +232,7 @@ def test_a_strategy_is_compared_with_the_original_and_with_its_own_standard():
     assert row["shift"] == pytest.approx(value["unet", "reweight"] - value["original", "standard"])
     assert row.shift_standard == pytest.approx(value["unet", "reweight"] - value["unet", "standard"])
     assert row.shift_standard_low <= row.shift_standard <= row.shift_standard_high < 0
-    assert row.shift_standard_p == pytest.approx(1 / 201)
+    assert row.verdict_standard == "fell"
     assert np.isnan(eop.loc[("unet", "standard")].shift_standard)
 
 
@@ -231,29 +248,47 @@ def test_dice_is_averaged_by_patient_and_compared_by_hand():
     assert pick(performance, source="noisy", group="female").value == pytest.approx(0.6)
     row = pick(fairness, source="noisy", metric="ser")
     assert row.value == pytest.approx(0.4 / 0.15)
-    assert row["shift"] == pytest.approx(0.4 / 0.15 - 0.25 / 0.1)
+    assert row["shift"] == pytest.approx((0.4 / 0.15) / (0.25 / 0.1) - 1)  # a relative change
+    assert row.shift_percent == pytest.approx(100 * row["shift"])
     assert pick(fairness, source="noisy", metric="delta_dice").value == pytest.approx(0.25)
     assert row.n_smallest == 2
     lonely = assess(pd.concat([original, noisy.assign(dice=[0.5, 0.5, np.nan, 0.8, 1, 0.8])]), people, **options)[1]
-    assert set(lonely.left_out) == {"fewer than two groups have enough cases: female (1)"}
+    assert set(lonely.left_out) == {"female (1)"} and lonely.verdict.eq("not judged").all()
 
 
-def test_image_quality_has_a_gap_and_no_shift():
+def test_image_quality_has_a_gap_and_is_compared_with_the_noisy_image():
     people = cohort(50)
     quality = people[["image_id", "patient_id"]].assign(source="noisy", strategy="standard", psnr=24.0, ssim=0.7)
     quality.loc[people["sex"] == "male", "psnr"] = 25.5
-    better = quality.assign(strategy="reweight", psnr=quality["psnr"] + 1)
+    men = people["sex"] == "male"
+    better = quality.assign(source="unet", psnr=quality["psnr"] + np.where(men, 3, 2))
     performance, fairness = judge(binormal(people), people, quality=pd.concat([quality, better]), min_cases=5)
-    row = pick(fairness, task="image", attribute="sex", metric="psnr_gap", strategy="standard")
+    row = pick(fairness, task="image", attribute="sex", metric="psnr_gap", source="noisy")
     assert (row.value, row.low, row.high) == (1.5, 1.5, 1.5)
-    assert np.isnan(row["shift"]) and np.isnan(row.p)
-    assert pick(fairness, attribute="sex", metric="psnr_gap", strategy="reweight").shift_standard == 0
-    assert pick(performance, metric="ssim", group="male", strategy="standard").value == pytest.approx(0.7)
-    assert np.isnan(pick(performance, metric="psnr", group="all", strategy="standard").positives)
+    assert np.isnan(row["shift"]) and np.isnan(row.p_unequal)
+    row = pick(fairness, task="image", attribute="sex", metric="psnr_gap", source="unet")
+    assert (row.value, row["shift"], row.worst, row.best) == (2.5, 1.0, "female", "male")
+    assert pick(performance, metric="ssim", group="male", source="noisy").value == pytest.approx(0.7)
+    assert np.isnan(pick(performance, metric="psnr", group="all", source="noisy").positives)
 
 
-def test_margins_are_those_that_params_know():
-    assert tuple(MARGINS) == GAPS
+def test_margins_and_measures_are_those_that_params_know():
+    assert set(MARGINS) == {*GAPS, *MEASURES}
+    assert set(metrics.UNITS) == {*GAPS, *MEASURES}
+    settings = Fairness()
+    assert settings.primary == PRIMARY and settings.inference == INFERENCES[0]
+    with pytest.raises(ValueError, match="ser"):
+        Fairness(margins={"ser": 0.05})
+
+
+def test_the_tables_have_the_columns_of_their_schemas():
+    people = cohort(200)
+    for inference in INFERENCES:
+        performance, fairness = judge(
+            pd.concat([binormal(people), binormal(people, "unet")]), people, inference=inference
+        )
+        assert list(performance) == list(SCHEMAS["performance"])
+        assert list(fairness) == list(SCHEMAS["fairness"])
 
 
 def test_every_inference_finds_the_same_estimates_and_only_its_own_columns():
@@ -263,30 +298,145 @@ def test_every_inference_finds_the_same_estimates_and_only_its_own_columns():
     keys, numbers = ["source", "attribute", "metric"], ["value", "shift", "shift_percent"]
     one, two = (table.sort_values(keys)[[*keys, *numbers]].reset_index(drop=True) for table in found.values())
     assert_frame_equal(one, two)
-    assert found["bootstrap"][["expected", "p_disparity", "margin", "detectable"]].isna().all(axis=None)
-    changed = found["randomisation"].query("source == 'unet'")
-    assert changed[["expected", "p_disparity", "gamma", "margin", "detectable", "p_adjusted"]].notna().all(axis=None)
-    assert (changed.gamma >= changed["shift"].abs() - 1e-12).all() and (changed.margin >= changed.gamma).all()
-    assert (changed.equivalent == (changed.margin < changed.metric.map(MARGINS))).all()
-    assert (changed.p_adjusted >= changed.p).all()
+    assert found["bootstrap"][["expected", "p", "p_unequal", "bound"]].isna().all(axis=None)
+    changed = found["closed_form"].query("source == 'unet' and metric != 'auprc_gap'")
+    assert changed[["expected", "p", "gamma", "bound", "p_swap", "p_adjusted"]].notna().all(axis=None)
+    assert (changed.gamma >= changed["shift"].abs() - 1e-12).all() and (changed.bound >= changed.gamma).all()
+    assert (changed.no_change == (changed.bound < changed.metric.map(MARGINS))).all()
+    assert (changed.p_unequal_adjusted >= changed.p_unequal).all()
+    untested = found["closed_form"].query("metric == 'auprc_gap'")
+    assert untested[["p", "p_unequal", "p_swap", "p_shift"]].isna().all(axis=None)
+    assert (untested.note == "not calibrated").all() and untested.low.notna().all()
 
 
-def test_a_wider_margin_makes_equivalent():
+def test_a_wider_margin_supports_no_change():
     people = cohort(400)
     rows = pd.concat([binormal(people), binormal(people, "unet", lost=0.05)])
     strict, wide = (judge(rows, people, margins={"eodd": margin})[1] for margin in (1e-6, 0.5))
-    assert pick(strict, source="unet", attribute="sex", metric="eodd").equivalent == 0
-    assert pick(wide, source="unet", attribute="sex", metric="eodd").equivalent == 1
+    assert pick(strict, source="unet", attribute="sex", metric="eodd").no_change == 0
+    row = pick(wide, source="unet", attribute="sex", metric="eodd")
+    assert (row.no_change, row.verdict, row.margin) == (1, "no change", 0.5)
 
 
-def test_p_is_adjusted_over_all_rows_of_a_metric():
+def test_p_is_adjusted_within_attribute_and_metric():
     people = cohort(400)
     sources = [binormal(people, f"model{k}", lost=0.1 * k) for k in range(4)]
     _, fairness = judge(pd.concat([binormal(people), *sources]), people)
-    for _, rows in fairness.dropna(subset="p").groupby("metric"):
-        rank = rows.p.rank(method="max")
-        by_hand = [(rows.p[rows.p >= p] * len(rows) / rank[rows.p >= p]).min() for p in rows.p]
-        np.testing.assert_allclose(rows.p_adjusted, np.minimum(by_hand, 1))
+    for test in ("p", "p_unequal"):
+        for _, rows in fairness.dropna(subset=test).groupby(["attribute", "metric"]):
+            rank = rows[test].rank(method="max")
+            by_hand = [(rows[test][rows[test] >= p] * len(rows) / rank[rows[test] >= p]).min() for p in rows[test]]
+            np.testing.assert_allclose(rows[f"{test}_adjusted"], np.minimum(by_hand, 1))
+
+
+# --- each group's own change ---
+
+
+def test_changes_of_groups_hold_at_once_for_the_whole_family():
+    people = cohort(600)
+    one = pd.concat([binormal(people), binormal(people, "unet", lost=0.3)])
+    many = pd.concat([one, *(binormal(people, f"model{k}", lost=0.3) for k in range(8))])
+    width = {}
+    for name, rows in {"one": one, "many": many}.items():
+        performance, _ = judge(rows, people, attributes=["sex"])
+        row = pick(performance, source="unet", attribute="sex", group="female", metric="tpr")
+        width[name] = row.change_high - row.change_low
+        assert row.verdict == "worse" and row.change_high < 0
+        assert row.change_low < row.change_bound < row.change < row.change_high
+        assert pick(performance, source="unet", attribute="sex", group="male", metric="fpr").verdict != "worse"
+    assert width["many"] > width["one"]
+    narrow, _ = judge(one, people, attributes=["sex"], primary=["tpr"])
+    row = pick(narrow, source="unet", attribute="sex", group="female", metric="tpr")
+    assert row.change_high - row.change_low < width["one"]
+
+
+def test_a_change_is_kept_only_where_its_bound_is_within_the_margin():
+    people = cohort(3000)
+    original = binormal(people)
+    few = original.assign(source="unet")
+    turned = few.index[(few.label == 1) & (few.score >= norm.cdf(CUT))][:6]
+    few.loc[turned, "score"] = 0.0
+    performance, _ = judge(pd.concat([original, few]), people, attributes=["sex"])
+    rows = performance[(performance.source == "unet") & (performance.attribute == "sex")].set_index(["metric", "group"])
+    assert (rows.loc["tpr"].kept == 1).all() and (rows.loc["tpr"].margin == 0.05).all()
+    assert set(rows.loc["fpr"].verdict) == {"kept"}
+    strict, _ = judge(pd.concat([original, few]), people, attributes=["sex"], margins={"tpr": 0.001})
+    row = pick(strict, source="unet", attribute="sex", group="male", metric="tpr")
+    assert row.kept == 0 and row.change_bound < -0.001
+
+
+def test_groups_that_are_too_small_have_a_pooled_rate_and_no_verdict():
+    people = cohort(900)
+    rows = pd.concat([binormal(people), binormal(people, "unet", lost=0.8)])
+    label = binormal(people).label.to_numpy()
+    race = np.where(np.arange(900) % 2, "White", "Asian").astype(object)
+    race[np.flatnonzero(label == 1)[:8]] = "Black"
+    performance, fairness = judge(rows, people.assign(race=race), attributes=["race"])
+    row = pick(performance, source="unet", group="Black", metric="tpr")
+    assert (row.compared, row.verdict) == (0, "not judged")
+    assert row.note.startswith("too few to compare (8 positive patients, 20 needed)")
+    assert row.low < row.value < row.high and row.pooled_low < row.pooled < row.pooled_high
+    assert abs(row.pooled - pick(performance, source="unet", group="White", metric="tpr").value) < 0.3
+    named = fairness[(fairness.worst == "Black") | (fairness.best == "Black")]
+    assert set(named.metric) <= {"fpr_gap"}  # the one gap that Black is compared in
+
+
+def test_everybody_called_alike_and_a_guess_are_named():
+    people = cohort(300)
+    rows = binormal(people)
+    rows["score"] = np.random.default_rng(1).uniform(0.9, 1, len(rows))
+    performance, _ = judge(rows, people)
+    assert performance[performance.metric.isin(["tpr", "fpr", "ppr"])].note.str.contains("all called positive").all()
+    auroc = performance[(performance.metric == "auroc") & (performance.attribute == "all")]
+    assert (auroc.low < 0.5).all() and auroc.note.str.contains("chance").all()
+
+
+def test_readers_are_compared_with_their_own_original_and_with_the_standard_reader():
+    people = cohort(600)
+    arms = [binormal(people), binormal(people, "unet", lost=0.6)]
+    standard = pd.concat(arms).assign(reader="standard")
+    fair = pd.concat([arms[0].assign(score=arms[0].score ** 0.9), binormal(people, "unet", lost=0.2)]).assign(
+        reader="fairread"
+    )
+    performance, fairness = judge(pd.concat([standard, fair]), people)
+    rows = fairness[(fairness.attribute == "sex") & (fairness.metric == "eop")].set_index(["source", "reader"])
+    value = rows.value
+    assert rows["shift"]["unet", "fairread"] == pytest.approx(value["unet", "fairread"] - value["original", "fairread"])
+    assert rows.shift_standard["unet", "fairread"] == pytest.approx(
+        value["unet", "fairread"] - value["unet", "standard"]
+    )
+    assert np.isnan(rows["shift"]["original", "fairread"]) and np.isnan(rows.shift_standard["unet", "standard"])
+    cut = {"grade": {"standard": norm.cdf(CUT), "fairread": 0.0}}
+    apart, _ = judge(pd.concat([standard, fair]), people, thresholds=cut)
+    assert pick(apart, source="unet", reader="fairread", group="all", metric="tpr").value == 1
+    assert len(apart) == len(performance)
+
+
+# --- many comparisons ---
+
+
+def table_of(p):
+    """Rows of the engine with given p-values: 12 tasks, 3 attributes, 4 sources."""
+    keys = [(t, a, s) for t in range(12) for a in ("sex", "age_group", "race") for s in range(4)]
+    rows = [{"task": t, "attribute": a, "source": s, "metric": "eodd", "p_unequal": 1.0} for t, a, s in keys]
+    return [
+        row | {"p": value, "p_unequal": value, "shift_low": 0.01, "shift_high": 0.1}
+        for row, value in zip(rows, p, strict=True)
+    ]
+
+
+def test_one_true_effect_among_144_rows_is_found_and_null_tables_seldom_claim_anything():
+    from reconfair import fairness
+
+    rng, claims = np.random.default_rng(0), []
+    p = rng.random(144)
+    p[17] = 1e-6
+    judged = fairness._fairness(table_of(p), MARGINS, "closed_form", 1000)
+    assert judged.p_adjusted[17] < 1e-4 and judged.verdict[17] == "grew"
+    for _ in range(1000):
+        one = fairness._fairness(table_of(rng.random(144)), MARGINS, "closed_form", 1000)
+        claims.append(one.verdict.isin(["grew", "fell", "unequal"]).any())
+    assert np.mean(claims) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 1000)
 
 
 def test_intersections_are_groups_of_both_and_leave_out_who_lacks_one():
@@ -307,7 +457,7 @@ def test_as_published_each_source_has_its_own_threshold_and_images_are_resampled
     halved = original.assign(source="unet", score=original.score / 2)  # the same ranks, so the same decisions
     _, published = judge(pd.concat([original, halved]), people, inference="as_published")
     row = pick(published, source="unet", attribute="sex", metric="eodd")
-    assert (row["shift"], row.p) == (0, 1)
+    assert (row["shift"], row.p_shift) == (0, 1)
     _, ours = judge(pd.concat([original, halved]), people)
     assert pick(ours, source="unet", attribute="sex", metric="eodd").value == 0  # nobody reaches the threshold
     twins = original.assign(score=original.groupby("patient_id").score.transform("first"))
@@ -319,7 +469,7 @@ def test_as_published_each_source_has_its_own_threshold_and_images_are_resampled
 
 def test_an_unknown_inference_is_refused():
     people = cohort(40)
-    with pytest.raises(ValueError, match="inference must be one of randomisation, bootstrap, as_published"):
+    with pytest.raises(ValueError, match="inference must be one of closed_form, bootstrap, as_published"):
         judge(binormal(people), people, inference="bayes")
 
 

@@ -118,9 +118,8 @@ def test_auprc_by_hand():
     np.testing.assert_allclose(metrics.auprc(score=score, label=label, weights=[[0, 1, 2, 0, 1]]), [[2 / 3]])
 
 
-SCORED = dict.fromkeys(("auroc", "auprc", "calibration"), ("score", "label"))
+SCORED = dict.fromkeys(("auroc", "auprc"), ("score", "label"))
 MEASURES = SCORED | {"tpr": ("decision", "label"), "fpr": ("decision", "label"), "ppr": ("decision",)}
-MEASURES |= {"patient_mean": ("value", "patient")}
 
 
 def test_rows_without_label_or_group_count_nowhere():
@@ -129,7 +128,7 @@ def test_rows_without_label_or_group_count_nowhere():
     known = np.isfinite(label) & (group != "nobody")
     columns = {"label": label, "score": score, "decision": score >= 0.5}
     member = membership(group, ["a", "b", "c"])
-    for name in ("auroc", "auprc", "tpr", "fpr", "calibration"):
+    for name in ("auroc", "auprc", "tpr", "fpr"):
         own = {column: columns[column] for column in MEASURES[name]}
         kept = {column: values[known] for column, values in own.items()}
         np.testing.assert_allclose(
@@ -152,22 +151,6 @@ def test_demographic_parity_agrees_with_fairlearn(seed):
     np.testing.assert_allclose(ours, theirs, atol=1e-12)
 
 
-def test_calibration_agrees_with_one_bin_of_scikit_learn():
-    calibration_curve = pytest.importorskip("sklearn.calibration").calibration_curve
-    label, score, group, _ = table(3)
-    member = membership(group, ["a", "b", "c"])
-    curves = [calibration_curve(label[rows], score[rows], n_bins=1) for rows in member.T]
-    theirs = [predicted[0] - observed[0] for observed, predicted in curves]
-    np.testing.assert_allclose(metrics.calibration(score=score, label=label, member=member), [theirs])
-
-
-def test_risk_over_in_one_group_and_under_in_another_is_a_gap():
-    member = membership(list("aabb"), ["a", "b", "c"])
-    calibration = metrics.calibration(score=[0.7, 0.5, 0.5, 0.3], label=[0, 1, 0, 1], member=member)
-    np.testing.assert_allclose(calibration, [[0.1, -0.1, np.nan]])
-    np.testing.assert_allclose(metrics.FAIRNESS["classify"]["calibration_gap"]({"calibration": calibration}), [0.2])
-
-
 def test_auroc_of_one_score_for_all_is_a_half():
     np.testing.assert_array_equal(metrics.auroc(score=np.full(7, 0.3), label=[0, 1, 0, 1, 1, 0, 0]), [[0.5]])
 
@@ -175,27 +158,13 @@ def test_auroc_of_one_score_for_all_is_a_half():
 @pytest.mark.parametrize("name", MEASURES)
 def test_a_whole_number_weight_is_a_repeated_row(name):
     label, score, group, weights = table(1, n=60)
-    columns = {"label": label, "score": score, "decision": score >= 0.5, "patient": np.arange(60)}
-    columns["value"] = np.where(score < 0.2, np.nan, score)
-    member = membership(group, ["a", "b", "c"])
-    times = weights[0]
-    repeated = {name: np.repeat(column, times) for name, column in columns.items()}
-    repeated["patient"] = np.arange(times.sum())  # a patient drawn twice counts as two
-    metric, (columns, repeated) = (
-        getattr(metrics, name),
-        ({column: rows[column] for column in MEASURES[name]} for rows in (columns, repeated)),
-    )
-    once = metric(**columns, weights=times[None], member=member)
-    again = metric(**repeated, member=np.repeat(member, times, axis=0))
+    columns = {"label": label, "score": score, "decision": score >= 0.5}
+    own = {column: columns[column] for column in MEASURES[name]}
+    member, times = membership(group, ["a", "b", "c"]), weights[0]
+    once = getattr(metrics, name)(**own, weights=times[None], member=member)
+    repeated = {column: np.repeat(rows, times) for column, rows in own.items()}
+    again = getattr(metrics, name)(**repeated, member=np.repeat(member, times, axis=0))
     np.testing.assert_allclose(once, again, rtol=1e-12)
-
-
-def test_patient_mean_is_over_slices_then_patients_and_skips_slices_without_value():
-    value = [0.2, 0.4, np.nan, 1.0, np.nan, 0.5]
-    patient = ["p", "p", "p", "q", "r", "s"]
-    member = membership(list("aaaabb"), ["a", "b"])
-    means = metrics.patient_mean(value=value, patient=patient, member=member)
-    np.testing.assert_allclose(means, [[(0.3 + 1.0) / 2, 0.5]])
 
 
 def test_skewed_error_ratio_by_hand():

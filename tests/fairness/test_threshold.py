@@ -1,9 +1,12 @@
 """The balanced threshold against hand-made cases and a search over every score."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 
-from reconfair.fairness.threshold import balanced_threshold
+from reconfair.fairness.threshold import balanced_threshold, decisions
 
 
 def test_balanced_threshold_by_hand():
@@ -31,3 +34,17 @@ def test_no_score_is_better_balanced_than_the_threshold(seed):
 def test_a_threshold_needs_both_labels():
     with pytest.raises(ValueError, match="both classes"):
         balanced_threshold(score=[0.1, 0.2, 0.3], label=[1, 1, np.nan])
+
+
+def test_every_reader_has_its_own_threshold():
+    rows = pd.DataFrame({"score": [0.2, 0.5, 0.9], "label": [0, 0, 1]})
+    arms = {("original", "standard", reader): rows for reader in ("standard", "fairread")}
+    task = SimpleNamespace(name="t", kind="classify", arms=arms)
+    cut, called = decisions(task, {"t": {"standard": 0.5, "fairread": 0.6}})
+    assert list(cut.values()) == [0.5, 0.6]
+    assert [some.tolist() for some in called.values()] == [[False, True, True], [False, False, True]]
+    assert set(decisions(task, {}, published=True)[0].values()) == {0.9}
+    with pytest.raises(ValueError, match=r"'t'.*'fairread'.*standard"):
+        decisions(task, {"t": {"standard": 0.5}})
+    with pytest.raises(ValueError, match=r"'t'.*other"):
+        decisions(task, {"other": 0.5})
