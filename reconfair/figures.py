@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
@@ -24,11 +25,15 @@ from reconfair.words import (
     marker,
     mathtext,
     name,
+    number,
     ordered,
     without_strength,
 )
 
 sns.set_theme(style="whitegrid", rc={"figure.dpi": 90, "savefig.dpi": 150, "axes.titlesize": "small"})
+# How a point is filled by its verdict: in its colour, in a pale one, grey, or not at all.
+FILLS = dict.fromkeys(("worse", "better", "changed", "grew", "fell"), "full") | {"unequal": "pale"}
+FILLS |= dict.fromkeys(("kept", "no change"), "#C8C8C8") | dict.fromkeys(("not shown", "not judged"), "white")
 FEW = "no attribute has two groups with enough cases to compare"
 
 
@@ -103,41 +108,65 @@ def points(axis, at, rows: pd.DataFrame, upright: bool = True, **style) -> None:
         axis.errorbar(rows.value, at, xerr=error, **style)
 
 
-def arms(rows: pd.DataFrame) -> list[tuple[str, str]]:
-    """Pairs of source and strategy, in the order of `rows`."""
-    return list(rows.groupby(["source", "strategy"], sort=False).groups)
+def arms(rows: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Sources, each with strategy and reader, in the order of `rows`; without a column, the reader is the standard."""
+    rows = rows.assign(reader=rows.get("reader", "standard"))
+    return list(rows.groupby(["source", "strategy", "reader"], sort=False).groups)
+
+
+def of_arm(rows: pd.DataFrame, arm: tuple[str, str, str]) -> pd.DataFrame:
+    """Rows of one of `arms`."""
+    same = (rows.source == arm[0]) & (rows.strategy == arm[1])
+    return rows[same & (rows.reader == arm[2])] if "reader" in rows else rows[same]
+
+
+def arm_word(arm: tuple[str, str, str]) -> str:
+    """The word that gives an arm its marker: its strategy, or, where that is the standard, its reader."""
+    return arm[1] if arm[1] != "standard" else arm[2]
 
 
 def arm_points(axis, at, rows: pd.DataFrame, upright: bool = True) -> None:
-    """Draw points of one source (colour) and strategy (marker); those with ``hollow`` are not filled."""
-    source, strategy = arms(rows)[0]
-    rows = rows.assign(at=at, hollow=rows.get("hollow", False))
-    for hollow, some in rows.groupby("hollow"):
-        fill = "white" if hollow else colour(source)
-        size = 8 if marker(strategy) == "*" else 5  # a star looks smaller than it is
-        points(axis, some["at"], some, upright, color=colour(source), mfc=fill, fmt=marker(strategy), ms=size)
+    """Draw points of one arm in the colour of its source; those with a ``verdict`` are filled by it, see `FILLS`."""
+    arm = arms(rows)[0]
+    rows, shape = rows.assign(at=at), marker(arm_word(arm))
+    filled = rows.verdict.map(FILLS) if "verdict" in rows else pd.Series("full", rows.index)
+    for fill, some in rows.groupby(filled, sort=False):
+        size = 8 if shape == "*" else 5  # a star looks smaller than it is
+        face = {"full": colour(arm[0]), "pale": (*to_rgb(colour(arm[0])), 0.3)}.get(fill, fill)
+        points(axis, some["at"], some, upright, color=colour(arm[0]), mfc=face, fmt=shape, ms=size)
 
 
-def arm_handles(pairs: list[tuple[str, str]], published: bool = False) -> list[Line2D]:
-    """Name sources by colour and, if there are several, strategies by marker; and what a cross is."""
-    sources, strategies = (ordered(column) for column in zip(*pairs, strict=True))
-    single = {"marker": marker(strategies[0]), "ls": "none"} if len(strategies) == 1 else {"lw": 5}
+def verdict_handles(rows: pd.DataFrame) -> list[Line2D]:
+    """Say how points are filled by their verdicts."""
+    words = {}
+    for verdict in FILLS:
+        if verdict in set(rows.verdict):
+            words.setdefault(FILLS[verdict], []).append(verdict)
+    faces = {"full": "black", "pale": (0, 0, 0, 0.3)}
+    style = {"marker": "o", "color": "black", "ls": "none", "ms": 5}
+    return [Line2D([], [], mfc=faces.get(fill, fill), label=" or ".join(each), **style) for fill, each in words.items()]
+
+
+def arm_handles(pairs: list[tuple[str, str, str]], published: bool = False) -> list[Line2D]:
+    """Name sources by colour and, if there are several, strategies and readers by marker; and what a cross is."""
+    sources, words = ordered(arm[0] for arm in pairs), ordered(map(arm_word, pairs))
+    single = {"marker": marker(words[0]), "ls": "none"} if len(words) == 1 else {"lw": 5}
     handles = [Line2D([], [], color=colour(word), label=mathtext(name(word)), **single) for word in sources]
     style = {"color": "black", "ls": "none", "ms": 5}
-    if len(strategies) > 1:
-        handles += [Line2D([], [], marker=marker(word), label=mathtext(name(word)), **style) for word in strategies]
+    if len(words) > 1:
+        handles += [Line2D([], [], marker=marker(word), label=mathtext(name(word)), **style) for word in words]
     if published:
         handles.append(Line2D([], [], marker="x", label="published", mew=1.5, **style))
     return handles
 
 
-def forest(axis, rows: pd.DataFrame, lines: list[str], pairs: list[tuple[str, str]]) -> None:
-    """Draw values on their ``line``, from top to bottom; each pair of source and strategy has its place within a line.
+def forest(axis, rows: pd.DataFrame, lines: list[str], pairs: list[tuple[str, str, str]]) -> None:
+    """Draw values on their ``line``, from top to bottom; each of `arms` has its place within a line.
 
     A cross is the value in a column ``published``.
     """
     for k, pair in enumerate(pairs):
-        some = rows[(rows.source == pair[0]) & (rows.strategy == pair[1])]
+        some = of_arm(rows, pair)
         at = some.line.map(lines.index) + 0.7 * ((k + 0.5) / len(pairs) - 0.5)
         if len(some):
             arm_points(axis, at, some, upright=False)
@@ -428,9 +457,10 @@ def values(rows: pd.DataFrame) -> Figure:
     titles = [f"{task}: {name(metric)}" for task, metric in tasks]
     figure, axes = panels(titles, 2.3, 2.6 if rows.strategy.nunique() == 1 else 3.6)
     for axis, some in zip(axes, tasks.values(), strict=True):
-        for at, pair in enumerate(pairs := arms(some)):
-            arm_points(axis, at, some[(some.source == pair[0]) & (some.strategy == pair[1])])
-        ticks = [name(source) + f", {name(strategy)}" * (strategy != "standard") for source, strategy in pairs]
+        pairs = arms(some)
+        for at, pair in enumerate(pairs):
+            arm_points(axis, at, of_arm(some, pair).drop(columns="verdict", errors="ignore"))
+        ticks = [", ".join(map(name, [pair[0], *(word for word in pair[1:] if word != "standard")])) for pair in pairs]
         axis.set_xticks(range(len(pairs)), list(map(mathtext, ticks)), rotation=60, ha="right", fontsize="small")
         axis.set_xlim(-0.6, len(pairs) - 0.4)
     return figure
@@ -438,7 +468,7 @@ def values(rows: pd.DataFrame) -> Figure:
 
 def group_values(rows: pd.DataFrame, *metrics: str) -> Figure:
     """Draw metrics by group (vertical) and source (colour), a panel per task and metric: rows of ``performance``."""
-    rows = rows[rows.metric.isin(metrics) & rows.value.notna()]
+    rows = rows[rows.metric.isin(metrics) & rows.value.notna()].drop(columns="verdict", errors="ignore")
     rows = rows.assign(line=rows.attribute.map(name) + ": " + rows.group)
     lines, tasks = list(rows.line.unique()), dict(list(rows.groupby(["task", "metric"], sort=False)))
     titles = [f"{task}: {name(metric)}" for task, metric in tasks]
@@ -448,43 +478,74 @@ def group_values(rows: pd.DataFrame, *metrics: str) -> Figure:
     return key(figure, *arm_handles(arms(rows)))
 
 
-def shifts(rows: pd.DataFrame, metric: str, margin: float = 0) -> Figure:
+def changes(rows: pd.DataFrame) -> Figure:
+    """Draw each group's paired change, a panel per task and measure: rows of `judge.changes`.
+
+    Bars are the limits of the table, which hold at once for all groups of an attribute. Shaded: changes within the
+    margin. Points are filled by their verdict.
+    """
+    if rows.empty:
+        return sentence("no group has enough cases, or nothing was changed")
+    rows = rows.sort_index().assign(line=rows.attribute.map(name) + ": " + rows.group)
+    rows = rows.assign(value=rows.change, low=rows.change_low, high=rows.change_high)
+    by_line = rows.drop_duplicates("line").sort_values("attribute", kind="stable")
+    lines, tasks = list(by_line.line), dict(list(rows.groupby(["task", "metric"], sort=False)))
+    titles, pairs = [f"{task}: {name(metric)}" for task, metric in tasks], arms(rows)
+    height = (0.2 if len(lines) * len(pairs) < 60 else 0.13) * len(lines) * len(pairs) + 1
+    figure, axes = panels(titles, 2.6, height, 4, margin=2.2, xlabel="change", sharey=True)
+    for axis, some in zip(axes, tasks.values(), strict=True):
+        axis.axvspan(-some.margin.max(), some.margin.max(), color="#E6E6E6", lw=0)
+        axis.axvline(0, color="black", lw=0.8)
+        forest(axis, some, lines, pairs)
+        axis.locator_params(axis="x", nbins=5)
+    return key(figure, *arm_handles(pairs), *verdict_handles(rows))
+
+
+def shifts(rows: pd.DataFrame, metric: str) -> Figure:
     """Draw the shift of a bias against the originals, with intervals: rows of ``fairness``.
 
     A column per attribute; right of zero the source adds bias, left of it there is less. Shaded: changes within the
-    margin. Hollow: adjusted p of 0.05 or more. A cross is the value in a column ``published``.
+    margin. Points are filled by their verdict: hollow where a shift is not shown. A cross is the value in a column
+    ``published``.
     """
     rows = rows[(rows.metric == metric) & (rows.source != "original") & rows["shift"].notna()]
     rows = rows.assign(line=rows.task, value=rows["shift"], low=rows.shift_low, high=rows.shift_high)
-    rows = rows.assign(hollow=rows.p_adjusted >= 0.05)
     if rows.empty:
         return sentence(f"{name(metric)}: {FEW}")
-    lines, pairs = list(rows.line.unique()), arms(rows)
+    lines, pairs, margin = list(rows.line.unique()), arms(rows), rows.margin.max()
     attributes = dict(list(rows.groupby("attribute", sort=False)))
     height = (0.28 if len(lines) * len(pairs) < 50 else 0.16) * len(lines) * len(pairs) + 1
-    xlabel = f"shift of {name(metric)}"
+    xlabel = f"shift of {name(metric)}" + " (relative)" * (metric == "ser")
     figure, axes = panels(list(map(name, attributes)), 2.8, height, margin=1.4, xlabel=xlabel, sharey=True)
     for axis, some in zip(axes, attributes.values(), strict=True):
         axis.axvspan(-margin, margin, color="#E6E6E6", lw=0)
         axis.axvline(0, color="black", lw=0.8)
         forest(axis, some, lines, pairs)
         axis.locator_params(axis="x", nbins=5)
-    return key(figure, *arm_handles(pairs, "published" in rows and rows.published.notna().any()))
+    published = "published" in rows and rows.published.notna().any()
+    return key(figure, *arm_handles(pairs, published), *verdict_handles(rows))
 
 
 def shift_histogram(rows: pd.DataFrame) -> Figure:
-    """Draw the bias shifts of all tasks and models in percent of the original's bias, a panel per attribute."""
+    """Draw the bias shifts of all tasks and models in percent of the original's bias.
+
+    A panel per measure and attribute: percentages of EODD and of SER are not of one kind.
+    """
     rows = rows[~rows.source.isin(["original", "noisy"]) & np.isfinite(rows.shift_percent)]
     if rows.empty:
         return sentence(FEW)
-    attributes = dict(list(rows.groupby("attribute", sort=False).shift_percent))
-    titles = [f"{name(attribute)}: median {shift.median():+.0f} %" for attribute, shift in attributes.items()]
-    figure, axes = panels(titles, 3, 2.6, xlabel="bias shift (%)", ylabel="tasks x models", sharey=True)
+    drawn = dict(list(rows.groupby(["metric", "attribute"], sort=False)))
+    titles = [
+        f"{name(metric)} by {name(attribute)}: median {number(some.shift_percent.median(), 0, sign=True)} %"
+        for (metric, attribute), some in drawn.items()
+    ]
+    across = rows.attribute.nunique()
+    figure, axes = panels(titles, 3, 2.6, across, xlabel="bias shift (%)", ylabel="tasks x models", sharey=True)
     reach = max(50, np.ceil(rows.shift_percent.abs().max() / 25) * 25)
     sources = ordered(rows.source)
     style = {"color": list(map(colour, sources)), "label": [mathtext(name(source)) for source in sources]}
-    for axis, shift in zip(axes, attributes.values(), strict=True):
-        stacks = [shift[rows.source == source] for source in sources]
+    for axis, some in zip(axes, drawn.values(), strict=True):
+        stacks = [some.shift_percent[some.source == source] for source in sources]
         axis.hist(stacks, np.linspace(-reach, reach, 17), stacked=True, **style)
         axis.axvline(0, color="black", lw=0.8)
     return key(figure)
@@ -615,8 +676,7 @@ def against_baseline(rows: pd.DataFrame) -> Figure:
 def amounts(rows: pd.DataFrame, ylabel: str) -> Figure:
     """Draw an amount of every task as a dot and the mean over tasks as a bar, a panel per attribute and measure.
 
-    Rows ``attribute, metric, source, strategy, amount`` and, where known, ``chance``: what noise alone gives on
-    average, drawn as a dashed line over the bar.
+    Rows ``attribute, metric, source, strategy, amount``.
     """
     if rows.empty:
         return sentence(FEW)
@@ -624,13 +684,10 @@ def amounts(rows: pd.DataFrame, ylabel: str) -> Figure:
     titles = [f"{name(attribute)}, {name(metric)}" for attribute, metric in measures]
     figure, axes = panels(titles, max(2.3, 0.17 * len(pairs)), 2.3, 3, ylabel=ylabel)
     for axis, panel in zip(axes, measures.values(), strict=True):
-        for at, (source, strategy) in enumerate(pairs):
-            some = panel[(panel.source == source) & (panel.strategy == strategy)]
-            axis.bar(at, some.amount.mean(), color=colour(source), alpha=0.35, width=0.7)
-            axis.plot(np.full(len(some), at), some.amount, marker(strategy), color=colour(source), ms=4)
-            if "chance" in some:
-                style = {"color": "black", "lw": 1.2, "label": "chance alone"}
-                axis.plot([at - 0.4, at + 0.4], [some.chance.mean()] * 2, "--", **style)
+        for at, pair in enumerate(pairs):
+            some, fill = of_arm(panel, pair), colour(pair[0])
+            axis.bar(at, some.amount.mean(), color=fill, alpha=0.35, width=0.7)
+            axis.plot(np.full(len(some), at), some.amount, marker(arm_word(pair)), color=fill, ms=4)
         axis.set_xticks([])
         axis.set_ylim(bottom=0)
     return key(figure, *arm_handles(pairs))
@@ -639,17 +696,23 @@ def amounts(rows: pd.DataFrame, ylabel: str) -> Figure:
 def costs(rows: pd.DataFrame) -> Figure:
     """Draw what mitigation changes against the standard model: diagnosis against PSNR, and against bias.
 
-    Rows ``source, strategy, psnr, downstream, bias`` in percent, means over tasks and attributes.
+    Rows ``source, strategy, metric`` (EODD or SER), ``psnr, downstream, bias`` in percent; a row of panels per metric.
     """
-    figure, axes = panels(["", ""], 3.2, 2.6, ylabel="change of AUROC and Dice (%)", sharey=True)
-    for axis, column, label in zip(axes, ("psnr", "bias"), ("PSNR (%)", "bias, median (%)"), strict=True):
-        axis.axhline(0, color="black", lw=0.8)
-        axis.axvline(0, color="black", lw=0.8)
-        for row in rows.itertuples():
-            style = {"marker": marker(row.strategy), "color": colour(row.source)}
-            axis.plot(getattr(row, column), row.downstream, ms=8, ls="none", **style)
-        axis.set_xlabel(f"change of {label}")
-        axis.locator_params(axis="x", nbins=5)
+    measures = dict(list(rows.groupby("metric", sort=False)))
+    figure, axes = panels([""] * 2 * len(measures), 3.2, 2.6, 2)
+    for k, (metric, some) in enumerate(measures.items()):
+        score = "Dice" if metric == "ser" else "AUROC"
+        for axis, column, label in zip(
+            axes[2 * k :], ("psnr", "bias"), ("PSNR", f"{name(metric)}, median"), strict=False
+        ):
+            axis.axhline(0, color="black", lw=0.8)
+            axis.axvline(0, color="black", lw=0.8)
+            for row in some.itertuples():
+                style = {"marker": marker(row.strategy), "color": colour(row.source)}
+                axis.plot(getattr(row, column), row.downstream, ms=8, ls="none", **style)
+            axis.set_xlabel(f"change of {label} (%)")
+            axis.locator_params(axis="x", nbins=5)
+        axes[2 * k].set_ylabel(f"change of {score} (%)")
     return key(figure, *arm_handles(arms(rows)))
 
 

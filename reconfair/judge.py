@@ -11,13 +11,16 @@ import numpy as np
 import pandas as pd
 
 from reconfair import data, diagnosis, noise, recon, store, tables
-from reconfair.fairness import assess
+from reconfair.fairness import PRIMARY, assess
 from reconfair.params import NOISY, ORIGINAL, Reader, Source, Study
 from reconfair.store import PACKAGE, Product, Work
+from reconfair.words import name, number, p_value
 
 ASIDE = ("simulation", "planning", "sensitivity", "decision")  # statistics that enter no table
 STATISTICS = [f"reconfair.fairness.{path.stem}" for path in sorted((PACKAGE / "fairness").glob("*.py"))]
-STATISTICS = [name.removesuffix(".__init__") for name in STATISTICS if not name.endswith(ASIDE)]
+STATISTICS = [module.removesuffix(".__init__") for module in STATISTICS if not module.endswith(ASIDE)]
+ARM = ("dataset", "level", "task", "source", "strategy", "reader")  # what identifies an arm; one run has no dataset
+STANDARD = "strategy == 'standard' and reader == 'standard'"
 
 
 def predictions(study: Study) -> list[Product]:
@@ -84,32 +87,30 @@ def inferred(study: Study, inference: str) -> pd.DataFrame:
 
 def bias_on_originals(fairness: pd.DataFrame) -> pd.DataFrame:
     """Median disparity on originals by measure and attribute, over tasks (the paper's table 1)."""
-    rows = main_measure(fairness)
-    table = rows[rows.source == "original"].pivot_table("value", "metric", "attribute", "median", sort=False)
-    return table.round(3)
+    rows = main_measure(fairness).query(f"source == 'original' and {STANDARD}")
+    return rows.pivot_table("value", "metric", "attribute", "median", sort=False).round(3)
 
 
 def shift_by_model(fairness: pd.DataFrame) -> pd.DataFrame:
-    """Median and median absolute shift in percent by reconstructor, over tasks and attributes (the paper's table 2)."""
-    rows = main_measure(fairness)
-    rows = rows[~rows.source.isin(["original", "noisy"]) & (rows.strategy == "standard")]
+    """Median and median absolute shift in percent, over tasks and attributes (the paper's table 2).
+
+    Columns are measure and reconstructor: percentages of EODD and of SER are not of one kind.
+    """
+    rows = main_measure(fairness).query(f"source not in ['original', 'noisy'] and {STANDARD}")
     medians = {"median": lambda shift: shift.median(), "absolute_median": lambda shift: shift.abs().median()}
-    return rows.groupby("source", sort=False).shift_percent.agg(comparisons="count", **medians).T.round(2)
+    return rows.groupby(["metric", "source"], sort=False).shift_percent.agg(comparisons="count", **medians).T.round(2)
 
 
 def by_attribute(fairness: pd.DataFrame, attribute: str) -> pd.DataFrame:
-    """Disparity of every task by source (the slides' tables), marked by direction and significance of the shift.
+    """Disparity of every task by source (the slides' tables), each with the verdict on its shift.
 
-    ``++`` and ``--``: adjusted p < 0.05; ``+`` and ``-``: p < 0.1; ``~``: the standard error exceeds the shift.
+    Verdicts are those of `fairness.assess`: "grew", "fell", "unequal", "no change"; without a word, a shift is not
+    shown.
     """
-    rows = fairness[(fairness.attribute == attribute) & (fairness.strategy == "standard") & (fairness.task != "image")]
+    rows = fairness[(fairness.attribute == attribute) & (fairness.task != "image")].query(STANDARD)
     rows = rows[rows.metric.isin(["eodd", "eop", "ser", "delta_dice"]) & rows.value.notna()]
-    grew = rows["shift"] > 0
-    signs = [np.where(grew, "++", "--"), np.where(grew, "+", "-")]
-    mark = np.select([rows.p_adjusted < 0.05, rows.p_adjusted < 0.1], signs, "")
-    unsure = np.where(rows.shift_se > rows["shift"].abs(), "~", "")
-    parts = zip(rows.value, mark, unsure, strict=True)
-    cells = rows.assign(cell=[f"{value:.3f} {sign}{doubt}".strip() for value, sign, doubt in parts])
+    words = rows.verdict.where(~rows.verdict.isin(["not shown", "not judged"]), "")
+    cells = rows.assign(cell=[f"{number(value)} {word}".strip() for value, word in zip(rows.value, words, strict=True)])
     return cells.pivot_table("cell", "task", ["source", "metric"], "first", fill_value="", sort=False)
 
 
@@ -118,67 +119,186 @@ def main_measure(fairness: pd.DataFrame) -> pd.DataFrame:
     return fairness[fairness.metric.isin(["eodd", "ser"])]
 
 
+def changes(performance: pd.DataFrame, metrics=PRIMARY) -> pd.DataFrame:
+    """Paired change of every group that is compared: the first result of chapter 05.
+
+    Parameters
+    ----------
+    performance : DataFrame
+    metrics : sequence of str
+        The primary measures of the study.
+
+    Returns
+    -------
+    DataFrame
+        Rows of ``performance`` with a column ``harm``: the least change for the worse that the simultaneous limits
+        allow (negative where they allow a gain), the largest first.
+    """
+    rows = performance[(performance.attribute != "all") & (performance.compared == 1) & performance.change.notna()]
+    rows = rows[rows.metric.isin(metrics)]
+    return rows.assign(harm=np.where(rows.metric == "fpr", rows.change_low, -rows.change_high)).sort_values(
+        "harm", ascending=False, kind="stable"
+    )
+
+
+def called_alike(performance: pd.DataFrame) -> pd.DataFrame:
+    """Arms that call everybody or nobody positive, so that their rates, and every gap of them, say nothing.
+
+    Returns
+    -------
+    DataFrame
+        Keys of the arm and ``called``: "everybody" or "nobody".
+    """
+    rows = performance[(performance.attribute == "all") & performance.metric.isin(["tpr", "fpr"])]
+    both = rows.pivot_table("value", [key for key in ARM if key in rows], "metric")
+    both = both.reindex(columns=["tpr", "fpr"])
+    both["called"] = np.select([both.eq(1).all(axis=1), both.eq(0).all(axis=1)], ["everybody", "nobody"], "")
+    return both.loc[both.called != "", "called"].reset_index()
+
+
+def with_percentages(fairness: pd.DataFrame, performance: pd.DataFrame) -> pd.DataFrame:
+    """Fairness without ``shift_percent`` of arms that call everybody or nobody positive: no gap is left there."""
+    keys = [key for key in ARM if key in fairness]
+    alike = pd.MultiIndex.from_frame(called_alike(performance)[keys])
+    useless = pd.MultiIndex.from_frame(fairness[keys]).isin(alike) | ~np.isfinite(fairness.shift_percent)
+    return fairness.assign(shift_percent=fairness.shift_percent.mask(useless))
+
+
 def moved(performance: pd.DataFrame) -> pd.DataFrame:
     """What mitigation did to the best and the worst group of every gap in AUROC, Dice and PSNR.
 
     Returns
     -------
     DataFrame
-        By task, metric, attribute, source and strategy: the two groups as the standard model has them, their
-        ``gap``, its change, and theirs; ``levelled_down`` where the gap fell though the worst group did not rise.
+        By task, metric, attribute, source, reader and strategy: the two groups as the standard model has them, of
+        those that are compared, their ``gap``, its change, and theirs; ``levelled_down`` where the gap fell though the
+        worst group did not rise.
     """
-    rows = performance[(performance.attribute != "all") & performance.metric.isin(["auroc", "dice", "psnr"])]
-    keys, found = ["task", "metric", "attribute", "source"], []
-    for key, part in rows[rows.value.notna()].groupby(keys, sort=False):
-        values = part.pivot_table("value", "group", "strategy", sort=False)
-        for strategy in values.columns.drop("standard", errors="ignore"):
+    rows = performance[(performance.compared == 1) & performance.metric.isin(["auroc", "dice", "psnr"])]
+    keys, changed = ["task", "metric", "attribute", "source", "reader"], []
+    for key, some in rows[rows.value.notna()].groupby(keys, sort=False):
+        values = some.pivot_table("value", "group", "strategy", sort=False)
+        for strategy in values.columns.drop("standard", errors="ignore") if "standard" in values else ():
             standard, change = values.standard, values[strategy] - values.standard
             worst, best = standard.idxmin(), standard.idxmax()
             gap = standard[best] - standard[worst]
             row = {"worst": worst, "best": best, "gap": gap, "gap_change": np.ptp(values[strategy]) - gap}
             row |= {"worst_change": change[worst], "best_change": change[best]}
             down = row["gap_change"] < 0 and row["worst_change"] <= 0
-            found.append(dict(zip(keys, key, strict=True)) | {"strategy": strategy, **row, "levelled_down": down})
+            changed.append(dict(zip(keys, key, strict=True)) | {"strategy": strategy, **row, "levelled_down": down})
     columns = [*keys, "strategy", "worst", "best", "gap", "gap_change", "worst_change", "best_change", "levelled_down"]
-    return pd.DataFrame(found, columns=columns).set_index([*keys, "strategy"]).round(3)
+    return pd.DataFrame(changed, columns=columns).set_index([*keys, "strategy"]).round(3)
 
 
-def sentences(row, names=str.upper) -> list[str]:
-    """What one row of ``fairness`` says in words, and what it does not.
+def change_sentence(row) -> str:
+    """Say in words how one group, or everyone, is read against the reference: a row of ``performance``.
 
     Examples
     --------
-    >>> row = pd.Series({"metric": "eodd", "value": 0.19, "expected": 0.18, "p_disparity": 0.4, "shift": np.nan,
-    ...                  "left_out": "Other (3)"})
-    >>> for sentence in sentences(row):
-    ...     print(sentence)
-    EODD 0.19; with no disparity, groups of these sizes would show 0.18 on average (p = 0.4).
-    Not compared: Other (3). This says nothing about them.
+    >>> row = {"group": "female", "metric": "tpr", "value": 0.59, "change": -0.12, "change_low": -0.21, "n": 90}
+    >>> row |= {"change_high": -0.03, "change_bound": -0.2, "margin": 0.05, "kept": 0.0, "verdict": "worse"}
+    >>> change_sentence(pd.Series(row | {"patients": 80, "positives": 54.0, "note": ""}))
+    'female: true positive rate fell by 0.120 (0.030 to 0.210) to 0.590; 54 positives; margin 0.050.'
     """
-    said = []
+    who, note = "everyone" if row.group == "all" else row.group, str(row.note)
+    if not np.isfinite(row.change):
+        return f"{who}: {name(row.metric)} {note or 'not judged'}."
+    cases = {"tpr": f"{row.positives:.0f} positives", "fpr": f"{row.n - row.positives:.0f} negatives"}
+    cases, margin = cases.get(row.metric, f"{row.patients:.0f} patients"), number(row.margin)
+    differed = next((each for each in note.split("; ") if each.endswith("differed")), "")
+    if row.verdict in ("worse", "better", "changed"):
+        sizes = sorted(abs(limit) for limit in (row.change_low, row.change_high))
+        text = f"{'fell' if row.change < 0 else 'rose'} by {number(abs(row.change))} "
+        text += f"({number(sizes[0])} to {number(sizes[1])}) to {number(row.value)}"
+    elif differed:
+        text = f"did not change, since {differed}; limits {limits(row.change_low, row.change_high)}"
+    else:
+        text = f"changed by {number(row.change, sign=True)} ({limits(row.change_low, row.change_high)})"
+    small = row.verdict == "worse" and row.kept == 1
+    ending = {
+        "worse": f"a loss beyond the margin of {margin} is excluded" if small else f"margin {margin}",
+        "kept": f"a loss beyond the margin of {margin} is excluded",
+        "not shown": f"margin {margin}; neither a change nor its absence is shown",
+        "not judged": f"margin {margin}; not judged: {note or 'this inference gives no verdict'}",
+    }
+    return f"{who}: {name(row.metric)} {text}; {cases}; {ending.get(row.verdict, f'margin {margin}')}."
+
+
+def sentences(row, names=name) -> list[str]:
+    """What one row of ``fairness`` says in words, and what it does not.
+
+    Parameters
+    ----------
+    row : Series
+    names : callable
+        How words are written.
+
+    Examples
+    --------
+    >>> row = {"metric": "eodd", "value": 0.19, "low": 0.0, "high": 0.26, "expected": 0.18, "p": 0.4, "missing": 2}
+    >>> row |= {"shift": np.nan, "p_shift": np.nan, "left_out": "Other (3)", "note": "", "worst": "a", "best": "b"}
+    >>> for sentence in sentences(pd.Series(row)):
+    ...     print(sentence)
+    EODD 0.190 (0.000 to 0.260); if groups did not differ, 0.180 would be expected (p = 0.40).
+    Not compared: Other (3). Nothing is known about them.
+    Rows without label or attribute: 2.
+    """
+    lines = []
     if np.isfinite(row.value):
-        none = f"; with no disparity, groups of these sizes would show {row.expected:.2f} on average"
-        none += f" (p = {row.p_disparity:.2g})"
-        said.append(f"{names(row.metric)} {row.value:.2f}{none if np.isfinite(row.expected) else ''}.")
-    if np.isfinite(row["shift"]) and np.isnan(row.detectable):
-        interval = f"({row.shift_low:+.3f} to {row.shift_high:+.3f}), p = {row.p:.2g}"
-        said.append(
-            f"Shift against the original {row['shift']:+.3f} {interval} by the bootstrap, which finds too little."
-        )
-    elif np.isfinite(row["shift"]):
-        said.append(
-            f"Exchanging original and source within patients gives a shift as large as {row['shift']:+.3f} in "
-            f"{100 * row.p:.2g} % of draws; with 80 % power this cohort finds shifts from {row.detectable:.3f}."
-        )
-        within = f"The largest change of any gap between groups is below {row.margin:.3f} (95 % bound)"
-        unlike = "this is within the margin." if row.equivalent else "too few patients to claim that nothing changed."
-        said.append(f"{within}; {unlike}")
-        if np.isfinite(row.p_interaction):
-            differs = "The change differs between groups" if row.p_interaction < 0.05 else "No sign of unequal change"
-            said.append(f"{differs} (interaction test, p = {row.p_interaction:.2g}).")
+        text = f"{names(row.metric)} {number(row.value)} ({limits(row.low, row.high, sign=False)})"
+        if np.isfinite(row.expected):
+            text += f"; if groups did not differ, {number(row.expected)} would be expected"
+            text += f" ({p_value(row.p)})" * bool(np.isfinite(row.p))
+        lines.append(f"{text}.")
+        if row.worst and row.get("p_adjusted", 1.0) <= 0.05:
+            lines.append(f"The groups differ. In this sample {row.worst} is served worst and {row.best} best.")
+    if np.isfinite(row["shift"]):
+        lines.append(_shift_sentence(row))
+    if row.note:
+        lines.append(f"Note: {row.note}.")
     if row.left_out:
-        said.append(f"Not compared: {row.left_out}. This says nothing about them.")
-    return said
+        lines.append(f"Not compared: {row.left_out}. Nothing is known about them.")
+    if row.missing > 0:
+        lines.append(f"Rows without label or attribute: {row.missing:.0f}.")
+    return lines
+
+
+def _shift_sentence(row) -> str:
+    """What the shift of a gap allows to say; the verdict is that of the table."""
+    relative = row.metric == "ser" and not np.isfinite(row.p_shift)  # of the bootstraps, a difference of ratios
+    unit, factor, digits = (" %", 100, 1) if relative else ("", 1, 3)
+
+    def written(value, sign=False):
+        return number(factor * value, digits, sign) + unit
+
+    interval = f"({written(row.shift_low, True)} to {written(row.shift_high, True)})"
+    reference = "noisy image" if row.task == "image" else "original"
+    margin, moved = f"the margin is {written(row.margin)}", f"shift {written(row['shift'], True)} {interval}"
+    if row.verdict in ("grew", "fell"):
+        text = f"Against the {reference} the gap {row.verdict}: {moved}; {margin}"
+        return text + (f", and no gap changed by more than {written(row.bound)}." if row.no_change == 1 else ".")
+    if row.verdict == "unequal":
+        unlike = f"The groups changed unequally ({p_value(row.p_unequal_adjusted)} after adjustment)"
+        return f"{unlike}. Whether that widened the gap cannot be told: {moved}; {margin}."
+    if row.verdict == "no change":
+        within = f"No gap changed by more than {written(row.bound)} (95 % bound); {margin}"
+        return f"{within}, so there is no change that matters: {moved}."
+    if row.verdict == "not shown":
+        only = f"this cohort supports only that no gap changed by more than {written(row.bound)}"
+        return f"A change of the gap is not shown, nor its absence: {moved}; {only}, and {margin}."
+    flat = ", which has no width because all resamples are alike; that is not certainty"
+    flat = flat if row.shift_low == row.shift_high else ""
+    p = f", {p_value(row.p_shift)}" if np.isfinite(row.p_shift) else ""
+    return f"Against the {reference}: {moved}{flat}{p}; {margin}. This inference gives no verdict."
+
+
+def limits(low: float, high: float, sign: bool = True) -> str:
+    """Write the limits of an interval; an interval without width is no certainty."""
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return "no limits are known"
+    if low == high:
+        return "no width: all resamples are alike, which is not certainty"
+    return f"{number(low, sign=sign)} to {number(high, sign=sign)}"
 
 
 def _work(study: Study, sources: int) -> Work:
@@ -188,8 +308,8 @@ def _work(study: Study, sources: int) -> Work:
 
 
 def _write(study: Study, read: list[Product], rated: list[Product], folder: Path) -> None:
-    for name, table in zip(("performance", "fairness"), _assessed(study, read, rated), strict=True):
-        tables.write(table, name, folder)
+    for kind, table in zip(("performance", "fairness"), _assessed(study, read, rated), strict=True):
+        tables.write(table, kind, folder)
 
 
 def _assessed(study: Study, read: list[Product], rated: list[Product]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -210,4 +330,7 @@ def ordered(table: pd.DataFrame, study: Study) -> pd.DataFrame:
     order = {word: at for at, word in enumerate([*study.tasks, "image", ORIGINAL.model, NOISY.model, *study.models])}
     strategies = dict.fromkeys(source.strategy for source in study.mitigated)
     order |= {strategy: at for at, strategy in enumerate(["standard", *strategies])}
-    return table.sort_values(["task", "source", "strategy"], key=lambda words: words.map(order), kind="stable")
+    readers = [reader for reader in dict.fromkeys(table.reader) if reader not in order]
+    order |= {reader: len(order) + at for at, reader in enumerate(readers)}
+    keys = ["task", "source", "strategy", "reader"]
+    return table.sort_values(keys, key=lambda words: words.map(order), kind="stable")

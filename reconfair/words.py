@@ -34,9 +34,10 @@ STRATEGIES = {  # in their order; the colours are for figures in which no model 
 }
 VERDICTS = {  # blue: no harm; orange: harm; grey: not known
     "better": BLUE,
-    "equivalent": "#9BD0F0",
-    "undecided": "#D9D9D9",
-    "not compared": "#FFFFFF",
+    "kept": "#9BD0F0",
+    "not shown": "#D9D9D9",
+    "not judged": "#FFFFFF",
+    "unequal": "#F4C9A8",
     "worse": ORANGE,
 }
 ATTRIBUTES = ("sex", "age_group", "race", "race_merged")  # of the paper
@@ -52,6 +53,7 @@ NAMES = {
     "dro": "Group DRO",
     "adv": "adversarial",
     "thresholds": "group thresholds",
+    "thresholds@0": "group thresholds (not applied)",
     "physics": "Noise model",
     "sex": "Sex",
     "age_group": "Age",
@@ -97,6 +99,31 @@ def name(word: str) -> str:
             return written.join(map(name, word.split(joint)))
     bare, at, strength = word.partition("@")
     return NAMES.get(word, NAMES.get(bare, bare) + f" ({strength})" * bool(at))
+
+
+def number(value: float, digits: int = 3, sign: bool = False) -> str:
+    """Write a number with a fixed number of decimals; what rounds to zero has no sign.
+
+    Examples
+    --------
+    >>> number(-0.00001), number(0.25, 2, sign=True), number(float("nan"))
+    ('0.000', '+0.25', 'not known')
+    """
+    if not abs(value) < float("inf"):
+        return "not known"
+    value = round(float(value), digits) + 0.0
+    return f"{value:{'+' if sign and value else ''}.{digits}f}"
+
+
+def p_value(p: float) -> str:
+    """Write a p-value.
+
+    Examples
+    --------
+    >>> p_value(0.0213), p_value(1e-9), p_value(0.64)
+    ('p = 0.021', 'p < 0.001', 'p = 0.64')
+    """
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
 def without_strength(strategy: str) -> str:

@@ -17,17 +17,25 @@ RNG = np.random.default_rng(0)
 
 
 def rows(**keys):
-    """All combinations of the keys, with values, intervals and p."""
+    """All combinations of the keys, with values and intervals."""
     table = pd.MultiIndex.from_product(keys.values(), names=list(keys)).to_frame(index=False)
     value = RNG.normal(0.8, 0.1, len(table))
-    return table.assign(value=value, low=value - 0.1, high=value + 0.1, p_adjusted=np.arange(len(table)) % 2)
+    return table.assign(value=value, low=value - 0.1, high=value + 0.1)
 
 
 def fairness(strategies=("standard",)):
     keys = {"task": [TASK, "grade"], "attribute": ["sex", "race"], "source": SOURCES, "strategy": list(strategies)}
     table = rows(**keys, metric=["eodd"])
     shift = {"shift": table.value - 0.8, "shift_low": table.low - 0.8, "shift_high": table.high - 0.8}
-    return table.assign(**shift, shift_percent=100 * shift["shift"], amount=abs(shift["shift"]), chance=0.1)
+    table = table.assign(**shift, shift_percent=100 * shift["shift"], amount=abs(shift["shift"]), margin=0.05)
+    return table.assign(verdict=np.resize(["grew", "fell", "unequal", "no change", "not shown"], len(table)))
+
+
+def performance(strategies=("standard",), readers=("standard",)):
+    keys = {"task": [TASK, "grade"], "metric": ["tpr", "fpr"], "attribute": ["sex"], "group": [GROUP, "male"]}
+    table = rows(**keys, source=SOURCES, strategy=list(strategies), reader=list(readers))
+    table = table.assign(change=table.value - 0.8, change_low=table.low - 0.8, change_high=table.high - 0.8)
+    return table.assign(margin=0.05, verdict=np.resize(["worse", "better", "kept", "not shown"], len(table)))
 
 
 def curve():
@@ -52,6 +60,7 @@ NOISE = NOISE.assign(share=90, share_low=80, share_high=100, share_published=95)
 CHANGES = rows(question=["performance", f"bias by {GROUP}"], source=SOURCES).rename(
     columns={"value": "change", "low": "change_low", "high": "change_high"}
 )
+COSTS = {"metric": ["eodd", "ser"], "source": SOURCES, "strategy": ["eodd", "adv"]}
 DRAWN = {  # by function: what draws it, and a text that it must show
     "montage": (lambda: figures.montage([[IMAGES[0]] * 2], ["$x$", ""], ["a"], [(0, 1), (-1, 1)]), "$x$"),
     "comparison": (lambda: figures.comparison(IMAGES, {MODEL: IMAGES}, [GROUP, "b"]), MODEL),
@@ -96,7 +105,8 @@ DRAWN = {  # by function: what draws it, and a text that it must show
         ),
         f"Sex: {GROUP}",
     ),
-    "shifts": (lambda: figures.shifts(fairness(["standard", "thresholds"]).assign(published=0), "eodd", 0.05), TASK),
+    "changes": (lambda: figures.changes(performance(["standard", "eodd"], ["standard", "fairread"])), f"Sex: {GROUP}"),
+    "shifts": (lambda: figures.shifts(fairness(["standard", "thresholds@0"]).assign(published=0), "eodd"), TASK),
     "shift_histogram": (lambda: figures.shift_histogram(fairness()), MODEL),
     "histograms": (lambda: figures.histograms({TASK: {GROUP: IMAGES.ravel()}}, "draws", {"none": 0}), GROUP),
     "strengths": (lambda: figures.strengths(STRENGTHS.assign(source=MODEL), {"bias": "bias"}), f"{MODEL}: bias"),
@@ -105,12 +115,13 @@ DRAWN = {  # by function: what draws it, and a text that it must show
     "against_baseline": (lambda: figures.against_baseline(CHANGES.assign(x=0.9)), MODEL),
     "amounts": (lambda: figures.amounts(fairness(["standard", "eodd"]), "absolute shift"), MODEL),
     "costs": (
-        lambda: figures.costs(fairness(["eodd", "adv"]).assign(psnr=1.0, downstream=2.0, bias=3.0)),
+        lambda: figures.costs(rows(**COSTS).assign(psnr=1.0, downstream=2.0, bias=3.0)),
         MODEL,
     ),
     "verdicts": (lambda: figures.verdicts(VERDICTS), GROUP),
 }
-HELPERS = {"keep", "panels", "key", "points", "arms", "arm_points", "arm_handles", "forest", "sentence"}
+HELPERS = {"keep", "panels", "key", "points", "forest", "sentence"}
+HELPERS |= {"arms", "of_arm", "arm_word", "arm_points", "arm_handles", "verdict_handles"}
 
 
 def test_every_figure_is_looked_at_here():
@@ -152,7 +163,7 @@ def test_names_are_shown_as_they_stand_and_nothing_is_cut_off(function):
 def test_a_legend_of_many_entries_fits_into_the_figure(drawn):
     arms = ["standard", "reweight@1", "eodd@0.3", "adv@0.03", "reweight@1+eodd@0.3", "reweight@1+adv@0.3", "dro@0.05"]
     table = pd.DataFrame({"strategy": arms, "source": "unet", "psnr": 1.0, "downstream": 1.0, "bias": 1.0})
-    table = table.assign(attribute="sex", metric="eodd", amount=1.0)
+    table = table.assign(attribute="sex", metric="eodd", amount=1.0, reader="standard")
     figure = {
         "costs": lambda: figures.costs(table),
         "strengths": lambda: figures.strengths(table, {"bias": "bias"}),
@@ -184,16 +195,31 @@ def test_models_come_in_one_order_and_unknown_ones_last():
     assert [axis.get_title() for axis in figure.axes] == ["U-Net: bias", "Pix2Pix: bias", "SDE: bias", "toy: bias"]
 
 
-def test_a_model_has_one_colour_and_a_filled_point_is_significant():
+def test_a_model_has_one_colour_and_a_point_is_filled_by_its_verdict():
     table = fairness()
-    table = table[(table.task == TASK) & (table.attribute == "sex")].assign(p_adjusted=[0.01, 0.2, 0.01])
-    figure = figures.shifts(table, "eodd")
-    lines = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
-    assert [line.get_markeredgecolor() for line in lines] == [words.colour(source) for source in SOURCES]
-    assert [line.get_markerfacecolor() == "white" for line in lines] == [False, True, False]
+    table = table[(table.task == TASK) & (table.attribute == "sex")]
+    for verdicts, faces in (
+        (["grew", "not shown", "fell"], [None, "white", None]),
+        (["no change", "not judged", "no change"], ["#C8C8C8", "white", "#C8C8C8"]),
+    ):
+        figure = figures.shifts(table.assign(verdict=verdicts), "eodd")
+        lines = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+        assert [line.get_markeredgecolor() for line in lines] == [words.colour(source) for source in SOURCES]
+        expected = [face or words.colour(source) for face, source in zip(faces, SOURCES, strict=True)]
+        assert [line.get_markerfacecolor() for line in lines] == expected
+        labels = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert ("grew or fell" in labels) == ("grew" in verdicts) and ("no change" in labels) == (
+            "no change" in verdicts
+        )
+
+
+def test_a_strategy_that_was_not_applied_says_so():
+    figure = figures.shifts(fairness(["standard", "thresholds@0"]), "eodd")
+    assert "group thresholds (not applied)" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_nothing_to_compare_is_said_in_place_of_a_figure():
     empty = fairness().iloc[:0]
     for figure in (figures.shifts(empty, "eodd"), figures.shift_histogram(empty), figures.amounts(empty, "")):
         assert "two groups" in figure.axes[0].texts[0].get_text()
+    assert "no group" in figures.changes(performance().iloc[:0]).axes[0].texts[0].get_text()

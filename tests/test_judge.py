@@ -5,34 +5,49 @@ import pandas as pd
 import pytest
 
 from reconfair import judge
-from reconfair.fairness import assess
+from reconfair.fairness import INFERENCES, assess
 from reconfair.fairness.threshold import balanced_threshold
 from reconfair.run.judge import judge_file
 
 
 def row(**changes):
     """A row of ``fairness``: EODD 0.20 on an original, 0.26 on a reconstruction."""
-    columns = {"task": "grade", "source": "unet", "strategy": "standard", "attribute": "sex", "metric": "eodd"}
-    columns |= {"value": 0.26, "expected": 0.03, "p_disparity": 0.001, "shift": 0.06, "shift_percent": 30.0}
-    columns |= {"shift_se": 0.02, "p": 0.004, "p_adjusted": 0.01, "p_interaction": 0.002, "margin": 0.11}
-    return columns | {"equivalent": 0.0, "detectable": 0.05, "left_out": ""} | changes
+    columns = {"task": "grade", "source": "unet", "strategy": "standard", "reader": "standard", "attribute": "sex"}
+    columns |= {
+        "metric": "eodd",
+        "value": 0.26,
+        "low": 0.1,
+        "high": 0.3,
+        "expected": 0.03,
+        "p": 0.001,
+        "p_adjusted": 0.002,
+    }
+    columns |= {"worst": "female", "best": "male", "shift": 0.06, "shift_low": 0.01, "shift_high": 0.11, "bound": 0.11}
+    columns |= {
+        "shift_percent": 30.0,
+        "p_shift": np.nan,
+        "p_unequal_adjusted": 0.002,
+        "verdict": "grew",
+        "no_change": 0.0,
+    }
+    return columns | {"margin": 0.05, "left_out": "", "missing": 0, "note": ""} | changes
 
 
-ORIGINAL = {"source": "original", "value": 0.2, "shift": np.nan, "shift_percent": np.nan, "p_adjusted": np.nan}
+ORIGINAL = {"source": "original", "value": 0.2, "shift": np.nan, "shift_percent": np.nan, "verdict": "not judged"}
 
 
 @pytest.mark.parametrize(
     ("changes", "cell"),
     [
-        ({}, "0.260 ++"),
-        ({"shift": -0.06}, "0.260 --"),
-        ({"p_adjusted": 0.07}, "0.260 +"),
-        ({"p_adjusted": 0.3}, "0.260"),
-        ({"p_adjusted": 0.3, "shift_se": 0.07}, "0.260 ~"),
+        ({}, "0.260 grew"),
+        ({"shift": -0.06, "verdict": "fell"}, "0.260 fell"),
+        ({"verdict": "unequal"}, "0.260 unequal"),
+        ({"verdict": "no change"}, "0.260 no change"),
+        ({"verdict": "not shown"}, "0.260"),
         (ORIGINAL, "0.200"),
     ],
 )
-def test_a_cell_of_the_slides_marks_direction_significance_and_a_large_standard_error(changes, cell):
+def test_a_cell_of_the_slides_holds_the_value_and_the_verdict(changes, cell):
     table = judge.by_attribute(pd.DataFrame([row(**changes)]), "sex")
     assert table.to_numpy().item() == cell
 
@@ -54,31 +69,105 @@ def test_tables_one_and_two_of_the_paper_are_medians_over_tasks():
     rows += [row(task=task, shift_percent=percent) for task, (_, percent) in values.items()]
     rows += [row(source="noisy", shift_percent=900.0), row(strategy="reweight", shift_percent=900.0)]
     assert judge.bias_on_originals(pd.DataFrame(rows)).loc["eodd", "sex"] == 0.3
-    shifts = judge.shift_by_model(pd.DataFrame(rows))["unet"]
+    shifts = judge.shift_by_model(pd.DataFrame(rows))["eodd", "unet"]
     assert shifts.to_dict() == {"comparisons": 3, "median": 10, "absolute_median": 20}
 
 
-def test_sentences_never_call_a_missing_significance_no_change():
-    said = " ".join(judge.sentences(pd.Series(row(p=0.6))))
-    assert "too few patients to claim that nothing changed" in said and "finds shifts from 0.050" in said
-    assert "60 % of draws" in said and "below 0.110" in said
+def words(**changes) -> str:
+    return " ".join(judge.sentences(pd.Series(row(**changes))))
 
 
-def test_sentences_claim_no_change_only_within_the_margin_and_name_who_was_left_out():
-    said = " ".join(judge.sentences(pd.Series(row(equivalent=1.0, margin=0.04, left_out="Other (3)"))))
-    assert "this is within the margin" in said and "Not compared: Other (3)" in said
-    assert "The change differs between groups" in said
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({}, ["the gap grew: shift +0.060 (+0.010 to +0.110); the margin is 0.050", "female is served worst"]),
+        ({"verdict": "unequal"}, ["changed unequally", "cannot be told", "+0.060 (+0.010 to +0.110)"]),
+        (
+            {"verdict": "no change", "bound": 0.04},
+            ["No gap changed by more than 0.040 (95 % bound)", "margin is 0.050"],
+        ),
+        ({"verdict": "not shown"}, ["not shown", "supports only that no gap changed by more than 0.110"]),
+        ({"metric": "ser"}, ["shift +6.0 % (+1.0 % to +11.0 %); the margin is 5.0 %"]),
+        ({"left_out": "Other (3)", "missing": 7}, ["Not compared: Other (3)", "without label or attribute: 7"]),
+        ({"shift": -0.00001, "verdict": "not shown"}, ["shift 0.000 ("]),
+        ({"p": 1e-9}, ["p < 0.001"]),
+    ],
+)
+def test_sentences_follow_the_verdict_and_name_margin_and_limits(changes, wanted):
+    for text in wanted:
+        assert text in words(**changes)
 
 
-def test_nothing_is_said_of_what_could_not_be_compared():
+def test_only_a_verdict_is_a_claim():
+    for verdict in ("not shown", "not judged"):
+        text = words(verdict=verdict, p_adjusted=0.3)
+        assert not any(claim in text for claim in ("the gap grew", "the gap fell", "unequally", "groups differ"))
+        assert "no change that matters" not in text
+
+
+def test_nothing_is_said_about_what_could_not_be_compared():
     nothing = dict.fromkeys(("value", "shift", "p"), np.nan)
     assert judge.sentences(pd.Series(row(**nothing))) == []
 
 
-def test_a_bootstrap_is_told_without_what_it_does_not_know():
-    unknown = dict.fromkeys(("expected", "p_disparity", "p_interaction", "margin", "detectable"), np.nan)
-    said = " ".join(judge.sentences(pd.Series(row(**unknown, shift_low=-0.01, shift_high=0.13))))
-    assert "+0.060 (-0.010 to +0.130), p = 0.004" in said and "nan" not in said
+def test_a_bootstrap_is_reported_without_what_it_does_not_know_and_without_width_there_is_no_certainty():
+    unknown = dict.fromkeys(("expected", "p", "p_adjusted", "bound", "p_unequal_adjusted"), np.nan)
+    unknown |= {"verdict": "not judged", "p_shift": 0.004}
+    text = words(**unknown, shift_low=-0.01, shift_high=0.13)
+    assert "+0.060 (-0.010 to +0.130), p = 0.004" in text and "nan" not in text and "no verdict" in text
+    assert "not certainty" in words(**unknown, shift_low=0.06, shift_high=0.06)
+    assert "not certainty" in words(**unknown, low=0.26, high=0.26)
+
+
+def group(**changes):
+    """A row of ``performance``: women, whose TPR fell from 0.71 to 0.59."""
+    columns = {"task": "grade", "source": "unet", "strategy": "standard", "reader": "standard", "attribute": "sex"}
+    columns |= {"group": "female", "metric": "tpr", "value": 0.59, "change": -0.12, "change_low": -0.21, "n": 90}
+    columns |= {"change_high": -0.03, "change_bound": -0.2, "margin": 0.05, "kept": 0.0, "verdict": "worse"}
+    return columns | {"patients": 80, "positives": 54.0, "note": "", "compared": 1.0} | changes
+
+
+def test_a_change_of_a_group_is_told_with_its_size_limits_cases_and_margin():
+    def sentence(**changes):
+        return judge.change_sentence(pd.Series(group(**changes)))
+
+    assert (
+        sentence() == "female: true positive rate fell by 0.120 (0.030 to 0.210) to 0.590; 54 positives; margin 0.050."
+    )
+    assert "rose by" in sentence(
+        metric="fpr", change=0.12, change_low=0.03, change_high=0.21
+    ) and "; 36 neg" in sentence(metric="fpr")
+    assert "a loss beyond the margin of 0.050 is excluded" in sentence(
+        verdict="kept", change_low=-0.04, change_high=0.02
+    )
+    assert "neither a change nor its absence is shown" in sentence(verdict="not shown")
+    same = sentence(change=0.0, change_low=-0.07, change_high=0.07, verdict="not shown", note="no decision differed")
+    assert "no decision differed; limits -0.070 to +0.070" in same
+    nothing = sentence(change=np.nan, value=np.nan, note="cannot be judged (0 positive patients)")
+    assert nothing == "female: true positive rate cannot be judged (0 positive patients)."
+    few = sentence(verdict="not judged", compared=0.0, note="too few to compare (3 positive patients, 20 needed)")
+    assert "not judged: too few to compare" in few
+
+
+def test_only_compared_groups_can_be_named_and_the_surest_loss_comes_first():
+    rows = [group(group="a", change_high=-0.01), group(group="b", compared=0.0, change=-1.0, change_high=-1.0), group()]
+    rows += [
+        group(group="c", metric="fpr", change=0.2, change_low=0.1, change_high=0.3),
+        group(group="all", attribute="all"),
+    ]
+    assert judge.changes(pd.DataFrame(rows)).group.tolist() == ["c", "female", "a"]
+
+
+def test_where_everybody_is_called_alike_there_is_no_percentage():
+    rates = [group(attribute="all", metric=metric, value=value) for metric, value in (("tpr", 1.0), ("fpr", 1.0))]
+    rates += [
+        group(attribute="all", metric=metric, source="sde", value=1.0 - k) for k, metric in enumerate(("tpr", "fpr"))
+    ]
+    performance = pd.DataFrame(rates)
+    alike = judge.called_alike(performance)
+    assert alike.source.tolist() == ["unet"] and alike.called.tolist() == ["everybody"]
+    fairness = judge.with_percentages(pd.DataFrame([row(shift_percent=-100.0), row(source="sde")]), performance)
+    assert np.isnan(fairness.shift_percent[0]) and fairness.shift_percent[1] == 30
 
 
 # --- anyone's scores ---
@@ -152,12 +241,28 @@ def test_masks_are_judged_by_their_dice(tmp_path):
     everyone = performance.query("attribute == 'all'").iloc[0]
     by_patient = dice.groupby(table.patient).mean()
     assert everyone.metric == "dice" and everyone.value == pytest.approx(by_patient.mean())
-    assert {"ser", "delta_dice"} == set(fairness.metric) and "tumour, original: DICE" in lines[1]
+    assert {"ser", "delta_dice"} == set(fairness.metric) and "tumour, original: Dice 0." in "\n".join(lines)
 
 
 def test_as_published_says_where_its_thresholds_come_from(scores, tmp_path):
     lines, *_ = judged(scores.drop(columns="split"), tmp_path, inference="as_published", attributes=["sex"])
-    assert lines[1].startswith("thresholds: chosen on the rows that are judged")
+    assert any(line.startswith("thresholds: chosen on the rows that are judged") for line in lines)
+
+
+def test_it_is_printed_who_is_read_worse_and_the_same_parts_under_every_inference(scores, tmp_path):
+    scores.loc[scores.patient.isin(["007", "008"]), "sex"] = None
+    parts = {}
+    for inference in INFERENCES:
+        lines, performance, _ = judged(scores, tmp_path, inference=inference, attributes=["sex"])
+        parts[inference] = [line for line in lines if line.endswith("?")]
+        text = "\n".join(lines)
+        assert "margin" in text and "nan" not in text and "without label or attribute: " in text
+        assert "e+0" not in text and "-0.000" not in text
+        if inference == "closed_form":
+            worse = performance.query("verdict == 'worse' and metric == 'tpr' and group == 'm'").iloc[0]
+            limits = f"fell by {-worse.change:.3f} ({-worse.change_high:.3f} to {-worse.change_low:.3f})"
+            assert f"sex m: true positive rate {limits}" in text and f"; {worse.positives:.0f} positives" in text
+    assert parts["closed_form"] == parts["bootstrap"] == parts["as_published"] and len(parts["bootstrap"]) == 3
 
 
 def changed(column, row, value):
@@ -234,11 +339,13 @@ def test_levelling_down_is_told_from_raising_the_worse_group():
         values = {"female": female, "male": male}
         return [
             {"task": "grade", "metric": "auroc", "attribute": "sex", "source": "unet", "strategy": strategy}
-            | {"group": group, "value": value}
+            | {"group": group, "value": value, "reader": "standard", "compared": 1.0}
             for group, value in values.items()
         ]
 
     table = pd.DataFrame(rows("standard", 0.7, 0.9) + rows("eodd", 0.8, 0.9) + rows("adv", 0.7, 0.75))
-    found = judge.moved(table).droplevel(["task", "metric", "attribute", "source"])
+    small = [row | {"group": "unknown", "value": 0.0, "compared": 0.0} for row in rows("standard", 0.0, 0.0)[:1]]
+    table = pd.concat([table, pd.DataFrame(small)])
+    found = judge.moved(table).droplevel(["task", "metric", "attribute", "source", "reader"])
     assert found.levelled_down.to_dict() == {"eodd": False, "adv": True}
     assert found.loc["adv"].drop("levelled_down").tolist() == ["female", "male", 0.2, -0.15, 0, -0.15]

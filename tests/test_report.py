@@ -1,16 +1,16 @@
 """The report: levels in order of their noise, verdicts by their definition, published values as printed, nothing hidden."""
 
+import json
 import re
 
-import numpy as np
 import pandas as pd
 import pytest
 import runs
 from matplotlib.figure import Figure
 
-from reconfair import params, report, store, tables
+from reconfair import judge, mitigation, params, report, tables
 from reconfair.report import claims, exhibits, pages
-from reconfair.report.runs import Runs
+from reconfair.report.runs import NOT_APPLIED, Runs
 
 ALL = {"report": {"runs": "all"}}
 FEW = {"diagnosis": {"tasks": ["Cardiomegaly", "Edema", "Fracture", "Pneumonia"]}, "fairness": {"min_cases": 5}}
@@ -51,56 +51,121 @@ def test_all_levels_are_gathered_the_mildest_first(finished, mri):
     assert set(mri.shifts().level) == {"x16"} and set(mri.shifts().metric) == {"eodd", "ser"}
 
 
-def test_a_verdict_is_what_the_interval_and_the_margin_say(mri):
-    table = mri.performance.iloc[:0]
-    rows = pd.DataFrame(
-        {
-            "change_low": [-0.01, -0.05, 0.01, -0.03, -0.015, np.nan],
-            "change_high": [0.01, -0.03, 0.03, 0.01, -0.005, np.nan],
-            "expected": ["equivalent", "worse", "better", "undecided", "equivalent", "not compared"],
-        }
-    )
-    arm = {"task": "grade", "source": "unet", "strategy": "standard", "attribute": "all", "metric": "auroc"}
-    rows = rows.assign(**arm, dataset="phantom_mri", level="x16", change=rows.change_low)
-    one = Runs(mri.studies, pd.concat([table, rows]), mri.fairness, study=mri.study)
-    assert report.compare(one).query("question == 'performance'").verdict.tolist() == rows.expected.tolist()
+def test_a_verdict_is_that_of_the_table_and_a_p_value_changes_none(mri):
+    bias = mri.shifts().query("attribute == 'sex' and metric == 'eodd' and strategy == 'standard'").iloc[[0] * 6]
+    words = {"grew": "worse", "fell": "better", "no change": "kept"}
+    bias = bias.assign(verdict=[*words, "unequal", "not shown", "not judged"])
+    for p in (0.001, 0.9):
+        one = Runs(mri.studies, mri.performance, bias.assign(p_swap=p, p=p, p_shift=p), study=mri.study)
+        verdicts = report.compare(one).query("question == 'bias by Sex'").verdict
+        assert verdicts.tolist() == [*words.values(), "unequal", "not shown", "not judged"]
+    everyone = mri.at_level(mri.performance).query("attribute == 'all' and metric == 'tpr' and source == 'unet'")
+    everyone = everyone.query("strategy == 'standard'").iloc[[0] * 4]
+    everyone = everyone.assign(verdict=["worse", "better", "kept", "not shown"])
+    one = Runs(mri.studies, everyone, mri.fairness, study=mri.study)
+    assert report.compare(one).query("question == 'performance'").verdict.tolist() == everyone.verdict.tolist()
 
-    bias = mri.shifts().query("attribute == 'sex' and metric == 'eodd'").iloc[[0] * 5]
-    bias = bias.assign(shift=[0.1, -0.1, 0.1, 0.0, np.nan], p_adjusted=[0.01, 0.01, 0.2, 1, np.nan])
-    bias = bias.assign(equivalent=[0, 0, 0, 1, np.nan])
-    one = Runs(mri.studies, mri.performance, bias, study=mri.study)
-    verdicts = report.compare(one).query("question == 'bias by Sex'").verdict
-    assert verdicts.tolist() == ["worse", "better", "undecided", "equivalent", "not compared"]
+
+def test_only_groups_that_are_compared_are_named(mri):
+    rows = report.compare(mri).query("question == 'performance of groups'")
+    named = mri.at_level(mri.performance).query("compared == 1").group
+    assert set(rows.group) <= set(named) and len(rows)
+    surest = mri.performance.assign(change=-1.0, change_low=-1.0, change_high=-1.0)
+    small = mri.performance.compared == 0
+    assert small.any()
+    table = mri.performance.where(~small, surest)
+    answers = report.summary(Runs(mri.studies, table, mri.fairness, study=mri.study))
+    assert answers == report.summary(mri) and "-1.000" not in answers["for whom"]
 
 
 def test_harm_to_women_is_reported_and_every_number_is_in_the_tables(mri):
     answers = report.summary(mri)
     rows = report.compare(mri)
-    assert answers["performance"].startswith("Changed in some comparisons. Of 9 comparisons")
+    assert "simulated" in answers["data"] and answers["performance"].startswith("Changed in some comparisons. Of ")
     assert (rows.query("question == 'bias by Sex' and task == 'tumour'").verdict == "worse").all()
-    assert "The largest shifts of bias: Sex: SER of tumour with" in answers["for whom"]
-    assert "chosen from many: female, Dice of tumour" in answers["for whom"]
-    counts = rows[rows.question != "performance"].verdict.value_counts()
-    assert f"{counts['worse']} larger" in answers["bias"] and f"{counts['undecided']} undecided" in answers["bias"]
+    assert "It grew: Sex: SER of tumour with" in answers["bias"]
+    assert "The clearest losses: female, Dice of tumour with" in answers["for whom"]
+    counts = rows[rows.question.str.startswith("bias")].verdict.value_counts()
+    assert f"{counts['worse']} grew" in answers["bias"] and f"{counts['not shown']} not shown" in answers["bias"]
+    assert answers["performance"].count("margin 0.0") == answers["performance"].count(" with ")
     known = pd.concat([mri.at_level(mri.performance), mri.at_level(mri.fairness)])
     numbers = {
         f"{value:+.3f}" for column in ("change", "change_low", "change_high") for value in known[column].dropna()
     }
-    numbers |= {f"{value:+.3f}" for column in ("shift", "shift_low", "shift_high") for value in known[column].dropna()}
-    printed = re.findall(r"[+-]\d\.\d{3}", " ".join(answers.values()))
+    printed = re.findall(r"[+-]\d\.\d{3}", answers["performance"] + answers["for whom"])
     assert len(printed) >= 12 and set(printed) <= numbers
+    text = " ".join(answers.values())
+    assert not re.search(r"e\+\d|-0\.0+\b|nan|not known", text)
+
+
+def test_chance_and_everybody_called_alike_are_said_and_no_percentage_is_given(mri):
+    rows = mri.performance.copy()
+    of_unet = (rows.source == "unet") & (rows.task == "grade") & (rows.strategy == "standard") & (rows.level == "x16")
+    rows.loc[of_unet & rows.metric.isin(["tpr", "fpr"]), "value"] = 1.0
+    chance = (rows.task == "type") & (rows.source == "original") & (rows.metric == "auroc") & (rows.level == "x16")
+    rows.loc[chance, "note"] = "not distinguishable from chance"
+    altered = Runs(mri.studies, rows, judge.with_percentages(mri.fairness, rows), study=mri.study)
+    answer = report.summary(altered)["diagnosis"]
+    assert "at chance for type (AUROC" in answer and "grade with U-Net, x16: everybody" in answer
+    shifts = altered.shifts("eodd").query("source == 'unet' and task == 'grade' and strategy == 'standard'")
+    assert shifts.shift_percent.isna().all() and shifts["shift"].notna().any()
+    assert mri.shifts("eodd").query("source == 'unet' and task == 'grade'").shift_percent.notna().any()
+
+
+def test_a_larger_gap_in_psnr_is_reported(mri):
+    gaps = mri.fairness.copy()
+    one = gaps[(gaps.metric == "psnr_gap") & (gaps.source == "sde") & (gaps.level == "x16")].index[0]
+    gaps.loc[one, ["verdict", "shift", "shift_low", "shift_high"]] = ["grew", 0.8, 0.5, 1.1]
+    answer = report.summary(Runs(mri.studies, mri.performance, gaps, study=mri.study))["bias"]
+    assert "larger than in the noisy images" in answer and "+0.80 dB (+0.50 to +1.10; margin 0.50 dB)" in answer
+
+
+def test_thresholds_that_moved_nothing_are_called_not_applied(outputs):
+    study = runs.mri(mitigation={"strategies": ["thresholds"], "models": ["unet"]}, reconstruction={"models": ["unet"]})
+    runs.finish(study, 80, ("thresholds",))
+    source = params.Source("unet", "thresholds")
+    kept = [
+        {"task": task, "attribute": "all", "group": "all", "patients": 80, "threshold": 0.7}
+        for task in ("grade", "type")
+    ]
+    folder = mitigation.predictions(study, source).folder
+    for moved, strategy in ((False, NOT_APPLIED), (True, "thresholds")):
+        (folder / "thresholds.json").write_text(json.dumps([row | {"moved": moved} for row in kept]))
+        made = report.gather(study)
+        assert set(made.fairness.strategy) == set(made.performance.strategy) - {None} == {"standard", strategy}
+        said = "not applied" in report.summary(made)["mitigation"]
+        table = exhibits.group_thresholds(made)
+        assert said is not moved and (table == "not applied").all(axis=None) == (not moved)
+        assert ("group thresholds (not applied)" in exhibits.strategies(made).to_string()) is not moved
+
+
+def test_two_hospitals_through_the_door_of_tables_are_told_apart(mri):
+    labels = {"hospital-a": 1.0, "hospital-b": 1.1}
+    some = mri.of_dataset("phantom_mri")
+    performance = pd.concat([some.performance.assign(dataset=label, name="table") for label in labels])
+    fairness = pd.concat([some.fairness.assign(dataset=label, name="table") for label in labels])
+    both = Runs(mri.studies, performance, fairness)
+    for name in ("shift_by_model", "shift_by_strategy", "tradeoffs"):
+        assert set(labels) <= set(exhibits.EVERY[name][1](both).index.get_level_values("dataset")), name
 
 
 def test_costs_are_changes_against_the_standard_model_of_the_same_reconstructor(mri):
-    row = claims.costs(mri).set_index("source").loc["unet"]
-    everyone = mri.at_level(mri.overall("psnr", "auroc", "dice")).query("source == 'unet'")
+    row = claims.costs(mri).set_index(["source", "metric"]).loc["unet", "eodd"]
+    everyone = mri.at_level(mri.overall("psnr", "auroc")).query("source == 'unet'")
     value = everyone.pivot_table("value", ["task", "metric"], "strategy")
     percent = 100 * (value.reweight / value.standard - 1)
     assert row.psnr == pytest.approx(percent["image", "psnr"])
     assert row.downstream == pytest.approx(percent.drop("image").mean())
-    gaps = mri.shifts().query("source == 'unet'").pivot_table("value", ["task", "attribute", "metric"], "strategy")
+    gaps = mri.shifts("eodd").query("source == 'unet'").pivot_table("value", ["task", "attribute"], "strategy")
     assert row.bias == pytest.approx((100 * (gaps.reweight / gaps.standard - 1)).median())
-    assert row.comparisons == len(gaps.dropna())
+    tuned = mri.shifts("eodd").query("source == 'unet' and strategy == 'reweight' and shift_standard.notna()")
+    assert row.comparisons == len(tuned) and row.grew == (tuned.verdict_standard == "grew").sum()
+
+
+def test_strategies_are_compared_by_reconstructor(mri):
+    table = exhibits.shift_by_strategy(mri)
+    assert set(table.loc["EODD"].index.get_level_values("source")) == {"U-Net", "Pix2Pix", "SDE"}
+    assert "nan" not in table.to_string()
 
 
 def test_values_are_percent_of_originals_or_of_the_best_image(mri):
@@ -131,7 +196,8 @@ def test_every_exhibit_shows_something_or_says_why_not(name, mri, chexpert):
         elif isinstance(content, pd.DataFrame):
             assert content.size and "nan" not in content.to_string()
         else:
-            assert content == "No task of this study is measured by SER." or content.endswith("measured by ΔDice.")
+            absent = [f"No task of this study is measured by {name}." for name in ("SER", "ΔDice")]
+            assert content in [*absent, exhibits.NO_THRESHOLDS]
         assert draw(what) is content
 
 
@@ -140,7 +206,7 @@ def test_a_run_in_which_nothing_can_be_compared_says_so(outputs):
     runs.finish(study, 60, ())
     nothing = report.gather(study)
     answers = report.summary(nothing)
-    assert answers["bias"].startswith("Not compared. Of 3 comparisons 0 are") and answers["mitigation"] == "Not tried."
+    assert answers["bias"].startswith("Not judged: none of 3 comparisons") and answers["mitigation"] == "Not tried."
     assert "phantom_mri, reconstructors: Pix2Pix; SDE." in report.missing(nothing)
     content = {name: draw(nothing) for name, (_, draw) in exhibits.EVERY.items()}
     assert content["psnr_gaps"] == "No two groups have enough patients to be compared."
@@ -157,13 +223,13 @@ def test_published_values_stand_beside_ours_as_printed(mri, chexpert):
         "SDE": "0.75",
     }
     assert re.fullmatch(r"0\.\d{3} \(0\.\d{3} to \d\.\d{3}\)", table.loc[("1e4", "Fracture", "AUROC", "ours"), "U-Net"])
-    assert exhibits.shift_by_model(mri).loc[("median", "published"), "Pix2Pix"] == "-0.21"
-    assert exhibits.shift_by_strategy(chexpert).loc[("EODD", "published")].to_dict() == {
+    assert exhibits.shift_by_model(mri).loc[("published", "median"), "Pix2Pix"] == "-0.21"
+    assert exhibits.shift_by_strategy(chexpert).loc[("published", "all", "EODD")].to_dict() == {
         "Sex": "+7.56",
         "Age": "-2.01",
         "Race": "+0.52",
     }
-    assert exhibits.tradeoffs(chexpert).loc[("chexpert", "EODD", "published"), "PSNR"] == "-0.64"
+    assert exhibits.tradeoffs(chexpert).loc[("chexpert", "all", "EODD", "published"), "PSNR"] == "-0.64"
     assert exhibits.psnr_gaps(chexpert).loc[("Race", "published"), "SDE"] == "2.63 (p = 0)"
     slides = exhibits.by_attribute(chexpert).loc[("Sex", "Fracture", "slides")]
     assert slides["U-Net", "EODD"] == "0.055" and slides["Original", "EOP"] == "0.061"
@@ -200,8 +266,8 @@ def test_what_is_missing_is_named(finished, mri, chexpert):
     assert any("LPIPS" in sentence for sentence in sentences)
     assert not any("noise levels" in sentence for sentence in report.missing(mri))
     (finished / "lgg" / "x8").mkdir(parents=True)
-    (finished / "lgg" / "x8" / "study.yaml").write_text("dataset: {name: lgg}")
-    old = finished / "phantom_mri" / "x4" / "mitigation" / "performance.parquet"
+    (finished / "lgg" / "x8" / "run.yaml").write_text("dataset: {name: lgg, root: ../lgg}")
+    old = finished / "phantom_mri" / "x4" / "judged" / "standard" / "performance.parquet"
     kept = old.read_bytes()
     pd.read_parquet(old).drop(columns="change").to_parquet(old)
     try:
@@ -215,15 +281,15 @@ def test_what_is_missing_is_named(finished, mri, chexpert):
 
 def test_a_report_of_all_levels_is_stale_when_another_level_changed(finished):
     studies = runs.mri(8, **ALL), runs.mri(8)
-    before = [store.flow(study)["report"].fingerprint for study in studies]
-    stamp = finished / "phantom_mri" / "x4" / "mitigation" / "mitigation.product.json"
-    stamp.write_text(stamp.read_text().replace('"made"', '"made_again"'))
-    after = [store.flow(study)["report"].fingerprint for study in studies]
+    before = [report.product(study).fingerprint for study in studies]
+    stamp = finished / "phantom_mri" / "x4" / "judged" / "standard" / "judged.product.json"
+    stamp.write_text(re.sub(r'"fingerprint": "[0-9a-f]+"', '"fingerprint": "another"', stamp.read_text()))
+    after = [report.product(study).fingerprint for study in studies]
     assert after[0] != before[0] and after[1] == before[1]
 
 
 def test_without_a_finished_run_that_is_said(outputs):
     with pytest.raises(params.ParamsError, match="expected a finished run, found none"):
         report.gather()
-    with pytest.raises(params.ParamsError, match="run chapter 06 first"):
-        report.gather(runs.mri())
+    with pytest.raises(params.ParamsError, match="judged/standard/judged is missing"):
+        report.gather(runs.mri(dataset={"patients": 30_000}))

@@ -4,10 +4,12 @@ Hardt, Price and Srebro (2016) bring the error rates of groups together after a 
 touching it. It needs each patient's group at the time of the decision, which a reconstructor does not.
 """
 
+import json
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from reconfair import data, diagnosis, store, tables
 from reconfair.params import Reader, Source, Study
@@ -75,22 +77,54 @@ def product(study: Study, source: Source) -> Product:
 def write(study: Study, source: Source, folder: Path) -> None:
     """Predictions on the standard reconstructions, with scores moved so that each group meets its threshold.
 
-    Thresholds come from the validation patients; a joint group with fewer than ``fairness.min_cases`` of them
-    of either label keeps the threshold of all.
+    Thresholds come from the validation patients. A joint group with fewer than ``fairness.min_cases`` of them of
+    either label takes the threshold of its group of the first attribute, else of the next one, else that of all.
+    `read` says which groups got a threshold.
     """
     predictions = tables.read("predictions", store.ready(diagnosis.product(study, source.standard)))
     cohort, by_task = data.load(study).table, diagnosis.thresholds(study)
     attributes = list(study.attributes("mitigation"))
-    patients = cohort.drop_duplicates("patient_id").set_index("patient_id")[attributes].fillna("unknown")
-    group = predictions.patient_id.map(patients.agg("/".join, axis=1))
+    people = cohort.drop_duplicates("patient_id").set_index("patient_id")[attributes].fillna("unknown")
+    levels = {"*".join(attributes): people.agg("/".join, axis=1)} | {each: people[each] for each in attributes}
+    score, label = predictions.score.copy(), predictions.label
+    groups = []
     for task, common in by_task.items():
-        labelled = (predictions.task == task) & predictions.label.notna()
-        val = predictions[labelled & (predictions.split == "val")]
-        tpr, fpr = ((val.score[val.label == label] >= common).mean() for label in (1, 0))
-        for name, rows in val.groupby(group[val.index]):
-            if rows.label.value_counts().reindex([0, 1], fill_value=0).min() >= study.fairness.min_cases:
-                score, label = rows.score.to_numpy(), rows.label.to_numpy()
-                threshold = group_threshold(score=score, label=label, tpr=tpr, fpr=fpr)
-                members = (predictions.task == task) & (group == name)
-                predictions.loc[members, "score"] = moved(predictions.score[members], threshold, common)
+        rows = predictions.task == task
+        val = rows & label.notna() & (predictions.split == "val")
+        tpr, fpr = ((score[val & (label == y)] >= common).mean() for y in (1, 0))
+        waiting = rows.copy()
+        for attribute, group_of in levels.items():
+            group = predictions.patient_id.map(group_of)
+            for group_name in sorted(group[waiting].unique()):
+                members, known = waiting & (group == group_name), val & (group == group_name)
+                cases = [predictions.patient_id[known & (label == y)].nunique() for y in (0, 1)]
+                if min(cases) >= study.fairness.min_cases:
+                    scores = {"score": score[known].to_numpy(), "label": label[known].to_numpy()}
+                    threshold = group_threshold(**scores, tpr=tpr, fpr=fpr)
+                    predictions.loc[members, "score"] = moved(score[members], threshold, common)
+                    waiting &= ~members
+                    patients = predictions.patient_id[members].nunique()
+                    row = {"task": task, "attribute": attribute, "group": group_name, "patients": patients}
+                    groups.append(row | {"threshold": threshold, "moved": True})
+        if waiting.any():
+            patients = predictions.patient_id[waiting].nunique()
+            row = {"task": task, "attribute": "all", "group": "all", "patients": patients}
+            groups.append(row | {"threshold": float(common), "moved": False})
+    (folder / "thresholds.json").write_text(json.dumps(groups, indent=1), encoding="utf-8")
     tables.write(predictions.assign(strategy="thresholds"), "predictions", folder)
+
+
+def read(study: Study, source: Source) -> pd.DataFrame | None:
+    """Which groups got a threshold of their own; None where this was not recorded.
+
+    Returns
+    -------
+    DataFrame
+        A row per group of patients with one threshold: ``task, attribute`` (by which they are grouped), ``group,
+        patients, threshold, moved`` (false: they keep the threshold of all).
+    """
+    try:
+        text = (product(study, source).folder / "thresholds.json").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    return pd.DataFrame(json.loads(text))

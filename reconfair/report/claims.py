@@ -1,52 +1,58 @@
 """What the tables allow to claim: a verdict on every comparison, what mitigation costs, and the report's sentences.
 
-Everything that depends on an interval, a margin or a p-value is decided here.
+Verdicts are those of `fairness.assess`: they come from intervals and margins, never from the silence of a p-value.
+Only groups that are compared are named.
 """
 
 import numpy as np
 import pandas as pd
 
-from reconfair import noise, store, tables
+from reconfair import judge, noise, store, tables
+from reconfair.data.phantom import Phantom
+from reconfair.judge import STANDARD
 from reconfair.params import Source
 from reconfair.report.runs import RUN, Runs, reconstructed
-from reconfair.words import ATTRIBUTES, VERDICTS, name
+from reconfair.words import ATTRIBUTES, VERDICTS, name, number
 
-HEADLINES = {  # if everything is equivalent, if no change was detected, if some was; then the two directions
-    "performance": (
-        ("Equivalent", "No change detected; equivalence is not shown", "Changed in some comparisons"),
-        ("worse", "better"),
-    ),
-    "bias": (
-        ("Unchanged", "No shift detected; that there is none is not shown", "Shifted in some comparisons"),
-        ("larger", "smaller"),
-    ),
+# If every change is kept within its margin, if none is shown, if some is.
+HEADLINES = {
+    "performance": ("Kept", "No change is shown, nor that there is none", "Changed in some comparisons"),
+    "groups": ("Kept in every group", "No change is shown, nor that there is none", "Changed in some groups"),
+    "bias": ("No change that matters", "No shift is shown, nor that there is none", "Changed in some comparisons"),
 }
+EVERYONE = ("auroc", "tpr", "fpr", "dice")  # what is asked about all patients
+ALIKE = {"grew": "worse", "fell": "better", "no change": "kept", "changed": "unequal"}  # verdicts of one colour
+CLAIMED = ["better", "unequal", "worse"]
+SCORE = {"auroc": "eodd", "dice": "ser"}  # measures of one kind of task: of performance, and of bias
 
 
 def compare(runs: Runs) -> pd.DataFrame:
     """Every comparison of a standard reconstruction with the original, and its ``verdict``.
 
-    Performance is *equivalent* if the 95 % interval of the change lies within the margin, else *worse* or *better* if
-    it lies on one side of 0. Bias is *worse* (it grew) or *better* if the adjusted p is below 0.05, else *equivalent*
-    if no gap changed by more than the margin. The rest is *undecided*, or *not compared*.
+    Questions are the ``performance`` of everyone (AUROC, TPR, FPR, Dice), the ``performance of groups`` (the primary
+    measures of the groups that are compared, with limits that hold for all at once), and the bias by each attribute.
+    Verdicts are those of the tables, in the words of `reconfair.words.VERDICTS`: bias that grew is ``worse``, bias that
+    fell ``better``, and where no gap changed by more than the margin it is ``kept``. ``harm`` is the least change
+    for the worse that the limits allow, ``size`` its share of the margin.
     """
-    rows = reconstructed(runs.at_level(runs.overall("auroc", "dice"))).query("task != 'average'")
-    gap = rows.metric.map({"auroc": "auroc_gap", "dice": "delta_dice"})
-    names = rows.dataset + "/" + rows.level
-    margin = np.array([runs.margins[run][metric] for run, metric in zip(names, gap, strict=True)])
-    within = (rows.change_low > -margin) & (rows.change_high < margin)
-    cases = [rows.change_low.isna(), within, rows.change_high < 0, rows.change_low > 0]
-    verdict = np.select(cases, ["not compared", "equivalent", "worse", "better"], "undecided")
-    performance = rows.assign(question="performance", verdict=verdict)
-
-    rows = runs.shifts()
-    significant = rows.p_adjusted < 0.05
-    cases = [rows["shift"].isna(), significant & (rows["shift"] > 0), significant, rows.equivalent == 1]
-    verdict = np.select(cases, ["not compared", "worse", "better", "equivalent"], "undecided")
-    columns = {"change": rows["shift"], "change_low": rows.shift_low, "change_high": rows.shift_high}
-    bias = rows.assign(question="bias by " + rows.attribute.map(name), verdict=verdict, **columns)
-    every = pd.concat([performance, bias], ignore_index=True).query("strategy == 'standard'")
-    return every[[*RUN, "question", "task", "metric", "attribute", "source", "verdict", *columns]]
+    rows = runs.at_level(runs.performance).query(STANDARD)
+    everyone = rows[(rows.attribute == "all") & rows.metric.isin(EVERYONE) & (rows.task != "average")]
+    primary = runs.studies[0].fairness.primary
+    some = [everyone.assign(question="performance")]
+    some.append(judge.changes(rows[rows.task != "image"], primary).assign(question="performance of groups"))
+    bias = runs.shifts().query(STANDARD)
+    bias = bias.assign(question="bias by " + bias.attribute.map(name), group="", note=bias.note.fillna(""))
+    columns = {"shift": "change", "shift_low": "change_low", "shift_high": "change_high"}
+    bias = bias.drop(columns="change", errors="ignore").rename(columns=columns)
+    every = pd.concat([reconstructed(pd.concat(some)), bias])
+    flipped = every.metric.isin(["fpr", "eodd", "ser"])  # more is worse
+    every = every.assign(
+        verdict=every.verdict.replace(ALIKE), harm=np.where(flipped, every.change_low, -every.change_high)
+    )
+    keys = [*RUN, "question", "task", "metric", "attribute", "group", "source", "reader", "verdict"]
+    numbers = ["value", "change", "change_low", "change_high", "bound", "margin", "harm", "n_smallest", "left_out"]
+    kept = [*keys, *numbers, "n", "patients", "positives", "missing", "note", "kept"]
+    return every.reindex(columns=kept).reset_index(drop=True)
 
 
 def verdict_counts(runs: Runs, by: list[str]) -> pd.DataFrame:
@@ -56,52 +62,66 @@ def verdict_counts(runs: Runs, by: list[str]) -> pd.DataFrame:
 
 
 def costs(runs: Runs) -> pd.DataFrame:
-    """What each mitigated reconstructor changes against the standard one, in percent.
+    """What each mitigated reconstructor changes against the standard one of the same kind, in percent.
 
-    Columns ``dataset, level, source, strategy``; ``psnr``; ``downstream``, the mean over tasks of the change of AUROC
-    and Dice; ``bias``, the median change of the disparity, and in how many of ``comparisons`` it ``fell`` or ``grew``
-    with p < 0.05, not adjusted.
+    Returns
+    -------
+    DataFrame
+        By ``dataset, level, source, strategy, reader`` and ``metric``, EODD or SER: ``psnr``; ``downstream``, the mean
+        over tasks of the change of AUROC (of Dice, beside SER); ``bias``, the median change of EODD (or SER), without
+        arms that call everybody or nobody positive; in how many of ``comparisons`` it ``fell``, ``grew``, or showed
+        ``no_change`` that matters, by the verdicts of the table.
     """
-    arm = [*RUN, "source"]
+    arm = [*RUN, "source", "reader"]
     rows = reconstructed(runs.at_level(runs.overall("auroc", "dice", "psnr"))).query("task != 'average'")
     standard = rows[rows.strategy == "standard"].set_index([*arm, "task", "metric"]).value
     tuned = rows[rows.strategy != "standard"]
     before = standard.reindex(pd.MultiIndex.from_frame(tuned[[*arm, "task", "metric"]])).to_numpy()
-    column = np.where(tuned.task == "image", "psnr", "downstream")
-    tuned = tuned.assign(percent=100 * (tuned.value / before - 1), column=column)
+    tuned = tuned.assign(percent=100 * (tuned.value / before - 1))
     tuned = tuned[np.isfinite(tuned.percent)]
-    table = tuned.pivot_table("percent", [*arm, "strategy"], "column", sort=False)
+    images = tuned[tuned.task == "image"].groupby([*arm, "strategy"], sort=False).percent.mean().rename("psnr")
+    read = tuned[tuned.task != "image"].assign(metric=lambda rows: rows.metric.map(SCORE))
+    read = read.groupby([*arm, "strategy", "metric"], sort=False).percent.mean().rename("downstream")
     gaps = runs.shifts().query("strategy != 'standard' and shift_standard.notna()")
-    significant = gaps.shift_standard_p < 0.05
-    gaps = gaps.assign(
-        bias=100 * gaps.shift_standard / (gaps.value - gaps.shift_standard),
-        fell=significant & (gaps.shift_standard < 0),
-        grew=significant & (gaps.shift_standard > 0),
-    ).groupby([*arm, "strategy"], sort=False)
-    counted = gaps.agg(
-        bias=("bias", "median"), fell=("fell", "sum"), grew=("grew", "sum"), comparisons=("bias", "size")
+    drawn = gaps.p_shift_standard.notna()  # there, the shift of SER is a difference and not a ratio
+    whole = np.where((gaps.metric == "ser") & ~drawn, 1.0, gaps.value - gaps.shift_standard)
+    percent = (100 * gaps.shift_standard / pd.Series(whole, gaps.index).replace(0, np.nan)).mask(_alike(runs, gaps))
+    words = {"fell": "fell", "grew": "grew", "no_change": "no change"}
+    gaps = gaps.assign(bias=percent, **{key: gaps.verdict_standard == word for key, word in words.items()})
+    counted = gaps.groupby([*arm, "strategy", "metric"], sort=False).agg(
+        bias=("bias", "median"), **{key: (key, "sum") for key in words}, comparisons=("metric", "size")
     )
-    return table.reindex(columns=["psnr", "downstream"]).join(counted).reset_index()
+    return counted.join(read, how="outer", sort=False).reset_index().join(images, [*arm, "strategy"])
+
+
+def _alike(runs: Runs, rows: pd.DataFrame) -> pd.Series:
+    """Whether an arm, or its standard counterpart, calls everybody or nobody positive."""
+    keys = [key for key in judge.ARM if key in rows]
+    alike = pd.MultiIndex.from_frame(judge.called_alike(runs.performance)[keys])
+    both = [pd.MultiIndex.from_frame(each[keys]).isin(alike) for each in (rows, rows.assign(strategy="standard"))]
+    return pd.Series(both[0] | both[1], rows.index)
 
 
 def summary(runs: Runs) -> dict[str, str]:
     """Answer each question about one dataset in a few sentences; every number comes from the tables."""
     rows = compare(runs)
-    performance, bias = rows[rows.question == "performance"], rows[rows.question != "performance"]
-    answers = {"performance": _counted("performance", performance), "bias": _counted("bias", bias)}
-    changed = performance.dropna(subset="change")
-    if len(changed):
-        answers["performance"] += f" The lowest change: {_change(changed.loc[changed.change.idxmin()])}."
-    answers["for whom"] = _for_whom(runs, bias.query("verdict in ['worse', 'better']"))
-    known = runs.shifts().query("strategy == 'standard' and detectable.notna()")
-    answers["how sure"] = (
-        f"With 80 % power a shift of {known.detectable.median():.3f} is detected (median over comparisons; from "
-        f"{known.detectable.min():.3f} to {known.detectable.max():.3f}). Smaller shifts can go unnoticed. The smallest "
-        f"group that was compared has {known.n_smallest.min():.0f} patients of its rarer label."
-        if len(known)
-        else "The smallest shift that could be detected is not known: there are too few patients, or this inference "
-        "does not estimate it."
-    )
+    groups = rows[rows.question == "performance of groups"]
+    everyone, bias = rows[rows.question == "performance"], rows[rows.question.str.startswith("bias")]
+    answers = {}
+    if any(isinstance(study.dataset, Phantom) for study in runs.studies):
+        answers["data"] = (
+            "These images are simulated (a phantom). The numbers show how the method works. "
+            "They prove nothing about patients."
+        )
+    answers["diagnosis"] = _diagnosis(runs)
+    answers["performance"] = _counted("performance", everyone) + _listed("The clearest losses", everyone)
+    answers["for whom"] = _counted("groups", groups) + _listed("The clearest losses", groups)
+    if len(groups):
+        answers["for whom"] += " The limits of all groups, tasks and sources hold together, attribute by attribute."
+    answers["bias"] = _counted("bias", bias) + _listed("It grew", bias)
+    if len(bias):
+        answers["bias"] += _image_gaps(runs)
+    answers["how sure"] = _how_sure(runs)
     answers["mitigation"] = _mitigated(costs(runs))
     return answers
 
@@ -143,46 +163,118 @@ def _paper_levels(study) -> list[str]:
     return [] if study.noise.kind == "none" else [level.level for level in noise.ladder(study.noise)[1:]]
 
 
+def _diagnosis(runs: Runs) -> str:
+    """Where a diagnosis is at chance, and where everybody is called alike."""
+    rows = runs.at_level(runs.overall("auroc")).query(f"{STANDARD} and task != 'average'")
+    chance = rows[rows.note.fillna("").str.contains("chance")]
+    first = chance[chance.source == "original"]
+    lines = [f"{row.task} ({_auroc(row)}, {row.level})" for row in first.itertuples()]
+    text = "On originals every classification is better than chance: no interval of AUROC holds 0.5. " * bool(len(rows))
+    if lines:
+        text = (
+            f"On originals the diagnosis is at chance for {'; '.join(lines)}: no reconstruction can be judged by it. "
+        )
+    known = pd.MultiIndex.from_frame(first[[*RUN, "task"]])
+    later = chance[(chance.source != "original") & ~pd.MultiIndex.from_frame(chance[[*RUN, "task"]]).isin(known)]
+    lines = [f"{row.task} with {name(row.source)} ({_auroc(row)}, {row.level})" for row in later.itertuples()]
+    text += f"It falls to chance for {'; '.join(lines)}. " if lines else ""
+    alike = runs.at_level(judge.called_alike(runs.performance)).query(STANDARD)
+    lines = [f"{row.task} with {name(row.source)}, {row.level}: {row.called}" for row in alike.itertuples()]
+    if lines:
+        text += f"Called positive at the frozen threshold: {'; '.join(lines)}. There, rates and their gaps say nothing "
+        text += "about groups, and no percentage of bias is given."
+    return text.strip() or "There is no classification."
+
+
+def _auroc(row) -> str:
+    return f"AUROC {number(row.value)}, {number(row.low)} to {number(row.high)}"
+
+
 def _counted(question: str, rows: pd.DataFrame) -> str:
     """Headline and numbers of the verdicts on one question."""
-    n, ((same, unseen, changed), (worse, better)) = rows.verdict.value_counts(), HEADLINES[question]
-    n = n.reindex(list(VERDICTS), fill_value=0)
-    headline = changed if n.worse + n.better else same if n.equivalent == n.sum() else unseen
-    headline = "Not compared" if n["not compared"] == n.sum() else headline
-    return (
-        f"{headline}. Of {n.sum()} comparisons {n.equivalent} are equivalent (any change lies within the margin), "
-        f"{n.worse} {worse}, {n.better} {better} and {n.undecided} undecided; {n['not compared']} had too few patients."
-    )
+    same, unseen, changed = HEADLINES[question]
+    n = rows.verdict.value_counts().reindex(list(VERDICTS), fill_value=0)
+    judged = n.sum() - n["not judged"]
+    if not judged:
+        return f"Not judged: none of {n.sum()} comparisons has enough patients, or this inference gives no verdict."
+    headline = changed if n[CLAIMED].sum() else same if n.kept == judged else unseen
+    worse, better = ("grew", "fell") if question == "bias" else ("worse", "better")
+    counts = [f"{n.worse} {worse}", f"{n.better} {better}"]
+    counts += [f"{n.unequal} changed unequally (direction unknown)"] if question == "bias" else []
+    counts += [f"{n.kept} kept within the margin", f"{n['not shown']} not shown"]
+    return f"{headline}. Of {n.sum()} comparisons: {', '.join(counts)}; {n['not judged']} not judged."
 
 
-def _for_whom(runs: Runs, shifted: pd.DataFrame) -> str:
-    """The largest shifts of bias, and the group with the clearest loss."""
-    largest = shifted.loc[shifted.change.abs().sort_values(ascending=False).index[:3]].iterrows()
-    attributes = "; ".join(f"{name(row.attribute)}: {_change(row)}" for _, row in largest)
-    answer = f"The largest shifts of bias: {attributes}." if attributes else "No shift of bias is significant."
-    groups = reconstructed(runs.at_level(runs.performance)).query("attribute != 'all' and strategy == 'standard'")
-    groups = groups[groups.metric.isin(["auroc", "dice"]) & (groups.change_high < 0)]
-    if len(groups):
-        row = groups.loc[groups.change_high.idxmin()]
-        answer += f" The group with the clearest loss, chosen from many: {row.group}, {_change(row)}."
-    return answer
-
-
-def _mitigated(rows: pd.DataFrame) -> str:
-    """What mitigation changed, by strategy: rows of `costs`."""
-    if rows.empty:
-        return "Not tried."
-    means = rows.groupby("strategy", sort=False).agg({"bias": "median", "downstream": "mean"})
-    each = [f"{name(row.Index)} {row.bias:+.1f} % and {row.downstream:+.1f} %" for row in means.itertuples()]
-    n = rows[["comparisons", "fell", "grew"]].sum()
-    return (
-        f"Change of bias (median) and of performance (mean) against the standard models: {'; '.join(each)}. In "
-        f"{n.comparisons:.0f} comparisons bias fell {n.fell:.0f} times and grew {n.grew:.0f} times with p < 0.05; "
-        f"chance alone would give about {0.05 * n.comparisons:.0f} such results."
-    )
+def _listed(title: str, rows: pd.DataFrame) -> str:
+    """The comparisons that are worse, those with the largest least harm first."""
+    worse = rows[rows.verdict == "worse"].sort_values("harm", ascending=False, kind="stable")
+    more = f" (and {len(worse) - 3} more)" if len(worse) > 3 else ""
+    lines = "; ".join(_change(row) for row in worse.head(3).itertuples())
+    return f" {title}: {lines}{more}." if lines else ""
 
 
 def _change(row) -> str:
-    """Metric, task and source of a change, and the change with its interval."""
+    """One comparison with its limits, its size and its margin."""
     where = f"{name(row.metric)} of {row.task} with {name(row.source)}, {row.level}"
-    return f"{where}: {row.change:+.3f} ({row.change_low:+.3f} to {row.change_high:+.3f})"
+    where = f"{row.group}, {where}" if row.group not in ("", "all") else where
+    where = f"{name(row.attribute)}: {where}" if row.question.startswith("bias") else where
+    ratio, digits, unit = (100, 1, " %") if row.metric == "ser" else (1, 3, "")
+    change, low, high = (number(ratio * value, digits, True) for value in (row.change, row.change_low, row.change_high))
+    cases = {"tpr": row.positives, "fpr": row.n - row.positives}.get(row.metric, row.patients)
+    cases = row.n_smallest if row.question.startswith("bias") else cases
+    n = f"n {cases:.0f}" + " in the smallest group" * row.question.startswith("bias")
+    return f"{where}: {change}{unit} ({low} to {high}); {n}; margin {number(ratio * row.margin, digits)}{unit}"
+
+
+def _image_gaps(runs: Runs) -> str:
+    """Where gaps in image quality grew against the noisy images."""
+    rows = runs.shifts("psnr_gap").query(f"{STANDARD} and verdict == 'grew'")
+    rows = rows.sort_values("shift_low", ascending=False, kind="stable")
+    lines = [
+        f"{name(row.attribute)} with {name(row.source)}, {row.level}: {number(row.shift, 2, True)} dB "
+        f"({number(row.shift_low, 2, True)} to {number(row.shift_high, 2, True)}; margin {number(row.margin, 2)} dB)"
+        for row in rows.head(3).itertuples()
+    ]
+    return f" The gap in PSNR is larger than in the noisy images: {'; '.join(lines)}." if lines else ""
+
+
+def _how_sure(runs: Runs) -> str:
+    """Bounds beside margins, the smallest group, and who is left out or missing."""
+    rows = runs.shifts().query(STANDARD)
+    judged, lines = rows[rows.bound.notna()], []
+    for metric, some in judged.groupby("metric", sort=False):
+        ratio, digits, unit = (100, 1, " %") if metric == "ser" else (1, 3, "")
+        low, high, margin = (number(ratio * x, digits) for x in (some.bound.min(), some.bound.max(), some.margin.max()))
+        lines.append(
+            f"The 95 % bounds for the change of any gap of {name(metric)} reach from {low}{unit} to {high}{unit}; the "
+            f"margin is {margin}{unit}. Smaller changes can go unnoticed."
+        )
+    if not lines:
+        return "No bound can be given: there are too few patients, or this inference has none."
+    lines.append(f"The smallest compared group has {judged.n_smallest.min():.0f} patients of the label that is rarer.")
+    left_out = [row for row in rows.itertuples() if row.left_out]
+    left_out = dict.fromkeys(f"{name(row.attribute)}, {name(row.metric)}: {row.left_out}" for row in left_out)
+    lines += [f"Not compared, with their patients of the rarer label: {' | '.join(left_out)}."] if left_out else []
+    missing = rows.groupby("attribute", sort=False).missing.max()
+    missing = [f"{name(attribute)} {count:.0f}" for attribute, count in missing.items() if count]
+    lines += [f"Rows without label or attribute: {', '.join(missing)}."] if missing else []
+    return " ".join(lines)
+
+
+def _mitigated(rows: pd.DataFrame) -> str:
+    """What mitigation changed, by reconstructor and strategy: rows of `costs`."""
+    if rows.empty:
+        return "Not tried."
+    lines, idle = [], rows.strategy.str.startswith("thresholds@0")
+    for (source, strategy, metric), some in rows[~idle].groupby(["source", "strategy", "metric"], sort=False):
+        n = some[["fell", "grew", "no_change", "comparisons"]].sum()
+        score = {bias: score for score, bias in SCORE.items()}[metric]
+        lines.append(
+            f"{name(source)}, {name(strategy)}: {name(metric)} fell in {n.fell:.0f} and grew in {n.grew:.0f} of "
+            f"{n.comparisons:.0f} comparisons, without a change that matters in {n.no_change:.0f}; "
+            f"{name(score)} {number(some.downstream.mean(), 1, True)} %"
+        )
+    text = f"Against the standard model of the same reconstructor. {'. '.join(lines)}." if lines else ""
+    sources = ", ".join(map(name, dict.fromkeys(rows[idle].source)))
+    text += f" Group thresholds were not applied ({sources}): no group has enough validation cases." if sources else ""
+    return text.strip()

@@ -10,15 +10,18 @@ import numpy as np
 import pandas as pd
 
 from reconfair import data, figures, judge, noise, recon, tables
+from reconfair.judge import STANDARD
 from reconfair.params import Source
 from reconfair.report.claims import compare, costs, verdict_counts
-from reconfair.report.runs import RUN
-from reconfair.words import mathtext, name
+from reconfair.report.runs import RUN, own_thresholds, reconstructed
+from reconfair.words import mathtext, name, number, p_value
 
 EVERY = {}  # by name: the question that it answers, and the function
 MAIN = ["auroc", "dice", "psnr", "ssim", "lpips"]
 NOT_TRIED = "No mitigation was tried."
-STANDARD = "strategy == 'standard'"
+PUBLISHED = "published"  # in place of the measure, where the paper pools EODD and SER
+NO_THRESHOLDS = "Thresholds by group were not tried, or it is not known which groups got one."
+TUNED = "Does mitigation help, and what does it cost?"
 
 
 def exhibit(question: str):
@@ -89,9 +92,9 @@ def examples(runs):
 def verdicts(runs):
     """Verdict on every comparison of a reconstruction with the original.
 
-    Performance is equivalent if the 95 % interval of its change lies within the margin. Bias grew (worse) or fell
-    (better) if the adjusted p is below 0.05, and is equivalent if no gap changed by more than the margin. Undecided
-    does not mean unchanged.
+    Worse (bias: grew) and better (bias: fell): the 95 % interval of the change excludes 0. Kept: the change is within
+    the margin. Unequal: the groups changed unequally, and whether that widened the gap cannot be told. Not shown does
+    not mean unchanged. Not judged: too few patients, or an inference without verdicts.
     """
     one = runs.study is not None and runs.at_level(runs.performance).dataset.nunique() == 1
     return figures.verdicts(verdict_counts(runs, ["question"] if one else [*RUN, "question"]))
@@ -130,14 +133,41 @@ def against_baseline(runs):
     because SER has another scale.
     """
     solved = runs.overall("auroc", "dice").query("source == 'original'").drop_duplicates(["dataset", "task"])
-    rows = compare(runs).query("metric != 'ser' and change.notna()")
-    rows = rows.assign(x=rows.task.map(solved.set_index("task").value))
+    asked = "metric in ['auroc', 'dice', 'eodd'] and question != 'performance of groups' and change.notna()"
+    rows = compare(runs).query(asked)
+    rows = rows.drop(columns="value").assign(x=rows.task.map(solved.set_index("task").value))
     return figures.against_baseline(rows)
+
+
+def _group_changes(tuned: bool = False):
+    """Register the figure of each group's paired change, of standard models alone or of all."""
+
+    def changes(runs):
+        rows = runs.at_level(runs.performance).query("task != 'image'")
+        rows = reconstructed(judge.changes(rows, runs.studies[0].fairness.primary))
+        rows = rows if tuned else rows.query(STANDARD)
+        if tuned and rows.strategy.nunique() <= 1:
+            return NOT_TRIED
+        return figures.changes(rows)
+
+    changes.__name__ = "group_changes" + "_by_strategy" * tuned
+    changes.__doc__ = f"""Change of each group against the original{", for every strategy" * tuned}: the first result.
+
+    Bars: 95 % limits that hold for all groups, tasks and sources of an attribute at once. Filled: the limits exclude
+    0. Grey: the change is kept within the margin, which is shaded. Hollow: not shown. Only groups with enough cases are
+    drawn."""
+    return exhibit(TUNED if tuned else "Is bias shifted, and for whom?")(changes)
+
+
+group_changes = _group_changes()
 
 
 @exhibit("Is bias shifted, and for whom?")
 def shift_histogram(runs):
-    """Bias shifts of all tasks and reconstructors in percent of the bias on originals (the paper's figure 3)."""
+    """Bias shifts of all tasks and reconstructors in percent of the bias on originals (the paper's figure 3).
+
+    EODD and SER have panels of their own. A source that calls everybody or nobody positive has no percentage.
+    """
     return figures.shift_histogram(runs.shifts().query(STANDARD))
 
 
@@ -151,14 +181,15 @@ def _shifts(metric: str, cited: str, question="Is bias shifted, and for whom?", 
             return f"No task of this study is measured by {name(metric)}."
         if tuned and rows.strategy.nunique() == 1:
             return NOT_TRIED
-        return figures.shifts(rows, metric, runs.margins[runs.study.name][metric])
+        return figures.shifts(rows, metric)
 
     strategies = ", of every strategy," if tuned else ""
     shifts.__name__ = f"shift_{metric}" + ("_by_strategy" if tuned else "")
     shifts.__doc__ = f"""Shift of {name(metric)}{strategies} against the original, task by task ({cited}).
 
-    Right of 0 the disparity grew. Filled: adjusted p < 0.05. Shaded: within the margin. Bars: 95 % intervals.
-    Crosses: values of the slides."""
+    Right of 0 the disparity is larger. Filled: it grew or fell. Pale: the groups changed unequally. Grey: no gap
+    changed by more than the margin, which is shaded. Hollow: not shown. Bars: 95 % intervals. Crosses: values of
+    the slides. A shift of SER is relative: 0.1 is a ratio larger by a tenth."""
     return exhibit(question)(shifts)
 
 
@@ -183,10 +214,10 @@ def bias_on_originals(runs):
 
 @exhibit("Is bias shifted, and for whom?")
 def by_attribute(runs):
-    """Disparity of every task by source (slides), marked by direction and significance of the shift.
+    """Disparity of every task by source (slides), with the verdict on its shift.
 
-    ++ and --: grew and fell with adjusted p < 0.05; + and -: p < 0.1; ~: the standard error exceeds the shift. The
-    slides mark by colour, which our copy lacks.
+    grew, fell: the interval of the shift excludes 0. unequal: the groups changed unequally. no change: no gap changed
+    by more than the margin. Without a word: not shown. The slides mark by colour, which our copy lacks.
     """
     rows, attributes = runs.at_level(runs.fairness).query("source != 'noisy'"), {}
     for attribute in dict.fromkeys(rows.attribute):
@@ -203,12 +234,14 @@ def by_attribute(runs):
 def shift_by_model(runs):
     """Bias shift in percent by reconstructor: median over tasks and attributes, and median size (the paper's table 2).
 
-    In brackets: the quartiles. The published values are over both datasets of the paper at their middle noise levels.
+    In brackets: the quartiles. The published values are over both datasets of the paper at their middle noise levels,
+    and over EODD and SER, which we keep apart.
     """
     rows = runs.shifts().query(STANDARD)
     size = rows.assign(shift_percent=rows.shift_percent.abs(), statistic="absolute median")
     rows = pd.concat([rows.assign(statistic="median"), size])
-    return _quartiles(rows, "shift_percent", ["statistic"], ["source"], "paper: table 2")
+    keys = [*_datasets(runs), "metric", "statistic"]
+    return _quartiles(rows, "shift_percent", keys, ["source"], "paper: table 2", dataset="paper", metric=PUBLISHED)
 
 
 @exhibit("Is bias shifted, and for whom?")
@@ -218,67 +251,81 @@ def psnr_gaps(runs):
     if gaps.empty:
         return "No two groups have enough patients to be compared."
     mean = runs.at_level(runs.overall("psnr")).query(STANDARD).set_index("source").value
-    gaps = gaps.assign(percent=100 * gaps.value / gaps.source.map(mean), p=gaps.p_disparity)
+    gaps = gaps.assign(percent=100 * gaps.value / gaps.source.map(mean))
+    gaps = gaps.assign(p=[f" ({p_value(p)})" if np.isfinite(p) else "" for p in gaps.p])
     wanted = ["PSNR gap", "p of PSNR gap"]
     theirs = tables.published("summaries").query("dataset == @runs.study.dataset.name and statistic in @wanted")
     theirs = theirs.pivot(index=["attribute", "source"], columns="statistic", values="value").reindex(columns=wanted)
     gaps = gaps.join(theirs, ["attribute", "source"]).assign(published=lambda rows: rows["PSNR gap"])
-    return _wide(gaps, "{percent:.2f} (p = {p:.3f})", "{PSNR gap:g} (p = {p of PSNR gap:g})", ["attribute"], ["source"])
+    return _wide(gaps, "{percent:.2f}{p}", "{PSNR gap:g} (p = {p of PSNR gap:g})", ["attribute"], ["source"])
 
 
 @exhibit("How sure are we?")
 def absolute_shift(runs):
     """Size of the bias shift in either direction (slides): dots are tasks, bars their mean.
 
-    Dashed: the average size that noise alone gives where nothing shifted. A bar below it shows no shift.
+    Noise alone makes every size larger than 0, so a bar shows no shift by itself.
     """
     rows = runs.shifts().query(f"{STANDARD} and shift.notna()")
-    rows = rows.assign(amount=rows["shift"].abs(), chance=rows.shift_se * np.sqrt(2 / np.pi))
-    return figures.amounts(rows, "absolute shift")
+    return figures.amounts(rows.assign(amount=rows["shift"].abs()), "absolute shift")
 
 
 @exhibit("How sure are we?")
-def standard_errors(runs):
-    """Standard error of the disparity by source and strategy (slides): dots are tasks, bars their mean.
+def interval_lengths(runs):
+    """Length of the 95 % interval of the disparity by source and strategy: dots are tasks, bars their mean.
 
-    A source or strategy that makes results less certain has higher bars.
+    The slides show standard errors. A source or strategy that makes results less certain has higher bars.
     """
-    rows = judge.main_measure(runs.at_level(runs.fairness)).query("se.notna()")
-    return figures.amounts(rows.assign(amount=rows.se), "standard error")
+    rows = judge.main_measure(runs.at_level(runs.fairness)).query("low.notna() and high.notna()")
+    return figures.amounts(rows.assign(amount=rows.high - rows.low), "length of the interval")
 
 
 @exhibit("How sure are we?")
-def power(runs):
-    """Shifts that this study can detect, over tasks and reconstructors.
+def supported(runs):
+    """What this cohort supports, over tasks and reconstructors.
 
-    detectable: the median shift that is detected with 80 % power; margin: the median of the smallest margins within
-    which equivalence can be claimed; n_smallest: patients of the rarer label in the smallest group compared.
+    n_smallest: patients of the rarer label in the smallest compared group; bound: least and largest 95 % bound of the
+    change of any gap; margin: the change that would not matter; no_change: in how many comparisons the bound is below
+    it. SER: relative changes.
     """
-    grouped = runs.shifts().query(STANDARD).groupby(["attribute", "metric"], sort=False)
-    table = grouped.agg(
-        n_smallest=("n_smallest", "min"), detectable=("detectable", "median"), margin=("margin", "median")
-    )
-    left_out = grouped.left_out.agg(lambda named: "; ".join(dict.fromkeys(filter(None, named))) or "none")
-    return table.map("{:.3g}".format).replace("nan", "").assign(left_out=left_out).rename(index=name)
+    rows = runs.shifts().query(STANDARD)
+    if rows.empty:
+        return "No reconstruction was judged."
+    lines = {}
+    for key, some in rows.groupby(["attribute", "metric"], sort=False):
+        bound = f"{number(some.bound.min())} to {number(some.bound.max())}" if some.bound.notna().any() else ""
+        smallest = f"{some.n_smallest.min():.0f}" if some.n_smallest.notna().any() else ""
+        lines[tuple(map(name, key))] = {
+            "n_smallest": smallest,
+            "bound": bound,
+            "margin": number(some.margin.max()),
+            "no_change": f"{some.no_change.sum():.0f} of {len(some)}",
+            "left_out": "; ".join(dict.fromkeys(filter(None, some.left_out))) or "none",
+            "missing": some.missing.max(),
+        }
+    return pd.DataFrame(lines).T.rename_axis(index=["attribute", "metric"])
 
 
-TUNED = "Does mitigation help, and what does it cost?"
+group_changes_by_strategy = _group_changes(tuned=True)
 shift_eodd_by_strategy = _shifts("eodd", "the paper's figures 4 and 5", TUNED, tuned=True)
 shift_ser_by_strategy = _shifts("ser", "the paper's figure 5", TUNED, tuned=True)
 
 
 @exhibit(TUNED)
 def shift_by_strategy(runs):
-    """Bias shift against originals in percent, by strategy: median over tasks and reconstructors (the paper's table 3).
+    """Bias shift against originals in percent, by strategy: the median over tasks (the paper's table 3).
 
-    In brackets: the quartiles. The published values are over both datasets of the paper at their middle noise levels.
+    Each reconstructor stands by itself, since not all had every strategy. In brackets: the quartiles. The published
+    values are over both datasets of the paper, all its reconstructors, and EODD and SER.
     """
-    return _quartiles(runs.shifts(), "shift_percent", ["strategy"], ["attribute"], "paper: table 3")
+    keys = [*_datasets(runs), "metric", "source", "strategy"]
+    pooled = {"dataset": "paper", "metric": PUBLISHED, "source": "all"}
+    return _quartiles(runs.shifts(), "shift_percent", keys, ["attribute"], "paper: table 3", **pooled)
 
 
 @exhibit(TUNED)
 def cost(runs):
-    """Change by each strategy against the standard model, by reconstructor (the paper's figure 13).
+    """Change by each strategy against the standard model of the same reconstructor (the paper's figure 13).
 
     Up: a better diagnosis. Right: a better image in the left panel, more bias in the right panel.
     """
@@ -288,17 +335,33 @@ def cost(runs):
 
 @exhibit(TUNED)
 def tradeoffs(runs):
-    """Change of PSNR and of performance against the standard model, percent (the paper's table 4).
+    """Change of PSNR, performance and bias against the standard model of the same reconstructor, percent (table 4).
 
-    Medians over reconstructors, in brackets the quartiles. The published values are means at the middle noise level.
+    Performance and bias: AUROC and EODD, or Dice and SER. Medians over noise levels, in brackets the quartiles if there
+    are several. The published values are means over reconstructors at the paper's middle noise level.
     """
     rows = costs(runs).rename(columns={"psnr": "PSNR", "downstream": "performance"})
-    names = {study.label: study.dataset.name for study in runs.studies}
-    rows = rows.assign(dataset=rows.dataset.map(lambda label: names.get(label, label)))
-    rows = rows.melt(["dataset", "strategy"], ["PSNR", "performance"], "statistic")
-    return (
-        _quartiles(rows, "value", ["dataset", "strategy"], ["statistic"], "paper: table 4") if len(rows) else NOT_TRIED
-    )
+    if rows.empty:
+        return NOT_TRIED
+    rows = rows.melt(["dataset", "source", "strategy", "metric"], ["PSNR", "performance", "bias"], "statistic")
+    keys = ["dataset", "source", "strategy", "metric"]
+    table = _quartiles(rows, "value", keys, ["statistic"], "paper: table 4", source="all", metric=PUBLISHED)
+    named = {*rows.dataset, *(study.dataset.name for study in runs.studies)}
+    return table[table.index.get_level_values("dataset").isin(named)]
+
+
+@exhibit(TUNED)
+def group_thresholds(runs):
+    """Groups that got a threshold of their own, by reconstructor and task: what the strategy `thresholds` moved.
+
+    A joint group with too few validation cases takes the threshold of a single attribute, else that of all. Where all
+    patients keep the threshold of all, the strategy is not applied.
+    """
+    counts = own_thresholds(runs.study)
+    if not counts:
+        return NO_THRESHOLDS
+    table = pd.DataFrame(counts).T.rename(index=name).rename_axis("source")
+    return table.map(lambda moved: f"{moved:.0f}" if moved else "not applied")
 
 
 @exhibit(TUNED)
@@ -308,6 +371,11 @@ def strategies(runs):
     return _intervals(rows, ["task", "metric"], ["source", "strategy"]) if rows.strategy.nunique() > 1 else NOT_TRIED
 
 
+def _datasets(runs) -> list[str]:
+    """The key that keeps datasets apart where several are reported."""
+    return ["dataset"] if runs.study is None else []
+
+
 def _intervals(rows: pd.DataFrame, index: list[str], columns: list[str]) -> pd.DataFrame:
     """Values with intervals."""
     rows = rows.assign(digits=np.where(rows.metric == "psnr", 2, 3))
@@ -315,13 +383,24 @@ def _intervals(rows: pd.DataFrame, index: list[str], columns: list[str]) -> pd.D
     return _wide(rows, ours, "{published:g}", index, columns)
 
 
-def _quartiles(rows: pd.DataFrame, column: str, index: list[str], columns: list[str], cited: str) -> pd.DataFrame:
-    """Medians with quartiles, and those that the paper printed."""
+def _quartiles(rows: pd.DataFrame, column: str, index: list[str], columns: list[str], cited: str, **pooled: str):
+    """Medians with quartiles, and those that the paper printed; `pooled` says what stands for keys that it pools."""
     keys = index + columns
-    ours = rows.groupby(keys, sort=False)[column].quantile([0.25, 0.5, 0.75]).unstack().dropna(how="all")
-    theirs = tables.published("summaries").query("cited == @cited")
-    ours = ours.set_axis(["low", "value", "high"], axis=1).join(theirs.set_index(keys).value.rename("published"))
-    return _wide(ours.reset_index(), "{value:+.1f} ({low:+.1f} to {high:+.1f})", "{published:+g}", index, columns)
+    ours = rows[rows[column].notna()].groupby(keys, sort=False)[column].quantile([0.25, 0.5, 0.75]).unstack()
+    cells = [_quartile_cell(*row) for row in ours.itertuples(index=False)]
+    theirs = tables.published("summaries").query("cited == @cited").assign(**pooled)
+    for key in ("strategy", "source"):  # those that we have
+        theirs = theirs[theirs[key].isin([*rows[key], pooled.get(key)])] if key in index + columns else theirs
+    theirs = theirs.set_index(keys).value.map("{:+g}".format)
+    both = pd.concat([pd.Series(cells, ours.index, dtype=object), theirs]).rename("cell").reset_index()
+    both[keys] = both[keys].map(name)
+    return both.pivot_table("cell", index, columns, "first", fill_value="", sort=False)
+
+
+def _quartile_cell(low: float, value: float, high: float) -> str:
+    """Median, and the quartiles if they differ."""
+    low, value, high = (number(each, 1, True) for each in (low, value, high))
+    return value if low == high else f"{value} ({low} to {high})"
 
 
 def _wide(rows: pd.DataFrame, ours: str, theirs: str, index: list[str], columns: list[str]) -> pd.DataFrame:

@@ -6,11 +6,12 @@ import pandas as pd
 import yaml
 
 from reconfair import judge, mitigation, params, store, tables
-from reconfair.fairness import MARGINS
 from reconfair.params import ParamsError, Study
 from reconfair.store import Product
 
-RUN, KEYS = ["dataset", "level"], ["name", "level", "source", "strategy", "attribute", "task", "metric"]
+RUN = ["dataset", "level"]
+KEYS = ["name", "level", "source", "strategy", "reader", "attribute", "task", "metric"]  # of published values
+NOT_APPLIED = "thresholds@0"  # the strategy `thresholds` where no group got a threshold
 
 
 @dataclass(eq=False)
@@ -47,11 +48,6 @@ class Runs:
         rows = reconstructed(self.at_level(self.fairness))
         return rows[rows.metric.isin(metrics)] if metrics else judge.main_measure(rows)
 
-    @property
-    def margins(self) -> dict[str, dict[str, float]]:
-        """Largest changes that count as none, by run and metric."""
-        return {study.name: MARGINS | study.fairness.margins for study in self.studies}
-
     def of_dataset(self, label: str) -> "Runs":
         """Runs of one dataset."""
         some = [table[table.dataset == label] for table in (self.performance, self.fairness)]
@@ -75,7 +71,9 @@ def gather(study: Study | None = None) -> Runs:
     if study:
         store.ready(mitigation.judged(study))
     if study is None or study.report.runs == "all":
-        every += [run for run in finished(study.label if study else "*", left_out) if not study or run[0] != study]
+        every += [
+            run for run in finished(study.label if study else "*", left_out) if not study or run[0].name != study.name
+        ]
     runs = []
     for made, product in every:
         try:
@@ -89,6 +87,7 @@ def gather(study: Study | None = None) -> Runs:
     runs.sort(key=lambda run: (run[0].label, _strength(run[0].noise)))
     studies, performance, fairness = zip(*runs, strict=True)
     performance, fairness = (pd.concat(each, ignore_index=True) for each in (performance, fairness))
+    fairness = judge.with_percentages(fairness, performance)
     return Runs(list(studies), *_with_published(_averaged(performance), fairness), left_out, study)
 
 
@@ -114,6 +113,17 @@ def finished(label: str = "*", left_out: list[str] | None = None) -> list[tuple[
     return runs
 
 
+def own_thresholds(study: Study) -> dict[str, dict[str, int]]:
+    """How many groups got a threshold, by reconstructor and task, where the strategy `thresholds` was run."""
+    from reconfair.mitigation import thresholds
+
+    counts = {}
+    for source in study.mitigated:
+        if source.strategy == "thresholds" and (groups := thresholds.read(study, source)) is not None:
+            counts[source.model] = groups.groupby("task", sort=False).moved.sum().astype(int).to_dict()
+    return counts
+
+
 def _strength(noise) -> float:
     """Order of noise levels, the mildest first."""
     return getattr(noise, "acceleration", 0) or -getattr(noise, "photons", float("inf"))
@@ -126,6 +136,9 @@ def _table(name: str, product: Product, study: Study) -> pd.DataFrame:
         raise ValueError(f"its table '{name}' is of an older kind, without {', '.join(lacks)}")
     if name == "performance" and len(quality := _lpips(study)):
         table = pd.concat([table, quality], ignore_index=True)
+    idle = [model for model, groups in own_thresholds(study).items() if not sum(groups.values())]
+    idle = (table.strategy == "thresholds") & table.source.isin(idle)
+    table = table.assign(strategy=table.strategy.mask(idle, NOT_APPLIED))
     return table.assign(dataset=study.label, name=study.dataset.name, level=study.level)
 
 
@@ -140,7 +153,7 @@ def _lpips(study: Study) -> pd.DataFrame:
     patients = quality[quality.split == "test"].groupby(["source", "strategy", "patient_id"], sort=False).lpips.mean()
     rows = patients.groupby(["source", "strategy"], sort=False).agg(value="mean", se="sem", n="size").reset_index()
     rows = rows.assign(low=rows.value - 1.96 * rows.se, high=rows.value + 1.96 * rows.se, patients=rows.n)
-    return rows.assign(task="image", attribute="all", group="all", metric="lpips")
+    return rows.assign(task="image", reader="standard", attribute="all", group="all", metric="lpips")
 
 
 def _averaged(performance: pd.DataFrame) -> pd.DataFrame:
@@ -148,7 +161,7 @@ def _averaged(performance: pd.DataFrame) -> pd.DataFrame:
     rows = performance[(performance.attribute == "all") & (performance.metric == "auroc")]
     rows = rows[rows.groupby(RUN).task.transform("nunique") > 3]
     numbers = ["value", "low", "high", "change", "change_low", "change_high"]
-    mean = rows.groupby([*RUN, "name", "source", "strategy"], sort=False)[numbers].mean().reset_index()
+    mean = rows.groupby([*RUN, "name", "source", "strategy", "reader"], sort=False)[numbers].mean().reset_index()
     mean = mean.assign(task="average", attribute="all", group="all", metric="auroc")
     return pd.concat([performance, mean], ignore_index=True) if len(mean) else performance
 
@@ -157,8 +170,8 @@ def _with_published(performance: pd.DataFrame, fairness: pd.DataFrame) -> tuple[
     """Add columns ``published`` and, to fairness, ``published_shift``."""
     paper = tables.published("performance").assign(strategy="standard")
     slides = tables.published("strategies").query("strategy != 'standard'")
-    rates = pd.concat([paper, slides]).assign(attribute="all")
-    gaps = tables.published("fairness").assign(strategy="standard")
+    rates = pd.concat([paper, slides]).assign(attribute="all", reader="standard")
+    gaps = tables.published("fairness").assign(strategy="standard", reader="standard")
     keys = ["dataset", "level", "attribute", "task", "metric"]
     original = gaps[gaps.source == "original"].set_index(keys).value
     gaps["published_shift"] = gaps.value - original.reindex(pd.MultiIndex.from_frame(gaps[keys])).to_numpy()

@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     run.add_argument("--until", metavar="05", help="run the chapters up to this one")
     run.add_argument("--part", metavar="unet", help="of the chapter named by --only, make a part and run no notebook")
     run.add_argument("--dry-run", action="store_true", help="say what would be made and what it costs; make nothing")
-    inferences = ("randomisation", "bootstrap", "as_published")
+    inferences = ("closed_form", "bootstrap", "as_published")
     judged.add_argument("path", type=Path, metavar="FILE", help="CSV or Parquet")
     judged.add_argument("--attributes", default="", metavar="sex,race", help="columns to compare, or sex*race; all")
     judged.add_argument("--threshold", action="append", default=[], type=_threshold, metavar="task=0.5")

@@ -8,9 +8,8 @@ import pandas as pd
 from reconfair import tables
 from reconfair.fairness import assess
 from reconfair.fairness.threshold import balanced_threshold
-from reconfair.judge import main_measure, sentences
-from reconfair.params import Source
-from reconfair.words import nearest
+from reconfair.judge import called_alike, change_sentence, changes, limits, main_measure, sentences
+from reconfair.words import name, nearest, number
 
 COLUMNS = ("patient", "unit", "task", "source", "strategy", "split", "label", "score", "dice")
 DEFAULTS = {"patient": None, "source": "original", "strategy": "standard", "split": "test"}
@@ -18,7 +17,7 @@ MANY = 20  # values of an attribute that may be groups
 
 
 def judge_file(
-    path: Path, *, attributes=(), thresholds=None, inference="randomisation", min_cases=20, out: Path | None = None
+    path: Path, *, attributes=(), thresholds=None, inference="closed_form", min_cases=20, out: Path | None = None
 ) -> list[str]:
     """Judge anyone's scores, one table with their attributes, and write ``performance`` and ``fairness``.
 
@@ -39,7 +38,8 @@ def judge_file(
     Returns
     -------
     list of str
-        What was found, in sentences.
+        In sentences: performance of everyone; who is read worse, by how much, with limits, cases and margin; then
+        gaps between groups and their shifts, who was left out, and how many rows were missing.
 
     Raises
     ------
@@ -54,18 +54,19 @@ def judge_file(
         if judged.empty:
             raise ValueError("no row is to be judged, expected some of split 'test', or no column 'split'")
         how = {"attributes": attributes, "thresholds": cut, "inference": inference, "min_cases": min_cases}
-        found = dict(zip(("performance", "fairness"), assess(judged, judged, **how), strict=True))
+        assessed = dict(zip(("performance", "fairness"), assess(judged, judged, **how), strict=True))
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from None
     out = Path(out or path.with_name(f"{path.stem}_judged"))
     out.mkdir(parents=True, exist_ok=True)
-    for name, table in found.items():
-        tables.write(table, name, out)
-        table.to_csv(out / f"{name}.csv", index=False)
+    for kind, table in assessed.items():
+        tables.write(table, kind, out)
+        table.to_csv(out / f"{kind}.csv", index=False)
     lines = [f"judged: {len(judged)} rows of {judged.patient_id.nunique()} patients; tables: {out}"]
+    lines.append(f"inference: {inference}; a group is compared if it has {min_cases} patients of each label it needs")
     if inference == "as_published":
         lines.append("thresholds: chosen on the rows that are judged, for each source anew, as in the published code")
-    return lines + _told(cut, **found)
+    return lines + _summary(cut, **assessed)
 
 
 def read_scores(path: Path) -> pd.DataFrame:
@@ -155,17 +156,67 @@ def _thresholds(rows: pd.DataFrame, given: dict[str, float]) -> dict[str, float]
     return found
 
 
-def _told(cut: dict[str, float], performance: pd.DataFrame, fairness: pd.DataFrame) -> list[str]:
-    """Performance of everyone, then what each row of the main measure says."""
-    lines = []
-    for row in performance[(performance.attribute == "all") & performance.metric.isin(["auroc", "dice"])].itertuples():
-        value = f"{row.metric.upper()} {row.value:.3f} ({row.low:.3f} to {row.high:.3f})"
-        at = f"; threshold {cut[row.task]:.3f}" if row.task in cut else ""
-        lines.append(f"{row.task}, {Source(row.source, row.strategy)}: {value}{at}")
+def _summary(cut: dict[str, float], performance: pd.DataFrame, fairness: pd.DataFrame) -> list[str]:
+    """Performance of everyone, then each group's change, then what each row of the main measure says."""
+    lines = ["", "How well is everyone read?"]
+    everyone = performance[performance.attribute == "all"]
+    arm = ["task", "source", "strategy", "reader"]
+    for key, rows in everyone.groupby(arm, sort=False):
+        rows = rows[rows.metric.isin(["auroc", "tpr", "fpr", "dice"])]
+        values = [
+            f"{name(row.metric)} {number(row.value)} ({limits(row.low, row.high, sign=False)})"
+            if np.isfinite(row.value)
+            else f"{name(row.metric)}: {row.note}"
+            for row in rows.itertuples()
+        ]
+        at = f"; threshold {cut[key[0]]:.3f}" if key[0] in cut else ""
+        lines.append(f"  {_arm(*key)}: {'; '.join(values)}{at}")
+        chance = rows[(rows.metric == "auroc") & rows.note.str.contains("chance")]
+        lines += [f"    The classification is {note}." for note in chance.note]
+    for row in called_alike(performance).itertuples():
+        who = f"{_arm(row.task, row.source, row.strategy, row.reader)}: {row.called} is called positive"
+        lines.append(f"  {who}, so rates and their gaps say nothing about groups.")
+    rows = changes(performance, ("tpr", "fpr", "dice"))
+    said = [f"  {_arm(*row[arm])}, {row.attribute} {change_sentence(row)}" for _, row in rows.iterrows()]
+    worse = (rows.verdict == "worse").tolist()
+    lines += ["", "Who is read worse than from the original?"]
+    if rows.empty:
+        lines.append("  There is nothing to compare: only originals, or no group with enough cases.")
+    elif not any(rows.verdict != "not judged"):
+        lines.append("  This inference gives no verdict. These are the changes, with limits for each group alone:")
+        worse = [True] * len(rows)
+    elif not any(worse):
+        lines.append("  No group is shown to be read worse.")
+    else:
+        lines.append("  The limits hold for all groups, tasks and sources of an attribute at once:")
+    lines += [text for text, first in zip(said, worse, strict=True) if first]
+    if not all(worse):
+        lines += ["", "The other compared groups:"]
+        lines += [text for text, first in zip(said, worse, strict=True) if not first]
+    lines += ["", "Are there gaps between groups, and did they change?"]
     for _, row in main_measure(fairness).iterrows():
-        lines.append(f"{row.task}, {row.attribute}, {Source(row.source, row.strategy)}:")
-        lines += [f"  {sentence}" for sentence in sentences(row)]
+        lines.append(f"  {_arm(*row[arm])}, {row.attribute}:")
+        lines += [f"    {sentence}" for sentence in sentences(row)]
+        if not np.isfinite(row["shift"]):  # of a reference; what changed from it is above
+            same = (performance[[*arm, "attribute"]] == row[[*arm, "attribute"]]).all(axis=1)
+            groups = performance[same & performance.metric.isin(["tpr", "fpr", "dice"])]
+            lines += [f"    {_value(group)}" for group in groups.itertuples()]
     return lines
+
+
+def _value(row) -> str:
+    """A group's performance with limits and cases, or why there is none."""
+    if not np.isfinite(row.value):
+        return f"{row.group}: {name(row.metric)} {row.note}"
+    cases = {"tpr": f"{row.positives:.0f} positives", "fpr": f"{row.n - row.positives:.0f} negatives"}
+    cases = cases.get(row.metric, f"{row.patients} patients")
+    text = f"{number(row.value)} ({limits(row.low, row.high, sign=False)}); {cases}"
+    return f"{row.group}: {name(row.metric)} {text}" + (f"; {row.note}" if row.note else "")
+
+
+def _arm(task: str, source: str, strategy: str, reader: str) -> str:
+    """Task, source, and, where they are not the standard ones, strategy and reader."""
+    return ", ".join([task, source, *(word for word in (strategy, reader) if word != "standard")])
 
 
 def _refuse(table: pd.DataFrame, column: str, wrong: pd.Series, expected: str) -> None:
