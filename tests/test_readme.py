@@ -65,9 +65,7 @@ def project(tmp_path, monkeypatch) -> Path:
         (tmp_path / f"{name}.csv").write_text(table, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RECONFAIR_OUTPUTS", str(tmp_path / "outputs"))
-    params.external.cache_clear()
-    yield tmp_path
-    params.external.cache_clear()
+    return tmp_path
 
 
 # --- commands and examples ---
