@@ -27,7 +27,10 @@ run: $(READY)  ## run PARAMS=params/<file>.yaml (several in quotes)
 batch: $(READY)  ## run PARAMS="params/phantom_*.yaml" side by side on CORES=8
 	$(BIN)/snakemake -s workflow/Snakefile --cores $(CORES) --config params="$(PARAMS)"
 
-test: $(READY)  ## run the tests
+test: $(READY)  ## run the tests, but for the slow and rarely touched ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(READY)  ## run every test
 	$(BIN)/python -m pytest
 
 lint: $(READY)  ## check style, and that notebooks and scripts agree
@@ -51,4 +54,4 @@ clean:  ## remove what runs wrote (not the gallery) and the environment
 	find outputs -mindepth 1 -maxdepth 1 ! -name gallery -exec rm -rf {} + 2>/dev/null || true
 	rm -rf .venv .pytest_cache .ruff_cache *.egg-info
 
-.PHONY: help setup demo run batch test lint sync gallery clean
+.PHONY: help setup demo run batch test test-all lint sync gallery clean

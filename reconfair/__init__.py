@@ -8,7 +8,7 @@ from importlib import import_module
 
 from reconfair import data, noise, params, recon, remedies, store, tables  # noqa: F401
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 ROOMS = ("diagnosis", "fairness", "figures", "judge", "mitigation", "quality", "report", "truth", "words")
 
 
