@@ -66,7 +66,7 @@ class Mask(Section):
     column: str
     task: str = Field("tumour", pattern=r"^\w[\w-]*$")
     blank: Literal["error", "background"] = "error"  # background: a row without a file has nothing to outline
-    inside: tuple[float, ...] | None = None  # values of the file that are inside; None: as files.outline finds
+    inside: tuple[float, ...] | None = Field(None, min_length=1)  # values inside; None: as files.outline finds
 
 
 class Slices(Section):
