@@ -25,7 +25,7 @@ from reconfair.words import nearest
 
 MISSING = ("", "unknown", "not available", "not recorded", "na", "n/a", "nan", "none", "null", "<na>", "nat")
 PER_YEAR = {"": 1, "y": 1, "m": 12, "w": 365.25 / 7, "d": 365.25}
-MAX_ENTRIES = 100_000_000  # of a table
+MAX_BYTES, MAX_ENTRIES = 2 * 2**30, 100_000_000  # of a table
 SHEET_BYTES, SHEET_SECONDS = 4 * 2**30, 300  # of memory and time that an Excel file may take
 LISTED = 20  # different entries that a message lists
 
@@ -113,6 +113,8 @@ def read(path: Path) -> pd.DataFrame:
         It is no table, or a row has more or fewer entries than the header has names.
     """
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"it is larger than {MAX_BYTES / 2**30:g} GB")
         if path.suffix.lower() == ".parquet":
             return _parquet(path)
         if path.suffix.lower() == ".xlsx":

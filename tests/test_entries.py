@@ -142,6 +142,18 @@ def test_a_parquet_file_of_too_many_entries_is_refused(tmp_path, monkeypatch):
         entries.read(tmp_path / "a.parquet")
 
 
+def test_a_table_that_is_too_large_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(entries, "MAX_BYTES", 10)
+    with pytest.raises(ValueError, match=r"a\.csv: .*it is larger than"):
+        sheet(tmp_path, "a,b\n1,2\n3,4\n")
+
+
+def test_floats_of_32_bits_are_written_as_they_are_meant(tmp_path):
+    pd.DataFrame({"score": np.array([0.7, 0.1, np.nan], np.float32)}).to_parquet(tmp_path / "a.parquet")
+    read = Sheet.open(tmp_path / "a.parquet")
+    assert read.numbers("score", 0, 1).fillna(-1).tolist() == [0.7, 0.1, -1] and not read.notes
+
+
 # --- columns ---
 
 

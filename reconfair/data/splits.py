@@ -171,7 +171,7 @@ def too_few(table: pd.DataFrame, task: str, attribute: str, min_cases: int, spli
     needed = f"patients{' of each label' * bool(task)} in {split}"
     enough = len(patients) - len(few)
     rest = "nothing is left to compare" if enough < 2 else f"{enough} groups are compared"
-    return f"left out are groups with fewer than {min_cases} {needed}: {', '.join(few)}; {rest}"
+    return f"left out are groups with fewer than {min_cases} {needed}: {'; '.join(few)}. {rest.capitalize()}"
 
 
 def associations(patients: pd.DataFrame, columns) -> pd.DataFrame:

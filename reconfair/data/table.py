@@ -19,19 +19,8 @@ YAML_WORDS = {"True": ("true", "yes"), "False": ("false", "no")}  # YAML reads a
 # Columns of the tables that a study writes, and words that stand there for something of ours. Tasks and columns that
 # are carried along have other names. A task may be called label: so is that of the shortest params file.
 RESERVED = {*COHORT, *(column for name in ("cohort", "quality", "predictions") for column in tables.SCHEMAS[name])}
-RESERVED |= {
-    "all",
-    "image",
-    "images",
-    "findings",
-    "evaluated",
-    "lost",
-    "reason",
-    "index",
-    "group",
-    "attribute",
-    "metric",
-}
+RESERVED |= {"all", "image", "images", "findings", "evaluated", "lost", "reason", "index"}
+RESERVED |= {"group", "attribute", "metric", "original_image_id", "original_patient_id"}
 RESERVED -= {"label"}
 
 Meaning = TypeVar("Meaning")
@@ -77,9 +66,7 @@ class Mask(Section):
     column: str
     task: str = Field("tumour", pattern=r"^\w[\w-]*$")
     blank: Literal["error", "background"] = "error"  # background: a row without a file has nothing to outline
-    inside: Annotated[tuple[float, ...], Field(min_length=1)] | None = (
-        None  # values inside; None: as files.outline finds
-    )
+    inside: tuple[float, ...] | None = Field(None, min_length=1)  # values inside; None: as files.outline finds
 
 
 class Slices(Section):

@@ -307,7 +307,7 @@ def test_a_preview_says_who_is_there_and_what_cannot_be_compared(scans):
     test = women[women.split == "test"]
     assert female[5] == f"{(test.label == 1).sum()}/{(test.label == 0).sum()}"
     assert "label, sex: left out are groups with fewer than 20 patients of each label in test: female (" in text
-    assert "nothing is left to compare" in text
+    assert "Nothing is left to compare" in text
 
 
 def test_a_preview_says_whether_thresholds_by_group_can_be_fitted(scans):

@@ -312,6 +312,8 @@ def test_values_inside_a_mask_may_be_given(write):
     with pytest.raises(ValueError, match="ambiguous"):
         image(root, 0, mask={"column": "mask"})
     assert image(root, 0, mask={"column": "mask", "inside": [128]})[1].mean() == 0.25
+    with pytest.raises(ParamsError, match=r"dataset\.mask\.inside"):
+        dataset(root, mask={"column": "mask", "inside": []})
 
 
 # --- mistakes ---
