@@ -137,6 +137,17 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_no_text(cls, given):
+        for key, field in cls.model_fields.items():
+            value = given.get(key) if isinstance(given, dict) else None
+            kinds = _kinds(field.annotation)
+            texts = [item for item in (value if isinstance(value, list | tuple) else [value]) if isinstance(item, str)]
+            if texts and kinds & {int, float} and str not in kinds and not any(isinstance(kind, str) for kind in kinds):
+                raise ValueError(f"{key}: '{texts[0]}' is text, a number was expected, written without leading zeros")
+        return given
+
     @model_validator(mode="after")
     def _named_once(self):
         for key, value in self:
@@ -144,6 +155,11 @@ class Section(BaseModel):
             if repeated and isinstance(repeated[0], str):
                 raise ValueError(f"{key} names '{repeated[0]}' more than once")
         return self
+
+
+def _kinds(annotation) -> set:
+    """The types within an annotation, and the values of a `Literal`."""
+    return {annotation}.union(*(_kinds(inner) for inner in get_args(annotation)))
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]

@@ -155,7 +155,8 @@ def _check_label(study: Study) -> list[str]:
 
 
 def _check_scans(study: Study) -> list[str]:
-    study.dataset.find()
+    if not data.product(study).fresh:  # else its table has been read
+        data.preview(study)
     return []
 
 
@@ -304,9 +305,16 @@ def _hold_gpu() -> None:
 
 
 def _check(arguments) -> int:
+    mistakes = []
     for path, study in load_all(arguments.params, arguments.overrides).items():
-        print(f"{path}: valid; writes {store.outputs() / study.name}")
-    return 0
+        try:
+            lines = data.preview(study)
+        except (ValueError, OSError) as error:
+            mistakes += [f"{path}: {line}" for line in sentence(error).splitlines()]
+            continue
+        print(f"{path}: valid; writes {store.outputs() / study.name}", *lines, sep="\n  ")
+    print(*mistakes, sep="\n", file=sys.stderr)
+    return 2 if mistakes else 0
 
 
 def _status(arguments) -> int:
