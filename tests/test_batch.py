@@ -4,20 +4,24 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from importlib import import_module
 
 import pytest
 from filelock import FileLock
 from smallest import PARAMS, SMALLEST
 
-from reconfair import batch, diagnosis, mitigation, params, recon, run, store, warm
+from reconfair import data, noise, params, recon, run, store
+from reconfair.run import batch, warm
+from reconfair.run.products import CHAPTERS, products
 
 pytestmark = pytest.mark.usefixtures("outputs")
 MODELS = ("unet", "pix2pix", "sde")
 REWEIGHT = "mitigation.strategies=[reweight]"
-SHARED = {"tiny/01.cohort", "tiny/04.original/predictions"} | {
-    f"tiny/04.diagnosis/{t}" for t in ("grade", "type", "tumour")
-}
-NOTEBOOKS = {f"tiny/x8/{notebook}" for notebook in store.CHAPTERS}
+ROOM = import_module("reconfair.run.products")
+SHARED = {"tiny/01.cohort", "tiny/04.originals"} | {f"tiny/04.readers/{t}" for t in ("grade", "type", "tumour")}
+LEVEL = {"tiny/02.noise/x8", "tiny/04.noise/x8"}  # of the dataset too, but of one level
+NOTEBOOKS = {f"tiny/x8/{notebook}" for notebook in CHAPTERS}
 PARTS = {"tiny/x8/06.unet-reweight"} | {f"tiny/x8/03.{model}" for model in MODELS}
 
 
@@ -37,7 +41,7 @@ def finish(study, *names):
     for name, job in jobs(study).items():
         for product in job.products.values() if not names or name in names else ():
             product.folder.mkdir(parents=True, exist_ok=True)
-            product.mark([], 10)
+            replace(product, work=None).mark([], 10)  # its amount of work stands in files that nobody wrote
 
 
 def unfinished(*studies):
@@ -45,16 +49,17 @@ def unfinished(*studies):
 
 
 def test_every_notebook_and_model_is_a_job_and_what_levels_share_is_one_for_all():
-    assert set(jobs(study())) == SHARED | NOTEBOOKS | PARTS
-    assert set(jobs(study(), study(4))) - set(jobs(study())) == {name.replace("x8", "x4") for name in NOTEBOOKS | PARTS}
+    assert set(jobs(study())) == SHARED | LEVEL | NOTEBOOKS | PARTS
+    others = {name.replace("x8", "x4") for name in LEVEL | NOTEBOOKS | PARTS}
+    assert set(jobs(study(), study(4))) - set(jobs(study())) == others
 
 
 def test_a_job_waits_for_those_that_make_what_it_needs():
     waits = batch.waits(jobs(study(), study(4)))
     assert waits["tiny/01.cohort"] == []
-    assert waits["tiny/04.diagnosis/grade"] == waits["tiny/x4/01_data"] == ["tiny/01.cohort"]
-    assert waits["tiny/x8/03.unet"] == ["tiny/01.cohort", "tiny/x8/02_noising"]
-    assert {"tiny/x8/03.unet", "tiny/04.diagnosis/tumour"} <= set(waits["tiny/x8/06.unet-reweight"])
+    assert waits["tiny/04.readers/grade"] == waits["tiny/x4/01_data"] == ["tiny/01.cohort"]
+    assert waits["tiny/x8/03.unet"] == ["tiny/01.cohort", "tiny/02.noise/x8"]
+    assert {"tiny/x8/03.unet", "tiny/04.readers/tumour"} <= set(waits["tiny/x8/06.unet-reweight"])
     assert "tiny/x8/03_reconstruction" not in waits["tiny/x8/04_diagnosis"]  # a picture is no product
     assert not any("x4" in name for name in waits["tiny/x8/10_report"])
 
@@ -68,34 +73,34 @@ def test_a_report_of_all_runs_waits_for_all_levels():
 def test_another_level_runs_that_level_alone():
     finish(study())
     assert not unfinished(study())
-    assert unfinished(study(), study(4)) == {name.replace("x8", "x4") for name in NOTEBOOKS | PARTS}
+    assert unfinished(study(), study(4)) == {name.replace("x8", "x4") for name in LEVEL | NOTEBOOKS | PARTS}
     assert not any(batch.waits(jobs(study())).values())
 
 
 def test_other_prose_runs_that_notebook_alone(tmp_path, monkeypatch):
-    folder = shutil.copytree(store.NOTEBOOKS, tmp_path / "notebooks")
-    monkeypatch.setattr(store, "NOTEBOOKS", folder)
+    folder = shutil.copytree(ROOM.FOLDER, tmp_path / "notebooks")
+    monkeypatch.setattr(ROOM, "FOLDER", folder)
     finish(study())
     notebook = folder / "03_reconstruction.ipynb"
-    notebook.write_text(notebook.read_text().replace("how well", "how far"))
+    notebook.write_text(notebook.read_text() + " ")
     assert unfinished(study()) == {"tiny/x8/03_reconstruction"}
 
 
 def test_other_code_of_a_model_runs_all_that_rests_on_it_and_no_other_model(monkeypatch):
     finish(study())
     source = store.source
-    monkeypatch.setattr(store, "source", lambda module: source(module) + "#" * (module == "recon/unet"))
+    monkeypatch.setattr(store, "source", lambda module: source(module) + "#" * (module == "reconfair.recon.unet"))
     reached = {name for name in NOTEBOOKS if name[8:10] not in ("01", "02")}
     assert unfinished(study()) == reached | {"tiny/x8/03.unet", "tiny/x8/06.unet-reweight"}
 
 
 def test_two_files_for_one_run_are_refused():
-    with pytest.raises(params.ParamsError, match=r"0.yaml and 1.yaml both write tiny/x8; give one of them another"):
+    with pytest.raises(params.ParamsError, match=r"0.yaml and 1.yaml .*tiny/x8.*dataset.label"):
         jobs(study(), study())
 
 
 def test_levels_that_share_a_label_share_its_settings():
-    with pytest.raises(params.ParamsError, match=r"share diagnosis/grade of tiny, but with other settings"):
+    with pytest.raises(params.ParamsError, match=r"0.yaml and 1.yaml share tiny/readers/grade.*dataset.label"):
         jobs(study(), study(4, "diagnosis.classify.epochs=2"))
 
 
@@ -104,7 +109,7 @@ def test_flags_say_what_the_store_says(tmp_path):
     flags = tmp_path / "flags"
     batch.write_flags(jobs(study()), flags)
     assert [path.name for path in flags.rglob("*") if path.is_file()] == ["01.cohort"]
-    jobs(study())["tiny/01.cohort"].products["cohort"].stamp.unlink()
+    data.product(study()).stamp.unlink()
     batch.write_flags(jobs(study()), flags)
     assert not any(path.is_file() for path in flags.rglob("*"))
 
@@ -112,14 +117,15 @@ def test_flags_say_what_the_store_says(tmp_path):
 def test_the_grid_shows_every_state_with_time_and_memory():
     finish(study())
     finish(study(4), "tiny/x4/01_data", "tiny/x4/02_noising")
-    flow, other = store.flow(study()), store.flow(study(4))
-    flow["fairness"].stamp.write_text(
-        '{"fingerprint": "of another day", "files": {}, "seconds": 1, "made": "2026-01-01T00:00:00"}'
+    copies = {made.name: made for made in products(study())}
+    copies["judged"].stamp.write_text(
+        f'{{"layout": {store.LAYOUT}, "fingerprint": "of another day", "files": {{}}, "seconds": 1, "made": "2026-01-01T00:00:00"}}'
     )
-    flow["notebooks/06_mitigation"].stamp.unlink()
-    (flow["notebooks/06_mitigation"].folder / "06_mitigation.ipynb").touch()
-    other["unet/model"].folder.mkdir(parents=True)
-    with FileLock(other["unet/model"].lock):
+    copies["06_mitigation"].stamp.unlink()
+    (copies["06_mitigation"].folder / "06_mitigation.ipynb").touch()
+    other = recon.weights(study(4), params.Source("unet"))
+    other.folder.mkdir(parents=True)
+    with FileLock(other.lock):
         head, x8, x4 = (line.split("  ") for line in batch.grid([study(), study(4)]).splitlines())
     x8, x4 = ([cell.strip() for cell in row if cell] for row in (x8, x4))
     assert x8[1:8] == ["done 10 s", "done 10 s", "done 10 s", "done 10 s", "stale 11 s", "failed 40 s", "done 10 s"]
@@ -128,55 +134,44 @@ def test_the_grid_shows_every_state_with_time_and_memory():
 
 
 def test_what_a_notebook_made_while_it_ran_is_counted_once():
-    flow = store.flow(study())
-    for key, seconds, made in (("noisy", 30, "00:00:40"), ("notebooks/02_noising", 50, "00:00:55")):
-        flow[key].folder.mkdir(parents=True)
-        flow[key].stamp.write_text(f'{{"seconds": {seconds}, "made": "2026-01-01T{made}"}}')
-    chapter = [flow["noisy"], flow["notebooks/02_noising"]]
-    assert batch.seconds_of(chapter) == 50
-    flow["noisy"].stamp.write_text('{"seconds": 30, "made": "2025-01-01T00:00:00"}')
-    assert batch.seconds_of(chapter) == 80
+    noisy, copy = noise.product(study()), next(made for made in products(study()) if made.name == "02_noising")
+    for product, seconds, made in ((noisy, 30, "00:00:40"), (copy, 50, "00:00:55")):
+        product.folder.mkdir(parents=True)
+        product.stamp.write_text(f'{{"seconds": {seconds}, "made": "2026-01-01T{made}"}}')
+    assert batch.seconds_of([noisy, copy]) == 50
+    noisy.stamp.write_text('{"seconds": 30, "made": "2025-01-01T00:00:00"}')
+    assert batch.seconds_of([noisy, copy]) == 80
 
 
 def test_a_part_is_made_by_its_name(monkeypatch):
     made = []
-    monkeypatch.setattr(recon, "train", lambda study, model: made.append(f"train {model}"))
-    monkeypatch.setattr(recon, "reconstruct", lambda study, *source: made.append(f"reconstruct {' '.join(source)}"))
-    monkeypatch.setattr(diagnosis, "train", lambda study, network: made.append(f"diagnose {network.name}"))
-    monkeypatch.setattr(diagnosis, "predict", lambda study, *source: made.append(f"predict {' '.join(source)}"))
-    monkeypatch.setattr(mitigation, "mitigate", lambda study, *source: made.append(f"mitigate {' '.join(source)}"))
-    for notebook, part in (
-        ("03_reconstruction", "sde"),
-        ("04_diagnosis", "diagnosis/grade"),
-        ("04_diagnosis", "original/predictions"),
-        ("06_mitigation", "unet-reweight"),
-    ):
-        assert run.make_part(study(), notebook, part) == "ran"
-    assert list(dict.fromkeys(made)) == [
-        "train sde",
-        "reconstruct sde",
-        "diagnose grade",
-        "predict original",
-        "mitigate unet reweight",
-    ]
+    monkeypatch.setattr(store, "make", lambda product: made.append(product.key.removeprefix("tiny/")))
+    for chapter, part in (("03", "sde"), ("04", "readers/grade"), ("04", "originals"), ("06", "unet-reweight")):
+        wanted = [product for product in products(study()) if product.chapter == chapter]
+        assert run.make_part(wanted, part) == "ran"
+    tuned = [f"x8/sources/unet-reweight/{name}" for name in ("weights", "reconstructed", "predictions")]
+    standard = ["x8/sources/sde/weights", "x8/sources/sde/reconstructed"]
+    assert made[:2] == standard and made[2:4] == ["readers/grade/weights", "originals/predictions"]
+    assert made[4:] == tuned
 
 
 def test_a_part_that_fails_leaves_its_notebook_with_the_error(monkeypatch, outputs, capsys):
     def diverges(*_):
         raise FloatingPointError("unet: the loss is not finite")
 
-    monkeypatch.setattr(recon, "train", diverges)
+    monkeypatch.setattr(store, "make", diverges)
     arguments = [str(PARAMS / "demo.yaml"), "--only", "03", "--part", "unet"]
     assert run.main(["run", *arguments]) == 1
-    copy = outputs / "phantom_mri" / "x8" / "notebooks" / "03_reconstruction.ipynb"
+    copy = outputs / "phantom_mri" / "x8" / "chapters" / "03_reconstruction.ipynb"
     assert "FloatingPointError: unet: the loss is not finite" in capsys.readouterr().out
     assert "the loss is not finite" in copy.read_text() and '"output_type": "error"' in copy.read_text()
-    assert store.flow(params.load(PARAMS / "demo.yaml"))["notebooks/03_reconstruction"].state == "failed"
+    (made,) = [made for made in products(params.load(PARAMS / "demo.yaml")) if made.name == "03_reconstruction"]
+    assert made.state == "failed"
 
 
 @pytest.mark.parametrize(
     "arguments, message",
-    [(["--only", "03", "--part", "unett"], "one of: unet, pix2pix, sde"), (["--part", "unet"], "name its chapter")],
+    [(["--only", "03", "--part", "unett"], "did you mean 'unet'?"), (["--part", "unet"], "name its chapter")],
 )
 def test_an_unknown_part_is_refused(arguments, message, capsys):
     code = run.main(["run", str(PARAMS / "demo.yaml"), *arguments])
@@ -184,16 +179,28 @@ def test_an_unknown_part_is_refused(arguments, message, capsys):
     assert code and message in said
 
 
-def test_jobs_take_different_gpus(monkeypatch, tmp_path):
-    monkeypatch.setattr(run.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setenv("RECONFAIR_GPUS", "3,3,5")
-    taken, held = [], []
-    for _ in range(3):  # as in three processes, each with one lock
-        monkeypatch.setattr(run, "_HELD", [])
-        run._hold_gpu()
-        held.append(run._HELD)
-        taken.append(os.environ.pop("CUDA_VISIBLE_DEVICES"))
-    assert taken == ["3", "3", "5"]
+GPU = """
+import os, sys, tempfile
+from reconfair import run
+run.preflight = lambda *_, **__: []
+run.run_study = lambda *_: print(os.environ["CUDA_VISIBLE_DEVICES"], flush=True) or sys.stdin.readline() or []
+sys.exit(run.main(["run", sys.argv[1]]))
+"""
+
+
+def test_jobs_take_different_gpus(tmp_path):
+    environment = {**os.environ, "RECONFAIR_GPUS": "3,3,5", "TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", GPU, str(PARAMS / "demo.yaml")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
+    every = [subprocess.Popen(command, **pipes) for _ in range(3)]
+    taken = []
+    for process in every:
+        while not (line := process.stdout.readline()).strip().isdigit():
+            assert line
+        taken.append(line.strip())
+    for process in every:
+        process.communicate("\n")
+    assert sorted(taken) == ["3", "3", "5"]
 
 
 def test_the_command_of_a_job_names_outputs_threads_and_gpus(outputs):
@@ -215,13 +222,13 @@ def test_gpus_are_those_that_cuda_may_see(monkeypatch):
 @pytest.fixture
 def server(tmp_path):
     path = str(tmp_path / "server")
-    with subprocess.Popen([sys.executable, "-m", "reconfair.warm", path]) as process:
+    with subprocess.Popen([sys.executable, "-m", "reconfair.run.warm", path]) as process:
         yield path
         process.terminate()
 
 
 def ask(server, *words, **settings):
-    command = [sys.executable, "-m", "reconfair.warm", server, *words]
+    command = [sys.executable, "-m", "reconfair.run.warm", server, *words]
     return subprocess.run(command, capture_output=True, text=True, **settings)
 
 

@@ -67,7 +67,7 @@ LATER = {
         ["reconstruction.unet", "depth 6", "patch 4", "64"],
     ),
     "depth of the SDE": (
-        {"reconstruction": {"models": ["sde"], "sde": {"depth": 6, "patch": 4}}},
+        {"reconstruction": {"models": ["sde"], "sde": {"depth": 6, "patch": 4}}, "mitigation": {"models": ["sde"]}},
         ["reconstruction.sde"],
     ),
     "architecture": (
