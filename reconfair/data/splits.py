@@ -50,7 +50,8 @@ def assign(table: pd.DataFrame, shares: tuple[float, ...], seed: int, modality: 
     modality : {"mri", "xray"}
         Of X-ray's training patients 70 % train the reconstruction, 30 % the diagnosis.
     """
-    patients = table.groupby("patient_id", sort=True)[["sex", "age_group", "race"]].first().astype(object).fillna("unknown")
+    patients = table.groupby("patient_id", sort=True)[["sex", "age_group", "race"]].first().astype(object)
+    patients = patients.fillna("unknown")
     stratum = patients.sex + "/" + patients.age_group + "/" + patients.race
     rng = generator(seed, "split")
     order = np.lexsort([rng.random(len(patients)), stratum])
