@@ -276,15 +276,15 @@ def changed(column, row, value):
 
 # A change to the table, and what the error names: file, row or column, value, and the nearest valid choice.
 WRONG = {
-    "column": (lambda t: t.rename(columns={"patient": "patient_id"}), ["'patient'", "did you mean 'patient_id'?"]),
+    "column": (lambda t: t.rename(columns={"patient": "patients"}), ["'patient'", "did you mean 'patients'?"]),
     "label column": (lambda t: t.rename(columns={"label": "labels"}), ["'label'", "did you mean 'labels'?"]),
     "neither": (lambda t: t.rename(columns={"score": "scores"}), ["'score'", "did you mean 'scores'?"]),
-    "text": (changed("score", 7, "high"), ["row 7", "score", "'high'", "from 0 to 1"]),
-    "logit": (changed("score", 3, 1.7), ["row 3", "score", "'1.7'", "from 0 to 1"]),
-    "no score": (changed("score", 5, None), ["row 5", "score", "empty"]),
-    "uncertain": (changed("label", 2, -1), ["row 2", "label", "'-1'", "0, 1"]),
-    "nobody": (changed("patient", 4, None), ["row 4", "patient", "empty"]),
-    "split": (changed("split", 9, "valid"), ["row 9", "split", "'valid'", "train, val or test"]),
+    "text": (changed("score", 7, "high"), ["row 8", "score", "'high'", "from 0 to 1"]),
+    "logit": (changed("score", 3, 1.7), ["row 4", "score", "'1.7'", "from 0 to 1"]),
+    "no score": (changed("score", 5, None), ["row 6", "score", "''"]),
+    "uncertain": (changed("label", 2, -1), ["row 3", "label", "'-1'", "0, 1"]),
+    "nobody": (changed("patient", 4, None), ["row 5", "patient", "''"]),
+    "split": (changed("split", 9, "valid"), ["row 10", "split", "'valid'", "train, val or test"]),
     "leak": (changed("split", 1, "test"), ["'000'", "split"]),
     "two groups": (changed("sex", 302, "x"), ["'001'", "sex"]),
     "ages": (lambda t: t.assign(age=t.patient), ["'age'", "300", "20"]),
@@ -330,7 +330,7 @@ def test_a_file_that_is_not_there_is_refused_with_the_nearest(tmp_path):
     with pytest.raises(ValueError, match=r"predictons\.csv: .*did you mean 'predictions\.csv'"):
         judge_file(tmp_path / "predictons.csv")
     (tmp_path / "scores.xlsx").write_text("")
-    with pytest.raises(ValueError, match=r"scores\.xlsx: .*\.csv.*\.parquet"):
+    with pytest.raises(ValueError, match=r"scores\.xlsx: .*CSV.*Parquet"):
         judge_file(tmp_path / "scores.xlsx")
 
 
@@ -349,3 +349,30 @@ def test_levelling_down_is_told_from_raising_the_worse_group():
     found = judge.moved(table).droplevel(["task", "metric", "attribute", "source", "reader"])
     assert found.levelled_down.to_dict() == {"eodd": False, "adv": True}
     assert found.loc["adv"].drop("levelled_down").tolist() == ["female", "male", 0.2, -0.15, 0, -0.15]
+
+
+def test_our_own_predictions_are_read_with_the_cohort_beside_them(scores, tmp_path):
+    own = scores.rename(columns={"patient": "patient_id"}).assign(kind="classify", dice=np.nan)
+    people = own[["patient_id", "sex"]].drop_duplicates().assign(split="test")
+    own.drop(columns=["sex", "site"]).to_csv(tmp_path / "predictions.csv", index=False)
+    people.to_csv(tmp_path / "cohort.csv", index=False)
+    lines = judge_file(tmp_path / "predictions.csv", inference="bootstrap")
+    assert any("sex" in line and "cohort.csv" in line for line in lines)
+    fairness = pd.read_csv(tmp_path / "predictions_judged" / "fairness.csv")
+    assert set(fairness.attribute) == {"sex"}
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_entries_are_read_as_in_every_other_door(scores, tmp_path, mark):
+    """Blanks and upper case part no patients and no groups, and a float of 32 bits is what it is meant to be."""
+    messy = scores.astype({"patient": object, "sex": object})
+    messy.loc[::7, "patient"] += " "
+    messy.loc[::5, "sex"] = messy.loc[::5, "sex"].str.title() + " "
+    scores.to_csv(tmp_path / "clean.csv", index=False)
+    messy.to_csv(tmp_path / "messy.csv", index=False, sep=mark)
+    tables = []
+    for name in ("clean", "messy"):
+        judge_file(tmp_path / f"{name}.csv", attributes=["sex"], thresholds={"grade": 0.5})
+        tables.append(pd.read_parquet(tmp_path / f"{name}_judged" / "fairness.parquet"))
+    numbers = ["value", "low", "high", "shift", "missing"]
+    pd.testing.assert_frame_equal(tables[0][numbers], tables[1][numbers])

@@ -6,13 +6,15 @@ import numpy as np
 import pandas as pd
 
 from reconfair import tables
+from reconfair.entries import Sheet
 from reconfair.fairness import assess
 from reconfair.fairness.threshold import balanced_threshold
 from reconfair.judge import called_alike, change_sentence, changes, limits, main_measure, sentences
+from reconfair.params import ATTRIBUTES
 from reconfair.words import name, nearest, number
 
-COLUMNS = ("patient", "unit", "task", "source", "strategy", "split", "label", "score", "dice")
-DEFAULTS = {"patient": None, "source": "original", "strategy": "standard", "split": "test"}
+COLUMNS = ("patient", "unit", "task", "source", "strategy", "reader", "split", "label", "score", "dice")
+DEFAULTS = {"source": "original", "strategy": "standard", "reader": "standard", "split": "test"}
 MANY = 20  # values of an attribute that may be groups
 
 
@@ -48,7 +50,8 @@ def judge_file(
     """
     path = Path(path)
     try:
-        rows, attributes = _with_attributes(read_scores(path), attributes)
+        rows, notes = read_scores(path)
+        rows, attributes = _with_attributes(rows, attributes)
         cut = {} if inference == "as_published" else _thresholds(rows, thresholds or {})
         judged = rows[rows.split == "test"]
         if judged.empty:
@@ -56,88 +59,104 @@ def judge_file(
         how = {"attributes": attributes, "thresholds": cut, "inference": inference, "min_cases": min_cases}
         assessed = dict(zip(("performance", "fairness"), assess(judged, judged, **how), strict=True))
     except ValueError as error:
-        raise ValueError(f"{path.name}: {error}") from None
+        lines = [line.removeprefix(f"{path}, ").removeprefix(f"{path}: ") for line in str(error).splitlines()]
+        raise ValueError("\n".join(f"{path.name}: {line}" for line in lines)) from None
     out = Path(out or path.with_name(f"{path.stem}_judged"))
     out.mkdir(parents=True, exist_ok=True)
     for kind, table in assessed.items():
         tables.write(table, kind, out)
         table.to_csv(out / f"{kind}.csv", index=False)
     lines = [f"judged: {len(judged)} rows of {judged.patient_id.nunique()} patients; tables: {out}"]
+    lines += notes
     lines.append(f"inference: {inference}; a group is compared if it has {min_cases} patients of each label it needs")
     if inference == "as_published":
         lines.append("thresholds: chosen on the rows that are judged, for each source anew, as in the published code")
     return lines + _summary(cut, **assessed)
 
 
-def read_scores(path: Path) -> pd.DataFrame:
-    """Read a table of scores as rows of ``predictions``, with the attributes beside them; see `judge_file`."""
-    table = _opened(path)
-    needed = ["patient", *(["label", "score"] if "score" in table or "dice" not in table else [])]
-    for column in needed:
-        if column not in table:
-            raise ValueError(f"column '{column}' is missing; {nearest(column, table)}")
-    for column, default in (DEFAULTS | {"task": path.stem}).items():
-        table[column] = table.get(column, default)
-        _refuse(table, column, table[column].isna(), "a name")
-        table[column] = table[column].astype(str)
-    for column in ("label", "score", "dice"):
-        table[column] = _numbers(table, column)
-    scored = table.score.notna().groupby(table.task).transform("any")
-    _refuse(table, "score", scored & table.score.isna(), "a number from 0 to 1, as in other rows of this task")
-    _refuse(table, "split", ~table.split.isin(["train", "val", "test"]), "train, val or test")
-    several = table.groupby("patient").split.nunique() > 1
-    if several.any():
-        raise ValueError(f"patient '{several.idxmax()}' is in more than one split, expected one")
-    table = table.assign(kind=np.where(scored, "classify", "segment"), unit=_units(table))
-    return table.rename(columns={"patient": "patient_id"})
+def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Read a table of scores as rows of ``predictions``, with attributes beside them; see `judge_file`.
 
-
-def _opened(path: Path) -> pd.DataFrame:
-    """The table as it stands, rows counted from 1."""
+    Returns
+    -------
+    rows : DataFrame
+    notes : list of str
+        What was merged, counted as unknown, or taken from another file.
+    """
     if not path.is_file():
         raise ValueError(f"no such file; {nearest(path.name, [other.name for other in path.parent.glob('*.*')])}")
-    if path.suffix not in (".csv", ".parquet"):
-        raise ValueError("expected a file that ends in .csv or .parquet")
-    csv = {"dtype": str, "encoding": "utf-8-sig", "skipinitialspace": True}  # text keeps 007 apart from 7
-    table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, **csv)
-    return table.set_axis(range(1, len(table) + 1))
+    sheet = Sheet.open(path)
+    if "patient" not in sheet.table and "patient_id" in sheet.table:  # as our own predictions are written
+        sheet.table = sheet.table.rename(columns={"patient_id": "patient"})
+    given = sheet.table.columns
+    sheet.need(["patient", *(["label", "score"] if "score" in given or "dice" not in given else [])])
+    sheet.need([column for column in given if column])  # no name twice
+    rows = pd.DataFrame({"patient_id": sheet.names("patient")})
+    for column, default in (DEFAULTS | {"task": path.stem}).items():
+        rows[column] = sheet.names(column, column) if column in given else default
+    for column in ("label", "score", "dice"):
+        limits = () if column == "label" else (0, 1)
+        rows[column] = sheet.numbers(column, *limits) if column in given else np.nan
+    if "label" in given:
+        sheet.refuse("label", rows.label.notna() & ~rows.label.isin([0, 1]), "is no label; expected 0, 1 or empty")
+    scored = rows.score.notna().groupby(rows.task).transform("any")
+    if "score" in given:
+        sheet.refuse("score", scored & rows.score.isna(), "has no score, though other rows of this task have one")
+    if "split" in given:
+        sheet.refuse("split", ~rows.split.isin(["train", "val", "test"]), "is no split; expected train, val or test")
+    several = rows.groupby("patient_id").split.transform("nunique") > 1
+    sheet.refuse("patient", several, "is in more than one split, expected one")
+    rows["unit"] = _units(sheet, rows)
+    for column in given.difference([*COLUMNS, "kind"], sort=False):
+        rows[column] = sheet.groups(column)
+    sheet.check()
+    rows["kind"] = np.where(scored, "classify", "segment")
+    return _with_cohort(rows, path, sheet.notes)
 
 
-def _numbers(table: pd.DataFrame, column: str) -> pd.Series:
-    """A column as numbers, missing where it is empty or absent."""
-    given = table[column] if column in table else pd.Series(np.nan, table.index)
-    numbers = pd.to_numeric(given, errors="coerce").astype(float)
-    right, expected = numbers.between(0, 1), "a number from 0 to 1"
-    if column == "label":
-        right, expected = numbers.isin([0, 1]), "0, 1 or empty"
-    _refuse(table, column, given.notna() & ~right, expected)
-    return numbers
-
-
-def _units(table: pd.DataFrame) -> pd.Series:
+def _units(sheet: Sheet, rows: pd.DataFrame) -> pd.Series:
     """What was decided: as given, else the patient; rows of one source alone need not be told apart."""
-    if "unit" in table:
-        _refuse(table, "unit", table.unit.isna(), "the name of an image")
-        return table.unit.astype(str)
-    repeated = table.duplicated(["patient", "task", "source", "strategy"])
-    if len(table[["source", "strategy"]].drop_duplicates()) > 1:
-        _refuse(table, "patient", repeated, "once for each task and source, or a column 'unit' that names the image")
-    return table.index.to_series().astype(str) if repeated.any() else table.patient
+    arm = ["source", "strategy", "reader"]
+    if "unit" in sheet.table:
+        units = sheet.names("unit", "unit")
+        twice = rows.assign(unit=units).duplicated(["unit", "task", *arm])
+        sheet.refuse("unit", twice, "occurs twice for one task and source, expected once")
+        return units
+    repeated = rows.duplicated(["patient_id", "task", *arm])
+    if len(rows[arm].drop_duplicates()) > 1:
+        sheet.refuse("patient", repeated, "occurs twice for one task and source; a column 'unit' must name the image")
+    return rows.index.to_series().astype(str) if repeated.any() else rows.patient_id
+
+
+def _with_cohort(rows: pd.DataFrame, path: Path, notes: list[str]) -> tuple[pd.DataFrame, list[str]]:
+    """Take the attributes of our own predictions from ``cohort.csv`` beside them."""
+    beside = path.with_name("cohort.csv")
+    if rows.columns.difference([*COLUMNS, "patient_id", "kind"]).size or not beside.is_file():
+        return rows, notes
+    sheet = Sheet.open(beside)
+    sheet.need(["patient_id"])
+    known = [column for column in ATTRIBUTES if column in sheet.table]
+    people = pd.DataFrame(
+        {"patient_id": sheet.names("patient_id"), **{column: sheet.groups(column) for column in known}}
+    )
+    sheet.check()
+    people = people.drop_duplicates("patient_id").dropna(axis=1, how="all")
+    notes = [*notes, *sheet.notes, f"attributes: {', '.join(people.columns[1:])} from {beside.name}"]
+    return rows.merge(people, "left", "patient_id"), notes
 
 
 def _with_attributes(rows: pd.DataFrame, attributes) -> tuple[pd.DataFrame, list[str]]:
-    """Rows with the groups of every attribute as text, and the attributes to compare."""
+    """Rows, and the attributes to compare."""
     recorded = [column for column in rows if column not in (*COLUMNS, "patient_id", "kind")]
     attributes = list(attributes or recorded)
     if not attributes:
         raise ValueError(f"no attribute to compare, expected a column such as 'sex' beside {', '.join(COLUMNS)}")
     for column in "*".join(attributes).split("*"):
         if column not in recorded:
-            raise ValueError(f"'{column}' is no attribute of this table; {nearest(column, recorded)}")
+            raise ValueError(f"'{column}' is no attribute of this table; {nearest(column, recorded, 'there is')}")
         if rows[column].nunique() > MANY:
             few = f"expected groups, {MANY} at most; cut it into groups, or name what to compare with --attributes"
             raise ValueError(f"column '{column}' has {rows[column].nunique()} different values, {few}")
-        rows = rows.assign(**{column: rows[column].astype(object).map(str, na_action="ignore")})
     return rows, attributes
 
 
