@@ -9,7 +9,7 @@ import os
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -41,7 +41,7 @@ DATASETS = {
     "table": Table,
 }
 params.DATASETS |= DATASETS
-IMAGES = {"lgg": 3_929, "nih": 112_120, "chexpert": 191_027, "ucsf_pdgm": 65_000}  # about; of others 10,000
+IMAGES = {"lgg": 3_929, "nih": 112_120, "chexpert": 191_027, "ucsf_pdgm": 65_000}  # about
 CHUNK = 32  # images per piece of work: long enough to be worth sending to a process
 EMPTY, KEPT, SKIPPED = range(3)  # what became of a row
 # Columns that say who a patient is. They stay in cohort.parquet; what is made of a cohort holds pseudonyms.
@@ -123,12 +123,23 @@ def sizes(study: Study) -> dict[str, float]:
         table = tables.read("cohort", cohort.folder)
         return {"all": len(table), **{use: len(rows(table, use)) for use in ("recon", "diag", "eval")}}
     mri = dataset.about.modality == "mri"
-    number = IMAGES.get(dataset.name, 10_000)
-    if isinstance(dataset, Phantom):
-        number = dataset.patients * (dataset.slices if mri else 2)
+    number = (
+        dataset.patients * (dataset.slices if mri else 2) if isinstance(dataset, Phantom) else IMAGES.get(dataset.name)
+    )
+    if number is None:
+        number = _rows_of(type(dataset), dataset.model_dump_json())
     train, val, test = dataset.split
     shares = {"all": 1, "recon": train * (1 if mri else 0.7), "diag": train * (1 if mri else 0.3), "eval": val + test}
     return {use: number * share for use, share in shares.items()}
+
+
+@cache
+def _rows_of(kind: type[params.Dataset], settings: str) -> int:
+    """Number of images that a dataset of the user's own lists; 10,000 where its table cannot be read yet."""
+    try:
+        return len(kind.model_validate_json(settings).read_table())
+    except (ValueError, OSError):
+        return 10_000
 
 
 def prepare(study: Study) -> Cohort:
