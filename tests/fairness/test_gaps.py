@@ -253,7 +253,7 @@ def test_a_gap_that_grows_or_vanishes_is_mostly_decided():
 def six_groups(rng, gain, loss):
     """Changes of six groups of 300 to 40 patients, each flipping with the given probabilities."""
     n = np.array([300, 150, 80, 60, 50, 40])
-    drawn = [rng.multinomial(m, [g, l, 1 - g - l]) for m, g, l in zip(n, gain, loss, strict=True)]
+    drawn = [rng.multinomial(m, [up, down, 1 - up - down]) for m, up, down in zip(n, gain, loss, strict=True)]
     gained, lost, _ = np.array(drawn, float).T
     return flips(gained, lost, n)
 
@@ -270,4 +270,4 @@ def test_one_way_flips_of_one_group_alone_are_found_and_two_way_flips_are_no_cha
 
 def test_p_of_rare_flips_is_the_mid_p_of_their_directions():
     cell = flips([0, 0], [0, 5], [100_000, 40])
-    assert gaps.p_equal([cell]) == pytest.approx(stats.binom.pmf(0, 5, 0.5), rel=0.02)  # half of twice
+    assert gaps._p_few(cell) == pytest.approx(stats.binom.pmf(0, 5, 0.5), rel=0.02)  # half of twice
