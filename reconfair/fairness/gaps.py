@@ -311,9 +311,9 @@ def _p_direction(gained, flips, n, low, high):
     net = np.clip(observed, low[0], high[0])
     if net == observed:
         return 1.0
-    pmf = stats.binom.pmf(np.arange(flips + 1), flips, np.clip((1 + net * n / flips) / 2, 0, 1))
-    alike = np.abs(pmf - pmf[gained]) <= 1e-9
-    return float(pmf[(pmf < pmf[gained]) & ~alike].sum() + pmf[alike].sum() / 2)
+    share = np.clip((1 + net * n / flips) / 2, 0, 1)
+    fewer = stats.binom.cdf(gained - 1, flips, share) + stats.binom.pmf(gained, flips, share) / 2
+    return float(2 * min(fewer, 1 - fewer))
 
 
 def _z_lower(cell):
