@@ -548,9 +548,12 @@ def aims(table):
     metric, name = table.index.get_level_values("metric"), table.index.get_level_values("scenario")
     cohort = name.str.contains("_")
     small = (metric == "ser") & name.isin(["H4"])
+    nothing = np.nan, "no scenario yet", np.nan, 0
 
     def worst(column, rows, least):
         some = table.loc[rows & table[column].notna(), column]
+        if some.empty:
+            return nothing
         at = some.idxmin() if least else some.idxmax()
         return line(some[at], table.loc[at, "studies"], " ".join(at))
 
@@ -560,7 +563,7 @@ def aims(table):
     def pooled(column, rows):
         some = table[rows & table[column].notna()]
         if some.empty:
-            return np.nan, "no scenario yet", np.nan, 0
+            return nothing
         return line(np.average(some[column], weights=some["studies"]), some["studies"].sum(), f"{len(some)} scenarios")
 
     every = np.ones(len(table), bool)
@@ -577,9 +580,10 @@ def aims(table):
     before = pd.read_csv(BEFORE).set_index(["scenario", "metric"])
     loose = [at for at in (("S4", "eodd"), ("S9", "eodd"), ("S10", "eodd"), ("L4", "delta_dice")) if at in table.index]
     ratio = {at: table.loc[at, "length_shift"] / before.loc[at, "length_shift"] for at in loose}
-    longest = max(ratio, key=ratio.get)
-    error = ratio[longest] * before.loc[longest, "se"] / before.loc[longest, "length_shift"]
-    yield "interval_length_ratio", (ratio[longest], " ".join(longest), error, int(table.loc[longest, "studies"]))
+    if ratio:
+        longest = max(ratio, key=ratio.get)
+        error = ratio[longest] * before.loc[longest, "se"] / before.loc[longest, "length_shift"]
+        yield "interval_length_ratio", (ratio[longest], " ".join(longest), error, int(table.loc[longest, "studies"]))
     for aim, column, wanted in (
         ("power_shift_verdict", "verdict", (("S9", "eodd"), ("S10", "eodd"), ("S17", "eodd"))),
         (

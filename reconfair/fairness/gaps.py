@@ -27,10 +27,12 @@ from functools import lru_cache
 import numpy as np
 from scipy import optimize, special, stats
 
-from .cells import Rate
+from .cells import Difference, Rate
 
 EXCLUDED = 0.0025  # error of a side of a 95 % interval that is spent on excluding groups as extremes
 FARTHEST = 8.0  # largest z that is looked at: p below 1e-14 is printed as that
+FEW = 12  # flips of a group up to which their directions are looked at
+INF = np.full(1, np.inf)
 _NODES = np.linspace(-9, 9, 1801)
 _WEIGHTS = stats.norm.pdf(_NODES) * (_NODES[1] - _NODES[0])
 MANY = 8  # groups from which the critical value is that of equal standard errors, which is never smaller
@@ -108,7 +110,7 @@ def shift(before, after, change, correlations=None, *, combine="mean"):
     value = float(_estimate(after).max() - _estimate(before).max())
     low, high = _shift_limits(before, after, change, correlations, value)
     within = None if correlations is None else correlations[2]
-    bound = -lower(change, stats.norm.ppf(0.95), within)[_different(change)].min()
+    bound = -lower(change, _upper(0.05), within)[_different(change)].min()
     return {
         "shift": value,
         "shift_low": low,
@@ -122,6 +124,10 @@ def shift(before, after, change, correlations=None, *, combine="mean"):
 def p_equal(cells, correlation=None):
     """p of equal groups: the largest studentised difference of each cell, combined after Fisher and Brown.
 
+    Where the decisions of a group flip seldom and patients have one image each, the smaller of that p and
+    of an exact one is taken: of the group's flips, how many were gains, against the net change of all
+    other groups. It finds what the former cannot, one-way flips in one group where no other flips.
+
     Parameters
     ----------
     cells, correlation
@@ -132,7 +138,7 @@ def p_equal(cells, correlation=None):
     float
         Above 0, without a floor from resampling.
     """
-    p = [max(p_range(_z_lower(cell), cell.value.size), 1e-15) for cell in cells]
+    p = [max(min(p_range(_z_lower(cell), cell.value.size), _p_few(cell)), 1e-15) for cell in cells]
     if len(p) == 1:
         return p[0]
     shared = 0.0 if correlation is None else float(np.max(np.abs(correlation))) ** 2
@@ -195,7 +201,7 @@ def _range_limits(cells, correlation, alpha):
     """Limits of the range, each at one-sided level alpha."""
     different = _different(cells)
     low = lower(cells, critical(alpha, cells), correlation)[different].max()
-    opposite = -lower(cells, stats.norm.isf(alpha - EXCLUDED), correlation)
+    opposite = -lower(cells, _upper(alpha - EXCLUDED), correlation)
     high = _turned(opposite)[_candidates(cells, EXCLUDED)].max()
     return float(max(low, 0)), float(min(high, cells[0].span))
 
@@ -237,8 +243,8 @@ def _shift_low(before, after, change, correlations):
     """
     within = None if correlations is None else correlations[2]
     level = 0.025 - EXCLUDED
-    same = lower(change, stats.norm.isf(level), within)[_candidates(before, EXCLUDED)].min()
-    z = stats.norm.isf(level / _candidates(after, EXCLUDED).sum())
+    same = lower(change, _upper(level), within)[_candidates(before, EXCLUDED)].min()
+    z = _upper(level / _candidates(after, EXCLUDED).sum())
     pairs = [_observed_pair(*cells, z) for cells in zip(before, after, change, strict=True)]
     if len(pairs) == 1:
         bound = pairs[0][0] - np.sqrt(pairs[0][1])
@@ -270,7 +276,7 @@ def _observed_pair(before, after, change, z):
 def _candidates(cells, alpha):
     """Pairs (largest, smallest) that cannot be excluded, all cells jointly at alpha."""
     groups, labels = cells[0].value.size, len(cells)
-    z = stats.norm.isf(alpha / labels / (1 if groups == 2 else 2 * (groups - 1)))
+    z = _upper(alpha / labels / (1 if groups == 2 else 2 * (groups - 1)))
     possible = []
     for cell in cells:
         high = -lower([cell], z).T
@@ -278,6 +284,36 @@ def _candidates(cells, alpha):
         possible.append((high.min(axis=1) >= 0)[:, None] & (high.min(axis=0) >= 0))
     pairs = possible[0] if labels == 1 else possible[0][:, :, None, None] & possible[1]
     return pairs & _different(cells)
+
+
+def _p_few(cell):
+    """p of equal changes by the directions of rare flips, given their number; 1 where it does not apply."""
+    if not isinstance(cell, Difference) or not cell.exact or np.isfinite(cell.first.df).any():
+        return 1.0
+    n, gained, lost = cell.first.n, cell.first.value * cell.first.n, cell.second.value * cell.first.n
+    flips = np.round(gained + lost).astype(int)
+    p, least = np.ones((2, n.size))
+    for a in np.flatnonzero((flips > 0) & (flips <= FEW)):
+        others = np.arange(n.size) != a
+        gain, loss = (
+            Rate(x[others].sum(keepdims=True) / n[others].sum(), n[others].sum(keepdims=True), INF)
+            for x in (gained, lost)
+        )
+        rest = Difference(gain, loss, np.zeros(1), exact=True).limits(_upper(0.005))
+        p[a], some, every = (_p_direction(k, flips[a], n[a], *rest) for k in (round(gained[a]), 0, flips[a]))
+        least[a] = min(some, every)
+    return min(1.0, max(1, (least <= p.min() + 1e-12).sum()) * p.min())  # groups that could have had such a p
+
+
+def _p_direction(gained, flips, n, low, high):
+    """Two-sided mid-p of so many gains among the flips of a group of n, the net change being within limits."""
+    observed = (2 * gained - flips) / n
+    net = np.clip(observed, low[0], high[0])
+    if net == observed:
+        return 1.0
+    share = np.clip((1 + net * n / flips) / 2, 0, 1)
+    fewer = stats.binom.cdf(gained - 1, flips, share) + stats.binom.pmf(gained, flips, share) / 2
+    return float(2 * min(fewer, 1 - fewer))
 
 
 def _z_lower(cell):
@@ -290,6 +326,11 @@ def _z_lower(cell):
     if np.ptp(cell.value) <= 1e-12 or not largest(0.01) > 0:
         return 0.0
     return FARTHEST if largest(FARTHEST) > 0 else optimize.brentq(largest, 0.01, FARTHEST, xtol=1e-5)
+
+
+def _upper(alpha):
+    """Normal quantile that is exceeded with probability alpha."""
+    return -special.ndtri(alpha)
 
 
 def _deviations(cell, z, plain):
@@ -346,7 +387,7 @@ def _expected(cell):
     x = np.linspace(common - 8 * widest, common + 8 * widest, 2001)
     if isinstance(cell, Rate) and cell.n.min() < 200:
         x = np.linspace(max(x[0], 0), min(x[-1], 1), 2001)
-        below = stats.binom.cdf(np.floor(x[:, None] * cell.n + 1e-9), np.round(cell.n), common)
+        below = special.bdtr(np.floor(x[:, None] * cell.n + 1e-9), np.round(cell.n).astype(int), common)
     else:
         below = special.ndtr((x[:, None] - common) / se)
     return float(np.trapezoid(1 - below.prod(axis=1) - (1 - below).prod(axis=1), x))

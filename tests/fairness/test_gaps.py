@@ -248,3 +248,26 @@ def test_a_gap_that_grows_or_vanishes_is_mostly_decided():
         fell = gaps.shift(*drawn(rng, [400, 400], [0.86, 0.70], [0, 0.16], 0.02))
         verdicts.append([grew["shift_low"] > 0, fell["shift_high"] < 0])
     assert np.mean(verdicts, axis=0).min() > 0.7
+
+
+def six_groups(rng, gain, loss):
+    """Changes of six groups of 300 to 40 patients, each flipping with the given probabilities."""
+    n = np.array([300, 150, 80, 60, 50, 40])
+    drawn = [rng.multinomial(m, [up, down, 1 - up - down]) for m, up, down in zip(n, gain, loss, strict=True)]
+    gained, lost, _ = np.array(drawn, float).T
+    return flips(gained, lost, n)
+
+
+def test_one_way_flips_of_one_group_alone_are_found_and_two_way_flips_are_no_change():
+    rng, one_way, two_way = np.random.default_rng(10), [], []
+    for _ in range(150):
+        pair = [six_groups(rng, [0] * 6, [0] * 5 + [0.1]), six_groups(rng, [0] * 5 + [0.1], [0] * 6)]
+        one_way.append(gaps.p_equal(pair) <= 0.05)
+        pair = [six_groups(rng, [0] * 5 + [0.08], [0] * 5 + [0.08]) for _ in range(2)]
+        two_way.append(gaps.p_equal(pair) <= 0.05)
+    assert np.mean(one_way) > 0.4 and np.mean(two_way) <= 0.08
+
+
+def test_p_of_rare_flips_is_the_mid_p_of_their_directions():
+    cell = flips([0, 0], [0, 5], [100_000, 40])
+    assert gaps._p_few(cell) == pytest.approx(stats.binom.pmf(0, 5, 0.5), rel=0.02)  # half of twice
