@@ -9,8 +9,17 @@
 # %% [markdown]
 # # 05 Fairness: does the diagnosis change, and for whom?
 #
-# Everything is now in tables: what each model said of each patient from each image. Two questions are asked of them.
-# Did the diagnosis get worse? And did it get worse for some and not for others?
+# Everything is now in tables: what each model said about each patient, from each image. We ask two questions. Did the
+# diagnosis get worse? And did it get worse for some groups and not for others?
+#
+# **After this chapter you can**
+#
+# - compute the equalised odds difference (EODD) and the skewed error ratio (SER) of groups;
+# - explain why a largest difference between groups is large by chance;
+# - test whether a reconstruction changed a disparity;
+# - tell "no change was found" from "nothing changed".
+#
+# *Reading and running: about 50 minutes.*
 
 # %%
 import numpy as np
@@ -297,5 +306,26 @@ others.pivot_table(["value", "expected", "shift"], ["task", "metric"], "attribut
 # rf.truth.true_disparity(study, "original"), rf.truth.true_disparity(study, "unet")
 # ```
 #
-# **What this chapter does not prove.** A shift is a property of these models on these patients; it says nothing about why, nor about what a clinician would have
-# decided. Nothing here is causal, and nothing a clinical claim beyond these data.
+# ## What this chapter does not prove
+#
+# A shift is a property of these models on these patients. It does not tell why the shift is there, nor what a clinician
+# would have decided. Nothing here is causal, and nothing is a clinical claim beyond these data.
+#
+# ## Three things to take away
+#
+# 1. A largest difference between groups is never zero. Compare it with what chance gives.
+# 2. Compare the same patients before and after reconstruction.
+# 3. "No significant shift" is a result only together with the shift that could have been found.
+#
+# ## Exercises
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 1.** Compute the EODD by sex of one task from the test predictions on originals, without the package. Compare
+# it with the table.
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 2.** Simulate a cohort with three groups of equal size and no disparity. How does the mean EODD change when the
+# number of patients doubles?
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 3.** Raise `fairness = {"min_cases": 10}`. Which groups are left out now? What can you still say about them?

@@ -579,7 +579,8 @@ def study(base: str = "", **sections: dict[str, Any]) -> Study:
         Name of a file in ``params``, without ``.yaml``, from which the study starts. Not used where ``dataset`` has a
         ``name``: such sections are a whole study.
     **sections : dict
-        Sections of a params file, or what is to change in those of `base`; ``{}`` changes nothing.
+        Sections of a params file, or what is to change in those of `base`; ``{}`` changes nothing, and "none" leaves
+        out ``noise`` or ``mitigation``.
 
     Raises
     ------
@@ -601,6 +602,8 @@ def study(base: str = "", **sections: dict[str, Any]) -> Study:
         if kind not in (None, base_sections.get("noise", {}).get("kind")):
             base_sections["noise"] = {}  # another kind of noise shares no settings
         sections = _merged(base_sections, sections)
+    if sections.get("mitigation") == "none":
+        del sections["mitigation"]
     built = _validated(sections)
     built._command = command
     return built
@@ -797,7 +800,7 @@ def _leaves(sections: dict, prefix: str = "") -> dict[str, str]:
 def _override(sections: dict, text: str) -> None:
     key, equals, value = text.partition("=")
     *parents, last = key.split(".")
-    if not equals or not (parents or key == "noise"):
+    if not equals or not (parents or key in ("noise", "mitigation")):
         raise ParamsError(f"--set {text}: expected section.key=value")
     try:
         for parent in parents:
