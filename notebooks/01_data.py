@@ -243,7 +243,7 @@ if dials is None:
 else:
     sentence = f"Planted bias: `{planted}`." if planted else "No bias is planted here."
 if "contrast" in planted:
-    sentence += " A contrast of -0.4 means that the lesions of that group are 40 % fainter."
+    sentence += " With a contrast of c, the lesions of a group differ 1 + c times as much from the tissue around them."
 Markdown(sentence)
 
 # %% [markdown]

@@ -273,7 +273,7 @@ described.join(share.pivot_table("prevalence", ["attribute", "group"], "task").a
 spread = described.mean_age.groupby("attribute").agg(lambda ages: ages.max() - ages.min())
 Markdown(
     "The mean age differs between groups by up to "
-    + ", ".join(f"{years:.0f} years for {rf.words.name(attribute)}" for attribute, years in spread.items())
+    + ", ".join(f"{years:.1f} years for {rf.words.name(attribute)}" for attribute, years in spread.items())
     + ". Patients without a recorded attribute are left out of its rows."
 )
 

@@ -34,7 +34,7 @@ import torch
 from IPython.display import Markdown
 
 import reconfair as rf
-from reconfair import judge
+from reconfair import figures, judge
 from reconfair.remedies import adv, dro, eodd
 
 # %% [markdown]
@@ -93,7 +93,7 @@ shares.index = [", ".join(map(str, group)) for group in drawn.index]
 size = (7, 0.28 * len(shares) + 1.2)
 axis = shares.sort_values("as they come").plot.barh(figsize=size, color=["#999999", "#0072B2"], width=0.75)
 axis.set(xlabel="share of the images of an epoch", ylabel="")
-rf.figures.keep(axis.figure, study, "06_reweight")
+figures.keep(axis.figure, study, "06_reweight")
 
 # %%
 rare = drawn.loc[drawn.images.idxmin()]
@@ -123,7 +123,7 @@ for _ in range(60):
     followed.append(remedy.weights.numpy())
     remedy.weigh(1.0 + members, torch.arange(100))
 lines = dict(zip(["common group, loss 1", "rare group, loss 2"], np.transpose(followed), strict=True))
-rf.figures.keep(rf.figures.lines(lines, "batch", "weight of an image"), study, "06_dro")
+figures.keep(figures.lines(lines, "batch", "weight of an image"), study, "06_dro")
 
 # %%
 Markdown(
@@ -164,7 +164,7 @@ Markdown(
 # %%
 at = torch.linspace(0, 1, 201)
 soft = {f"T = {t:g}": eodd.soft_decisions(at, 0.5, t).numpy() for t in (0.01, 0.1, study.mitigation.temperature)}
-rf.figures.keep(rf.figures.lines(soft, "score p (threshold 0.5)", "soft decision s", at.numpy()), study, "06_soft")
+figures.keep(figures.lines(soft, "score p (threshold 0.5)", "soft decision s", at.numpy()), study, "06_soft")
 
 # %% [markdown]
 # With a large temperature, scores far from the threshold still have a gradient, but the soft EODD is less like the EODD of
@@ -208,12 +208,12 @@ A = torch.tensor([0.0, 0.0, 1.0, 1.0])
 # %%
 duel = adv.duel(steps=300, alone=100)
 lines = dict(zip(["corr² of h with the group", "share of the brightness left"], duel.T, strict=True))
-rf.figures.keep(rf.figures.lines(lines, "step", "share"), study, "06_adversary")
+figures.keep(figures.lines(lines, "step", "share"), study, "06_adversary")
 
 # %%
 Markdown(
-    f"After 100 steps corr² is {duel[99, 0]:.2f}: $h$ has found the group. At the end {duel[-1, 1]:.0%} of the brightness is "
-    f"left, and corr² is {duel[-20:, 0].mean():.2f}."
+    f"After 100 steps corr² is {duel[99, 0]:.2f}: $h$ has found the group. In the last 20 steps {duel[-20:, 1].mean():.0%} of the "
+    f"brightness is left, and corr² is {duel[-20:, 0].mean():.2f}."
 )
 
 # %% [markdown]
@@ -253,7 +253,8 @@ Markdown("After fine-tuning, in units of the standard model: " + "; ".join(fell)
 # %% [markdown]
 # The epoch that is kept has the smallest `val_total`: validation loss and penalty together, weighted as in training, so that
 # the standard model has $1 + \lambda$. `train_empty` is the share of the cells (group, label and task) for which no decision
-# was remembered yet, on average over the epoch. A penalty cannot see those cells.
+# was remembered yet, on average over the epoch. A penalty cannot see those cells. The term of `adv` can rise although the
+# strategy works, because $h$ learns as well: it starts as a guess.
 #
 # ## How strong?
 #
@@ -268,7 +269,7 @@ Markdown("After fine-tuning, in units of the standard model: " + "; ".join(fell)
 tried = pd.read_csv(rf.store.PACKAGE.parent / "benchmarks" / "results" / "mitigation.csv")
 tried = tried[(tried.scenario == "scarce_6e2") & (tried.seed == 0) & (tried.source == tried.model)]
 measures = {"disparity": "EODD", "performance": "AUROC", "psnr": "PSNR (dB)"}
-rf.figures.keep(rf.figures.strengths(tried, measures), study, "06_strengths")
+figures.keep(figures.strengths(tried, measures), study, "06_strengths")
 
 # %%
 standard = tried[tried.strategy == "standard"].set_index("model").psnr
@@ -286,7 +287,7 @@ Markdown(
 
 # %%
 everyone = performance[(performance.attribute == "all") & performance.metric.isin(["auroc", "dice", "psnr"])]
-rf.figures.keep(rf.figures.values(everyone), study, "06_performance")
+figures.keep(figures.values(everyone), study, "06_performance")
 
 # %%
 cost = everyone.pivot_table("value", ["metric", "task", "source"], "strategy", sort=False)
@@ -296,7 +297,7 @@ change.round(3)
 # %%
 worst = change.stack().groupby(level=["metric", "strategy"], sort=False).min()
 Markdown(
-    "The table has the change from the standard model. The largest losses: "
+    "The table has the change from the standard model. The least favourable changes: "
     + ", ".join(
         f"{rf.words.name(metric)} {part.min():+.3f} by {rf.words.name(part.idxmin()[1])}"
         for metric, part in worst.groupby(level="metric", sort=False)
@@ -308,7 +309,7 @@ Markdown(
 # The shift of EODD against the originals, for the standard and the mitigated models:
 
 # %%
-rf.figures.keep(rf.figures.shifts(gaps[gaps.source != "noisy"], "eodd"), study, "06_shift_eodd")
+figures.keep(figures.shifts(gaps[gaps.source != "noisy"], "eodd"), study, "06_shift_eodd")
 
 # %% [markdown]
 # `shift_standard` compares the fine-tuned model with the standard one on the same patients. Below zero, the disparity became
@@ -352,7 +353,7 @@ axis.axhline(0, color="grey", lw=0.8)
 axis.axvline(0, color="grey", lw=0.8)
 axis.set(xlabel="change of PSNR (dB)", ylabel="mean change of EODD")
 axis.legend(fontsize="small")
-rf.figures.keep(figure, study, "06_tradeoff")
+figures.keep(figure, study, "06_tradeoff")
 
 # %% [markdown]
 # ## Who gains, who loses
@@ -373,7 +374,7 @@ Markdown(
 
 # %%
 grouped = performance[(performance.attribute != "all") & ~performance.source.isin(["noisy"])]
-rf.figures.keep(rf.figures.group_values(grouped[grouped.task == "image"], "psnr"), study, "06_groups_psnr")
+figures.keep(figures.group_values(grouped[grouped.task == "image"], "psnr"), study, "06_groups_psnr")
 
 # %% [markdown]
 # ## What this chapter does not prove

@@ -642,7 +642,8 @@ def study(base: str = "", **sections: dict[str, Any]) -> Study:
         Name of a file in ``params``, without ``.yaml``, from which the study starts. Not used where ``dataset`` has a
         ``name``: such sections are a whole study.
     **sections : dict
-        Sections of a params file, or what is to change in those of `base`; ``{}`` changes nothing.
+        Sections of a params file, or what is to change in those of `base`; ``{}`` changes nothing, and "none" leaves
+        out ``noise`` or ``mitigation``.
 
     Raises
     ------
@@ -662,6 +663,8 @@ def study(base: str = "", **sections: dict[str, Any]) -> Study:
         sections = _merged({name: each for name, each in base_sections.items() if name not in replaced}, sections)
     if sections.get("noise") == "none":
         sections = {**sections, "noise": {"kind": "none"}}
+    if sections.get("mitigation") == "none":
+        sections = {name: section for name, section in sections.items() if name != "mitigation"}
     built = _validated(sections)
     built._command = command
     return built
@@ -907,7 +910,7 @@ def _command(path: str, overrides: Iterable[str]) -> str:
 def _override(sections: dict, text: str) -> None:
     key, equals, value = text.partition("=")
     *parents, last = key.split(".")
-    if not equals or not (parents or key == "noise"):
+    if not equals or not (parents or key in ("noise", "mitigation")):
         raise ParamsError(f"--set {text}: expected section.key=value")
     try:
         for parent in parents:

@@ -12,7 +12,7 @@ import yaml
 from nbclient import NotebookClient
 from smallest import PARAMS, SMALLEST
 
-from reconfair import params, run, store, tables
+from reconfair import noise, params, run, store, tables
 from reconfair.run import notebooks
 from reconfair.run.products import CHAPTERS, FOLDER, chapters, products
 
@@ -107,13 +107,14 @@ def test_a_chapter_opened_alone_makes_all_it_needs_and_the_others_use_it(outputs
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("RECONFAIR_OUTPUTS", str(root))
             copy = opened(chapter, folder)
-        assert "Making" in "".join(text_of(copy))
+        assert "Making" in "".join(text_of(copy)) and tables_in_a_row(copy) == []
         assert (root / "tiny" / "cohort" / "cohort.product.json").exists()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECONFAIR_OUTPUTS", str(outputs / "06"))
         stamps = {path: path.read_text() for path in (outputs / "06").rglob("weights.product.json")}
         for chapter in ("01", "03", "05", "10"):
-            opened(chapter, folder)
+            copy = opened(chapter, folder)
+            assert chapter in ("05", "10") or tables_in_a_row(copy) == []
         assert stamps and all(path.read_text() == text for path, text in stamps.items())
 
 
@@ -135,7 +136,7 @@ def test_a_notebook_runs_three_ways_to_the_same_product(outputs, tmp_path):
 
 @pytest.mark.parametrize("script", sorted(FOLDER.glob("0[1-6]_*.py")), ids=lambda path: path.stem)
 def test_every_chapter_keeps_the_rhythm(script):
-    """Goals and minutes first; predictions, take-aways and exercises; no table right after a table."""
+    """Goals and minutes first; then predictions, limits, three things to take away, and exercises."""
     cells = json.loads(notebooks.pair(script))["cells"]
     text = ["".join(cell["source"]) for cell in cells]
     first, tags = text[0], [cell["metadata"].get("tags", []) for cell in cells]
@@ -154,6 +155,17 @@ def test_every_params_file_is_valid_and_its_chapters_are_known():
     assert chapters(studies["class"]) == list(CHAPTERS) and "06_mitigation" not in chapters(studies["gallery_1e4"])
     paper = ("reweight", "eodd", "adv")
     assert all(studies[name].mitigation.strategies == paper for name in ("lgg_x8", "nih_1e4", "chexpert_1e4"))
+
+
+def test_none_leaves_a_section_out_in_a_cell_as_on_the_command_line():
+    """Without mitigation there is no chapter 06; without noise there is nothing to reconstruct either."""
+    cell, line = params.study("class", mitigation="none"), params.load(PARAMS / "class.yaml", ["mitigation=none"])
+    assert cell == line and cell.mitigation is None and "--set mitigation=none" in cell.command
+    assert chapters(cell) == [name for name in CHAPTERS if name != "06_mitigation"]
+    clean = params.study("class", noise="none")
+    assert clean.models == () and "03_reconstruction" not in chapters(clean)
+    with pytest.raises(params.ParamsError, match="noise: none"):
+        noise.load(clean)
 
 
 def test_the_appendix_shows_the_stored_studies_of_every_scenario():
@@ -192,3 +204,16 @@ def test_pairing_of_a_changed_script_is_noticed(tmp_path, monkeypatch, capsys):
 def text_of(copy) -> list[str]:
     """What the cells of an executed notebook printed."""
     return [output.text for cell in copy.cells for output in cell.get("outputs", ()) if output.output_type == "stream"]
+
+
+def tables_in_a_row(copy) -> list[str]:
+    """Code of cells of an executed notebook that show a table right after a table, without a sentence between."""
+    after, repeated = False, []
+    for cell in copy.cells:
+        kinds = [output.get("data", {}) for output in cell.get("outputs", ())]
+        if cell.cell_type == "markdown" or any("text/markdown" in data for data in kinds):
+            after = False
+        elif any("text/html" in data for data in kinds):
+            repeated += [cell.source] if after else []
+            after = True
+    return repeated

@@ -13,7 +13,7 @@ import numpy as np
 
 from reconfair import data, params, quality, store, tables
 from reconfair.noise import kspace, sinogram
-from reconfair.params import Section, Study
+from reconfair.params import ParamsError, Section, Study
 from reconfair.store import Product, Work
 
 CHUNK = 32
@@ -138,6 +138,8 @@ def check(images: np.ndarray) -> None:
 def product(study: Study) -> Product:
     """The noisy images of all splits and their quality; replicates of a study share them."""
     kind = study.noise.kind
+    if kind == "none":
+        raise ParamsError("noise: none, but this needs noisy images; give noise a kind: kspace or sinogram")
     return Product(
         chapter="02",
         run=study.label,

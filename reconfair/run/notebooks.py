@@ -50,7 +50,7 @@ def execute(study: Study, copy: Product, say=print) -> str:
 
     path = copy.folder / f"{copy.name}.ipynb"
     sections = {"base": ""} | study.sections(*CHAPTERS[copy.name])
-    sections = {name: section for name, section in sections.items() if section is not None}
+    sections = {name: "none" if section is None else section for name, section in sections.items()}
     start = time.monotonic()
     # Kernels that talk through files in a folder of their own never meet on a port.
     with store.locked(copy), Live(copy.name, say), warm.sockets() as folder:
