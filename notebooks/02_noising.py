@@ -51,14 +51,17 @@ study.noise
 # The settings above are the level of this study; all images of the cohort are now degraded at that level. For the
 # pictures of this chapter, we degrade some images of the validation and test patients at all three levels of the paper
 # (Wohlrapp et al., MIDL 2026), and once without noise ($R = 1$, or so many photons that their number does not matter).
+# Gaussian noise has three levels of ours. Noisy images that were made elsewhere have only their own level, and nothing
+# is simulated.
 
 # %%
 without, *ladder = rf.noise.ladder(study.noise)
 held_out = rf.data.rows(cohort.table, "eval")
+held_out = held_out[np.isfinite(noisy[held_out, 0, 0])]  # a noisy image made elsewhere may be missing
 rows = np.unique(np.linspace(0, len(held_out) - 1, 300).astype(int))
 table = cohort.table.iloc[held_out[rows]].reset_index(drop=True)
 images = np.asarray(cohort.images[held_out[rows]], np.float32)
-noiseless, *degraded = rf.noise.levels(images, table.image_id, [without, *ladder])
+noiseless, *degraded = rf.noise.at_levels(study, held_out[rows], [without, *ladder])
 names = [level.level for level in ladder]
 
 # %% [markdown]
@@ -152,7 +155,7 @@ def quality_of(sections, versions, attributes):
 
 
 published = [rf.noise.as_published(level) for level in [without, *ladder]]
-as_published = rf.noise.levels(images, table.image_id, published)
+as_published = rf.noise.at_levels(study, held_out[rows], published)
 table["physics"] = "ours"
 ours = quality_of([without, *ladder], [noiseless, *degraded], ["physics"])
 theirs = quality_of([without, *ladder], as_published, ["physics"]).assign(group="as published")

@@ -46,10 +46,11 @@ compute = {}
 study = rf.params.study(base, dataset=dataset, noise=noise, reconstruction=reconstruction, compute=compute)
 models = study.models
 cohort, noisy = rf.data.load(study), rf.noise.load(study)
-folders = {model: rf.recon.train(study, model) for model in models}
+folders = {model: rf.recon.train(study, model) for model in study.trained}
 restored = {model: rf.recon.reconstruct(study, model) for model in models}
 evaluated = rf.data.rows(cohort.table, "eval")
-test = np.flatnonzero(cohort.table.split.iloc[evaluated] == "test")
+there = np.all([np.isfinite(images[:, 0, 0]) for images in restored.values()], axis=0)  # made elsewhere, some may lack
+test = np.flatnonzero((cohort.table.split.iloc[evaluated] == "test") & there & np.isfinite(noisy[evaluated, 0, 0]))
 
 # %% [markdown]
 # We compare three families: a network that answers with a mean image, one whose image must also look real, and one that
@@ -195,7 +196,7 @@ Markdown(sentence if "sde" in models else "This study has no SDE.")
 # ## Learning
 
 # %%
-rf.figures.keep(rf.figures.learning(logs), study, "03_learning")
+rf.figures.keep(rf.figures.learning(logs), study, "03_learning") if logs else None
 
 # %%
 kept = {model: (int(log.val_loss.idxmin()) + 1, len(log)) for model, log in logs.items()}
@@ -204,6 +205,8 @@ Markdown(
     "We keep the weights of the epoch with the smallest validation loss (the dot): "
     + ", ".join(f"epoch {epoch} of {number} for {rf.words.name(model)}" for model, (epoch, number) in kept.items())
     + (f". More epochs could still improve {', '.join(last)}." if last else ". More epochs would not have helped.")
+    if logs
+    else "No model of this study is trained here: its images were made elsewhere."
 )
 
 # %% [markdown]

@@ -76,8 +76,9 @@ predictions.groupby(["task", "split", "source"], sort=False).size().unstack()
 # \qquad \mathrm{Dice} = \frac{2 \sum p\,m}{\sum p + \sum m}.$$
 
 # %%
-logs = {name: pd.read_csv(folder / "log.csv") for name, folder in folders.items()}
-rf.figures.keep(rf.figures.learning(logs), study, "04_learning")
+trained = [network.name for network in study.networks if not network.model]
+logs = {name: pd.read_csv(folders[name] / "log.csv") for name in trained}
+rf.figures.keep(rf.figures.learning(logs), study, "04_learning") if logs else None
 
 # %%
 rises = [name for name, log in logs.items() if log.val_loss.iloc[-1] > 1.05 * log.val_loss.min()]
@@ -90,6 +91,8 @@ Markdown(
         if rises
         else "No validation loss rises at the end."
     )
+    if logs
+    else "No model of this study is trained here. Only thresholds are chosen below."
 )
 
 # %% [markdown]
@@ -305,7 +308,7 @@ Markdown(
 # The share of decisions that differ from the decision on the original:
 
 # %%
-scores = test[test.kind == "classify"].pivot_table("score", ["task", "unit"], "source")
+scores = test[test.kind == "classify"].pivot_table("score", ["task", "unit"], "source").dropna()
 called = scores.ge(scores.index.get_level_values("task").map(thresholds), axis=0)
 changed = called.drop(columns="original").ne(called.original, axis=0).groupby("task").mean()
 changed.round(3)

@@ -489,6 +489,36 @@ judge.shift_by_model(with_percent)
 # %% [markdown]
 # *Not proved:* that a median near 0 means no harm.
 #
+# ## Can the group be told from the features?
+#
+# A reader can treat groups differently only if it sees the group. The **attribute probe** asks how much of the group is
+# in the features of the frozen reader, that is, in what its last layer sees. A logistic regression learns the group from
+# the features of some patients and is tested on the others. Its AUROC is 0.5 if the features say nothing about the group.
+#
+# **Predict first:** does a reconstruction hide the group, or does it sharpen it?
+
+# %%
+probed = rf.diagnosis.probe.probe(study)
+probed.set_index(["network", "attribute", "group", "source"]).round(3)
+
+# %%
+seen = probed[(probed.source == "original") & (probed.low > 0.5)]
+moves = probed[(probed.change_low > 0) | (probed.change_high < 0)]
+Markdown(
+    "On originals, better than chance: "
+    + (", ".join(f"{row.attribute} by {row.network} ({row.value:.2f})" for row in seen.itertuples()) or "no attribute")
+    + ". Intervals of the change that exclude 0: "
+    + (
+        ", ".join(f"{row.attribute} by {row.network}, {rf.words.name(row.source)}" for row in moves.itertuples())
+        or "none"
+    )
+    + f", of {probed.change.notna().sum()}; by chance alone about one in twenty would."
+)
+
+# %% [markdown]
+# *Not proved:* that the reader uses the group for its decision. A feature can hold the group because it holds the disease,
+# where both go together.
+#
 # ## Image quality of groups
 #
 # Does a group get worse images? Here is the mean PSNR of every group:

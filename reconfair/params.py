@@ -66,11 +66,13 @@ PAPER_CLASSIFIER = {
 }
 MAX_BYTES, MAX_DEPTH, MAX_VALUES = 100_000, 20, 5_000  # of a params file
 MANY = 20  # mistakes are named, no more
+MODEL_FILES = (".pt", ".pth", ".onnx")  # of diagnostic models: TorchScript and ONNX
 
 # Settings classes by the name that a params file gives. Each room adds its own.
 DATASETS: dict[str, type[Dataset]] = {}
 NOISES: dict[str, type[Section]] = {}
 MODELS: dict[str, type[Training]] = {}
+GIVEN: dict[str, type[Section]] = {}  # models that are not trained and may have any name, by their `kind`
 REMEDIES: dict[str, float | None] = {}  # the usual strength; None: the section's `lam`
 
 
@@ -96,6 +98,7 @@ class Network(NamedTuple):
     name: str
     kind: str
     tasks: tuple[str, ...]
+    model: str = ""  # a model of the user's own, as the params file names it; empty: one that is trained here
 
 
 class Source(NamedTuple):
@@ -244,8 +247,7 @@ class Scans(Dataset):
     @property
     def _folder(self) -> Path:
         base = os.environ.get("RECONFAIR_DATA", "data")
-        root = json.loads(os.environ.get("RECONFAIR_ROOTS", "{}")).get(self.root, self.root)
-        return Path(os.path.expanduser(root or base)) / ("" if root else self.about.folder)
+        return folder_of(self.root or base) / ("" if self.root else self.about.folder)
 
 
 class Training(Section):
@@ -312,15 +314,18 @@ class Segment(Training):
 
 
 class Diagnosis(Section):
-    """The diagnostic models: trained on originals, then frozen."""
+    """The diagnostic models: trained on originals, then frozen; or models of the user's own, which are only judged."""
 
     tasks: tuple[str, ...] = ()  # empty: every task of the dataset
+    models: dict[str, str] = {}  # by task: a model of your own, which is not trained
     classify: Classify = Classify()
     segment: Segment = Segment()
     seed: Seed = 0
 
     def settings(self, network: Network) -> dict:
-        """All that the training of `network` depends on, JSON-ready."""
+        """All that the training of `network` depends on, JSON-ready; of a model of the user's own, all that is known."""
+        if network.model:
+            return {"model": network.model, "kind": network.kind, "tasks": list(network.tasks)}
         section = getattr(self, network.kind).model_dump(mode="json")
         return {**section, "tasks": list(network.tasks), "seed": self.seed}
 
@@ -454,8 +459,26 @@ class Study(Section):
         if self.mitigation:
             for model in self.mitigation.models:
                 one_of(name_of(model), self.reconstruction.places, "mitigation.models: model of this study")
+                if not any(source.model == name_of(model) for source in self.mitigated) and self.noise.kind != "none":
+                    raise ValueError(
+                        f"mitigation.models: the images of '{model}' were made elsewhere, so that only the strategy "
+                        f"thresholds applies; {nearest(model, self.trained, 'trained here')}"
+                    )
             for attribute in self.mitigation.attributes:
                 one_of(attribute, recorded, f"mitigation.attributes: attribute of {self.dataset.name}")
+        return self
+
+    @model_validator(mode="after")
+    def _known_models(self):
+        for key, word in self.diagnosis.models.items():
+            one_of(key, {network.name for network in self.networks} | self.tasks.keys(), "diagnosis.models: task")
+            if is_external(word):
+                external(word, "diagnose")
+            elif not word.endswith(MODEL_FILES):
+                expected = f"a class such as my_reader.py:Reader, or a file of {', '.join(MODEL_FILES)}"
+                raise ValueError(f"diagnosis.models.{key}: '{word}' is neither; expected {expected}")
+            else:
+                file_of(word)
         return self
 
     def attributes(self, section: str = "fairness") -> tuple[str, ...]:
@@ -470,13 +493,14 @@ class Study(Section):
 
     @property
     def networks(self) -> tuple[Network, ...]:
-        """The diagnostic networks that carry the tasks."""
-        alone = tuple(Network(task, kind, (task,)) for task, kind in self.tasks.items())
+        """The diagnostic networks that carry the tasks; a task with a model of the user's own has a network of its own."""
+        models = self.diagnosis.models
+        alone = tuple(Network(task, kind, (task,), models.get(task, "")) for task, kind in self.tasks.items())
         if self.dataset.about.modality == "mri":
             return alone
-        findings = tuple(task for task, kind in self.tasks.items() if kind == "classify")
-        together = (Network("findings", "classify", findings),) if findings else ()
-        return together + tuple(network for network in alone if network.kind == "segment")
+        findings = tuple(task for task, kind in self.tasks.items() if kind == "classify" and task not in models)
+        together = (Network("findings", "classify", findings, models.get("findings", "")),) if findings else ()
+        return together + tuple(network for network in alone if network.kind == "segment" or network.model)
 
     @property
     def readers(self) -> tuple[str, ...]:
@@ -489,6 +513,13 @@ class Study(Section):
         return tuple(self.reconstruction.places) if self.noise.kind != "none" else ()
 
     @property
+    def trained(self) -> tuple[str, ...]:
+        """Names of the reconstructors that are trained here; the images of the others were made elsewhere."""
+        return tuple(
+            model for model in self.models if not isinstance(getattr(self.reconstruction, model), tuple(GIVEN.values()))
+        )
+
+    @property
     def sources(self) -> tuple[Source, ...]:
         """What the readers look at before any mitigation: originals, noisy images, reconstructions."""
         noisy = () if self.noise.kind == "none" else (NOISY, *map(Source, self.models))
@@ -496,13 +527,14 @@ class Study(Section):
 
     @property
     def mitigated(self) -> tuple[Source, ...]:
-        """Reconstructors that a strategy changes."""
+        """Reconstructors that a strategy changes; of images made elsewhere, only their thresholds by group."""
         if self.mitigation is None:
             return ()
         models = [name for name in map(name_of, self.mitigation.models or self.models) if name in self.models]
         names = map(self.mitigation.name_of, self.mitigation.strategies)
         strategies = list(names)
-        return tuple(Source(model, strategy) for model in models for strategy in strategies)
+        every = (Source(model, strategy) for model in models for strategy in strategies)
+        return tuple(source for source in every if source.model in self.trained or source.strategy == "thresholds")
 
     def remedies(self, source: Source) -> dict[str, float]:
         """The remedies of a mitigated source, by what the params file calls them, and their strengths."""
@@ -526,20 +558,34 @@ class Study(Section):
         return f"{self.label}/{self.level}"
 
     def sections(self, *names: str) -> dict:
-        """The sections named, or all, JSON-ready. An absolute ``root`` is written as a hash that this process knows."""
+        """The sections named, or all, JSON-ready. Absolute folders of images are written as hashes (`hidden`)."""
         sections = self.model_dump(mode="json", include=set(names) or None)
-        root = sections.get("dataset", {}).get("root", "")
-        if root and Path(os.path.expanduser(root)).is_absolute():
-            hidden = f"root-{sha256(root.encode()).hexdigest()[:12]}"
-            known = json.loads(os.environ.get("RECONFAIR_ROOTS", "{}"))
-            os.environ["RECONFAIR_ROOTS"] = json.dumps(known | {hidden: root})
-            sections["dataset"]["root"] = hidden
+        models = [section for section in sections.get("reconstruction", {}).values() if isinstance(section, dict)]
+        for section in (sections.get("dataset", {}), sections.get("noise", {}), *models):
+            for key in ("root", "folder"):
+                if isinstance(section.get(key), str):
+                    section[key] = hidden(section[key])
         return sections
 
     @property
     def command(self) -> str:
         """The command that runs this study, as far as it is known."""
         return f"reconfair run {self._command or 'PARAMS'}"
+
+
+def hidden(folder: str) -> str:
+    """Write an absolute folder as a hash that this process and those that it starts know; another as it is."""
+    if not folder or not Path(os.path.expanduser(folder)).is_absolute():
+        return folder
+    name = f"root-{sha256(folder.encode()).hexdigest()[:12]}"
+    known = json.loads(os.environ.get("RECONFAIR_ROOTS", "{}"))
+    os.environ["RECONFAIR_ROOTS"] = json.dumps(known | {name: folder})
+    return name
+
+
+def folder_of(name: str) -> Path:
+    """The folder that a params file names; see `hidden`."""
+    return Path(os.path.expanduser(json.loads(os.environ.get("RECONFAIR_ROOTS", "{}")).get(name, name)))
 
 
 def is_external(word: str) -> bool:
@@ -604,12 +650,12 @@ def _module(path: Path, file: str):
 
 
 def file_of(word: str) -> Path:
-    """Absolute path of the file in which a class of the user's own stands; raises as `external`."""
-    file = word.rpartition(":")[0]
+    """Absolute path of a file of the user's own, or of that in which a class stands; raises as `external`."""
+    file = word.rpartition(":")[0] if is_external(word) else word
     places = dict.fromkeys((place / file).resolve() for place in (Path.cwd(), root()))
     path = next((place for place in places if place.is_file()), None)
     if path is None:
-        others = [other.name for place in places for other in place.parent.glob("*.py")]
+        others = [other.name for place in places for other in place.parent.glob(f"*{Path(file).suffix}")]
         there = nearest(Path(file).name, others, "there is")
         raise ParamsError(f"{word}: there is no file {file}, here or beside the folder params; {there}")
     return path
@@ -824,7 +870,7 @@ def _kind(name: str, section) -> type[Section]:
             raise ParamsError(f"{name}.{key}: '{word}' is unknown; {nearest(word, registry)}")
         return registry[word]
     if name == "reconstruction":
-        return _reconstruction(section.get("models", Reconstruction.model_fields["models"].default))
+        return _reconstruction(section)
     return {field: _section_of(info.annotation) for field, info in Study.model_fields.items()}[name]
 
 
@@ -833,17 +879,33 @@ def _section_of(annotation) -> type[Section]:
     return next(kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type))
 
 
-def _reconstruction(words) -> type[Reconstruction]:
+def _reconstruction(section: dict) -> type[Reconstruction]:
     """The section with one field of settings for each model that is known or named."""
-    fields, taken = dict(MODELS), {"original", "noisy", *Reconstruction.model_fields, *dir(Reconstruction)}
+    words = section.get("models", Reconstruction.model_fields["models"].default)
+    required, fields, taken = (
+        {},
+        dict(MODELS),
+        {"original", "noisy", *Reconstruction.model_fields, *dir(Reconstruction)},
+    )
     for word in dict.fromkeys(map(str, words)) if isinstance(words, list | tuple) else ():
         if is_external(word):
             if name_of(word) in taken | fields.keys():
                 raise ParamsError(f"reconstruction.models: '{word}' has the name of another model; rename the class")
             fields[name_of(word)] = external(word, "Settings", "objective", "reconstruct").Settings
         elif word not in MODELS:
-            raise ParamsError(f"reconstruction.models: model '{word}' is unknown; {nearest(word, MODELS)}")
-    typed = {name: (kind, kind()) for name, kind in fields.items()}
+            kind = section[word].get("kind") if isinstance(section.get(word), dict) else None
+            if kind is None:
+                hint = f"or give {word} a kind: {', '.join(GIVEN)}"
+                raise ParamsError(f"reconstruction.models: model '{word}' is unknown; {nearest(word, MODELS)} {hint}")
+            if kind not in GIVEN:
+                raise ParamsError(f"reconstruction.{word}.kind: '{kind}' is unknown; {nearest(kind, GIVEN)}")
+    for name, given in section.items():  # named in `models` or not
+        kind = given.get("kind") if isinstance(given, dict) else None
+        if kind in GIVEN and name not in fields:
+            if name in taken or not re.fullmatch(r"\w+", name):
+                raise ParamsError(f"reconstruction.models: '{name}' cannot be a name; use other letters or digits")
+            required[name] = (GIVEN[kind], ...)
+    typed = {name: (kind, kind()) for name, kind in fields.items()} | required
     return create_model("Reconstruction", __base__=Reconstruction, **typed)
 
 

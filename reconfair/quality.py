@@ -143,6 +143,19 @@ def gaps(rated: pd.DataFrame, table: pd.DataFrame, attributes) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["attribute", "best", "worst", "gap", "percent", "p"])
 
 
+class Rows:
+    """Some rows of a memory-mapped array, read a few at a time."""
+
+    def __init__(self, array, rows):
+        self.array, self.rows = array, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, at):
+        return self.array[self.rows[at]]
+
+
 def _by_patient(rated: pd.DataFrame, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Mean quality of each patient over finite values, the number of infinite ones, and the patients' attributes."""
     values = rated[rated.columns.intersection(["psnr", "ssim"])]

@@ -154,21 +154,27 @@ def notes() -> list[str]:
     return taken
 
 
-def differ(image: Place, drawn: Place) -> str:
+def geometry(path: str) -> tuple[tuple[int, int, int], Place]:
+    """Slices, rows and columns of a file, and where they lie."""
+    volume, _, place, _ = _volume(path, _changed(path))
+    return volume.shape, place
+
+
+def differ(image: Place, drawn: Place, what: str = "mask") -> str:
     """How the places of an image and its mask differ; empty where they agree, or where neither says anything."""
     if image.frame and drawn.frame and image.frame != drawn.frame:
-        return "image and mask are in different frames of reference"
+        return f"image and {what} are in different frames of reference"
     if (image.corners is None) != (drawn.corners is None):
-        silent = "the mask" if drawn.corners is None else "the image"
+        silent = f"the {what}" if drawn.corners is None else "the image"
         return f"{silent} does not say where in the patient it lies, so that it cannot be compared"
     if image.corners is not None:
         away = np.abs(image.corners - drawn.corners).max()
         if not away < 0.1 * min(image.spacing):  # of a pixel; headers are rounded
             return (
-                f"the mask lies up to {away:.3g} mm away from the image, whose pixels are {min(image.spacing):.3g} mm"
+                f"the {what} lies up to {away:.3g} mm away from the image, whose pixels are {min(image.spacing):.3g} mm"
             )
     if image.spacing and drawn.spacing and not np.allclose(image.spacing, drawn.spacing, rtol=0.01):
-        return f"pixels of the mask are {drawn.spacing} mm, those of the image {image.spacing}"
+        return f"pixels of the {what} are {drawn.spacing} mm, those of the image {image.spacing}"
     return ""
 
 

@@ -1,7 +1,8 @@
 """Chapter 04: diagnosis. Readers: networks that are trained on originals, then frozen, and look at every source.
 
 A kind of network is a file of this folder with one class, ``Diagnoser(settings)``: a `training.Module` whose
-``diagnose(images)`` takes images within [0, 1] of any size. It owns its input adapter.
+``diagnose(images)`` takes images within [0, 1] of any size. It owns its input adapter. A model of the user's own
+(`given`) is not trained.
 """
 
 import json
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from reconfair import data, noise, recon, store, tables
+from reconfair.diagnosis import given
 from reconfair.fairness.threshold import balanced_threshold
 from reconfair.params import NOISY, ORIGINAL, Network, Reader, Source, Study
 from reconfair.store import Product, Work
@@ -21,15 +23,22 @@ from reconfair.words import nearest
 
 
 def weights(study: Study, reader: Reader) -> Product:
-    """A trained reader and its thresholds; all noise levels of a dataset share it."""
-    settings = study.diagnosis.settings(reader.network)
-    code = ("reconfair.training", __name__, f"{__name__}.{reader.network.kind}", "reconfair.fairness.threshold")
+    """A trained reader and its thresholds; all noise levels of a dataset share it.
+
+    Of a model of the user's own it is the thresholds alone.
+    """
+    settings, network = study.diagnosis.settings(reader.network), reader.network
+    code = ("reconfair.training", __name__, "reconfair.fairness.threshold")
+    if network.model:
+        settings |= {"files": given.contents(network.model)}
+        code += (f"{__name__}.given", *given.code(network.model))
+    code += (f"{__name__}.{network.kind}",)
     return Product(
         chapter="04",
         run=study.label,
         folder=store.outputs() / study.label / "readers" / str(reader),
         name="weights",
-        write=partial(_train, study, reader),
+        write=partial(_write_threshold, study, network) if network.model else partial(_train, study, reader),
         parameters=settings,
         code=(*code, "reconfair.keyed"),
         needs=(data.product(study),),
@@ -78,16 +87,21 @@ def check(study: Study) -> list[str]:
     for network in study.networks:
         try:
             trained = weights(study, Reader(network))
-            if not trained.fresh:
+            if not trained.fresh and network.model:
+                given.check(build(study, network), study.dataset.size)
+            elif not trained.fresh:
                 trained.work()
         except Exception as error:  # libraries fail in their own ways
-            key = f"diagnosis.{network.kind}"
+            key = f"diagnosis.models.{network.name}" if network.model else f"diagnosis.{network.kind}"
             mistakes[str(error) if str(error).startswith(key) else f"{key}: {error}"] = network
     return list(mistakes)
 
 
 def train(study: Study, network: Network) -> Path:
-    """Train the standard reader of `network` on the original images unless it is fresh; return its folder."""
+    """Train the standard reader of `network` on the original images unless it is fresh; return its folder.
+
+    Of a model of the user's own only the thresholds are chosen.
+    """
     return store.make(weights(study, Reader(network)))
 
 
@@ -95,19 +109,21 @@ def load(study: Study, network: Network, strategy: str = "standard"):
     """Return the trained network, frozen: no gradients, and eval mode even within a module that trains."""
     from reconfair import training
 
-    path = store.ready(weights(study, Reader(network, strategy))) / "best.ckpt"
-    frozen = training.load(path, build(study, network))
+    folder = store.ready(weights(study, Reader(network, strategy)))
+    frozen = build(study, network) if network.model else training.load(folder / "best.ckpt", build(study, network))
     frozen.train = lambda mode=True: frozen
     return frozen
 
 
 def build(study: Study, network: Network):
-    """Return an untrained network; its first weights depend on the seed alone."""
+    """Return an untrained network, whose first weights depend on the seed alone; or a model of the user's own."""
     import torch
 
     from reconfair.keyed import seed_of
 
     settings = study.diagnosis.settings(network)
+    if network.model:
+        return given.diagnoser(settings)
     torch.manual_seed(seed_of(settings["seed"], "weights", network.name))
     return diagnoser(network.kind)(settings)
 
@@ -190,6 +206,32 @@ def scores(study: Study, reader: Reader, images, rows, what: str) -> np.ndarray:
     return np.concatenate([answers for _, answers in batches])
 
 
+def looked_at(study: Study, source: Source, images: Product | None = None) -> tuple:
+    """The val and test images of a source; of images made elsewhere, those that are there.
+
+    Returns
+    -------
+    array : ndarray
+        (n, size, size) float16, memory-mapped.
+    rows : ndarray of int
+        The images, as rows of `array`.
+    table : DataFrame
+        The same images, as rows of the cohort.
+    """
+    cohort = data.load(study)
+    rows = data.rows(cohort.table, "eval")
+    table = cohort.table.iloc[rows]
+    if source == ORIGINAL:
+        return cohort.images, rows, table
+    if source == NOISY:
+        array = noise.load(study)
+    else:
+        folder = store.ready(images or images_of(study, source))
+        array, rows = np.load(folder / "reconstructed.npy", mmap_mode="r"), np.arange(len(rows))
+    there = np.isfinite(array[rows, 0, 0])
+    return array, rows[there], table[there]
+
+
 def units(study: Study, network: Network, table: pd.DataFrame, answers: np.ndarray, masks=None) -> pd.DataFrame:
     """Turn the answers of `network` to the images in `table` into rows of ``predictions``.
 
@@ -250,6 +292,8 @@ def _training_work(study: Study, reader: Reader) -> Work:
 
     network = reader.network
     settings, size = study.diagnosis.settings(network), study.dataset.size
+    if network.model:
+        return given.work(data.sizes(study)["eval"] / 2, size, study.compute)
     module, images = partial(build, study, network), data.sizes(study)["diag"] * settings["epochs"]
     return training.work(f"train {network.kind}", module, settings, size, images, study.compute, trains=True)
 
@@ -261,6 +305,9 @@ def _work(study: Study) -> Work:
     images, size, works = data.sizes(study)["eval"], study.dataset.size, []
     for network in study.networks:
         settings, module = study.diagnosis.settings(network), partial(build, study, network)
+        if network.model:
+            works.append(given.work(images, size, study.compute))
+            continue
         works.append(training.work("apply readers", module, settings, size, images, study.compute))
     return works[0]._replace(amount=sum(work.amount for work in works), memory=1500)
 
@@ -296,7 +343,10 @@ def _write_threshold(study: Study, network: Network, folder: Path) -> None:
     if network.kind == "classify":
         cohort = data.load(study)
         val = data.rows(cohort.table, "val")
-        frozen = training.placed(training.load(folder / "best.ckpt", build(study, network)), study.compute)
+        frozen = build(study, network)
+        frozen = training.placed(
+            frozen if network.model else training.load(folder / "best.ckpt", frozen), study.compute
+        )
         batches = training.apply(frozen.diagnose, cohort.images, val, study.compute, f"{network.name} threshold")
         decided = units(study, network, cohort.table.iloc[val], np.concatenate([answers for _, answers in batches]))
         by_task = {
@@ -306,18 +356,11 @@ def _write_threshold(study: Study, network: Network, folder: Path) -> None:
 
 
 def _predict(study: Study, source: Source, images: Product, strategy: str, folder: Path) -> None:
-    cohort = data.load(study)
-    rows = data.rows(cohort.table, "eval")
-    table, parts = cohort.table.iloc[rows], []
-    if source == ORIGINAL:
-        array = cohort.images
-    elif source == NOISY:
-        array = noise.load(study)
-    else:
-        array, rows = np.load(images.folder / "reconstructed.npy", mmap_mode="r"), np.arange(len(rows))
+    masks, parts = data.load(study).masks, []
+    array, rows, table = looked_at(study, source, images)
     for network in study.networks:
         answers = scores(study, Reader(network, strategy), array, rows, f"{network.name} looks at {source}")
-        parts.append(units(study, network, table, answers, cohort.masks))
+        parts.append(units(study, network, table, answers, masks))
     predictions = pd.concat(parts, ignore_index=True)
     predictions = predictions.assign(source=source.model, strategy=source.strategy, reader=strategy)
     tables.write(predictions, "predictions", folder)

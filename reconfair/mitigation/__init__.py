@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from reconfair import data, diagnosis, judge, recon, store
+from reconfair import data, diagnosis, judge, recon, remedies, store
 from reconfair.params import ParamsError, Reader, Source, Study, external, file_of, is_external
 from reconfair.store import Product
 
@@ -66,8 +66,14 @@ def products(study: Study) -> list[Product]:
 
 
 def check(study: Study) -> list[str]:
-    """Name each remedy of the user's own that cannot be loaded."""
+    """Name each remedy of the user's own that cannot be loaded, and models without the gradients that a remedy needs."""
     mistakes = {}
+    words = dict.fromkeys(word for source in study.mitigated for word in study.remedies(source))
+    asking = [word for word in words if not is_external(word) and remedies.find(word).terms]
+    for network in study.networks:
+        if asking and network.model.endswith(".onnx"):
+            fault = f"'{asking[0]}' needs gradients of diagnosis.models.{network.name}, and ONNX has none"
+            mistakes[f"mitigation.strategies: {fault}"] = asking[0]
     for word in (word for source in study.mitigated for word in study.remedies(source) if is_external(word)):
         try:
             external(word)

@@ -2,7 +2,8 @@
 
 A kind of noise is a module of this folder with a settings class and three functions: ``measure(images, noise)``, the
 complete measurement, which is the same at every level; ``restore(measured, ids, noise, size)``, the images from what a
-level leaves of it; and ``steps(image, image_id, noise)``, pictures of both. It has a line in `KINDS`.
+level leaves of it; and ``steps(image, image_id, noise)``, pictures of both. It has a line in `KINDS`. Images that were
+made elsewhere (`given`) are read, and not computed.
 """
 
 from functools import partial
@@ -12,7 +13,8 @@ from typing import Literal
 import numpy as np
 
 from reconfair import data, params, quality, store, tables
-from reconfair.noise import kspace, sinogram
+from reconfair.data import elsewhere
+from reconfair.noise import gaussian, given, kspace, sinogram
 from reconfair.params import ParamsError, Section, Study
 from reconfair.store import Product, Work
 
@@ -30,10 +32,12 @@ class NoNoise(Section):
         return "originals"
 
 
-KINDS = {"kspace": kspace, "sinogram": sinogram}
+KINDS = {"kspace": kspace, "sinogram": sinogram, "gaussian": gaussian, "given": given}
 params.NOISES |= {"none": NoNoise, "kspace": kspace.KSpace, "sinogram": sinogram.Sinogram}
+params.NOISES |= {"gaussian": gaussian.Gaussian, "given": given.Given}
 # The level without noise and those that the paper looks at; the settings of its published code.
 LEVELS = {"kspace": ("acceleration", (1, 4, 8, 16)), "sinogram": ("photons", (1e12, 1e5, 1e4, 3e3))}
+LEVELS |= {"gaussian": ("sigma", (0, 0.05, 0.1, 0.2))}
 PUBLISHED = {"kspace": {"angles": "uniform", "magnitude": "real_part"}, "sinogram": {"physics": "as_published"}}
 
 
@@ -46,12 +50,17 @@ def degrade(images: np.ndarray, ids, noise) -> np.ndarray:
         (n, size, size), within [0, 1].
     ids : sequence of str
         Image ids: they key the draws, so an image meets the same noise in any company.
-    noise : kspace.KSpace or sinogram.Sinogram
+    noise : kspace.KSpace, sinogram.Sinogram or gaussian.Gaussian
 
     Returns
     -------
     ndarray
-        (n, size, size) float32, not clipped.
+        (n, size, size) float32; clipped by Gaussian noise alone.
+
+    Raises
+    ------
+    ParamsError
+        The noisy images of `noise` were made elsewhere.
     """
     return levels(images, ids, [noise])[0]
 
@@ -66,7 +75,9 @@ def levels(images: np.ndarray, ids, noises) -> list[np.ndarray]:
     check(images)
     if len(ids) != len(images):
         raise ValueError(f"{len(images)} images need {len(images)} ids, found {len(ids)}")
-    if len({(noise.kind, noise.angles) for noise in noises}) != 1:
+    if any(noise.kind == "given" for noise in noises):
+        raise ParamsError("noise.kind: given images are read from files; no other image can be degraded as they were")
+    if len({(noise.kind, getattr(noise, "angles", None)) for noise in noises}) != 1:
         raise ValueError("levels of one kind and with the same angles are expected, for they share a measurement")
     physics = KINDS[noises[0].kind]
     measured = physics.measure(images, noises[0])
@@ -74,14 +85,37 @@ def levels(images: np.ndarray, ids, noises) -> list[np.ndarray]:
 
 
 def ladder(noise) -> list:
-    """Return the level without noise and the paper's three, the other settings being those of the section `noise`."""
+    """Return the level without noise and the paper's three, the other settings being those of the section `noise`.
+
+    Of images that were made elsewhere there are two levels, ``original`` and the given one.
+    """
+    if noise.kind == "given":
+        return [noise.model_copy(update={"level": "original"}), noise]
     key, values = LEVELS[noise.kind]
     return [noise.model_copy(update={key: value}) for value in values]
 
 
 def as_published(noise):
     """Return the section `noise` with the settings of the paper's published code."""
-    return noise.model_copy(update=PUBLISHED[noise.kind])
+    return noise.model_copy(update=PUBLISHED.get(noise.kind, {}))
+
+
+def at_levels(study: Study, rows, noises) -> list[np.ndarray]:
+    """Images `rows` of the cohort at several levels of noise, float32; images made elsewhere are read.
+
+    Parameters
+    ----------
+    study : Study
+    rows : ndarray of int
+    noises : list
+        Sections as `ladder` returns them.
+    """
+    cohort = data.load(study)
+    originals = np.asarray(cohort.images[rows], np.float32)
+    if study.noise.kind != "given":
+        return levels(originals, cohort.table.image_id.iloc[rows], noises)
+    noisy = np.asarray(load(study)[rows], np.float32)
+    return [noisy if section == study.noise else originals for section in noises]
 
 
 def power_spectrum(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -139,11 +173,16 @@ def product(study: Study) -> Product:
     """The noisy images of all splits and their quality; replicates of a study share them."""
     kind = study.noise.kind
     if kind == "none":
-        raise ParamsError("noise: none, but this needs noisy images; give noise a kind: kspace or sinogram")
+        raise ParamsError(f"noise: none, but this needs noisy images; give noise a kind: {', '.join(KINDS)}")
+    folder = store.outputs() / study.label / "noise" / study.noise.level
+    if kind == "given":
+        place = {"chapter": "02", "run": study.label, "folder": folder, "name": "noisy"}
+        job = f"noise/{study.noise.level}"
+        return elsewhere.product(study, study.noise, "noisy", "all", **place, job=job, code=(given.__name__,))
     return Product(
         chapter="02",
         run=study.label,
-        folder=store.outputs() / study.label / "noise" / study.noise.level,
+        folder=folder,
         name="noisy",
         write=partial(_write, study),
         parameters=study.noise.model_dump(mode="json"),
@@ -158,6 +197,11 @@ def product(study: Study) -> Product:
 def products(study: Study) -> list[Product]:
     """What this chapter makes."""
     return [product(study)] if study.noise.kind != "none" else []
+
+
+def check_given(study: Study) -> list[str]:
+    """Name the folder of given images, or the images, that are not there."""
+    return elsewhere.check(study, study.noise, "noise", "all") if study.noise.kind == "given" else []
 
 
 def _work(study: Study) -> Work:

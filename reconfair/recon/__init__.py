@@ -4,6 +4,7 @@ A reconstructor is a file of this folder with a class ``Reconstructor(settings, 
 line in `MODELS` and in `reconstructor`. The class is a `training.Module` that keeps its ``settings`` and has, besides
 the steps of a Lightning module, ``objective(batch)``, the loss that it minimises and the reconstruction this is a loss
 of, and ``reconstruct(noisy, seeds)``. A class of the user's own has its settings class within it, as ``Settings``.
+Reconstructions that were made elsewhere (`given`) are read, and not trained.
 """
 
 from functools import partial
@@ -14,7 +15,8 @@ import numpy as np
 from pydantic import Field
 
 from reconfair import data, noise, params, quality, store, tables
-from reconfair.params import Source, Study, Training
+from reconfair.params import ParamsError, Source, Study, Training
+from reconfair.recon import given
 from reconfair.store import Product, Work
 
 
@@ -65,6 +67,7 @@ class SDE(Training):
 
 MODELS = {"unet": UNet, "pix2pix": Pix2Pix, "sde": SDE}
 params.MODELS |= MODELS
+params.GIVEN |= {"given": given.Given}
 
 
 def reconstructor(word: str) -> type:
@@ -85,7 +88,16 @@ def code(study: Study, model: str) -> list[str]:
 
 
 def weights(study: Study, source: Source) -> Product:
-    """A trained reconstructor, before any fine-tuning."""
+    """A trained reconstructor, before any fine-tuning.
+
+    Raises
+    ------
+    ParamsError
+        The images of this model were made elsewhere, so that nothing is trained.
+    """
+    if source.model not in study.trained:
+        trained = ", ".join(study.trained) or "no model"
+        raise ParamsError(f"reconstruction.{source.model}: its images were made elsewhere; trained here: {trained}")
     settings = study.reconstruction.settings(source.model, sampling=False)
     return Product(
         chapter="03",
@@ -103,7 +115,12 @@ def weights(study: Study, source: Source) -> Product:
 
 
 def product(study: Study, source: Source, trained: Product | None = None) -> Product:
-    """Reconstructions of val and test images by `trained` weights (by default the standard ones), and their quality."""
+    """Reconstructions of val and test images by `trained` weights (by default the standard ones), and their quality.
+
+    Those of a model that is not trained here are read from files.
+    """
+    if source.model not in study.trained:
+        return given.product(study, source)
     trained = trained or weights(study, source)
     every, settings = (study.reconstruction.settings(source.model, sampling) for sampling in (True, False))
     return Product(
@@ -123,14 +140,17 @@ def product(study: Study, source: Source, trained: Product | None = None) -> Pro
 
 def products(study: Study) -> list[Product]:
     """What this chapter makes."""
-    sources = map(Source, study.models)
-    return [made for source in sources for made in (weights(study, source), product(study, source))]
+    made = []
+    for source in map(Source, study.models):
+        made += [weights(study, source)] if source.model in study.trained else []
+        made.append(product(study, source))
+    return made
 
 
 def check(study: Study) -> list[str]:
-    """Name each model that cannot be built for images of this size, unless it was trained already."""
-    mistakes = []
-    for model in study.models:
+    """Name each model that cannot be built for images of this size, unless it was trained already; and lost files."""
+    mistakes = given.check(study)
+    for model in study.trained:
         try:
             trained = weights(study, Source(model))
             if not trained.fresh:
@@ -188,6 +208,8 @@ def fit(study: Study, module, folder: Path, what: str, epochs: int, shares=None,
 
     cohort, noisy = data.load(study), noise.load(study)
     rows, val = data.rows(cohort.table, "recon"), data.rows(cohort.table, "val")
+    there, val = np.isfinite(noisy[rows, 0, 0]), val[np.isfinite(noisy[val, 0, 0])]  # given images may be lacking
+    rows, shares = rows[there], None if shares is None else np.asarray(shares)[there]
     batch_size, seed = module.settings["batch_size"], module.settings["seed"]
     pairs = (noisy, cohort.images, *(penalties.extras if penalties else ()))
     training.fit(
@@ -236,18 +258,10 @@ def _reconstruct(study: Study, source: Source, trained: Product, folder: Path) -
     images = store.Growing(folder / "reconstructed.npy", (len(rows), *noisy.shape[1:]), np.float16)
     left = rows[store.resume(training.BATCH, images) :]
     seeds, what = sampling_seeds(study, cohort.table.image_id.iloc[left]), f"{source} reconstructs"
-    for _, x_hat in training.apply(module.reconstruct, noisy, left, study.compute, what, seeds):
+    for batch, x_hat in training.apply(module.reconstruct, noisy, left, study.compute, what, seeds):
+        x_hat[np.isnan(noisy[batch, 0, 0])] = np.nan  # where a given image is lacking, so is its reconstruction
         images.append(x_hat[:, 0])
     images = np.load(folder / "reconstructed.npy", mmap_mode="r")
-    rated = quality.rate(cohort.table.iloc[rows], _Rows(cohort.images, rows), images, *source)
-    tables.write(rated, "quality", folder)
-
-
-class _Rows:
-    """Some rows of a memory-mapped array, read one by one."""
-
-    def __init__(self, array, rows):
-        self.array, self.rows = array, rows
-
-    def __getitem__(self, at: int):
-        return self.array[self.rows[at]]
+    there = np.flatnonzero(np.isfinite(images[:, 0, 0]))
+    pairs = quality.Rows(cohort.images, rows[there]), quality.Rows(images, there)
+    tables.write(quality.rate(cohort.table.iloc[rows[there]], *pairs, *source), "quality", folder)

@@ -160,7 +160,7 @@ def missing(runs: Runs) -> list[str]:
 
 def _paper_levels(study) -> list[str]:
     """The paper's noise levels of this kind of noise."""
-    return [] if study.noise.kind == "none" else [level.level for level in noise.ladder(study.noise)[1:]]
+    return [] if study.noise.kind not in noise.PUBLISHED else [level.level for level in noise.ladder(study.noise)[1:]]
 
 
 def _diagnosis(runs: Runs) -> str:

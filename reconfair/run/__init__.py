@@ -19,7 +19,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 import reconfair
-from reconfair import data, diagnosis, mitigation, params, recon, store
+from reconfair import data, diagnosis, mitigation, noise, params, recon, store
 from reconfair.params import ParamsError, Study
 from reconfair.run import batch, notebooks
 from reconfair.run.products import FOLDER, chapters, products
@@ -133,7 +133,13 @@ def preflight(studies: dict[Path, Study], to_run: bool = False, here: bool = Tru
     mistakes = []
     for path, study in studies.items():
         checks = [_check_label, _check_scans] if to_run else [_check_label]
-        checks += [recon.check, diagnosis.check, mitigation.check, *([_check_device] if here else [])]
+        checks += [
+            noise.check_given,
+            recon.check,
+            diagnosis.check,
+            mitigation.check,
+            *([_check_device] if here else []),
+        ]
         for check in checks:
             try:
                 mistakes += [f"{path}: {mistake}" for mistake in check(study)]

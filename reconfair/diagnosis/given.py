@@ -1,0 +1,175 @@
+"""Diagnostic models of the user's own: a class in a Python file, TorchScript or ONNX. They are judged, not trained.
+
+Their files are run as they stand. This module imports torch where it computes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from reconfair import store
+from reconfair.params import Compute, external, file_of, is_external
+from reconfair.store import Work
+
+LEAST = 1e-6  # probabilities nearer to 0 and 1 have the logit of this one
+
+
+def contents(model: str) -> list[str]:
+    """Checksums of a TorchScript or ONNX file, or of the ``files`` that a class names beside its own file."""
+    if not is_external(model):
+        return [store.checksum(file_of(model))]
+    return [store.checksum(file_of(model).parent / name) for name in getattr(external(model), "files", ())]
+
+
+def code(model: str) -> list[str]:
+    """The Python file of a model."""
+    return [str(file_of(model))] if is_external(model) else []
+
+
+def work(images: float, size: int, compute: Compute) -> Work:
+    """What it takes to look at images; what such a model costs is not known, a ResNet-50 is assumed."""
+    from reconfair import training
+
+    operations = 0.004 * (size / 224) ** 2
+    return Work("apply given", operations * images, 20.0, 1500, 0.1, training.device_of(compute) == "cuda")
+
+
+def diagnoser(settings: dict):
+    """Load the model of the user's own as a frozen module that has ``diagnose`` and ``features``.
+
+    Parameters
+    ----------
+    settings : dict
+        ``model`` (as the params file names it), ``kind`` (``classify`` or ``segment``) and ``tasks``.
+
+    Returns
+    -------
+    torch.nn.Module
+        ``diagnose(images)`` maps images (n, 1, s, s) within [0, 1] to probabilities (n, tasks), or to masks (n, s, s)
+        of zeros and ones.
+
+    Raises
+    ------
+    ValueError
+        The file cannot be loaded.
+    """
+    import torch
+
+    from reconfair import diagnosis
+
+    class Diagnoser(torch.nn.Module):
+        """A model of the user's own, and what is made of its answers."""
+
+        def __init__(self):
+            super().__init__()
+            self.settings, self.net = settings, _loaded(settings["model"])
+            self.eval()
+
+        def diagnose(self, images: torch.Tensor) -> torch.Tensor:
+            """Probabilities (n, tasks) or masks (n, s, s)."""
+            answers = self.probabilities(images)
+            return (answers >= 0.5).float() if settings["kind"] == "segment" else answers
+
+        def probabilities(self, images: torch.Tensor) -> torch.Tensor:
+            """What the model answers, checked: (n, tasks), or (n, s, s) of a segmenter."""
+            look = getattr(self.net, "diagnose", self.net)
+            return _checked(look(images), images, settings)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            """Logits of the probabilities: (n, tasks), or (n, 1, s, s) of a segmenter."""
+            logits = self.probabilities(images).clamp(LEAST, 1 - LEAST).logit()
+            return logits[:, None] if settings["kind"] == "segment" else logits
+
+        def criterion(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+            """The loss that a reader of this kind is trained with."""
+            return diagnosis.diagnoser(settings["kind"]).criterion(self, logits, truth)
+
+        def features(self, images: torch.Tensor) -> torch.Tensor:
+            """Features (n, features): those of the model, or its logits where it states none."""
+            if hasattr(self.net, "features") and is_external(settings["model"]):
+                return torch.as_tensor(self.net.features(images), dtype=torch.float32).flatten(1)
+            return self(images).flatten(1)
+
+    return Diagnoser().requires_grad_(False)
+
+
+def check(module, size: int) -> None:
+    """Let a model look at two blank images; raises as it does where they or its answers are wrong."""
+    import torch
+
+    with torch.inference_mode():
+        module.diagnose(torch.zeros(2, 1, size, size))
+
+
+def _loaded(model: str):
+    """The model itself; called with images it returns probabilities."""
+    import torch
+
+    if is_external(model):
+        return external(model)()
+    path = file_of(model)
+    if path.suffix == ".onnx":
+        return _onnx(path)
+    try:
+        return torch.jit.load(path, map_location="cpu")
+    except Exception as error:  # torch raises several kinds
+        reason = (str(error).splitlines() or [""])[0]
+        raise ValueError(f"{model}: cannot be loaded as TorchScript ({reason})") from None
+
+
+def _onnx(path: Path):
+    """A function of images (n, 1, s, s) that runs an ONNX file with ONNX Runtime, on the CPU."""
+    import torch
+
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ValueError(f"{path.name}: ONNX Runtime is not installed. Install reconfair[onnx]") from None
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # of its own kinds
+        raise ValueError(f"{path.name}: cannot be loaded as ONNX ({str(error).splitlines()[0]})") from None
+    (name, wanted), *others = [(each.name, each.shape) for each in session.get_inputs()]
+    if others or len(wanted) != 4:
+        raise ValueError(
+            f"{path.name}: expected one input (n, 1, size, size), found {[wanted, *dict(others).values()]}"
+        )
+    if isinstance(wanted[1], int) and wanted[1] != 1:
+        raise ValueError(
+            f"{path.name}: it takes {wanted[1]} channels, images have 1; wrap it in a class of a Python file"
+        )
+    alone = wanted[0] == 1  # exported for one image at a time
+
+    def run(images: torch.Tensor) -> torch.Tensor:
+        batches = images.cpu().numpy().astype(np.float32)
+        for batch in batches[:1]:
+            sides = [side for side in wanted[2:] if isinstance(side, int) and side != batch.shape[-1]]
+            if sides:
+                raise ValueError(f"{path.name}: it takes images of {sides[0]} pixels, not {batch.shape[-1]}")
+        pieces = np.split(batches, len(batches)) if alone else [batches]
+        return torch.from_numpy(np.concatenate([session.run(None, {name: piece})[0] for piece in pieces]))
+
+    return run
+
+
+def _checked(answers, images, settings: dict):
+    """Answers as float32 on the device of the images, if they are probabilities of the expected shape."""
+    import torch
+
+    model, n, side = settings["model"], len(images), images.shape[-1]
+    answers = torch.as_tensor(answers, device=images.device).float()
+    wanted = (n, len(settings["tasks"])) if settings["kind"] == "classify" else (n, side, side)
+    kinds = {wanted, (*wanted[:1], 1, *wanted[1:])} | ({(n,)} if wanted[1:] == (1,) else set())
+    if tuple(answers.shape) not in kinds:
+        raise ValueError(
+            f"{model}: answers to images {tuple(images.shape)} have the shape {tuple(answers.shape)}; expected {wanted}"
+        )
+    if not bool(((answers >= 0) & (answers <= 1)).all()):  # false of NaN as well
+        low, high = (f"{value:g}" for value in (answers.min().item(), answers.max().item()))
+        raise ValueError(
+            f"{model}: answers lie within [{low}, {high}]; expected probabilities within [0, 1], so let the model end "
+            "in a sigmoid"
+        )
+    return answers.reshape(wanted)

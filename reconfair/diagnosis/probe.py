@@ -1,0 +1,181 @@
+"""Attribute probe: how well a group can be told from the features of a frozen reader, for each source.
+
+A reader that can tell the group may use it; that it does is not shown. A logistic regression learns the group from the
+features, cross-validated by patients (Glocker et al., "Algorithmic encoding of protected characteristics in chest
+X-ray disease detection models", eBioMedicine 89, 2023, probe in a similar way).
+"""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import special
+from scipy.optimize import minimize
+
+from reconfair import data, diagnosis, store
+from reconfair.keyed import generator
+from reconfair.params import ORIGINAL, Reader, Study
+from reconfair.store import Product
+
+FOLDS = 5
+WIDTH = 10.0  # prior variance of a logit: weights of p standardised features have the variance WIDTH / p
+Z = 1.959964
+COLUMNS = ["network", "source", "attribute", "group", "value", "low", "high", "change", "change_low", "change_high"]
+COLUMNS += ["patients", "members"]
+
+
+def probe(study: Study) -> pd.DataFrame:
+    """Probe the readers of a study on every source that no strategy has changed, unless that is fresh.
+
+    Returns
+    -------
+    DataFrame
+        One row for each ``network, source, attribute`` and ``group``. ``value`` is the AUROC with which the group is
+        told from the others, ``low`` and ``high`` its 95 % interval; 0.5 is chance. ``change`` is the value minus that
+        on originals, of the same patients, with its interval. ``members`` of the ``patients`` are in the group. Of two
+        groups, which have the same AUROC, the first is listed. Intervals are of other patients for the same
+        regressions. Groups with fewer than ``fairness.min_cases`` members are left out.
+    """
+    return pd.read_parquet(store.make(product(study)) / "probe.parquet")
+
+
+def product(study: Study) -> Product:
+    """The table of `probe`."""
+    readers = [diagnosis.weights(study, Reader(network)) for network in study.networks]
+    images = [diagnosis.images_of(study, source) for source in study.sources]
+    return Product(
+        chapter="05",
+        run=study.name,
+        folder=store.outputs() / study.name / "judged" / "standard",
+        name="probe",
+        write=partial(_write, study),
+        parameters={
+            "attributes": study.attributes(),
+            "min_cases": study.fairness.min_cases,
+            "seed": study.fairness.seed,
+        },
+        code=(__name__, "reconfair.keyed"),
+        needs=(data.product(study), *readers, *images),
+        command=study.command,
+    )
+
+
+def told(features: np.ndarray, member: np.ndarray, folds: np.ndarray) -> tuple[float, np.ndarray]:
+    """Cross-validated AUROC with which members are told from others by their features.
+
+    Scores are compared within a fold only, because each fold has a regression of its own.
+
+    Parameters
+    ----------
+    features : ndarray, shape (patients, features)
+    member : ndarray of bool, shape (patients,)
+    folds : ndarray of int, shape (patients,)
+
+    Returns
+    -------
+    auroc : float
+        Mean over the folds, weighted by their pairs of a member and another patient; NaN where no fold has a pair.
+    influence : ndarray, shape (patients,)
+        What each patient adds to the error; its sum of squares is the variance of DeLong et al. (1988).
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> member, folds = np.arange(200) % 2 == 1, np.arange(200) // 2 % 5
+    >>> blind, seeing = rng.normal(size=(2, 200, 8))
+    >>> seeing[:, 3] += 2 * member
+    >>> bool(abs(told(blind, member, folds)[0] - 0.5) < 0.12), bool(told(seeing, member, folds)[0] > 0.8)
+    (True, True)
+    """
+    places, influence = [], np.zeros(len(member))
+    for fold in np.unique(folds):
+        test = folds == fold
+        yes, no = test & member, test & ~member
+        if not yes.any() or not no.any() or not member[~test].any() or member[~test].all():
+            continue
+        score = _predict(features[~test], member[~test], features)
+        above = (score[yes][:, None] > score[no]) + 0.5 * (score[yes][:, None] == score[no])
+        places.append((above.size, above.mean(), (yes, above.mean(1)), (no, above.mean(0))))
+    pairs = sum(size for size, *_ in places)
+    for size, auroc, *sides in places:
+        for who, placement in sides:
+            n = len(placement)
+            influence[who] = size / pairs * (placement - auroc) / np.sqrt(n * max(n - 1, 1))
+    return (sum(size * auroc for size, auroc, *_ in places) / pairs if pairs else np.nan), influence
+
+
+def _predict(features: np.ndarray, member: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Logits for `others` by a ridge logistic regression on standardised features."""
+    mean, sd = features.mean(0), features.std(0)
+    kept = sd > 1e-8 * max(np.abs(mean).max(), 1)
+    x, y = (features[:, kept] - mean[kept]) / sd[kept], np.where(member, 1.0, -1.0)
+
+    def loss(weights):
+        margin = y * (x @ weights[1:] + weights[0])
+        slope = -y * special.expit(-margin)
+        penalty = x.shape[1] / WIDTH * weights[1:]
+        value = np.logaddexp(0, -margin).sum() + 0.5 * penalty @ weights[1:]
+        return value, np.concatenate([[slope.sum()], x.T @ slope + penalty])
+
+    weights = minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B").x
+    return (others[:, kept] - mean[kept]) / sd[kept] @ weights[1:] + weights[0]
+
+
+def _write(study: Study, folder: Path) -> None:
+    rows = [row for network in study.networks for row in _probed(study, network)]
+    pd.DataFrame(rows, columns=COLUMNS).to_parquet(folder / "probe.parquet", index=False)
+
+
+def _probed(study: Study, network):
+    seen = {source: _features(study, network, source) for source in study.sources}
+    people = data.load(study).table.drop_duplicates("patient_id").set_index("patient_id")
+    for attribute in study.attributes():
+        words = attribute.split("*")
+        known = people[words].dropna().astype("str").agg(", ".join, axis=1)
+        common = known.index
+        for features in seen.values():  # the same patients for every source
+            common = common.intersection(features.index)
+        group, sizes = known[common], known[common].value_counts()
+        sizes = sizes[sizes >= study.fairness.min_cases].sort_index()
+        group = group[group.isin(sizes.index)]
+        folds = _folds(group, study.fairness.seed)
+        for name in sizes.index[: 1 if len(sizes) == 2 else None] if len(sizes) > 1 else ():
+            member, original = group.to_numpy() == name, None
+            for source, features in seen.items():
+                value, influence = told(features.loc[group.index].to_numpy(), member, folds)
+                if source == ORIGINAL:
+                    original = value, influence
+                row = {"network": network.name, "source": source.model, "attribute": attribute, "group": name}
+                row |= dict(zip(("value", "low", "high"), _limits(value, influence, member), strict=True))
+                if source != ORIGINAL:
+                    change, half = value - original[0], Z * np.linalg.norm(influence - original[1])
+                    row |= {"change": change, "change_low": change - half, "change_high": change + half}
+                yield row | {"patients": len(group), "members": int(member.sum())}
+
+
+def _features(study: Study, network, source) -> pd.DataFrame:
+    """Mean features of each validation and test patient."""
+    from reconfair import training
+
+    array, rows, table = diagnosis.looked_at(study, source)
+    frozen = training.placed(diagnosis.load(study, network), study.compute)
+    batches = training.apply(frozen.features, array, rows, study.compute, f"{network.name} features of {source}")
+    return pd.DataFrame(np.concatenate([some for _, some in batches])).groupby(table.patient_id.to_numpy()).mean()
+
+
+def _folds(group: pd.Series, seed: int) -> np.ndarray:
+    """A fold for each patient, such that each fold holds about as many of every group."""
+    order = generator(seed, "probe").permutation(len(group))
+    folds = np.empty(len(group), int)
+    folds[order] = group.iloc[order].groupby(group.iloc[order]).cumcount() % FOLDS
+    return folds
+
+
+def _limits(value: float, influence: np.ndarray, member: np.ndarray) -> tuple[float, float, float]:
+    """An AUROC and its 95 % interval, on the logit scale; at 0 and 1 that of the smaller side without an error."""
+    edge = 0.025 ** (1 / min(member.sum(), (~member).sum()))
+    if not 0 < value < 1:
+        return (value, edge, 1.0) if value == 1 else (value, 0.0, 1 - edge) if value == 0 else (value, np.nan, np.nan)
+    half = Z * np.linalg.norm(influence) / (value * (1 - value))
+    return value, *(float(special.expit(special.logit(value) + side)) for side in (-half, half))

@@ -1,0 +1,18 @@
+"""Noisy images made elsewhere, such as a second scan at a quarter of the dose; nothing is simulated."""
+
+from pydantic import Field
+
+from reconfair.data import elsewhere
+
+
+class Given(elsewhere.Given):
+    """Noisy images read from files."""
+
+    level: str = Field(
+        "given", pattern=r"^[A-Za-z0-9_.]+$", max_length=80
+    )  # names the noise level, the folder of its outputs
+
+
+def steps(image, image_id, noise):
+    """Nothing is known of the measurement."""
+    return {}

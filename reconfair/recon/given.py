@@ -1,0 +1,40 @@
+"""Reconstructions made elsewhere, such as those of a scanner: nothing is trained here."""
+
+from functools import partial
+
+from reconfair import store
+from reconfair.data import elsewhere
+from reconfair.params import Source, Study
+from reconfair.store import Product
+
+
+class Given(elsewhere.Given):
+    """Reconstructions of the validation and test images, read from files."""
+
+
+def product(study: Study, source: Source) -> Product:
+    """The images of a model that is not trained here, and their quality."""
+    settings = getattr(study.reconstruction, source.model)
+    return elsewhere.product(
+        study,
+        settings,
+        source.model,
+        "eval",
+        chapter="03",
+        run=study.name,
+        folder=store.outputs() / study.name / "sources" / source.model,
+        name="reconstructed",
+        job=source.model,
+        code=(__name__,),
+    )
+
+
+def check(study: Study) -> list[str]:
+    """Name folders and images that are not there."""
+    given = [model for model in study.models if model not in study.trained]
+    look = partial(elsewhere.check, study)
+    return [
+        line
+        for model in given
+        for line in look(getattr(study.reconstruction, model), f"reconstruction.{model}", "eval")
+    ]
