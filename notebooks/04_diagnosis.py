@@ -59,6 +59,8 @@ study = rf.params.study(
 )
 cohort, attributes = rf.data.load(study), list(study.attributes())
 folders = {network.name: rf.diagnosis.train(study, network) for network in study.networks}
+for model in set(study.models) - set(study.trained):
+    rf.recon.reconstruct(study, model)  # images that were made elsewhere are read
 predictions = pd.concat([rf.diagnosis.predict(study, source) for source in study.sources], ignore_index=True)
 predictions.groupby(["task", "split", "source"], sort=False).size().unstack()
 

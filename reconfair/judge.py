@@ -31,7 +31,7 @@ def predictions(study: Study) -> list[Product]:
 def qualities(study: Study) -> list[Product]:
     """Products that rate the images of these sources; originals are not rated."""
     models = [recon.product(study, Source(model)) for model in study.models]
-    return [noise.product(study), *models] if NOISY in study.sources else []
+    return [noise.product(study), *models] if NOISY in study.sources else models
 
 
 def product(study: Study) -> Product:
@@ -315,14 +315,24 @@ def _write(study: Study, read: list[Product], rated: list[Product], folder: Path
 def _assessed(study: Study, read: list[Product], rated: list[Product]) -> tuple[pd.DataFrame, pd.DataFrame]:
     answers, quality = collect("predictions", read), collect("quality", rated) if rated else None
     assessed = assess(
-        answers[answers.split == "test"],
+        _shared(answers[answers.split == "test"], ["task", "unit"]),
         data.load(study).table,
-        quality=None if quality is None else quality[quality.split == "test"],
+        quality=None if quality is None else _shared(quality[quality.split == "test"], ["image_id"]),
         attributes=study.attributes(),
         thresholds=diagnosis.thresholds(study),
         **study.fairness.model_dump(exclude={"attributes"}),
     )
     return tuple(ordered(table, study) for table in assessed)
+
+
+def _shared(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Rows of the units that every source has: of images made elsewhere, some may be missing."""
+    arms = rows.groupby([key for key in ("task", "source", "strategy", "reader") if key in rows]).ngroup()
+    every = arms.groupby(rows.task).transform("nunique") if "task" in rows else arms.nunique()
+    kept = arms.groupby([rows[key] for key in keys]).transform("nunique") == every
+    if not kept.all():
+        print(f"{(~kept).sum()} of {len(rows)} test rows are left out, since not every source has an image for them")
+    return rows[kept]
 
 
 def ordered(table: pd.DataFrame, study: Study) -> pd.DataFrame:

@@ -323,7 +323,7 @@ class Diagnosis(Section):
     seed: Seed = 0
 
     def settings(self, network: Network) -> dict:
-        """All that the training of `network` depends on, JSON-ready; of a model of the user's own, all that is known."""
+        """All that the training of `network` depends on, JSON-ready; of a model of the user's own, what it is."""
         if network.model:
             return {"model": network.model, "kind": network.kind, "tasks": list(network.tasks)}
         section = getattr(self, network.kind).model_dump(mode="json")
@@ -493,7 +493,7 @@ class Study(Section):
 
     @property
     def networks(self) -> tuple[Network, ...]:
-        """The diagnostic networks that carry the tasks; a task with a model of the user's own has a network of its own."""
+        """The diagnostic networks that carry the tasks; a model of the user's own is a network by itself."""
         models = self.diagnosis.models
         alone = tuple(Network(task, kind, (task,), models.get(task, "")) for task, kind in self.tasks.items())
         if self.dataset.about.modality == "mri":
@@ -509,26 +509,29 @@ class Study(Section):
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Names of the reconstructors; none where there is no noise."""
-        return tuple(self.reconstruction.places) if self.noise.kind != "none" else ()
+        """Names of the reconstructors; where there is no noise, those whose images were made elsewhere."""
+        return tuple(self.reconstruction.places) if self.noise.kind != "none" else self._given
 
     @property
     def trained(self) -> tuple[str, ...]:
         """Names of the reconstructors that are trained here; the images of the others were made elsewhere."""
-        return tuple(
-            model for model in self.models if not isinstance(getattr(self.reconstruction, model), tuple(GIVEN.values()))
-        )
+        return tuple(model for model in self.models if model not in self._given)
+
+    @property
+    def _given(self) -> tuple[str, ...]:
+        names, kinds = self.reconstruction.places, tuple(GIVEN.values())
+        return tuple(name for name in names if isinstance(getattr(self.reconstruction, name), kinds))
 
     @property
     def sources(self) -> tuple[Source, ...]:
         """What the readers look at before any mitigation: originals, noisy images, reconstructions."""
-        noisy = () if self.noise.kind == "none" else (NOISY, *map(Source, self.models))
-        return (ORIGINAL, *noisy)
+        noisy = () if self.noise.kind == "none" else (NOISY,)
+        return (ORIGINAL, *noisy, *map(Source, self.models))
 
     @property
     def mitigated(self) -> tuple[Source, ...]:
         """Reconstructors that a strategy changes; of images made elsewhere, only their thresholds by group."""
-        if self.mitigation is None:
+        if self.mitigation is None or self.noise.kind == "none":
             return ()
         models = [name for name in map(name_of, self.mitigation.models or self.models) if name in self.models]
         names = map(self.mitigation.name_of, self.mitigation.strategies)

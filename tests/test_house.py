@@ -156,7 +156,7 @@ LOOKED_UP = {
     "reconfair.data": lambda name: name.startswith("reconfair.data.") and name != "reconfair.data.splits",
     "reconfair.noise": lambda name: name.startswith("reconfair.noise."),
     "reconfair.recon": lambda name: name.startswith("reconfair.recon."),
-    "reconfair.diagnosis": lambda name: name in ("reconfair.diagnosis.classify", "reconfair.diagnosis.segment"),
+    "reconfair.diagnosis": lambda name: name.split(".")[-1] in ("classify", "segment", "given"),
     "reconfair.data.ucsf_pdgm": lambda name: name == "reconfair.data.lgg",  # names of tasks
     "reconfair.data.phantom_mri": lambda name: name == "reconfair.data.lgg",
     "reconfair.mitigation": lambda name: name == "reconfair.mitigation.thresholds",  # a product of its own

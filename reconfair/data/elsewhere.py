@@ -74,7 +74,7 @@ def product(study: Study, settings: Given, source: str, use: str, **place) -> Pr
         Of the product: chapter, run, folder, name, job and code.
     """
     pixels = data.sizes(study)[use] * study.dataset.size**2 / 1e6
-    code = (*place.pop("code"), __name__, f"{data.__name__}.files", "reconfair.quality")
+    code = (*place.pop("code"), __name__, f"{data.__name__}.files", f"{data.__name__}.table", "reconfair.quality")
     return Product(
         write=partial(_write, study, settings, source, use, place["name"]),
         parameters=settings.model_dump(mode="json", exclude={"folder"}) | {"files": _dates(settings)},

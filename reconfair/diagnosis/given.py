@@ -5,6 +5,7 @@ Their files are run as they stand. This module imports torch where it computes.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,8 @@ def _loaded(model: str):
     if path.suffix == ".onnx":
         return _onnx(path)
     try:
-        return torch.jit.load(path, map_location="cpu")
+        with warnings.catch_warnings(action="ignore"):  # torch asks for another format
+            return torch.jit.load(path, map_location="cpu")
     except Exception as error:  # torch raises several kinds
         reason = (str(error).splitlines() or [""])[0]
         raise ValueError(f"{model}: cannot be loaded as TorchScript ({reason})") from None

@@ -66,12 +66,12 @@ def products(study: Study) -> list[Product]:
 
 
 def check(study: Study) -> list[str]:
-    """Name each remedy of the user's own that cannot be loaded, and models without the gradients that a remedy needs."""
+    """Name each remedy of the user's own that cannot be loaded, and models that lack gradients which a remedy needs."""
     mistakes = {}
-    words = dict.fromkeys(word for source in study.mitigated for word in study.remedies(source))
-    asking = [word for word in words if not is_external(word) and remedies.find(word).terms]
     for network in study.networks:
-        if asking and network.model.endswith(".onnx"):
+        words = [word for source in study.mitigated for word in study.remedies(source) if not is_external(word)]
+        asking = [word for word in words if network.model.endswith(".onnx") and remedies.find(word).terms]
+        if asking:
             fault = f"'{asking[0]}' needs gradients of diagnosis.models.{network.name}, and ONNX has none"
             mistakes[f"mitigation.strategies: {fault}"] = asking[0]
     for word in (word for source in study.mitigated for word in study.remedies(source) if is_external(word)):

@@ -20,7 +20,7 @@ def product(study: Study, source: Source) -> Product:
         settings,
         source.model,
         "eval",
-        chapter="03",
+        chapter="03" if study.noise.kind != "none" else "04",  # without noise there is no chapter 03
         run=study.name,
         folder=store.outputs() / study.name / "sources" / source.model,
         name="reconstructed",

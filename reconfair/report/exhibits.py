@@ -9,9 +9,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from reconfair import data, figures, judge, noise, recon, tables
+from reconfair import data, diagnosis, figures, judge, noise, recon, tables
 from reconfair.judge import STANDARD
-from reconfair.params import Source
+from reconfair.params import NOISY, Source
 from reconfair.report.claims import compare, costs, verdict_counts
 from reconfair.report.runs import RUN, own_thresholds, reconstructed
 from reconfair.words import mathtext, name, number, p_value
@@ -68,6 +68,7 @@ def cohort(runs):
 def examples(runs):
     """Test images whose noisy versions are poor, middling and good by PSNR, and their reconstructions.
 
+    Without noisy images, the first reconstruction orders them.
     Chosen by rank, not by eye. Three images show what to expect; they prove nothing.
     """
     study = runs.study
@@ -78,13 +79,15 @@ def examples(runs):
         return "The images of this run are no longer there; its tables are."
     images = data.load(study)
     rows = data.rows(images.table, "eval")
-    rated = tables.read("quality", noise.product(study).folder).set_index("image_id").psnr
+    first = diagnosis.images_of(study, study.sources[1])
+    rated = tables.read("quality", first.folder).set_index("image_id").psnr
     psnr = rated.reindex(images.table.image_id.iloc[rows]).where(images.table.split.iloc[rows].to_numpy() == "test")
     at = psnr.to_numpy().argsort()[[int(share * psnr.count()) for share in (0.1, 0.5, 0.9)]]  # missing ones come last
-    sources = {"original": images.images[rows[at]], "noisy": noise.load(study)[rows[at]]}
+    sources = {"original": images.images[rows[at]]}
+    sources |= {"noisy": noise.load(study)[rows[at]]} if NOISY in study.sources else {}
     sources |= {model: np.load(path, mmap_mode="r")[at] for model, path in files.items()}
     titles = [mathtext(name(source)) for source in sources]
-    labels = [f"noisy: {value:.1f} dB" for value in psnr.iloc[at]]
+    labels = [f"{study.sources[1]}: {value:.1f} dB" for value in psnr.iloc[at]]
     return figures.montage(list(zip(*sources.values(), strict=True)), titles, labels)
 
 

@@ -132,9 +132,8 @@ def preflight(studies: dict[Path, Study], to_run: bool = False, here: bool = Tru
     """
     mistakes = []
     for path, study in studies.items():
-        checks = [_check_label, _check_scans] if to_run else [_check_label]
+        checks = [_check_label, _check_scans, _check_given] if to_run else [_check_label]
         checks += [
-            noise.check_given,
             recon.check,
             diagnosis.check,
             mitigation.check,
@@ -164,6 +163,10 @@ def _check_scans(study: Study) -> list[str]:
     if not data.product(study).fresh:  # else its table has been read
         data.preview(study)
     return []
+
+
+def _check_given(study: Study) -> list[str]:
+    return [*noise.check_given(study), *recon.given.check(study)]
 
 
 def _check_device(study: Study) -> list[str]:
@@ -315,6 +318,7 @@ def _check(arguments) -> int:
     for path, study in load_all(arguments.params, arguments.overrides).items():
         try:
             lines = data.preview(study)
+            mistakes += [f"{path}: {line}" for line in _check_given(study)]
         except (ValueError, OSError) as error:
             mistakes += [f"{path}: {line}" for line in sentence(error).splitlines()]
             continue

@@ -1,0 +1,373 @@
+"""Images and diagnostic models made elsewhere: the way of a hospital, as the page in docs describes it."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from scans import nifti
+from smallest import one_thread
+
+from reconfair import data, diagnosis, judge, mitigation, noise, params, recon, run, store, tables
+from reconfair.data import elsewhere
+from reconfair.diagnosis import probe
+from reconfair.params import ORIGINAL, ParamsError, Source
+
+PAGE = store.PACKAGE.parent / "docs" / "images-made-elsewhere.md"
+SIZE, PATIENTS = 32, 60
+BRIEF = [f"dataset.size={SIZE}", "fairness.min_cases=2", "fairness.resamples=99", "compute.workers=1"]
+
+
+def block(name: str) -> str:
+    """The block of the page that stands for a file."""
+    (text,) = re.findall(rf"^```\w+\n(# {re.escape(name)}\n.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    return text
+
+
+@pytest.fixture
+def hospital(tmp_path, monkeypatch) -> Path:
+    """Scans, a table of them, reconstructions that are darker, and a classifier: where the hospital works."""
+    draw = np.random.default_rng(0)
+    people = pd.DataFrame({"patient_id": [f"p{k:03d}" for k in range(PATIENTS)]})
+    people["path"] = people.patient_id + "/scan.png"
+    people["sex"], people["age"] = draw.choice(["F", "M"], PATIENTS), draw.integers(20, 90, PATIENTS)
+    people["race"], people["pneumonia"] = draw.choice(["White", "Black"], PATIENTS), np.arange(PATIENTS) % 2
+    for row in people.itertuples():
+        image = draw.integers(60, 120, (SIZE, SIZE)) + 60 * row.pneumonia
+        image[:2] = 255 if row.sex == "F" else 0
+        for folder, scan in (("export", image), ("ai", image - 20)):
+            (tmp_path / folder / row.patient_id).mkdir(parents=True)
+            Image.fromarray(scan.clip(0, 255).astype(np.uint8)).save(tmp_path / folder / row.path)
+    people.to_csv(tmp_path / "export" / "cohort.csv", index=False)
+    text = block("hospital.yaml").replace("~", str(tmp_path))
+    (tmp_path / "hospital.yaml").write_text(text)
+    (tmp_path / "their_model.py").write_text(block("their_model.py"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RECONFAIR_OUTPUTS", str(tmp_path / "outputs"))
+    return tmp_path
+
+
+def load(*overrides):
+    return params.load("hospital.yaml", [*BRIEF, *overrides])
+
+
+def originals(study):
+    return tables.read("cohort", data.product(study).folder)
+
+
+def test_the_whole_way_of_a_hospital(hospital, capsys):
+    study = load()
+    assert study.sources == (ORIGINAL, Source("vendor")) and study.trained == () and study.readers == ("standard",)
+    assert run.main(["check", "hospital.yaml"]) == 0, capsys.readouterr().err
+    with one_thread():
+        for product in run.products(study):
+            if product.folder.name != "chapters" and product.chapter < "06":
+                store.make(product)
+    assert not list((hospital / "outputs").rglob("best.ckpt"))
+    given, cohort = recon.reconstruct(study, "vendor"), originals(study)
+    rows = data.rows(cohort, "eval")
+    for image, patient in zip(given, cohort.original_patient_id.iloc[rows], strict=True):
+        stored = np.asarray(Image.open(hospital / "ai" / patient / "scan.png"))
+        assert image == pytest.approx(stored / 255, abs=1e-3)
+    answers = judge.collect("predictions", judge.predictions(study))
+    assert set(answers.source) == {"original", "vendor"} and len(answers) == 2 * len(rows)
+    scores = answers.pivot(index="unit", columns="source", values="score")
+    middle = given[:, 8:24, 8:24].astype(float).mean((1, 2))
+    units = cohort.patient_id.iloc[rows]
+    assert scores.vendor[units].to_numpy() == pytest.approx(1 / (1 + np.exp(-20 * (middle - 0.5))), abs=1e-2)
+    val = answers[(answers.split == "val") & (answers.source == "original")]
+    assert diagnosis.thresholds(study) == {"pneumonia": pytest.approx(val.score[val.label == 1].min(), abs=1e-6)}
+    performance, fairness = judge.judge(study)
+    everyone = performance[(performance.attribute == "all") & (performance.task == "pneumonia")]
+    tpr = everyone[everyone.metric == "tpr"].set_index("source").value
+    assert tpr["original"] > 0.9 and tpr["vendor"] < 0.5  # darker images are called healthy at the same threshold
+    assert set(performance[performance.task == "image"].source) == {"vendor"} and len(fairness)
+    quality = tables.read("quality", recon.product(study, Source("vendor")).folder)
+    assert quality.psnr.to_numpy() == pytest.approx(-20 * np.log10(20 / 255), abs=0.5)
+    outputs = hospital / "outputs" / "hospital"
+    assert not any("p0" in path.read_text(errors="ignore") for path in outputs.glob("originals/*/sources/**/*.csv"))
+
+
+def test_what_changes_a_file_makes_all_that_was_made_with_it_stale(hospital):
+    predicted = diagnosis.product(load(), Source("vendor")).fingerprint
+    original = diagnosis.product(load(), ORIGINAL).fingerprint
+    elsewhere._under.cache_clear()
+    Image.new("L", (SIZE, SIZE)).save(hospital / "ai" / "p000" / "scan.png", compress_level=0)
+    assert diagnosis.product(load(), Source("vendor")).fingerprint != predicted
+    assert diagnosis.product(load(), ORIGINAL).fingerprint == original
+    store.source.cache_clear()
+    (hospital / "their_model.py").write_text(block("their_model.py").replace("20 *", "30 *"))
+    assert diagnosis.product(load(), ORIGINAL).fingerprint != original
+
+
+def test_missing_files_are_named_with_their_groups(hospital):
+    for patient in ("p001", "p003"):
+        (hospital / "ai" / patient / "scan.png").rename(hospital / "ai" / patient / "other.png")
+    study = load("dataset.split=[0.1,0.45,0.45]")
+    data.prepare(study)
+    table = originals(study)
+    lost = table[table.original_patient_id.isin(["p001", "p003"]) & table.split.isin(["val", "test"])]
+    (mistake,) = recon.given.check(study)
+    for part in ("reconstruction.vendor.path", f"{len(lost)} of", "p003/scan.png", "other.png", "on_bad_image: skip"):
+        assert part in mistake
+    for sex, number in lost.sex.value_counts().items():
+        assert f"{sex} {number}" in mistake
+    with pytest.raises(ValueError, match=r"p003/scan\.png"):
+        store.make(recon.product(study, Source("vendor")))
+
+
+def test_missing_files_are_skipped_for_their_source_alone(hospital):
+    (hospital / "ai" / "p003" / "scan.png").unlink()
+    Image.new("L", (SIZE, SIZE + 1)).save(hospital / "ai" / "p005" / "scan.png")
+    study = load("dataset.on_bad_image=skip", "dataset.split=[0.1,0.45,0.45]")
+    data.prepare(study)
+    table = originals(study)
+    lost = table[table.original_patient_id.isin(["p003", "p005"]) & table.split.isin(["val", "test"])]
+    assert len(lost)
+    made = recon.product(study, Source("vendor"))
+    images = recon.reconstruct(study, "vendor")
+    assert np.isnan(images[:, 0, 0]).sum() == len(lost)
+    listed = elsewhere.skipped(made)
+    assert set(listed.image_id) == set(lost.image_id) and set(listed.sex) == set(lost.sex)
+    reasons = " ".join(listed.reason)
+    assert ("not there" in reasons) == ("p003" in set(lost.original_patient_id))
+    assert (f"{SIZE + 1} x {SIZE}" in reasons) == ("p005" in set(lost.original_patient_id))
+    answers = judge.collect("predictions", judge.predictions(study))
+    units = answers.groupby("source").unit.agg(set)
+    assert units["original"] - units["vendor"] == set(lost.patient_id)
+    performance, _ = judge.judge(study)
+    tested = performance[(performance.attribute == "all") & (performance.metric == "auroc")].n
+    whole = (table.split == "test").sum() - (lost.split == "test").sum()
+    assert set(tested) == {whole}
+    assert len(probe.probe(study))
+
+
+def test_noisy_images_made_elsewhere_train_and_are_skipped(hospital):
+    (hospital / "ai" / "p002" / "scan.png").unlink()
+    study = load(
+        "noise={kind: given, folder: ai, path: '{patient_id}/scan.png', window: [0, 255], level: quarter_dose}",
+        "reconstruction.models=[unet]",
+        "reconstruction.unet={epochs: 1, channels: 4, depth: 1}",
+        "dataset.on_bad_image=skip",
+        "dataset.split=[0.5,0.25,0.25]",
+    )
+    assert study.name == "hospital/quarter_dose"
+    data.prepare(study)
+    noisy, table = noise.prepare(study), originals(study)
+    (lost,) = np.flatnonzero(np.isnan(noisy[:, 0, 0]))
+    assert table.original_patient_id[lost] == "p002"
+    with one_thread():
+        answers = judge.collect("predictions", judge.predictions(study))
+    assert np.isfinite(answers.score).all() and set(answers.source) == {"original", "noisy", "unet"}
+    without, level = noise.ladder(study.noise)
+    rows = np.array([0, 1])
+    plain, dark = noise.at_levels(study, rows, [without, level])
+    assert (plain - dark)[np.isfinite(dark)].mean() == pytest.approx(20 / 255, abs=0.02)
+    with pytest.raises(ParamsError, match=r"noise\.kind"):
+        noise.degrade(plain, ["a", "b"], study.noise)
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    {
+        "name in braces": (
+            "reconstruction.vendor.path='{pathh}'",
+            r"vendor\.path.*'pathh'|vendor\.path.*\{pathh\}.*'path'",
+        ),
+        "no name": ("reconstruction.vendor.path=scan.png", r"vendor\.path.*scan\.png.*\{image_id\}"),
+        "way out": ("reconstruction.vendor.path='../{path}'", r"vendor\.path.*\.\./"),
+        "kind": ("reconstruction.vendor.kind=givn", r"vendor\.kind.*'givn'.*'given'"),
+        "model": ("reconstruction.models=[vendr]", r"reconstruction\.models.*'vendr'"),
+        "name of a source": ("reconstruction.noisy={kind: given, folder: ai}", "'noisy'"),
+        "task": ("diagnosis.models={pneumonja: 'their_model.py:Reader'}", "diagnosis.models.*'pneumonja'.*'pneumonia'"),
+        "class": ("diagnosis.models={pneumonia: 'their_model.py:Raeder'}", "'Raeder'.*'Reader'"),
+        "ending": ("diagnosis.models={pneumonia: model.h5}", r"diagnosis\.models\.pneumonia.*'model\.h5'.*\.onnx"),
+        "file": ("diagnosis.models={pneumonia: model.pt}", r"model\.pt"),
+    }.values(),
+)
+@pytest.mark.usefixtures("hospital")
+def test_what_is_named_wrong_is_refused(override, named):
+    with pytest.raises(ParamsError, match=named):
+        load(override)
+
+
+@pytest.mark.usefixtures("hospital")
+def test_a_folder_that_is_not_there_is_named_with_the_nearest():
+    (mistake,) = recon.given.check(load("reconstruction.vendor.folder=aj"))
+    assert "reconstruction.vendor.folder" in mistake and "'ai'" in mistake
+
+
+@pytest.mark.usefixtures("hospital")
+def test_only_thresholds_apply_to_images_made_elsewhere():
+    kspace = ["noise={kind: kspace}", "reconstruction.models=[unet,vendor]"]
+    study = load(*kspace, "mitigation={strategies: [reweight, thresholds]}")
+    assert study.mitigated == tuple(
+        Source(*pair) for pair in [("unet", "reweight"), ("unet", "thresholds"), ("vendor", "thresholds")]
+    )
+    mitigation.products(study)
+    with pytest.raises(ParamsError, match=r"mitigation\.models.*'vendor'"):
+        load(*kspace, "mitigation={strategies: [reweight], models: [vendor]}")
+    with pytest.raises(ParamsError, match=r"reconstruction\.vendor"):
+        recon.weights(study, Source("vendor"))
+
+
+@pytest.mark.usefixtures("hospital")
+def test_folders_are_not_written_where_others_may_read_them():
+    study = load()
+    folder = study.reconstruction.vendor.folder
+    assert folder not in str(study.sections())
+    again = params.study(**study.sections("dataset", "noise", "reconstruction", "diagnosis"))
+    assert params.folder_of(again.reconstruction.vendor.folder) == Path(folder)
+    assert recon.product(again, Source("vendor")).fingerprint == recon.product(study, Source("vendor")).fingerprint
+
+
+# --- what a file shows ---
+
+
+class Dataset:
+    size, on_bad_image, links = SIZE, "error", "follow"
+
+
+def row(given, path="", **more):
+    return pd.DataFrame([{"given": str(given), "path": str(path), **more}]).itertuples().__next__()
+
+
+def given(folder, **settings):
+    return elsewhere.Given(kind="given", folder=str(folder), **settings)
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LPI", "PIR"])
+def test_a_volume_is_turned_as_its_original(tmp_path, orientation):
+    volume = np.random.default_rng(0).random((SIZE, SIZE, 5)).astype(np.float32)
+    nifti(tmp_path / "a.nii.gz", volume)
+    nifti(tmp_path / "b.nii.gz", volume, orientation)
+    settings = given(tmp_path, path="{patient_id}.nii.gz")
+    one, other = (
+        elsewhere.read(Dataset(), settings, row(tmp_path / name, tmp_path / "a.nii.gz", slice=3))
+        for name in ("a.nii.gz", "b.nii.gz")
+    )
+    assert (one == other).all() and one.std() > 0.1
+
+
+def test_a_volume_elsewhere_in_the_patient_is_refused_unless_that_is_ignored(tmp_path):
+    import nibabel
+
+    volume = np.random.default_rng(0).random((SIZE, SIZE, 5)).astype(np.float32)
+    nifti(tmp_path / "a.nii.gz", volume)
+    moved = np.eye(4)
+    moved[0, 3] = 7
+    nibabel.save(nibabel.Nifti1Image(volume, moved), tmp_path / "b.nii.gz")
+    asked = row(tmp_path / "b.nii.gz", tmp_path / "a.nii.gz", slice=3)
+    with pytest.raises(ValueError, match=r"b\.nii\.gz: the given image lies up to 7 mm.*geometry: ignore"):
+        elsewhere.read(Dataset(), given(tmp_path, path="{patient_id}.nii.gz"), asked)
+    ignoring = given(tmp_path, path="{patient_id}.nii.gz", geometry="ignore")
+    assert elsewhere.read(Dataset(), ignoring, asked).shape == (SIZE, SIZE)
+
+
+# --- models of one's own ---
+
+
+def settings_of(model, tasks=("pneumonia",), kind="classify"):
+    return {"model": model, "kind": kind, "tasks": list(tasks)}
+
+
+class Mean(torch.nn.Module):
+    def __init__(self, shift: float, outputs: int):
+        super().__init__()
+        self.shift, self.outputs = shift, outputs
+
+    def forward(self, images):
+        return (images.mean((1, 2, 3)) + self.shift)[:, None].repeat(1, self.outputs)
+
+
+def script(path, shift=0.0, outputs=1):
+    torch.jit.save(torch.jit.trace(Mean(shift, outputs), torch.rand(2, 1, SIZE, SIZE)), path)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning")
+def test_torchscript_is_read_and_checked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images = torch.rand(3, 1, SIZE, SIZE)
+    script("plain.pt"), script("logits.pt", -3.0), script("two.pt", outputs=2), Path("broken.pt").write_bytes(b"no")
+    module = diagnosis.given.diagnoser(settings_of("plain.pt"))
+    assert module.diagnose(images)[:, 0] == pytest.approx(images.mean((1, 2, 3)))
+    assert module(images).sigmoid() == pytest.approx(module.diagnose(images), abs=1e-5)
+    assert diagnosis.given.diagnoser(settings_of("two.pt", "ab")).diagnose(images).shape == (3, 2)
+    for model, named in {"logits.pt": r"-3.*\[0, 1\].*sigmoid", "two.pt": r"\(2, 2\).*\(2, 1\)"}.items():
+        with pytest.raises(ValueError, match=rf"{model}.*{named}"):
+            diagnosis.given.check(diagnosis.given.diagnoser(settings_of(model)), SIZE)
+    with pytest.raises(ValueError, match=r"broken\.pt.*TorchScript"):
+        diagnosis.given.diagnoser(settings_of("broken.pt"))
+
+
+@pytest.mark.parametrize("value", ["nan", "1.5", "-0.1"])
+def test_what_is_no_probability_is_refused_by_name(hospital, value):
+    text = block("their_model.py").replace("torch.sigmoid(20 * (middle - 0.5))", f"middle * 0 + float('{value}')")
+    (hospital / "worse.py").write_text(text)
+    study = load("diagnosis.models={pneumonia: 'worse.py:Reader'}")
+    (mistake,) = diagnosis.check(study)
+    assert "diagnosis.models.pneumonia" in mistake and "worse.py:Reader" in mistake and value in mistake
+
+
+def test_radiographs_have_a_model_for_one_finding_and_one_for_the_others(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "their_model.py").write_text(block("their_model.py"))
+    models = {"nodule": "their_model.py:Reader", "findings": "their_model.py:Reader"}
+    study = params.study(dataset={"name": "phantom_xray", "size": 64}, diagnosis={"models": models})
+    together, alone = study.networks
+    assert together.name == "findings" and "nodule" not in together.tasks and together.model
+    assert (alone.name, alone.tasks, alone.kind) == ("nodule", ("nodule",), "classify")
+
+
+def test_a_segmenter_of_one_s_own_returns_masks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("class Same:\n    def diagnose(self, images):\n        return images\n")
+    images = torch.rand(3, 1, SIZE, SIZE)
+    module = diagnosis.given.diagnoser(settings_of("mine.py:Same", ["tumour"], "segment"))
+    assert (module.diagnose(images) == (images[:, 0] >= 0.5)).all()
+    assert (module(images) >= 0).equal(images >= 0.5)
+
+
+def test_without_onnx_runtime_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    (tmp_path / "model.onnx").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"model\.onnx.*reconfair\[onnx\]"):
+        diagnosis.given.diagnoser(settings_of("model.onnx"))
+
+
+class Session:
+    """What ONNX Runtime offers of a session: the mean of the images as a probability."""
+
+    shape = ["n", 1, SIZE, SIZE]
+
+    def __init__(self, path, providers):
+        self.seen = []
+
+    def get_inputs(self):
+        return [type("Input", (), {"name": "x", "shape": self.shape})]
+
+    def run(self, outputs, given):
+        assert outputs is None and given["x"].dtype == np.float32
+        assert self.shape[0] in ("n", len(given["x"]))
+        return [given["x"].mean((1, 2, 3))[:, None]]
+
+
+@pytest.mark.parametrize("batch", ["n", 1])
+def test_onnx_is_run_and_its_input_checked(tmp_path, monkeypatch, batch):
+    monkeypatch.chdir(tmp_path)
+    runtime = type("Runtime", (), {"InferenceSession": Session})
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", runtime)
+    (tmp_path / "model.onnx").write_bytes(b"")
+    monkeypatch.setattr(Session, "shape", [batch, 1, SIZE, SIZE])
+    images = torch.rand(3, 1, SIZE, SIZE)
+    module = diagnosis.given.diagnoser(settings_of("model.onnx"))
+    assert module.diagnose(images)[:, 0] == pytest.approx(images.mean((1, 2, 3)), abs=1e-6)
+    with pytest.raises(ValueError, match=rf"model\.onnx.*{SIZE}.*64"):
+        diagnosis.given.check(module, 64)
+    monkeypatch.setattr(Session, "shape", ["n", 3, SIZE, SIZE])
+    with pytest.raises(ValueError, match=r"model\.onnx.*3 channels"):
+        diagnosis.given.diagnoser(settings_of("model.onnx"))
