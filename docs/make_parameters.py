@@ -98,7 +98,14 @@ MEANINGS = {
     "bowtie": "exposure at the edge of the detector relative to its centre",
     "magnitude": "how the complex image becomes real; `real_part` is the paper's published code",
     "physics": "how the dose acts; `as_published` is the paper's published code",
-    "Reconstruction.models": "reconstructors to train, also classes of your own such as `my_models.py:Restormer`",
+    "sigma": "standard deviation of the noise; images lie within 0 and 1",
+    "folder": "folder with the images, see [images made elsewhere](images-made-elsewhere.md)",
+    "Given.kind": "`given`: the images are read from files",
+    "Given.path": "name of a file in `folder`; names in braces stand for the original",
+    "Given.geometry": "`check`: a file must lie in the same place as its original; `ignore`: it need not",
+    "level": "name of the noise level and of its output folder",
+    "Reconstruction.models": "reconstructors: to train, of your own such as `my_models.py:Restormer`, or given",
+    "Diagnosis.models": "by task: a trained model of your own: `my_reader.py:Reader`, `model.pt` or `model.onnx`",
     "epochs": "passes over the training images",
     "Pix2Pix.epochs": "passes over the training images; the learning rate falls in the second half",
     "SDE.epochs": "passes over the training images; the paper uses 300 for MRI and 40 for X-ray",
@@ -257,6 +264,8 @@ def page() -> str:
     blocks += ["## reconstruction", rows(params.Reconstruction, "reconstruction.")]
     for name, kind in params.MODELS.items():
         blocks += [f"### {name}", rows(kind, f"reconstruction.{name}.")]
+    for name, kind in params.GIVEN.items():
+        blocks += [f"### A model of kind `{name}`, under a name of your choice", rows(kind, "reconstruction.NAME.")]
     blocks += ["## diagnosis", rows(params.Diagnosis, "diagnosis.")]
     for name, kind in (("classify", params.Classify), ("segment", params.Segment)):
         blocks += [f"### {name}", rows(kind, f"diagnosis.{name}.")]

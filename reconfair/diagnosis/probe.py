@@ -19,6 +19,9 @@ from reconfair.params import ORIGINAL, Reader, Study
 from reconfair.store import Product
 
 FOLDS = 5
+# Regressions of different folds share patients, so that their AUROCs go together. Standard errors are widened as Nadeau
+# and Bengio propose ("Inference for the generalization error", Machine Learning 52, 2003): here by a half.
+OVERLAP = np.sqrt(1 + FOLDS / (FOLDS - 1))
 WIDTH = 10.0  # prior variance of a logit: weights of p standardised features have the variance WIDTH / p
 Z = 1.959964
 COLUMNS = ["network", "source", "attribute", "group", "value", "low", "high", "change", "change_low", "change_high"]
@@ -34,8 +37,8 @@ def probe(study: Study) -> pd.DataFrame:
         One row for each ``network, source, attribute`` and ``group``. ``value`` is the AUROC with which the group is
         told from the others, ``low`` and ``high`` its 95 % interval; 0.5 is chance. ``change`` is the value minus that
         on originals, of the same patients, with its interval. ``members`` of the ``patients`` are in the group. Of two
-        groups, which have the same AUROC, the first is listed. Intervals are of other patients for the same
-        regressions. Groups with fewer than ``fairness.min_cases`` members are left out.
+        groups, which have the same AUROC, the first is listed. Groups with fewer than ``fairness.min_cases`` members are
+        left out.
     """
     return pd.read_parquet(store.make(product(study)) / "probe.parquet")
 
@@ -77,7 +80,8 @@ def told(features: np.ndarray, member: np.ndarray, folds: np.ndarray) -> tuple[f
     auroc : float
         Mean over the folds, weighted by their pairs of a member and another patient; NaN where no fold has a pair.
     influence : ndarray, shape (patients,)
-        What each patient adds to the error; its sum of squares is the variance of DeLong et al. (1988).
+        What each patient adds to the error; its sum of squares is the variance of DeLong et al. (1988) times the
+        square of `OVERLAP`.
 
     Examples
     --------
@@ -101,7 +105,7 @@ def told(features: np.ndarray, member: np.ndarray, folds: np.ndarray) -> tuple[f
     for size, auroc, *sides in places:
         for who, placement in sides:
             n = len(placement)
-            influence[who] = size / pairs * (placement - auroc) / np.sqrt(n * max(n - 1, 1))
+            influence[who] = OVERLAP * size / pairs * (placement - auroc) / np.sqrt(n * max(n - 1, 1))
     return (sum(size * auroc for size, auroc, *_ in places) / pairs if pairs else np.nan), influence
 
 
