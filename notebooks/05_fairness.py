@@ -29,6 +29,7 @@ from scipy import stats
 
 import reconfair as rf
 from reconfair import judge
+from reconfair.diagnosis import probe
 from reconfair.fairness import cells, gaps, metrics, planning, resampling, simulation
 
 # %% [markdown]
@@ -498,7 +499,7 @@ judge.shift_by_model(with_percent)
 # **Predict first:** does a reconstruction hide the group, or does it sharpen it?
 
 # %%
-probed = rf.diagnosis.probe.probe(study)
+probed = probe.probe(study)
 probed.set_index(["network", "attribute", "group", "source"]).round(3)
 
 # %%

@@ -37,8 +37,8 @@ def probe(study: Study) -> pd.DataFrame:
         One row for each ``network, source, attribute`` and ``group``. ``value`` is the AUROC with which the group is
         told from the others, ``low`` and ``high`` its 95 % interval; 0.5 is chance. ``change`` is the value minus that
         on originals, of the same patients, with its interval. ``members`` of the ``patients`` are in the group. Of two
-        groups, which have the same AUROC, the first is listed. Groups with fewer than ``fairness.min_cases`` members are
-        left out.
+        groups, which have the same AUROC, the first is listed. Groups with fewer than ``fairness.min_cases`` members
+        are left out.
     """
     return pd.read_parquet(store.make(product(study)) / "probe.parquet")
 
