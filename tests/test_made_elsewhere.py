@@ -85,6 +85,8 @@ def test_the_whole_way_of_a_hospital(hospital, capsys):
     tpr = everyone[everyone.metric == "tpr"].set_index("source").value
     assert tpr["original"] > 0.9 and tpr["vendor"] < 0.5  # darker images are called healthy at the same threshold
     assert set(performance[performance.task == "image"].source) == {"vendor"} and len(fairness)
+    probed = probe.probe(study).set_index(["source", "attribute"])
+    assert (probed.value[:, "sex"] == 1).all() and probed.low[:, "age_group"].max() < 0.5  # only the sex is drawn
     quality = tables.read("quality", recon.product(study, Source("vendor")).folder)
     assert quality.psnr.to_numpy() == pytest.approx(-20 * np.log10(20 / 255), abs=0.5)
     outputs = hospital / "outputs" / "hospital"

@@ -36,9 +36,9 @@ def probe(study: Study) -> pd.DataFrame:
     DataFrame
         One row for each ``network, source, attribute`` and ``group``. ``value`` is the AUROC with which the group is
         told from the others, ``low`` and ``high`` its 95 % interval; 0.5 is chance. ``change`` is the value minus that
-        on originals, of the same patients, with its interval. ``members`` of the ``patients`` are in the group. Of two
-        groups, which have the same AUROC, the first is listed. Groups with fewer than ``fairness.min_cases`` members
-        are left out.
+        on originals, of the same patients, with its interval, which is unknown where no placement changed. ``members``
+        of the ``patients`` are in the group. Of two groups, which have the same AUROC, the first is listed. Groups with
+        fewer than ``fairness.min_cases`` members are left out.
     """
     return pd.read_parquet(store.make(product(study)) / "probe.parquet")
 
@@ -154,6 +154,7 @@ def _probed(study: Study, network):
                 row |= dict(zip(("value", "low", "high"), _limits(value, influence, member), strict=True))
                 if source != ORIGINAL:
                     change, half = value - original[0], Z * np.linalg.norm(influence - original[1])
+                    half = half or np.nan  # placements that are all alike are no certainty
                     row |= {"change": change, "change_low": change - half, "change_high": change + half}
                 yield row | {"patients": len(group), "members": int(member.sum())}
 
