@@ -109,7 +109,7 @@ def test_an_mri_has_a_network_for_each_task():
 
 def test_a_radiograph_has_one_network_for_all_findings():
     (network,) = study(dataset=XRAY, diagnosis={"tasks": ["nodule", "effusion"]}).networks
-    assert network == ("findings", "classify", ("nodule", "effusion"))
+    assert network[:3] == ("findings", "classify", ("nodule", "effusion"))
 
 
 @pytest.mark.parametrize(

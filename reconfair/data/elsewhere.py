@@ -202,9 +202,9 @@ def _write(study: Study, settings: Given, source: str, use: str, name: str, fold
     images = np.load(folder / f"{name}.npy", mmap_mode="r")
     there = np.isfinite(images[:, 0, 0])
     lost = table[~there]
-    reasons = [_attempt(study.dataset, settings, row)[1] for row in lost.itertuples()]
-    listed = cohort.table.iloc[rows[~there]].assign(path=lost.given.to_numpy(), reason=reasons)
-    listed.reindex(columns=data.LISTED).to_csv(folder / "skipped.csv", index=False)
+    reasons = [_reason(study.dataset, settings, row) for row in lost.itertuples()]
+    listed = cohort.table.iloc[rows[~there]].assign(reason=reasons)
+    listed.reindex(columns=[key for key in data.LISTED if key != "path"]).to_csv(folder / "skipped.csv", index=False)
     if not there.any():
         raise ValueError(f"none of the {len(table)} images of {source} can be read: {reasons[0]}")
     if len(lost):
@@ -226,6 +226,12 @@ def _attempt(dataset, settings: Given, row) -> tuple[np.ndarray, str]:
         if dataset.on_bad_image == "error":
             raise ValueError(f"{error}; dataset.on_bad_image: skip would leave it out, and list it") from None
         return np.full((dataset.size, dataset.size), np.nan), str(error)
+
+
+def _reason(dataset, settings: Given, row) -> str:
+    """Why an image cannot be read; without paths, which would tell the original ids."""
+    reason = _attempt(dataset, settings, row)[1] or "could be read when tried again"
+    return reason.replace(row.given, "the file").replace(getattr(row, "path", None) or row.given, "its original")
 
 
 def read(dataset, settings: Given, row) -> np.ndarray:
