@@ -194,6 +194,8 @@ def _counted(question: str, rows: pd.DataFrame) -> str:
     same, unseen, changed = HEADLINES[question]
     n = rows.verdict.value_counts().reindex(list(VERDICTS), fill_value=0)
     judged = n.sum() - n["not judged"]
+    if rows.empty:
+        return "There is nothing to compare: no reconstruction was judged, or no group has enough cases."
     if not judged:
         return f"Not judged: none of {n.sum()} comparisons has enough patients, or this inference gives no verdict."
     headline = changed if n[CLAIMED].sum() else same if n.kept == judged else unseen
