@@ -213,6 +213,17 @@ def test_a_run_in_which_nothing_can_be_compared_says_so(outputs):
     assert content["cost"] == content["strategies"] == exhibits.NOT_TRIED
 
 
+def test_a_study_of_originals_alone_has_a_report(outputs):
+    study = params.study(dataset={"name": "phantom_mri"}, noise="none", diagnosis={"tasks": ["grade"]})
+    runs.finish(study, 80, ())
+    alone = report.gather(study)
+    answers = report.summary(alone)
+    assert all("nothing to compare" in answers[question] for question in ("performance", "for whom", "bias"))
+    content = {name: draw(alone) for name, (_, draw) in exhibits.EVERY.items()}
+    assert content["against_noise"] == content["shift_eodd"] == content["supported"] == exhibits.ORIGINALS
+    assert isinstance(content["performance"], pd.DataFrame)
+
+
 def test_published_values_stand_beside_ours_as_printed(mri, chexpert):
     table = exhibits.performance(chexpert)
     assert table.loc[("1e4", "Fracture", "AUROC", "published")].to_dict() == {
