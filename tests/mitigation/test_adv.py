@@ -5,9 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from torch import nn
-
 from reconfair.mitigation.adv import Adversary, duel, squared_correlation
+from torch import nn
 
 
 class Means(nn.Module):

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-
 from reconfair.mitigation.dro import GroupDRO
 
 

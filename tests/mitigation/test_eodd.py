@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from fairlearn.metrics import equalized_odds_difference
-
 from reconfair.mitigation.eodd import SoftEODD, cell_sums, gaps, soft_decisions, soft_dice
 
 
