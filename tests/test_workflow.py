@@ -82,7 +82,7 @@ def test_a_job_that_uses_networks_takes_one_of_the_gpus_that_are_named(outputs, 
 def test_params_files_may_have_blanks_in_their_paths(outputs, tmp_path):
     (tmp_path / "my studies").mkdir()
     x4, x8 = (small(tmp_path / "my studies", level) for level in (4, 8))
-    for params_files, notebooks in ((x4, 7), (f"'{x4}' '{x8}'", 14)):
+    for params_files, notebooks in ((x4, 7), (f'["{x4}", "{x8}"]', 14)):
         said = snakemake(tmp_path, "--dry-run", params=params_files)
         assert f"notebook {notebooks}" in re.sub(" +", " ", said.stdout + said.stderr), said.stderr
 
