@@ -1,6 +1,7 @@
 """The batch under Snakemake: its plan, and a whole run of two levels that was killed on the way."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -78,12 +79,12 @@ def test_a_job_that_uses_networks_takes_one_of_the_gpus_that_are_named(outputs, 
     assert told.count("LOKY_MAX_CPU_COUNT=1 ") == len(jobs)
 
 
-@pytest.mark.parametrize("quote", ["", "'"])
-def test_a_params_file_may_have_a_blank_in_its_path(outputs, tmp_path, quote):
+def test_params_files_may_have_blanks_in_their_paths(outputs, tmp_path):
     (tmp_path / "my studies").mkdir()
-    path = small(tmp_path / "my studies", 8) if quote else small(tmp_path, 8)
-    said = snakemake(tmp_path, "--dry-run", params=f"{quote}{path}{quote}")
-    assert said.returncode == 0 and "total" in said.stdout + said.stderr, said.stderr
+    x4, x8 = (small(tmp_path / "my studies", level) for level in (4, 8))
+    for params_files, notebooks in ((x4, 7), (f'["{x4}", "{x8}"]', 14)):
+        said = snakemake(tmp_path, "--dry-run", params=params_files)
+        assert f"notebook {notebooks}" in re.sub(" +", " ", said.stdout + said.stderr), said.stderr
 
 
 def test_a_mistake_is_one_sentence_and_nothing_runs(outputs, tmp_path):

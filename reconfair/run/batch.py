@@ -14,6 +14,7 @@ from shutil import which
 
 from reconfair import store
 from reconfair.params import ParamsError, Study
+from reconfair.run import warm
 from reconfair.run.products import CHAPTERS, chapters, products
 from reconfair.store import Product, clock
 
@@ -60,7 +61,7 @@ class Job:
         """
         settings = [f"RECONFAIR_OUTPUTS={store.outputs()}", f"LOKY_MAX_CPU_COUNT={threads}"]
         settings += [f"RECONFAIR_GPUS={','.join(gpus)}"] if self.gpu and gpus else []
-        runner = [sys.executable, "-m", *(["reconfair.run.warm", server] if server else ["reconfair.run"])]
+        runner = [*warm.COMMAND, server] if server else [sys.executable, "-m", "reconfair.run"]
         runner += ["run", str(self.path), "--only", self.notebook[:2]]
         return shlex.join(["env", *settings, *runner, *(["--part", self.part] if self.part else [])])
 

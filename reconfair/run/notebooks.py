@@ -39,8 +39,8 @@ def execute(study: Study, copy: Product, say=print) -> str:
         """A kernel of this very Python, whatever kernels are installed as python3; where `warm` serves, its fork."""
 
         server = os.environ.get("RECONFAIR_WARM", "")
-        words = ["-m", "reconfair.run.warm", server, "kernel"] if server else ["-m", "ipykernel_launcher"]
-        kernel_spec = KernelSpec(argv=[sys.executable, *words, "-f", "{connection_file}"], language="python")
+        words = [*warm.COMMAND, server, "kernel"] if server else [sys.executable, "-m", "ipykernel_launcher"]
+        kernel_spec = KernelSpec(argv=[*words, "-f", "{connection_file}"], language="python")
 
         async def shutdown_kernel(self, now=False, restart=False):
             """End the kernel and its worker processes at once; an interrupt would have each of them show where."""
