@@ -55,7 +55,7 @@ study = rf.params.study(
     fairness=fairness,
     report=report,
     compute=compute,
-    **({"mitigation": mitigation} if base or mitigation else {}),  # a run without this section has no mitigation
+    mitigation=mitigation,
 )
 runs = rf.report.gather(study)
 
