@@ -214,8 +214,7 @@ def make(product: Product) -> Path:
     """
     if product.usable:
         return product.folder
-    for need in product.needs:  # else the stamp would vouch for inputs that were not the ones read
-        ready(need)
+    _provide(product, missing(product)[:-1])  # else the stamp would vouch for inputs that were not the ones read
     with locked(product):
         start = time.monotonic()
         for other in product.folder.glob(f".{product.name}.*.part"):
@@ -240,20 +239,25 @@ def ready(product: Product) -> Path:
     ParamsError
         It is missing and takes long to make; the message says how long, and the command that makes it.
     """
-    lacking = missing(product)
-    if lacking:
-        rates = throughputs()
-        seconds = sum(estimate(need, rates)[0] for need in lacking)
-        names = [need.key.removeprefix(f"{need.run}/") for need in lacking]
-        if seconds > PATIENCE:
-            raise ParamsError(
-                f"{product.key} is {product.state}. To make {', '.join(names)} takes about {clock(seconds)}. "
-                f"Run: {product.command} --until {product.chapter}"
-            )
-        print(f"Making {', '.join(names)}: about {clock(seconds)}.", flush=True)
-        for need in lacking:
-            make(need)
+    _provide(product, missing(product))
     return product.folder
+
+
+def _provide(product: Product, lacking: list[Product]) -> None:
+    """Make what `product` lacks and say so in a line, unless all of it together takes more than `PATIENCE`."""
+    if not lacking:
+        return
+    rates = throughputs()
+    seconds = sum(estimate(need, rates)[0] for need in lacking)
+    names = ", ".join(need.key.removeprefix(f"{need.run}/") for need in lacking)
+    if seconds > PATIENCE:
+        raise ParamsError(
+            f"{product.key} is {product.state}. To make {names} takes about {clock(seconds)}. "
+            f"Run: {product.command} --until {product.chapter}"
+        )
+    print(f"Making {names}: about {clock(seconds)}.", flush=True)
+    for need in lacking:
+        make(need)
 
 
 def missing(product: Product) -> list[Product]:

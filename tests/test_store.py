@@ -213,6 +213,14 @@ def test_what_takes_long_is_refused_with_its_time_and_the_command(outputs):
     assert store.ready(made) == outputs and made.fresh
 
 
+def test_what_takes_long_only_together_is_refused_too(outputs):
+    needs = tuple(worked(outputs, name, 80.0) for name in ("one", "two"))
+    made = product(outputs, "made", needs=needs)
+    with pytest.raises(ParamsError, match="one, two"):
+        store.make(made)
+    assert not any(need.fresh for need in needs)
+
+
 def test_a_product_that_was_made_here_tells_what_others_of_its_kind_will_take(outputs):
     def seconds(amount):
         wanted = product(outputs, "wanted", work=lambda: store.Work("kind of made", amount, 1.0))
