@@ -46,7 +46,7 @@ GAPS = {
     "image": {"psnr_gap": ("psnr",), "ssim_gap": ("ssim",)},
 }
 _RATES = ("tpr", "fpr", "ppr")
-_WORDS = {1: "positive patients", 0: "negative patients"}
+_WORDS = {1: "positives", 0: "negatives"}
 
 
 class Panel:
@@ -106,7 +106,7 @@ class Panel:
         """What group g has too few of, in words."""
         labels = MEASURES[name].labels
         if not labels:
-            return "patients with a value" if self.task.kind != "classify" else "patients"
+            return "patients"
         rows = self.units.group[self.units.patient] == g
         return _WORDS[min(labels, key=lambda y: np.unique(self.units.patient[rows & (self.label == y)]).size)]
 
@@ -266,7 +266,9 @@ def _note(panel, arm, name, row, cases, min_cases, change):
     if not np.isfinite(row.value):
         notes.append(f"cannot be judged (0 {panel.lacking(name, g)})")
     elif panel.attribute != "all" and cases[g] < min_cases:
-        notes.append(f"too few to compare ({cases[g]} {panel.lacking(name, g)}, {min_cases} needed)")
+        lacking = panel.lacking(name, g)
+        whose = "patients" if lacking == "patients" else f"patients with {lacking}"
+        notes.append(f"too few to compare ({cases[g]} {whose}, {min_cases} needed)")
     if name in _RATES and row.n and len(set(panel.called[arm][panel.units.group[panel.units.patient] == g])) == 1:
         notes.append("all called positive" if row.value else "none called positive")
     if name == "auroc" and row.low <= 0.5:
