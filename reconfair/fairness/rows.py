@@ -269,8 +269,8 @@ def _note(panel, arm, name, row, cases, min_cases, change):
         lacking = panel.lacking(name, g)
         whose = "patients" if lacking == "patients" else f"patients with {lacking}"
         notes.append(f"too few to compare ({cases[g]} {whose}, {min_cases} needed)")
-    if name in _RATES and row.n and len(set(panel.called[arm][panel.units.group[panel.units.patient] == g])) == 1:
-        notes.append("all called positive" if row.value else "none called positive")
+    if name in _RATES and row.n and (called := panel.measure(arm, "ppr").cells.value[g]) in (0, 1):
+        notes.append("all called positive" if called else "none called positive")
     if name == "auroc" and row.low <= 0.5:
         notes.append("not distinguishable from chance" if row.high >= 0.5 else "below chance")
     if change is not None and change.value[g] == 0 and (name in _RATES or change.se[g] == 0):
