@@ -170,11 +170,9 @@ class Panel:
             "note": "" if kept.sum() >= 2 else "fewer than two groups have enough cases",
         }
 
-    def extremes(self, value, good):
-        """Names of the groups with the least and the most favourable value."""
-        if not good:
-            return {"worst": "", "best": ""}
-        return {"worst": self.names[np.nanargmin(good * value)], "best": self.names[np.nanargmax(good * value)]}
+    def extremes(self, value):
+        """Names of the groups with the lowest and the highest value; NaN is left out."""
+        return {"worst": self.names[np.nanargmin(value)], "best": self.names[np.nanargmax(value)]}
 
 
 def closed_form(task, decided, attribute, patient, weights, *, combine, min_cases, resamples, seed, one_sided):
@@ -286,16 +284,16 @@ def _gap(panel, arm, metric, names, kept, combine, swapped):
     names = ("error",) if metric == "ser" else names
     after = [panel.measure(arm, name) for name in names]
     column = gaps.disparity(_kept(after, kept), _correlation(panel, after, kept), combine=combine)
-    good = sum(np.where(name == "fpr", -1, 1) * one.cells.value for name, one in zip(names, after, strict=True))
-    value, about = np.full(len(panel.names), np.nan), MEASURES.get(names[0])
-    value[kept] = good[kept]
-    column |= panel.extremes(value, -1 if metric == "ser" else abs(about.good))
+    # What is favourable: a low error, a high TPR, a low FPR; neither of calls and calibration.
+    good = [-1 if metric == "ser" else MEASURES[name].good for name in names]
+    value = np.full(len(panel.names), np.nan)
+    value[kept] = sum(sign * one.cells.value[kept] for sign, one in zip(good, after, strict=True))
+    column |= panel.extremes(value) if any(good) else {"worst": "", "best": ""}
     for change, other in panel.references(arm).items():
         before = [panel.measure(other, name) for name in names]
         changed = [panel.change(arm, other, name)[kept] for name in names]
-        pairs = [[after[k].residual - before[k].residual for k in range(len(names))]]
-        correlations = [_correlation(panel, some, kept) for some in (before, after)]
-        correlations += [_correlation(panel, pairs[0], kept)]
+        between = [new.residual - old.residual for new, old in zip(after, before, strict=True)]
+        correlations = [_correlation(panel, some, kept) for some in (before, after, between)]
         moved = gaps.shift(
             _kept(before, kept), _kept(after, kept), changed, correlations if len(names) == 2 else None, combine=combine
         )
