@@ -285,7 +285,9 @@ metric = "tpr" if (grouped.metric == "tpr").any() else "dice"
 rf.figures.keep(rf.figures.group_values(grouped, metric), study, "05_groups")
 
 # %%
-rf.figures.keep(rf.figures.group_values(grouped[grouped.task == "image"], "psnr"), study, "05_groups_psnr")
+if study.models:  # originals alone have no PSNR
+    figure = rf.figures.keep(rf.figures.group_values(grouped[grouped.task == "image"], "psnr"), study, "05_groups_psnr")
+figure if study.models else None
 
 # %% [markdown]
 # A group may lose image quality and no diagnosis, or the reverse; the measures of one do not stand in for the other. Further gaps of every task:

@@ -419,7 +419,7 @@ class Study(Section):
                 one_of(word, recorded, f"fairness.attributes: attribute of {self.dataset.name}")
         if self.mitigation:
             for model in self.mitigation.models:
-                one_of(name_of(model), self.models, "mitigation.models: model of this study")
+                one_of(name_of(model), tuple(self.reconstruction.places), "mitigation.models: model of this study")
             for attribute in self.mitigation.attributes:
                 one_of(attribute, recorded, f"mitigation.attributes: attribute of {self.dataset.name}")
         return self
