@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -525,6 +526,23 @@ def test_another_diagnosis_leaves_the_images_alone():
     names, unet = changed(diagnosis={"seed": 1}), "x8/sources/unet"
     assert not {"cohort/cohort", "noise/x8/noisy", f"{unet}/weights", f"{unet}/reconstructed"} & names
     assert {*READERS, "originals/predictions", *TUNED} <= names
+
+
+def test_a_table_of_thresholds_of_another_network_is_refused_and_not_made(outputs, monkeypatch):
+    # Two files share a label: one trained the readers, and then the other trained them anew, with another seed.
+    mine, theirs = study(), study(diagnosis={"seed": 1})
+    for each in (mine, theirs):
+        for made in products(each):
+            if each is mine or "readers" in made.key:
+                made.folder.mkdir(parents=True, exist_ok=True)
+                replace(made, work=None).mark([], 1)
+    judged = replace(judge.product(mine), parameters={"resamples": 7})  # asked for once more, in another way
+    reader = diagnosis.weights(mine, params.Reader(mine.networks[0]))
+    assert reader in judged.needs and reader.state == "stale"
+    assert all(prediction.fresh for prediction in judge.predictions(mine))
+    monkeypatch.setattr(store, "estimate", lambda product, rates: (3600.0, "table"))
+    with pytest.raises(ParamsError, match="readers/grade/weights is stale"):
+        store.make(judged)
 
 
 @pytest.mark.usefixtures("outputs")
