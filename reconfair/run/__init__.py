@@ -332,9 +332,11 @@ def _status(arguments) -> int:
     _say_earlier(studies)
     if not arguments.verify:
         return 2 * bool(mistakes)
-    made = dict.fromkeys(product for study in studies for product in products(study) if product.fresh)
-    damaged = [product.key for product in made if not product.verify()]
-    print(f"{len(made)} products verified, {len(damaged)} damaged or made from other scans", *damaged, sep="\n  ")
+    every = dict.fromkeys(product for study in studies for product in products(study))
+    made = [product for product in every if product.read_stamp().get("fingerprint") == product.fingerprint]
+    damaged = [product for product in made if not (product.fresh and product.verify())]
+    lines = [", ".join([product.key, *(path.name for path in product.damaged)]) for product in damaged]
+    print(f"{len(made)} products verified, {len(damaged)} damaged or made from other scans", *lines, sep="\n  ")
     return 2 if mistakes else int(bool(damaged))
 
 
