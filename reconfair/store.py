@@ -229,10 +229,12 @@ def make(product: Product) -> Path:
         Another run is writing this very product, what it needs is missing and takes long to make, or a folder stands
         where one of its files is to be.
     """
-    if product.usable:
+    if not missing(product):
         return product.folder
     for need in product.needs:  # else the stamp would vouch for inputs that were not the ones read
         ready(need)
+    if product.usable:  # scans were written anew, and are the same
+        return product.folder
     with locked(product):
         start = time.monotonic()
         for path in product.damaged:
@@ -287,17 +289,23 @@ def ready(product: Product) -> Path:
 
 
 def missing(product: Product) -> list[Product]:
-    """What must be made before `product` is fresh, it included, in the order of making."""
-    lacking: dict[Product, None] = {}
+    """What must be made before `product` is fresh, it included, in the order of making.
 
-    def visit(one: Product) -> None:
-        if one not in lacking and not one.usable:
-            for need in one.needs:
-                visit(need)
-            lacking[one] = None
+    If scans have changed, that is their cohort and all that was made from it.
+    """
+    lacking, lacks = [], {}
+
+    def visit(one: Product) -> bool:
+        if one not in lacks:
+            lacks[one] = any(visit(scans) for scans in one.scans if scans != one) or not one.usable
+            if lacks[one]:
+                for need in one.needs:
+                    visit(need)
+                lacking.append(one)
+        return lacks[one]
 
     visit(product)
-    return list(lacking)
+    return lacking
 
 
 def estimate(product: Product, rates: dict[tuple[str, bool], list[tuple[float, float]]]) -> tuple[float, str]:

@@ -120,7 +120,7 @@ def test_a_radiograph_has_one_network_for_all_findings():
         ({"kind": "kspace", "angles": "uniform", "magnitude": "real_part"}, "x8_angles-uniform_magnitude-real_part"),
         ({"kind": "sinogram"}, "1e4"),
         ({"kind": "sinogram", "photons": 3000}, "3e3"),
-        ({"kind": "sinogram", "photons": "1e5"}, "1e5"),
+        ({"kind": "sinogram", "photons": 1e5}, "1e5"),
         ({"kind": "sinogram", "photons": 12500}, "1.25e4"),
         ({"kind": "sinogram", "bowtie": 0.5, "seed": 3}, "1e4_bowtie-0.5_seed-3"),
     ],

@@ -204,13 +204,15 @@ def test_what_was_made_from_other_scans_is_stale_once_its_cohort_is_made_anew(ou
     assert cohort.fresh and noisy.fresh and weights.fresh and cohort.verify()
     scan.write_text("other")
     assert cohort.state == "stale" and not cohort.verify()
+    assert store.missing(weights) == [cohort, noisy, weights]  # also where only the last is asked for
     store.make(cohort)
     assert [made.state for made in (cohort, noisy, weights)] == ["done", "stale", "stale"]
     store.make(weights)
     assert noisy.fresh and weights.fresh
     scan.touch()  # copied to another disk: read again, but the same
-    store.make(cohort)
-    assert noisy.fresh and weights.fresh
+    made = weights.stamp.stat().st_mtime_ns
+    store.make(weights)
+    assert cohort.fresh and noisy.fresh and weights.fresh and weights.stamp.stat().st_mtime_ns == made
 
 
 def test_other_code_makes_it_stale_but_other_prose_does_not(tmp_path, room):

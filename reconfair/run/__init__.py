@@ -203,7 +203,7 @@ def run_study(study: Study, names: list[str], say=print, part: str = "") -> list
         chapter = [product for product in every if product.chapter == name[:2]]
         if part:
             state = make_part(chapter, part, say)
-        elif all(product.usable for product in chapter):
+        elif all(one.usable for one in dict.fromkeys(one for product in chapter for one in (*product.scans, product))):
             state = "fresh"
         else:
             for product in chapter:
