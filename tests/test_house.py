@@ -232,6 +232,30 @@ def test_fingerprints_of_a_whole_study_take_half_a_second():
     assert min(float(done.stdout) for done in runs) < 1.0
 
 
+# --- text ---
+
+
+def without_encoding(code):
+    """Calls that open or read text and leave its encoding to the machine."""
+    for node in ast.walk(ast.parse(code)):
+        if not isinstance(node, ast.Call):
+            continue
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        of = getattr(getattr(node.func, "value", None), "id", "")
+        modes = [one.value for one in (*node.args, *(word.value for word in node.keywords)) if hasattr(one, "value")]
+        binary = any(isinstance(mode, str) and re.fullmatch("[rwax+]*b[rwax+]*", mode) for mode in modes)
+        opens = called == "open" and of not in ("Sheet", "Image") and not binary
+        if (opens or called in ("read_text", "write_text")) and "encoding" not in {word.arg for word in node.keywords}:
+            yield ast.unparse(node)
+
+
+def test_text_has_the_same_encoding_on_every_machine():
+    assert len(list(without_encoding("open('a')\np.read_text()\np.open('w')\np.write_text('b')"))) == 4
+    assert not list(without_encoding("open('a', 'rb')\nImage.open(p)\np.open(encoding='utf-8')"))
+    code = {path: path.read_text(encoding="utf-8") for path in store.PACKAGE.rglob("*.py")}
+    assert {path.name: calls for path, text in code.items() if (calls := list(without_encoding(text)))} == {}
+
+
 # --- notebooks ---
 
 

@@ -304,3 +304,17 @@ def test_without_a_finished_run_that_is_said(outputs):
         report.gather()
     with pytest.raises(params.ParamsError, match="judged/standard/judged is missing"):
         report.gather(runs.mri(dataset={"patients": 30_000}))
+
+
+def test_an_export_holds_every_table_and_no_formula(finished, monkeypatch):
+    study = runs.chexpert(**FEW)
+    cohort = report.data.load(study)
+    hostile = cohort._replace(table=cohort.table.assign(race="=1+1"))
+    monkeypatch.setattr(report.data, "load", lambda study: hostile)
+    sizes = report.export(study)
+    folder = finished / study.name / "export"
+    assert set(sizes.index) == {"cohort", "quality", "predictions", "performance", "fairness"}
+    for name in sizes.index:
+        assert len(pd.read_csv(folder / f"{name}.csv")) == len(pd.read_parquet(folder / f"{name}.parquet"))
+    assert set(pd.read_parquet(folder / "cohort.parquet").race) == {"=1+1"}
+    assert set(pd.read_csv(folder / "cohort.csv").race) == {"'=1+1"}

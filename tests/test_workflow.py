@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 
+import psutil
 import pytest
 import yaml
 from test_run import write
@@ -91,6 +92,24 @@ def test_a_mistake_is_one_sentence_and_nothing_runs(outputs, tmp_path):
     said = snakemake(tmp_path, params=small(tmp_path, 8, noise={"kind": "kspace", "accelerate": 4}))
     assert said.returncode == 1 and "noise.accelerate" in said.stderr and "Traceback" not in said.stderr
     assert "name them" in snakemake(tmp_path).stderr
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_a_batch_that_is_ended_leaves_no_process(outputs, tmp_path, end):
+    path = small(tmp_path, 8, dataset={"label": "tiny", "patients": 3_000})
+    begun = subprocess.Popen(command(params=path), cwd=tmp_path, start_new_session=True, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(outputs.rglob("images.npy")) and begun.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    children = psutil.Process(begun.pid).children(recursive=True)
+    if end == signal.SIGINT:
+        os.killpg(begun.pid, end)  # as a terminal does
+    else:
+        os.kill(begun.pid, end)
+    begun.wait(60)
+    left = psutil.wait_procs(children, timeout=20)[1]
+    assert len(children) > 2 and list(outputs.rglob("images.npy"))
+    assert not [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
 
 
 @pytest.mark.timeout(900)

@@ -222,9 +222,11 @@ def run_study(study: Study, names: list[str], say=print, part: str = "") -> list
         chapter = [product for product in every if product.chapter == name[:2]]
         if part:
             state = make_part(chapter, part, say)
-        elif all(product.usable for product in chapter):
+        elif all(one.usable for one in dict.fromkeys(one for product in chapter for one in (*product.scans, product))):
             state = "fresh"
         else:
+            for product in chapter:
+                store.name_damaged(product, say)
             state = notebooks.execute(study, chapter[-1], say)
         rows.append({"run": study.name, "notebook": part or name, "state": state, "seconds": time.monotonic() - start})
         if state == "failed":
@@ -338,15 +340,23 @@ def _check(arguments) -> int:
 
 def _status(arguments) -> int:
     paths = arguments.params or sorted((params.root() / "params").glob("*.yaml"))
-    studies = [params.load(path, arguments.overrides) for path in paths]
+    studies, mistakes = [], []
+    for path in paths:
+        try:
+            studies.append(params.load(path, arguments.overrides))
+        except (ValueError, OSError) as error:
+            mistakes.append(sentence(error))
     print(batch.grid(studies))
+    print(*mistakes, sep="\n", end="\n" * bool(mistakes), file=sys.stderr)
     _say_earlier(studies)
     if not arguments.verify:
-        return 0
-    made = dict.fromkeys(product for study in studies for product in products(study) if product.fresh)
-    damaged = [product.key for product in made if not product.verify()]
-    print(f"{len(made)} products verified, {len(damaged)} damaged or made from other scans", *damaged, sep="\n  ")
-    return int(bool(damaged))
+        return 2 * bool(mistakes)
+    every = dict.fromkeys(product for study in studies for product in products(study))
+    made = [product for product in every if product.read_stamp().get("fingerprint") == product.fingerprint]
+    damaged = [product for product in made if not (product.fresh and product.verify())]
+    lines = [", ".join([product.key, *(path.name for path in product.damaged)]) for product in damaged]
+    print(f"{len(made)} products verified, {len(damaged)} damaged or made from other scans", *lines, sep="\n  ")
+    return 2 if mistakes else int(bool(damaged))
 
 
 def _say_earlier(studies: Iterable[Study]) -> None:
@@ -405,7 +415,9 @@ def _plan(arguments) -> int:
 def _pairs(arguments) -> int:
     scripts = sorted(FOLDER.glob("*.py"))
     texts = {script.with_suffix(".ipynb"): notebooks.pair(script) for script in scripts}
-    apart = {path: text for path, text in texts.items() if not path.exists() or path.read_text("utf-8") != text}
+    apart = {
+        path: text for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text
+    }
     for path, text in apart.items():
         if arguments.write:
             path.write_text(text, encoding="utf-8")

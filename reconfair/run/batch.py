@@ -126,20 +126,28 @@ def grid(studies: Iterable[Study]) -> str:
     """Show how far each configuration has come: a row each, a column for each chapter, time and largest process."""
     rows = [["run", *(notebook[:2] for notebook in CHAPTERS), "in all", "memory"]]
     for study in studies:
-        every, cells, seconds, peak = products(study), [], 0.0, 0
-        for notebook in CHAPTERS:
-            chapter = [product for product in every if product.chapter == notebook[:2]]
-            if notebook not in chapters(study):
-                cells.append("-")
-                continue
-            state = state_of(chapter)
-            took = seconds_of(chapter)
-            cells.append(f"{state} {clock(took)}" if took else state)
-            seconds += took
-            peak = max([peak, *(product.read_stamp().get("peak_mb", 0) for product in chapter)])
-        rows.append([study.name, *cells, clock(seconds), f"{peak / 1000:.1f} GB"])
+        try:
+            rows.append([study.name, *_row(study)])
+        except OSError as error:  # the others go on
+            rows.append([study.name, *["unreadable"] * len(CHAPTERS), "", f"{error.filename}: {error.strerror}"])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def _row(study: Study) -> list[str]:
+    """State and time of each chapter, time in all, and memory of the largest process."""
+    every, cells, seconds, peak = products(study), [], 0.0, 0
+    for notebook in CHAPTERS:
+        chapter = [product for product in every if product.chapter == notebook[:2]]
+        if notebook not in chapters(study):
+            cells.append("-")
+            continue
+        state = state_of(chapter)
+        took = seconds_of(chapter)
+        cells.append(f"{state} {clock(took)}" if took else state)
+        seconds += took
+        peak = max([peak, *(product.read_stamp().get("peak_mb", 0) for product in chapter)])
+    return [*cells, clock(seconds), f"{peak / 1000:.1f} GB"]
 
 
 def state_of(products: list[Product]) -> str:

@@ -36,12 +36,19 @@ class _Job(StreamRequestHandler):
         os.environ.update(environment | {"RECONFAIR_WARM": self.server.server_address})
         torch.set_num_threads(int(environment.get("OMP_NUM_THREADS", os.cpu_count())))
         threading.Thread(target=self._end_with_asker, daemon=True).start()
+        threading.Thread(target=self._end_with_server, args=(os.getppid(),), daemon=True).start()
         status = work(words)
         sys.stdout.flush()
         self.request.sendall(bytes([status]))
 
     def _end_with_asker(self):
         self.rfile.read()
+        os._exit(1)
+
+    def _end_with_server(self, server: int):
+        """A server ends with its batch; then the asker, which waits for an answer, ends with this process."""
+        while os.getppid() == server:
+            time.sleep(1)
         os._exit(1)
 
 
