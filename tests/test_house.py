@@ -291,7 +291,7 @@ def test_notebook_defines_no_class_and_trains_nothing_by_itself(script):
         assert not isinstance(node, ast.ClassDef)
         if isinstance(node, ast.For):
             assert "epoch" not in ast.unparse(node.target) + ast.unparse(node.iter)
-        assert not (isinstance(node, ast.Attribute) and node.attr in ("backward", "zero_grad"))
+        assert not (isinstance(node, ast.Attribute) and node.attr == "zero_grad")  # one gradient may be shown
 
 
 # --- params files and environment ---
@@ -300,7 +300,7 @@ def test_notebook_defines_no_class_and_trains_nothing_by_itself(script):
 @pytest.mark.parametrize("path", sorted((ROOT / "params").glob("*.yaml")), ids=lambda path: path.stem)
 def test_params_file_is_valid(path):
     study = params.load(path)
-    assert study.level in path.stem or path.stem.startswith("demo")
+    assert study.level in path.stem or path.stem.startswith(("demo", "class"))
 
 
 def test_params_files_stand_for_different_runs():
@@ -312,7 +312,8 @@ def test_conda_and_pip_install_the_same_packages():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     conda = {package for package in listed if isinstance(package, str)} - {"pip"}
+    others = {"torch": "pytorch", "xxhash": "python-xxhash"}  # names that conda has for the same package
     renamed = {
-        name.replace("torch>", "pytorch>") if name.startswith("torch>") else name for name in project["dependencies"]
+        re.sub(r"^[\w-]+", lambda name: others.get(name[0], name[0]), package) for package in project["dependencies"]
     }
     assert conda == renamed | {f"python{project['requires-python']}"}

@@ -58,7 +58,7 @@ def test_a_named_setting_of_the_classifier_leaves_the_others_as_the_papers():
 
 def test_statistics_and_fine_tuning_default_to_the_papers():
     whole = study(mitigation={})
-    assert (whole.fairness.resamples, whole.fairness.eodd, whole.fairness.inference) == (1000, "mean", "randomisation")
+    assert (whole.fairness.resamples, whole.fairness.eodd, whole.fairness.inference) == (1000, "mean", "closed_form")
     assert (whole.mitigation.epochs, whole.mitigation.lr_factor) == (10, 0.1)
     assert (whole.dataset.split, whole.dataset.size) == ((0.7, 0.1, 0.2), 256)
 

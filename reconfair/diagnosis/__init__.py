@@ -23,7 +23,8 @@ from reconfair.words import nearest
 def weights(study: Study, reader: Reader) -> Product:
     """A trained reader and its thresholds; all noise levels of a dataset share it."""
     settings = study.diagnosis.settings(reader.network)
-    code = ("reconfair.training", __name__, f"{__name__}.{reader.network.kind}", "reconfair.fairness.threshold")
+    code = ("reconfair.training", __name__, f"{__name__}.{reader.network.kind}", f"{__name__}.installed")
+    code += ("reconfair.fairness.threshold",)
     return Product(
         chapter="04",
         run=study.label,
