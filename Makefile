@@ -45,8 +45,7 @@ sync: $(READY)  ## write each notebook's .ipynb from its .py
 gallery: $(READY)  ## run the phantom study at three noise levels, and the appendices, into outputs/gallery
 	$(BIN)/papermill --log-level ERROR notebooks/A1_calibration.ipynb outputs/gallery/A1_calibration.ipynb
 	$(BIN)/papermill --log-level ERROR notebooks/A2_mitigation.ipynb outputs/gallery/A2_mitigation.ipynb
-	RECONFAIR_OUTPUTS=outputs/gallery $(BIN)/reconfair run params/gallery_1e4.yaml --only 01
-	RECONFAIR_OUTPUTS=outputs/gallery $(BIN)/reconfair run params/gallery_1e4.yaml --only 02
+	RECONFAIR_OUTPUTS=outputs/gallery $(BIN)/reconfair run params/gallery_1e4.yaml --until 02
 	RECONFAIR_OUTPUTS=outputs/gallery $(BIN)/reconfair run params/gallery_x4.yaml params/gallery_x8.yaml params/gallery_x16.yaml
 	RECONFAIR_OUTPUTS=outputs/gallery $(BIN)/reconfair run params/gallery_x4.yaml params/gallery_x8.yaml params/gallery_x16.yaml
 

@@ -15,6 +15,9 @@ kspace_vs_fft
 peak_gb_200k
     Peak of the memory that the system cannot reclaim (anonymous; mapped files can be dropped at any time)
     while chapter 02 degrades and rates a cohort, extrapolated to 200,000 images from two sizes.
+
+``--slow-disk`` measures ``peak_gb_200k`` alone, with a disk that takes ten times as long to write images as the cores
+take to compute them.
 """
 
 import os
@@ -32,7 +35,8 @@ from threading import Event, Thread
 import numpy as np
 from scipy import fft
 
-from reconfair import data, noise, params
+from reconfair import data, noise, params, store
+from reconfair.noise import CHUNK
 from reconfair.noise.kspace import KSpace
 from reconfair.noise.sinogram import Sinogram
 
@@ -42,10 +46,10 @@ SIZE, BATCH, DOSES = 256, 32, (1e5, 1e4, 3e3)
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=600, help="of the smaller cohort whose memory is measured")
-    images, results = pictures(), {}
-    smaller = parser.parse_args().images
-    results |= speed(images)
-    small, large = (memory(patients) for patients in (smaller, 3 * smaller))
+    parser.add_argument("--slow-disk", action="store_true", help="measure the memory alone, with a slow disk")
+    arguments = parser.parse_args()
+    results = {} if arguments.slow_disk else speed(pictures())
+    small, large = (memory(patients, arguments.slow_disk) for patients in (arguments.images, 3 * arguments.images))
     for name, value in {**results, "peak_gb_200k": extrapolated(small, large, 200_000)}.items():
         print(f"{name}={value:.3g}")
 
@@ -104,10 +108,10 @@ def deepinv(images: np.ndarray):
     return lambda: operator.fbp(operator.A(tensor))
 
 
-def memory(patients: int) -> tuple[int, float]:
+def memory(patients: int, slow_disk: bool = False) -> tuple[int, float]:
     """Images, and peak anonymous memory in GB, of chapter 02 in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        worker = [sys.executable, __file__, "measure", str(patients)]
+        worker = [sys.executable, __file__, "measure", str(patients), *["slow"] * slow_disk]
         said = subprocess.run(worker, env=os.environ | {"RECONFAIR_OUTPUTS": folder}, capture_output=True, check=True)
     images, peak, seconds = said.stdout.split()
     rate = f"{int(images) / float(seconds):.0f} images a second on {os.cpu_count()} cores, with PSNR and SSIM"
@@ -119,11 +123,18 @@ def extrapolated(small: tuple[int, float], large: tuple[int, float], images: int
     return large[1] + (images - large[0]) * max(large[1] - small[1], 0) / (large[0] - small[0])
 
 
-def measure(patients: int) -> None:
+def measure(patients: int, slow_disk: bool) -> None:
     study = params.study(
         dataset={"name": "phantom_xray", "size": SIZE, "patients": patients}, noise={"kind": "sinogram"}
     )
     cohort, ended, peaks = data.prepare(study), Event(), []
+    if slow_disk:
+        chunk, ids = np.asarray(cohort.images[:CHUNK]), cohort.table.image_id.to_numpy()[:CHUNK]
+        noise.degrade(chunk, ids, study.noise)  # builds the tables that later calls share
+        begun = time.monotonic()
+        noise.degrade(chunk, ids, study.noise)
+        pause, append = 10 * (time.monotonic() - begun) / os.cpu_count(), store.Growing.append
+        store.Growing.append = lambda file, rows: (time.sleep(pause), append(file, rows))
     Thread(target=watch, args=(ended, peaks)).start()
     begun = time.monotonic()
     noise.prepare(study)
@@ -138,4 +149,4 @@ def watch(ended: Event, peaks: list[float]) -> None:
 
 
 if __name__ == "__main__":
-    measure(int(sys.argv[2])) if sys.argv[1:2] == ["measure"] else main()
+    measure(int(sys.argv[2]), "slow" in sys.argv) if sys.argv[1:2] == ["measure"] else main()

@@ -12,11 +12,17 @@ misread_silently
     Another value than the right one, or any value where a refusal is right.
 tracebacks
     Another exception than a ValueError, or one that does not name the file or the key.
+
+Then a small cohort and its noisy images are made in a process that is killed at one of its file-system steps, at each
+in turn, and made to the end in another. ``killed_equal`` counts the kills after which all files are, byte for byte,
+those of a process that nobody killed, and the stamps vouch for them. ``--write`` brings the table into
+docs/reliability.md.
 """
 
 # ruff: noqa: E501 - tables of cases read best a case a line
 
 import os
+import signal
 
 os.environ |= {"OMP_NUM_THREADS": "1"}
 
@@ -43,7 +49,7 @@ from scipy.ndimage import gaussian_filter
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from scans import dicom, nifti
 
-from reconfair import params
+from reconfair import data, noise, params, store
 from reconfair.data import files
 from reconfair.entries import Sheet
 
@@ -55,6 +61,7 @@ FILM = RNG.integers(300, 3000, (SIZE, SIZE)).astype(np.uint16)
 VOLUME = RNG.integers(0, 1000, (5, SIZE, SIZE), np.int16)
 SPOT = np.add.outer(*[(np.arange(SIZE) - at) ** 2 for at in (20, 28)]) < 150
 REFUSED = "refused"
+START, END = "<!-- of benchmarks/strange.py -->", "<!-- end -->"
 
 
 def unit(values):
@@ -692,9 +699,80 @@ def judged(named, right, read, tolerance) -> tuple[str, str]:
     return ("right", "") if same else ("misread_silently", f"another value than the right one: {str(value)[:60]}")
 
 
+# Events of Python's audit hooks that change the file system; those of ``open`` count where they write.
+STEPS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree", "open"}
+
+
+def in_a_fork(work) -> int:
+    """Do some work in a process of its own; returns its exit status, or minus the signal that ended it."""
+    if child := os.fork():
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    status = 1
+    try:
+        work()
+        status = 0
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    finally:
+        os._exit(status)
+
+
+def made(folder, kill_at=0):
+    """Make the cohort and the noisy images of a small study; be killed at the step of that number."""
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the process ends soon
+    os.environ["RECONFAIR_OUTPUTS"] = str(folder)
+    step = 0
+
+    def watch(event, arguments):
+        nonlocal step
+        if event not in STEPS or not str(arguments[0]).startswith(str(folder)):
+            return
+        if event == "open" and not (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR):
+            return
+        step += 1
+        if step == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if kill_at:
+        sys.addaudithook(watch)
+    dataset = {"name": "phantom_mri", "size": 64, "patients": 60, "slices": 1}
+    whole = params.study(dataset=dataset, diagnosis={"tasks": ["grade"]}, compute={"workers": 1})
+    store.make(data.product(whole))
+    store.make(noise.product(whole))
+
+
+def contents(folder):
+    """Every visible file by name; of stamps, what does not depend on the time."""
+    every = {}
+    for path in sorted(Path(folder).rglob("*")):
+        if path.is_file() and not path.name.startswith("."):
+            every[path.name] = path.read_bytes()
+            if path.name.endswith(".product.json"):
+                stamp = json.loads(every[path.name])
+                every[path.name] = [stamp[key] for key in ("layout", "fingerprint", "files", "sums")]
+    return every
+
+
+def kills(folder, most=200) -> tuple[int, int]:
+    """Kill the making at each file-system step in turn, and finish it; returns kills, and those that ended equal."""
+    if in_a_fork(lambda: made(folder / "whole")):
+        raise RuntimeError("the study that nobody kills fails")
+    whole, killed, equal = contents(folder / "whole"), 0, 0
+    for step in range(1, most):
+        if in_a_fork(lambda step=step: made(folder / str(step), step)) != -signal.SIGKILL:
+            break
+        killed += 1
+        left = contents(folder / str(step))
+        early = any(left[name] != whole[name] for name in left if name.endswith(".product.json"))
+        equal += not early and in_a_fork(lambda step=step: made(folder / str(step))) == 0
+        equal -= not early and contents(folder / str(step)) != whole
+    return killed, equal
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write what each input gave, too")
+    parser.add_argument("--write", action="store_true", help="bring the table into docs/reliability.md")
     every, start = [], time.monotonic()
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -712,13 +790,32 @@ def main():
     print(counts.assign(inputs=counts.sum(axis=1)).to_string(), end="\n\n")
     for row in table[table.fate.isin(fates[2:])].itertuples():
         print(f"{row.fate}: {row.kind}, {row.input}: {row.why[:300]}")
+    with tempfile.TemporaryDirectory() as folder:
+        killed, equal = kills(Path(folder))
     total = Counter(table.fate)
-    print(f"inputs_tried={len(table)}")
-    for fate in ("misread_silently", "tracebacks", "refused_right"):
-        print(f"{fate}={total[fate]}")
+    results = {"inputs_tried": len(table)}
+    results |= {fate: total[fate] for fate in ("misread_silently", "tracebacks", "refused_right")}
+    results |= {"killed": killed, "killed_equal": equal}
+    for name, value in results.items():
+        print(f"{name}={value}")
     print(f"seconds={time.monotonic() - start:.0f}")
+    if arguments.write:
+        write(counts, killed, equal)
     if arguments.json:
         arguments.json.write_text(json.dumps(every, indent=1), encoding="utf-8")
+
+
+def write(counts: pd.DataFrame, killed: int, equal: int) -> None:
+    """Bring the counts by kind into the docs, between their markers."""
+    page = store.PACKAGE.parent / "docs" / "reliability.md"
+    rows = [*counts.iterrows(), ("in all", counts.sum())]
+    lines = ["| kind | inputs | " + " | ".join(name.replace("_", " ") for name in counts) + " |"]
+    lines += ["|---|" + "---:|" * (1 + counts.shape[1])]
+    lines += [f"| {kind} | {sum(row)} | " + " | ".join(map(str, row)) + " |" for kind, row in rows]
+    lines += ["", f"Killed at {killed} file-system steps and started again: {equal} of {killed} equal byte for byte."]
+    before, rest = page.read_text(encoding="utf-8").split(START)
+    after = rest.split(END)[1]
+    page.write_text("\n".join([f"{before}{START}", "", *lines, "", f"{END}{after}"]), encoding="utf-8")
 
 
 if __name__ == "__main__":

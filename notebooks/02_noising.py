@@ -77,7 +77,7 @@ names = [level.level for level in ladder]
 # **X-ray.** Each ray loses photons on its way. Of $I_0\, b(d)$ photons sent to detector bin $d$, a random number arrives:
 #
 # $$\text{counts} \sim \mathrm{Poisson}\bigl(I_0\, b(d)\, e^{-a p}\bigr), \qquad
-# \hat p = -\log\!\left(\frac{\text{counts}}{I_0\, b(d)}\right) \Big/ a,$$
+# \hat p = -\frac{1}{a} \log \frac{\text{counts}}{I_0\, b(d)},$$
 #
 # where $p$ is the line integral of the image, $a$ its attenuation, and $b$ the bow-tie filter, which sends fewer photons
 # to the edge of the detector. Filtered back-projection turns $\hat p$ into an image: it filters each projection with a

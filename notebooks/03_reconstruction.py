@@ -168,6 +168,7 @@ figure if "sde" in models else None
 
 # %%
 if "sde" in models:
+    sde.samples = 1  # this study's reconstruction can be a mean of several
     with torch.inference_mode():
         samples = np.stack([sde.reconstruct(y, range(k, k + len(y))).numpy()[:, 0] for k in range(0, 800, 100)])
 

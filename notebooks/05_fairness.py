@@ -207,9 +207,9 @@ lines = [
     for _, row in changes.head(4).iterrows()
 ]
 Markdown(
-    f"Of {len(changes)} changes of compared groups, {count.worse} are worse, {count.better} better, {count.kept} exclude a "
-    f"loss beyond the margin, and {count['not shown']} show neither. The four that most clearly lost, or came nearest to "
-    "it:\n\n" + "\n".join(lines)
+    f"Of {len(changes)} changes of compared groups, {count.worse} are worse, {count.better} better, {count.kept} exclude "
+    f"a loss beyond the margin, and {count['not shown']} show neither. The four that most clearly lost, or came nearest "
+    "to it:\n\n" + "\n".join(lines)
 )
 
 # %% [markdown]
@@ -346,7 +346,7 @@ m = len(judge.changes(groups, study.fairness.primary).query("attribute == @study
 number = np.arange(1, 201)
 drawn = {"simultaneous limits": stats.norm.ppf((1 + 0.95 ** (1 / number)) / 2), "one comparison": np.full(200, 1.96)}
 rf.figures.keep(
-    rf.figures.lines(drawn, "number of changes m", "half length of the interval (standard errors)", number),
+    rf.figures.lines(drawn, "number of changes m", "half length (standard errors)", number),
     study,
     "05_multiplicity",
 )

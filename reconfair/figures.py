@@ -560,6 +560,7 @@ def histograms(drawn: dict[str, dict[str, np.ndarray]], xlabel: str, marks: dict
             axis.hist(sample, edges, color=shade, alpha=0.7, label=mathtext(label))
         for (label, value), line in zip((marks or {}).items(), ["-", "--", ":"], strict=False):
             axis.axvline(value, color="black", ls=line, lw=1, label=mathtext(label))
+        axis.locator_params(axis="x", nbins=6)
         axis.legend(fontsize="x-small")
     return figure
 

@@ -29,6 +29,7 @@ from pydantic import (
     SerializeAsAny,
     ValidationError,
     create_model,
+    field_validator,
     model_validator,
 )
 
@@ -140,16 +141,14 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    @model_validator(mode="before")
+    @field_validator("*", mode="before")
     @classmethod
-    def _numbers_are_no_text(cls, given):
-        for key, field in cls.model_fields.items():
-            value = given.get(key) if isinstance(given, dict) else None
-            kinds = _kinds(field.annotation)
-            texts = [item for item in (value if isinstance(value, list | tuple) else [value]) if isinstance(item, str)]
-            if texts and kinds & {int, float} and str not in kinds and not any(isinstance(kind, str) for kind in kinds):
-                raise ValueError(f"{key}: '{texts[0]}' is text, a number was expected, written without leading zeros")
-        return given
+    def _numbers_are_no_text(cls, value, info):
+        kinds = _kinds(cls.model_fields[info.field_name].annotation)
+        texts = [item for item in (value if isinstance(value, list | tuple) else [value]) if isinstance(item, str)]
+        if texts and kinds & {int, float} and str not in kinds and not any(isinstance(kind, str) for kind in kinds):
+            raise ValueError(f"'{texts[0]}' is text, a number was expected, without quotes and leading zeros")
+        return value
 
     @model_validator(mode="after")
     def _named_once(self):

@@ -110,6 +110,12 @@ class Product:
     inputs: Callable[[bool], str] | None = field(default=None, compare=False, repr=False)
 
     @cached_property
+    def scans(self) -> tuple[Product, ...]:
+        """Those among all that it is made from, itself included, that were made from files outside the outputs."""
+        among = [self] * bool(self.inputs) + [product for need in self.needs for product in need.scans]
+        return tuple(dict.fromkeys(among))
+
+    @cached_property
     def fingerprint(self) -> str:
         """Hash of parameters, code and the fingerprints of what it needs."""
         texts = [json.dumps(self.parameters, sort_keys=True), *map(source, self.code)]
@@ -140,7 +146,9 @@ class Product:
 
     @property
     def fresh(self) -> bool:
-        """Whether the stamp is today's, and files and inputs have the stamped sizes and dates."""
+        """Whether the stamp is today's, files and inputs have the stamped sizes and dates, and it was made from the
+        scans that its cohort was made from.
+        """
         stamp = self.read_stamp()
         return (
             stamp.get("layout") == LAYOUT
@@ -150,23 +158,30 @@ class Product:
                 for name, size in stamp.get("files", {}).items()
             )
             and (self.inputs is None or stamp.get("inputs", [""])[0] == self.inputs(False))
+            and all(stamp.get("scans", {}).get(key, known) == known for key, known in self._known_scans().items())
         )
 
+    def _known_scans(self) -> dict[str, str]:
+        """Signature of the contents of the scans that each of `scans` was made from, where it has a stamp of today."""
+        stamps = {product.key: product.read_stamp() for product in self.scans if product != self}
+        return {key: stamp["inputs"][1] for key, stamp in stamps.items() if stamp.get("inputs")}
+
     @property
-    def intact(self) -> bool:
-        """Whether every file has the stamped checksum; each is read once in a process."""
-        sums = self.read_stamp().get("sums", {})
-        return all(checksum(self.folder / name) == value for name, value in sums.items())
+    def damaged(self) -> list[Path]:
+        """Files of today's stamp that have another checksum; each is read once in a process."""
+        stamp = self.read_stamp()
+        sums = stamp.get("sums", {}) if stamp.get("fingerprint") == self.fingerprint else {}
+        return [self.folder / name for name, value in sums.items() if checksum(self.folder / name) != value]
 
     @property
     def usable(self) -> bool:
-        """Whether it is fresh and intact, so that it may be read."""
-        return self.fresh and self.intact
+        """Whether it is fresh and undamaged, so that it may be read."""
+        return self.fresh and not self.damaged
 
     def verify(self) -> bool:
         """Whether files and inputs are byte for byte those that were stamped; inputs are read anew."""
         contents = self.read_stamp().get("inputs", [])[1:]
-        return self.intact and (self.inputs is None or contents == [self.inputs(True)])
+        return not self.damaged and (self.inputs is None or contents == [self.inputs(True)])
 
     @property
     def state(self) -> str:
@@ -192,6 +207,7 @@ class Product:
             "files": {path.name: path.stat().st_size for path in files},
             "sums": {path.name: checksum(path) for path in files},
             "inputs": [self.inputs(False), self.inputs(True)] if self.inputs else [],
+            "scans": self._known_scans(),
             "seconds": round(seconds, 2),
             "work": {"kind": kind, "amount": amount, "gpu": gpu and _device() == "cuda"},
             "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
@@ -210,14 +226,21 @@ def make(product: Product) -> Path:
     Raises
     ------
     ParamsError
-        Another run is writing this very product, or what it needs is missing and takes long to make.
+        Another run is writing this very product, what it needs is missing and takes long to make, or a folder stands
+        where one of its files is to be.
     """
-    if product.usable:
+    lacking = missing(product)
+    if not lacking:
         return product.folder
-    for need in product.needs:  # else the stamp would vouch for inputs that were not the ones read
-        ready(need)
+    _provide(product, lacking[:-1])  # else the stamp would vouch for inputs that were not the ones read
+    if product.usable:  # scans were written anew, and are the same
+        return product.folder
     with locked(product):
         start = time.monotonic()
+        for path in product.damaged:
+            if path.is_dir():
+                raise ParamsError(f"{path}: is a folder, a file was expected; move it away and start again")
+        name_damaged(product)
         for other in product.folder.glob(f".{product.name}.*.part"):
             if other != product.draft:
                 shutil.rmtree(other)
@@ -232,6 +255,13 @@ def make(product: Product) -> Path:
     return product.folder
 
 
+def name_damaged(product: Product, say=print) -> None:
+    """Name the files of a product that are not as they were written, a line each."""
+    for path in product.damaged:
+        name = path.relative_to(outputs()) if path.is_relative_to(outputs()) else path
+        say(f"{name}: is missing or was changed after it was written; it is made again")
+
+
 def ready(product: Product) -> Path:
     """Return the folder of a product. One that is missing is made first, unless that takes more than `PATIENCE`.
 
@@ -240,34 +270,47 @@ def ready(product: Product) -> Path:
     ParamsError
         It is missing and takes long to make; the message says how long, and the command that makes it.
     """
-    lacking = missing(product)
-    if lacking:
-        rates = throughputs()
-        seconds = sum(estimate(need, rates)[0] for need in lacking)
-        names = [need.key.removeprefix(f"{need.run}/") for need in lacking]
-        if seconds > PATIENCE:
-            raise ParamsError(
-                f"{product.key} is {product.state}. To make {', '.join(names)} takes about {clock(seconds)}. "
-                f"Run: {product.command} --until {product.chapter}"
-            )
-        print(f"Making {', '.join(names)}: about {clock(seconds)}.", flush=True)
-        for need in lacking:
-            make(need)
+    _provide(product, missing(product))
     return product.folder
 
 
-def missing(product: Product) -> list[Product]:
-    """What must be made before `product` is fresh, it included, in the order of making."""
-    lacking: dict[Product, None] = {}
+def _provide(product: Product, lacking: list[Product]) -> None:
+    """Make what `product` lacks and say so in a line, unless all of it together takes more than `PATIENCE`."""
+    if not lacking:
+        return
+    rates = throughputs()
+    seconds = sum(estimate(need, rates)[0] for need in lacking)
+    names = ", ".join(need.key.removeprefix(f"{need.run}/") for need in lacking)
+    if seconds > PATIENCE:
+        damaged = ", ".join(path.name for path in product.damaged)
+        state = f"damaged ({damaged})" if damaged else product.state
+        raise ParamsError(
+            f"{product.key} is {state}. To make {names} takes about {clock(seconds)}. "
+            f"Run: {product.command} --until {product.chapter}"
+        )
+    print(f"Making {names}: about {clock(seconds)}.", flush=True)
+    for need in lacking:
+        make(need)
 
-    def visit(one: Product) -> None:
-        if one not in lacking and not one.usable:
-            for need in one.needs:
-                visit(need)
-            lacking[one] = None
+
+def missing(product: Product) -> list[Product]:
+    """What must be made before `product` is fresh, it included, in the order of making.
+
+    If scans have changed, that is their cohort and all that was made from it.
+    """
+    lacking, lacks = [], {}
+
+    def visit(one: Product) -> bool:
+        if one not in lacks:
+            lacks[one] = any(visit(scans) for scans in one.scans if scans != one) or not one.usable
+            if lacks[one]:
+                for need in one.needs:
+                    visit(need)
+                lacking.append(one)
+        return lacks[one]
 
     visit(product)
-    return list(lacking)
+    return lacking
 
 
 def estimate(product: Product, rates: dict[tuple[str, bool], list[tuple[float, float]]]) -> tuple[float, str]:
@@ -307,7 +350,10 @@ def earlier(run: str) -> list[Path]:
 @contextmanager
 def locked(product: Product):
     """Hold the product's lock; the system frees it when the process ends, however it ends."""
-    product.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        product.folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ParamsError(f"{product.folder}: a file stands where a folder is expected; move it away") from None
     try:
         with FileLock(product.lock, timeout=1):  # a question after its state holds a lock for a moment
             yield

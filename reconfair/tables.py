@@ -6,15 +6,19 @@ one per finding (1.0, 0.0, or missing where unknown).
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pandas.api.types import is_numeric_dtype
 
 from reconfair.store import PACKAGE
 
 PUBLISHED = PACKAGE / "published"
+FORMULA = tuple("=+-@\t\r\n")  # what begins a formula in a spreadsheet
+NUMERIC = re.compile(r"[-+]?\.?\d([\d.,;()%\s+-]|e|to|dB)*")  # a number, or one with limits
 TEXT, NUMBER, COUNT = pa.string(), pa.float64(), pa.int64()
 
 SCHEMAS = {
@@ -74,6 +78,21 @@ def read(name: str, *folders: Path, columns: list[str] | None = None) -> pd.Data
     """Read table `name` from each of `folders`, one below the other."""
     parts = [pd.read_parquet(Path(folder) / f"{name}.parquet", columns=columns) for folder in folders]
     return pd.concat(parts, ignore_index=True)
+
+
+def to_csv(table: pd.DataFrame, path: Path, index: bool = False) -> None:
+    """Write a table as CSV for spreadsheets: text that one would take for a formula begins with an apostrophe.
+
+    Such text begins with ``=``, ``+``, ``-``, ``@``, a tab or a line end. Numbers, also with their unit or limits,
+    stay as they are.
+    """
+
+    def quoted(cell):
+        formula = isinstance(cell, str) and cell[:1] in FORMULA and not NUMERIC.fullmatch(cell)
+        return f"'{cell}" if formula else cell
+
+    texts = table.apply(lambda column: column if is_numeric_dtype(column) else column.map(quoted))
+    texts.rename(index=quoted, columns=quoted).to_csv(path, index=index, encoding="utf-8")
 
 
 def published(name: str) -> pd.DataFrame:

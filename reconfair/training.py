@@ -210,8 +210,7 @@ def fit(
         The loss is not finite; best weights and the last checkpoint are kept.
     """
     device, guides = device_of(compute), [penalties] if penalties else []
-    if compute.workers:
-        torch.set_num_threads(compute.workers)
+    limit_threads(compute)
     module.to(memory_format=layout(module, device))
     train.pin_memory = val.pin_memory = device == "cuda"  # it fetches a batch while it still works on the last
     for network in module.children() if compute.compile else ():
@@ -256,6 +255,12 @@ def load(path: Path, module: torch.nn.Module) -> torch.nn.Module:
     return module.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
+def limit_threads(compute: Compute) -> None:
+    """Compute with as many threads as the parameters name: another number gives other last digits."""
+    if compute.workers:
+        torch.set_num_threads(compute.workers)
+
+
 def device_of(compute: Compute) -> str:
     """``cuda`` or ``mps`` where there is one, else ``cpu``, unless the parameters name it."""
     if compute.device != "auto":
@@ -296,6 +301,7 @@ def apply(function, images, rows, compute: Compute, what: str, *extras, batch_si
     `function` maps (n, 1, size, size) float32 on the device to (n, ...); it yields NumPy arrays.
     Of each sequence in `extras`, one entry per row, it is given the batch too.
     """
+    limit_threads(compute)
     device = device_of(compute)
     starts = range(0, len(rows), batch_size)
     for start in store.progress(starts, what):

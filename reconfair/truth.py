@@ -61,7 +61,7 @@ def true_disparity(study: Study, source: str = "original", patients: int = 20_00
         attributes=study.attributes(),
         thresholds=diagnosis.thresholds(study),
         eodd=study.fairness.eodd,
-        min_cases=1,
+        min_cases=2,
         resamples=99,
     )
     return fairness

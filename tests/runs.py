@@ -35,7 +35,7 @@ def finish(study, patients=300, strategies=("reweight",), harm=0.0, resamples=99
         psnr = {"noisy": 22, "unet": 31, "pix2pix": 29, "sde": 28}[source.model] + rng.normal(size=patients)
         rated = people[["image_id", "patient_id", "split"]].assign(source=source.model, strategy=source.strategy)
         quality.append(rated.assign(psnr=psnr, ssim=psnr / 40))
-    both = {"predictions": pd.concat(rows), "quality": pd.concat(quality)}
+    both = {"predictions": pd.concat(rows), "quality": pd.concat(quality) if quality else None}
     settings = study.fairness.model_dump(exclude={"attributes", "resamples"})
     settings |= {"attributes": study.attributes(), "thresholds": dict.fromkeys(study.tasks, 0.7)}
     judged = assess(both["predictions"], people, quality=both["quality"], resamples=resamples, **settings)
@@ -44,7 +44,8 @@ def finish(study, patients=300, strategies=("reweight",), harm=0.0, resamples=99
     }
     images = rng.random((patients, 8, 8)).astype(np.float16)
     leave(data.product(study), {"cohort": people, "images": images})
-    leave(noise.product(study), {"noisy": images, "quality": of(both["quality"], NOISY)})
+    if NOISY in study.sources:
+        leave(noise.product(study), {"noisy": images, "quality": of(both["quality"], NOISY)})
     for source in [*study.sources, *study.mitigated]:
         strategy = source.strategy != "standard"
         predicted = mitigation.predictions(study, source) if strategy else diagnosis.product(study, source)

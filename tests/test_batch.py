@@ -223,13 +223,13 @@ def test_gpus_are_those_that_cuda_may_see(monkeypatch):
 @pytest.fixture
 def server(tmp_path):
     path = str(tmp_path / "server")
-    with subprocess.Popen([sys.executable, "-m", "reconfair.run.warm", path]) as process:
+    with subprocess.Popen([*warm.COMMAND, path]) as process:
         yield path
         process.terminate()
 
 
 def ask(server, *words, **settings):
-    command = [sys.executable, "-m", "reconfair.run.warm", server, *words]
+    command = [*warm.COMMAND, server, *words]
     return subprocess.run(command, capture_output=True, text=True, **settings)
 
 

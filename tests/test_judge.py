@@ -207,6 +207,14 @@ def test_scores_are_judged_as_chapter_five_judges(scores, tmp_path):
     np.testing.assert_allclose(csv.value, found[1].value)
 
 
+def test_a_spreadsheet_meets_no_formula_in_a_group(scores, tmp_path):
+    scores["sex"] = scores.sex.replace({"f": "=1+1", "m": "@SUM(A1)"})
+    table = judged(scores, tmp_path, attributes=["sex"])[1]
+    csv = pd.read_csv(tmp_path / "mine_judged" / "performance.csv", keep_default_na=False)
+    assert {"=1+1", "@SUM(A1)"} <= set(table.group) and {"'=1+1", "'@SUM(A1)"} <= set(csv.group)
+    assert not csv.group.str.match("[=@]").any() and len(csv) == len(table)
+
+
 def test_csv_and_parquet_say_the_same(scores, tmp_path):
     results = [judged(scores, tmp_path, suffix, attributes=["sex", "sex*site"]) for suffix in (".csv", ".parquet")]
     for name in (1, 2):

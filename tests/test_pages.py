@@ -12,8 +12,10 @@ import pytest
 import runs
 import yaml
 
-from reconfair import run, store
+from reconfair import report
 from reconfair.report import exhibits, pages
+from reconfair.run import notebooks
+from reconfair.run.products import FOLDER, products
 from reconfair.words import latex, markdown
 
 CHROMIUM = shutil.which("chromium")
@@ -45,10 +47,11 @@ def written(tmp_path_factory):
             diagnosis={"tasks": ["Edema", "Fracture", "Pneumonia", "Cardiomegaly"]}, fairness={"min_cases": 5}
         )
         runs.finish(study, 160, ("reweight", "adv"))
-        assert run.execute(study, "10_report") == "ran"
-        assert store.flow(study)["report"].fresh and run.is_fresh(study, "10_report")
+        [copy] = [product for product in products(study) if product.name == "10_report"]
+        assert notebooks.execute(study, copy) == "ran"
+        assert report.product(study).fresh and copy.fresh
     run_folder = folder / study.name
-    return run_folder / "notebooks" / "10_report.html", folder / "index.html", run_folder
+    return run_folder / "chapters" / "10_report.html", folder / "index.html", run_folder
 
 
 def opened(page: Path, width: int, tmp_path: Path) -> tuple[dict, str]:
@@ -113,29 +116,33 @@ def test_a_page_asks_for_nothing_from_anywhere(written):
         assert text.count("<img") == len(re.findall(r'<img alt="[^"]{20,}"', text)) > 0
         assert page.stat().st_size < 10e6
     links = re.findall(r'<a href="([^"]*)"', pieces(written[1]))
-    assert links == ["chexpert/1e4/notebooks/10_report.html"]
+    assert links == ["chexpert/1e4/chapters/10_report.html"]
     assert (written[1].parent / links[0]).samefile(written[0]) and "<a " not in pieces(written[0])
 
 
 def test_the_page_holds_every_exhibit_and_begins_with_the_summary(written):
     text = pieces(written[0])
-    assert text.index("In a minute") < text.index("Performance.") < text.index("What was done?")
+    assert text.index("In a minute") < text.index("For whom.") < text.index("What was done?")
     assert 'class="input' not in text and "<title>chexpert/1e4" in text
     for question, exhibit in exhibits.EVERY.values():
         assert question in text
         assert pages.caption(exhibit)[0].replace("'", "") in re.sub("&#x27;|'", "", text)
     folder = written[2]
-    assert {path.suffix for path in (folder / "report").glob("[!.]*") if "product" not in path.name} == {".csv", ".tex"}
-    assert len(list((folder / "tables").iterdir())) == 10
-    assert len(list((folder / "figures").glob("10_*.png"))) == text.count("<img")
-    assert yaml.safe_load((folder / "study.yaml").read_text())["noise"]["photons"] == 1e4
+    assert {path.suffix for path in (folder / "exhibits").glob("[!.]*") if "product" not in path.name} == {
+        ".csv",
+        ".png",
+        ".tex",
+    }
+    assert len(list((folder / "export").iterdir())) == 10
+    assert len(list((folder / "exhibits").glob("*.png"))) == text.count("<img")
+    assert yaml.safe_load((folder / "run.yaml").read_text())["noise"]["photons"] == 1e4
 
 
 def test_a_hostile_name_is_text_in_the_page_and_in_latex(written):
     for page in written[:1]:
         assert "<img src=x" not in page.read_text()
         assert "&lt;img src=x onerror=alert(1)&gt; $\\frac{a}$ a_b*c* [d](e) `f` 5 % &amp; #g ~h^" in page.read_text()
-    cohort = (written[2] / "report" / "cohort.tex").read_text()
+    cohort = (written[2] / "exhibits" / "cohort.tex").read_text()
     assert latex(HOSTILE) in cohort and r"\frac" not in cohort and "<" not in cohort
 
 
@@ -170,7 +177,7 @@ def test_any_chapter_becomes_a_page_with_code_formulas_and_named_pictures():
         assert '<div aria-label="Table" class="wide" role="region" tabindex="0">' in text
 
 
-@pytest.mark.parametrize("notebook", sorted(store.NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("notebook", sorted(FOLDER.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_every_formula_of_the_notebooks_is_drawn(notebook):
     text = "\n".join(cell.source for cell in v4.reads(notebook.read_text()).cells if cell.cell_type == "markdown")
     without = re.sub(r"\$\$.*?\$\$|\$[^$]*\$", "", text, flags=re.S)
@@ -189,7 +196,7 @@ def test_latex_needs_booktabs_alone_and_has_as_many_cells_in_every_line(written)
     for cell in (r"a\_b", r"5 \% \& more", r"\#2", r"$\Delta$Dice"):
         assert cell in text
     assert r"\$\Delta" not in text
-    for path in (written[2] / "report").glob("*.tex"):
+    for path in (written[2] / "exhibits").glob("*.tex"):
         text = path.read_text()
         assert r"\multirow" not in text
         assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 1 and text.isascii(), path.name

@@ -58,7 +58,7 @@ def test_a_named_setting_of_the_classifier_leaves_the_others_as_the_papers():
 
 def test_statistics_and_fine_tuning_default_to_the_papers():
     whole = study(mitigation={})
-    assert (whole.fairness.resamples, whole.fairness.eodd, whole.fairness.inference) == (1000, "mean", "randomisation")
+    assert (whole.fairness.resamples, whole.fairness.eodd, whole.fairness.inference) == (1000, "mean", "closed_form")
     assert (whole.mitigation.epochs, whole.mitigation.lr_factor) == (10, 0.1)
     assert (whole.dataset.split, whole.dataset.size) == ((0.7, 0.1, 0.2), 256)
 
@@ -120,7 +120,7 @@ def test_a_radiograph_has_one_network_for_all_findings():
         ({"kind": "kspace", "angles": "uniform", "magnitude": "real_part"}, "x8_angles-uniform_magnitude-real_part"),
         ({"kind": "sinogram"}, "1e4"),
         ({"kind": "sinogram", "photons": 3000}, "3e3"),
-        ({"kind": "sinogram", "photons": "1e5"}, "1e5"),
+        ({"kind": "sinogram", "photons": 1e5}, "1e5"),
         ({"kind": "sinogram", "photons": 12500}, "1.25e4"),
         ({"kind": "sinogram", "bowtie": 0.5, "seed": 3}, "1e4_bowtie-0.5_seed-3"),
     ],
@@ -208,6 +208,7 @@ MISTAKES = {
         ["diagnosis.segment.decoder"],
     ),
     "label": ({"dataset": {**MRI, "label": "a/b"}}, ["dataset.label"]),
+    "label too long for a file system": ({"dataset": {**MRI, "label": "x" * 300}}, ["dataset.label", "80"]),
     "choice": (
         {"fairness": {"eodd": "worstcase"}},
         ["'worstcase'", "did you mean 'worst_case'?"],
@@ -357,6 +358,23 @@ def test_all_mistakes_are_named_at_once():
 
 
 # --- files ---
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("dataset.patients", "'80'"),
+        ("dataset.split", "['0.6', 0.2, 0.2]"),
+        ("noise.acceleration", "'8'"),
+        ("reconstruction.unet.lr", "'1e-3'"),
+        ("fairness.min_cases", "'0100'"),
+    ],
+)
+def test_text_in_place_of_a_number_is_refused(tmp_path, key, value):
+    path = write(tmp_path, "dataset: {name: phantom_mri}\nnoise: {kind: kspace, acceleration: 8}\n")
+    with pytest.raises(ParamsError) as error:
+        params.load(path, [f"{key}={value}"])
+    assert key in str(error.value) and value.strip("[").split(",")[0] in str(error.value)
 
 
 def test_a_rate_that_yaml_reads_as_text_becomes_a_number(tmp_path):

@@ -1,5 +1,8 @@
 """What leaves a cohort's folder names no patient and no place: pseudonyms, and roots as hashes."""
 
+import os
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -62,3 +65,32 @@ def test_pseudonyms_are_the_same_on_every_machine_and_lead_back_by_the_cohort_al
     assert (data.product(study).folder / "pseudonyms.key").stat().st_mode & 0o077 == 0
     monkeypatch.setenv("RECONFAIR_OUTPUTS", str(outputs / "elsewhere"))
     assert data.prepare(study).table.patient_id.tolist() == table.patient_id.tolist()
+
+
+def test_a_replaced_radiograph_makes_its_cohort_and_what_rests_on_it_stale(hospital, outputs, tmp_path, capsys):
+    study = params.load(hospital)
+    cohort = data.product(study)
+    reader = next(product for product in run.products(study) if cohort in product.needs and product.name == "weights")
+    store.make(cohort)
+    reader.folder.mkdir(parents=True)
+    replace(reader, work=None).mark([], 1)
+    path = tmp_path / "ward seven" / f"{PATIENTS[7]}.png"
+    before, times = path.read_bytes(), path.stat()
+    assert cohort.state == reader.state == "done"
+    Image.fromarray(np.full((64, 64), np.arange(64), np.uint8)).save(path)
+    assert cohort.state == "stale"
+    assert run.main(["status", str(hospital)]) == 0 and "stale" in capsys.readouterr().out
+    store.make(cohort)
+    assert cohort.state == "done" and reader.state == "stale"
+    # Of the same date and size: only a reading of its content tells.
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    date = path.stat().st_mtime_ns
+    path.write_bytes(content)
+    os.utime(path, ns=(date, date))
+    store._checksum.cache_clear()  # as in another process
+    assert cohort.state == "done" and not cohort.verify()
+    path.write_bytes(before)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    store.make(cohort)
+    assert cohort.verify() and reader.state == "done"

@@ -213,6 +213,17 @@ def test_a_run_in_which_nothing_can_be_compared_says_so(outputs):
     assert content["cost"] == content["strategies"] == exhibits.NOT_TRIED
 
 
+def test_a_study_of_originals_alone_has_a_report(outputs):
+    study = params.study(dataset={"name": "phantom_mri"}, noise="none", diagnosis={"tasks": ["grade"]})
+    runs.finish(study, 80, ())
+    alone = report.gather(study)
+    answers = report.summary(alone)
+    assert all("nothing to compare" in answers[question] for question in ("performance", "for whom", "bias"))
+    content = {name: draw(alone) for name, (_, draw) in exhibits.EVERY.items()}
+    assert content["against_noise"] == content["shift_eodd"] == content["supported"] == exhibits.ORIGINALS
+    assert isinstance(content["performance"], pd.DataFrame)
+
+
 def test_published_values_stand_beside_ours_as_printed(mri, chexpert):
     table = exhibits.performance(chexpert)
     assert table.loc[("1e4", "Fracture", "AUROC", "published")].to_dict() == {
@@ -293,3 +304,17 @@ def test_without_a_finished_run_that_is_said(outputs):
         report.gather()
     with pytest.raises(params.ParamsError, match="judged/standard/judged is missing"):
         report.gather(runs.mri(dataset={"patients": 30_000}))
+
+
+def test_an_export_holds_every_table_and_no_formula(finished, monkeypatch):
+    study = runs.chexpert(**FEW)
+    cohort = report.data.load(study)
+    hostile = cohort._replace(table=cohort.table.assign(race="=1+1"))
+    monkeypatch.setattr(report.data, "load", lambda study: hostile)
+    sizes = report.export(study)
+    folder = finished / study.name / "export"
+    assert set(sizes.index) == {"cohort", "quality", "predictions", "performance", "fairness"}
+    for name in sizes.index:
+        assert len(pd.read_csv(folder / f"{name}.csv")) == len(pd.read_parquet(folder / f"{name}.parquet"))
+    assert set(pd.read_parquet(folder / "cohort.parquet").race) == {"=1+1"}
+    assert set(pd.read_csv(folder / "cohort.csv").race) == {"'=1+1"}

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -255,6 +256,51 @@ def test_a_disk_that_fills_up_stops_one_study_and_not_the_next(outputs, tmp_path
     out, err = capsys.readouterr()
     assert err == f"01_data.ipynb: {os.strerror(errno.ENOSPC)}\n"
     assert re.search(r"first/x8 .*failed", out) and re.search(r"second/x8 +01_data +ran", out)
+
+
+def test_status_names_what_it_cannot_read_and_shows_the_others(outputs, tmp_path, monkeypatch, capsys):
+    paths = [write(tmp_path, label, dataset={"label": label}) for label in ("first", "second")]
+    paths += [tmp_path / "absent.yaml", write(tmp_path, "wrong", noise={"accelerate": 4})]
+    every = run.batch.products
+
+    def products(study):
+        if study.label == "first":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "first/cohort")
+        return every(study)
+
+    monkeypatch.setattr(run.batch, "products", products)
+    assert run.main(["status", *map(str, paths)]) == 2
+    out, err = capsys.readouterr()
+    assert re.search("first/x8 +unreadable.*first/cohort", out) and re.search("second/x8 +missing", out)
+    assert len(err.splitlines()) == 2 and "absent.yaml" in err and "wrong.yaml: noise.accelerate" in err
+
+
+def test_damage_is_named_by_run_and_by_status(outputs, tmp_path, monkeypatch, capsys):
+    path = write(tmp_path, "study")
+    study = params.load(path)
+    damaged = {}
+    for product in run.products(study):
+        if product.key.endswith(("x8/noisy", "unet/weights", "standard/judged")):
+            product.folder.mkdir(parents=True)
+            file = (
+                product.folder
+                / {"noisy": "noisy.npy", "weights": "best.ckpt", "judged": "fairness.parquet"}[product.name]
+            )
+            file.write_bytes(bytes(1000))
+            replace(product, work=None).mark([file], 1)
+            damaged[product] = file
+    assert len(damaged) == 3 and run.main(["status", str(path), "--verify"]) == 0
+    capsys.readouterr()
+    for file in damaged.values():
+        file.write_bytes(bytes(500) + b"damaged!" + bytes(492 - 9 * (file.name == "best.ckpt")))  # and one is cut short
+    assert run.main(["status", str(path), "--verify"]) == 1
+    said = capsys.readouterr().out
+    assert "3 damaged" in said
+    assert all(f"\n  {product.key}, {file.name}\n" in said for product, file in damaged.items())
+    monkeypatch.setattr(run.notebooks, "execute", lambda study, copy, say: "ran")
+    assert run.main(["run", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert all(f"{file.relative_to(outputs)}: " in said for file in damaged.values())
 
 
 def test_results_of_an_earlier_layout_are_mentioned_once(outputs, capsys, monkeypatch):

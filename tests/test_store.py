@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -149,6 +150,71 @@ def test_what_was_harmed_after_the_fact_is_not_fresh(tmp_path, harm):
     assert product(tmp_path).fresh and file.read_text() == "whole"
 
 
+def flip(path, places=8):
+    """Change some bytes in the middle of a file; its size stays."""
+    content = bytearray(path.read_bytes())
+    for at in range(len(content) // 2, len(content) // 2 + places):
+        content[at] ^= 0xFF
+    path.write_bytes(content)
+
+
+def test_a_file_of_the_same_size_with_other_bytes_is_named_and_made_anew(outputs, capsys):
+    made = product(outputs / "run", write=put("0123456789abcdef"))
+    store.make(made)
+    flip(outputs / "run" / "file.txt")
+    assert made.fresh and not made.usable and not made.verify() and made.damaged == [outputs / "run" / "file.txt"]
+    write = put("0123456789abcdef")
+    store.ready(product(outputs / "run", write=write))
+    assert write.times == 1 and made.usable and made.verify()
+    assert "run/file.txt" in (said := capsys.readouterr().out) and str(outputs) not in said
+
+
+def test_a_damaged_need_that_takes_long_is_named_with_its_file(outputs, monkeypatch):
+    monkeypatch.setattr(store, "PATIENCE", -1)
+    need = worked(outputs, "need", 3600.0)
+    store.make(need)
+    flip(outputs / "file.txt", 1)
+    with pytest.raises(ParamsError, match=r"need is damaged \(file.txt\)"):
+        store.ready(need)
+
+
+@pytest.mark.parametrize("place", ["file.txt", ""])
+def test_a_folder_in_place_of_a_file_and_a_file_in_place_of_a_folder_are_named(outputs, place):
+    made, write = product(outputs / "run"), put()
+    store.make(made)
+    shutil.rmtree(outputs / "run") if not place else (outputs / "run" / place).unlink()
+    (outputs / "run" / place).mkdir() if place else (outputs / "run").write_text("mine")
+    assert made.state == ("stale" if place else "missing")
+    with pytest.raises(ParamsError) as error:
+        store.make(product(outputs / "run", write=write))
+    assert str(outputs / "run" / place) in str(error.value) and write.times == 0
+
+
+def test_what_was_made_from_other_scans_is_stale_once_its_cohort_is_made_anew(outputs):
+    scan = outputs / "scan.png"
+
+    def inputs(content):
+        return store.checksum(scan) if content else str(scan.stat().st_mtime_ns)
+
+    cohort = product(outputs, "cohort", inputs=inputs)
+    noisy = product(outputs / "x8", "noisy", needs=(cohort,))
+    weights = product(outputs / "x8", "weights", needs=(noisy,))
+    scan.write_text("first")
+    store.make(weights)
+    assert cohort.fresh and noisy.fresh and weights.fresh and cohort.verify()
+    scan.write_text("other")
+    assert cohort.state == "stale" and not cohort.verify()
+    assert store.missing(weights) == [cohort, noisy, weights]  # also where only the last is asked for
+    store.make(cohort)
+    assert [made.state for made in (cohort, noisy, weights)] == ["done", "stale", "stale"]
+    store.make(weights)
+    assert noisy.fresh and weights.fresh
+    scan.touch()  # copied to another disk: read again, but the same
+    made = weights.stamp.stat().st_mtime_ns
+    store.make(weights)
+    assert cohort.fresh and noisy.fresh and weights.fresh and weights.stamp.stat().st_mtime_ns == made
+
+
 def test_other_code_makes_it_stale_but_other_prose_does_not(tmp_path, room):
     def made():
         return product(tmp_path / "made", code=("package.room",))
@@ -211,6 +277,14 @@ def test_what_takes_long_is_refused_with_its_time_and_the_command(outputs):
     assert made.state == need.state == "missing"
     store.make(need)  # asked for by name: however long it takes
     assert store.ready(made) == outputs and made.fresh
+
+
+def test_what_takes_long_only_together_is_refused_too(outputs):
+    needs = tuple(worked(outputs, name, 80.0) for name in ("one", "two"))
+    made = product(outputs, "made", needs=needs)
+    with pytest.raises(ParamsError, match="one, two"):
+        store.make(made)
+    assert not any(need.fresh for need in needs)
 
 
 def test_a_product_that_was_made_here_tells_what_others_of_its_kind_will_take(outputs):
@@ -406,7 +480,7 @@ READERS = {f"readers/{name}/weights" for name in ("grade", "type", "tumour")}
 
 def without_report(names):
     """All but what chapter 10 makes."""
-    return {name for name in names if "report" not in name}
+    return {name for name in names if "report" not in name and "exhibits" not in name}
 
 
 @pytest.mark.usefixtures("outputs")
@@ -462,6 +536,23 @@ def test_another_diagnosis_leaves_the_images_alone():
     names, unet = changed(diagnosis={"seed": 1}), "x8/sources/unet"
     assert not {"cohort/cohort", "noise/x8/noisy", f"{unet}/weights", f"{unet}/reconstructed"} & names
     assert {*READERS, "originals/predictions", *TUNED} <= names
+
+
+def test_a_table_of_thresholds_of_another_network_is_refused_and_not_made(outputs, monkeypatch):
+    # Two files share a label: one trained the readers, and then the other trained them anew, with another seed.
+    mine, theirs = study(), study(diagnosis={"seed": 1})
+    for each in (mine, theirs):
+        for made in products(each):
+            if each is mine or "readers" in made.key:
+                made.folder.mkdir(parents=True, exist_ok=True)
+                replace(made, work=None).mark([], 1)
+    judged = replace(judge.product(mine), parameters={"resamples": 7})  # asked for once more, in another way
+    reader = diagnosis.weights(mine, params.Reader(mine.networks[0]))
+    assert reader in judged.needs and reader.state == "stale"
+    assert all(prediction.fresh for prediction in judge.predictions(mine))
+    monkeypatch.setattr(store, "estimate", lambda product, rates: (3600.0, "table"))
+    with pytest.raises(ParamsError, match="readers/grade/weights"):
+        store.make(judged)
 
 
 @pytest.mark.usefixtures("outputs")
@@ -613,6 +704,18 @@ def test_a_growing_file_may_end_with_fewer_rows(tmp_path):
         file.end()
         assert (np.load(file.path) == np.arange(rows * 6).reshape(rows, 2, 3)).all()
         assert (file.read() == np.load(file.path)).all() and file.done == rows
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_no_more_than_a_few_results_wait_for_a_slow_consumer(workers):
+    begun = []
+    results = store.parallel(lambda item: begun.append(item) or np.full(9, item), range(40), "arrays", workers, True)
+    ahead = []
+    for taken, array in enumerate(results, start=1):
+        time.sleep(0.005)
+        assert (array == taken - 1).all()
+        ahead.append(len(begun) - taken)
+    assert len(begun) == len(ahead) == 40 and max(ahead) <= 2 * workers
 
 
 @pytest.mark.parametrize("threads", [False, True])

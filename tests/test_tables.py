@@ -87,5 +87,18 @@ def test_a_column_of_another_type_is_named(tmp_path, quality, column, values, ki
 
 
 def test_a_count_that_is_not_whole_is_named(tmp_path):
-    with pytest.raises(ValueError, match="table 'fairness': column 'B' should hold int64"):
-        tables.write(example("fairness").assign(B=[1.0, 2.0, 2.5]), "fairness", tmp_path)
+    with pytest.raises(ValueError, match="table 'fairness': column 'missing' should hold int64"):
+        tables.write(example("fairness").assign(missing=[1.0, 2.0, 2.5]), "fairness", tmp_path)
+
+
+def test_a_spreadsheet_meets_no_formula_and_every_number(tmp_path):
+    hostile = ["=1+1", "+cmd|' /C calc'!A0", "-2+cmd|' /C calc'!A0", "@SUM(A1)", "\t=1", "=HYPERLINK(1)"]
+    numbers = ["-0.03", "+0.25 (0.1 to 0.4)", "-1.5 dB", "-1e-05", "a=b", ""]
+    table = pd.DataFrame({"group": hostile + numbers, "value": [-0.5 * k for k in range(12)]})
+    tables.to_csv(table, tmp_path / "a.csv")
+    read = pd.read_csv(tmp_path / "a.csv", keep_default_na=False)
+    assert read.group.tolist() == [f"'{cell}" for cell in hostile] + numbers
+    assert read.value.tolist() == table.value.tolist()
+    tables.to_csv(table.set_index("group").T, tmp_path / "b.csv", index=True)
+    head = (tmp_path / "b.csv").read_text(encoding="utf-8").splitlines()[0]
+    assert "'=1+1" in head and ",-0.03," in head

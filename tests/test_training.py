@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from reconfair import training
+from reconfair import store, training
 from reconfair.params import Compute
 from reconfair.recon.scorenet import ScoreNet
 from reconfair.recon.unet import Reconstructor
@@ -192,3 +192,25 @@ def test_loaded_weights_are_frozen_and_in_eval_mode(tmp_path):
     module = training.load(tmp_path / "best.ckpt", Reconstructor(SETTINGS, 16))
     assert not any(part.training for part in module.modules())
     assert not any(parameter.requires_grad for parameter in module.parameters())
+
+
+@pytest.fixture
+def two_threads():
+    """A machine on which torch computes with two threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize(("workers", "threads"), [(0, 2), (1, 1)])
+def test_the_number_of_threads_can_be_fixed_and_is_in_the_stamp(tmp_path, workers, threads):
+    def write(folder):
+        answers = training.apply(lambda x: x.mean((1, 2, 3)), np.ones((5, 8, 8)), range(5), compute, "mean")
+        np.save(folder / "answers.npy", np.concatenate([values for _, values in answers]))
+
+    compute = Compute(device="cpu", workers=workers)
+    made = store.Product("04", "run", tmp_path, "answers", write)
+    store.make(made)
+    assert made.read_stamp()["threads"] == torch.get_num_threads() == threads

@@ -10,19 +10,21 @@ import psutil
 import pytest
 from smallest import PARAMS, SMALLEST
 
+from reconfair.run import warm
+
 DATA = ["run", str(PARAMS / "demo.yaml"), "--only", "01", *(w for text in SMALLEST["demo"] for w in ("--set", text))]
 
 
 def process(words, outputs, **options):
-    """A process of this Python with one thread and outputs of its own."""
+    """A process with one thread and outputs of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "RECONFAIR_OUTPUTS": str(outputs)}
-    return subprocess.Popen([sys.executable, "-m", *words], env=environment, text=True, **options)
+    return subprocess.Popen([*words], env=environment, text=True, **options)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     socket = tmp_path_factory.mktemp("warm") / "socket"
-    serving = process(["reconfair.run.warm", str(socket)], socket.parent)
+    serving = process([*warm.COMMAND, str(socket)], socket.parent)
     deadline = time.monotonic() + 120
     while not socket.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -40,20 +42,20 @@ def shown(outputs):
 
 @pytest.mark.timeout(300)
 def test_a_forked_kernel_shows_to_the_byte_what_a_fresh_one_does(server, tmp_path):
-    assert process(["reconfair.run", *DATA], tmp_path / "fresh").wait() == 0
-    assert process(["reconfair.run.warm", server[0], *DATA], tmp_path / "forked").wait() == 0
+    assert process([sys.executable, "-m", "reconfair.run", *DATA], tmp_path / "fresh").wait() == 0
+    assert process([*warm.COMMAND, server[0], *DATA], tmp_path / "forked").wait() == 0
     fresh, forked = shown(tmp_path / "fresh"), shown(tmp_path / "forked")
     assert any("image/png" in data for data in fresh if isinstance(data, dict))
     assert forked == fresh
 
 
 def test_who_asks_gets_output_and_exit_status(server, tmp_path):
-    asked = process(["reconfair.run.warm", server[0], "check", "nowhere.yaml"], tmp_path, stderr=subprocess.PIPE)
+    asked = process([*warm.COMMAND, server[0], "check", "nowhere.yaml"], tmp_path, stderr=subprocess.PIPE)
     assert "nowhere.yaml" in asked.communicate()[1] and asked.returncode == 2
 
 
 def test_the_work_ends_with_who_asked(server, tmp_path):
-    asked = process(["reconfair.run.warm", server[0], *DATA], tmp_path)
+    asked = process([*warm.COMMAND, server[0], *DATA], tmp_path)
     while not (tmp_path / "phantom_mri").exists():
         assert asked.poll() is None
         time.sleep(0.1)
@@ -65,6 +67,4 @@ def test_the_work_ends_with_who_asked(server, tmp_path):
 
 
 def test_without_a_server_the_work_is_done_where_it_is_asked(outputs, tmp_path):
-    from reconfair.run import warm
-
     assert warm.ask(str(tmp_path / "nobody"), ["check", str(PARAMS / "demo.yaml")], patience=0.1) == 0

@@ -1,12 +1,14 @@
 """The batch under Snakemake: its plan, and a whole run of two levels that was killed on the way."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
 
+import psutil
 import pytest
 import yaml
 from test_run import write
@@ -78,18 +80,36 @@ def test_a_job_that_uses_networks_takes_one_of_the_gpus_that_are_named(outputs, 
     assert told.count("LOKY_MAX_CPU_COUNT=1 ") == len(jobs)
 
 
-@pytest.mark.parametrize("quote", ["", "'"])
-def test_a_params_file_may_have_a_blank_in_its_path(outputs, tmp_path, quote):
+def test_params_files_may_have_blanks_in_their_paths(outputs, tmp_path):
     (tmp_path / "my studies").mkdir()
-    path = small(tmp_path / "my studies", 8) if quote else small(tmp_path, 8)
-    said = snakemake(tmp_path, "--dry-run", params=f"{quote}{path}{quote}")
-    assert said.returncode == 0 and "total" in said.stdout + said.stderr, said.stderr
+    x4, x8 = (small(tmp_path / "my studies", level) for level in (4, 8))
+    for params_files, notebooks in ((x4, 7), (f'["{x4}", "{x8}"]', 14)):
+        said = snakemake(tmp_path, "--dry-run", params=params_files)
+        assert f"notebook {notebooks}" in re.sub(" +", " ", said.stdout + said.stderr), said.stderr
 
 
 def test_a_mistake_is_one_sentence_and_nothing_runs(outputs, tmp_path):
     said = snakemake(tmp_path, params=small(tmp_path, 8, noise={"kind": "kspace", "accelerate": 4}))
     assert said.returncode == 1 and "noise.accelerate" in said.stderr and "Traceback" not in said.stderr
     assert "name them" in snakemake(tmp_path).stderr
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_a_batch_that_is_ended_leaves_no_process(outputs, tmp_path, end):
+    path = small(tmp_path, 8, dataset={"label": "tiny", "patients": 3_000})
+    begun = subprocess.Popen(command(params=path), cwd=tmp_path, start_new_session=True, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(outputs.rglob("images.npy")) and begun.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    children = psutil.Process(begun.pid).children(recursive=True)
+    if end == signal.SIGINT:
+        os.killpg(begun.pid, end)  # as a terminal does
+    else:
+        os.kill(begun.pid, end)
+    begun.wait(60)
+    left = psutil.wait_procs(children, timeout=20)[1]
+    assert len(children) > 2 and list(outputs.rglob("images.npy"))
+    assert not [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
 
 
 @pytest.mark.timeout(900)

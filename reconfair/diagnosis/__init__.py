@@ -28,7 +28,7 @@ def weights(study: Study, reader: Reader) -> Product:
     Of a model of the user's own it is the thresholds alone.
     """
     settings, network = study.diagnosis.settings(reader.network), reader.network
-    code = ("reconfair.training", __name__, "reconfair.fairness.threshold")
+    code = ("reconfair.training", __name__, f"{__name__}.installed", "reconfair.fairness.threshold")
     if network.model:
         settings |= {"files": given.contents(network.model)}
         code += (f"{__name__}.given", *given.code(network.model))

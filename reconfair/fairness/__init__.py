@@ -208,6 +208,7 @@ def _fairness(rows, margins, inference, resamples):
     for test in _TESTED:
         for _, p in table[test].dropna().groupby([table["attribute"], table["metric"]]):
             table.loc[p.index, f"{test}_adjusted"] = stats.false_discovery_control(p)
+    table[["worst", "best"]] = table[["worst", "best"]].astype(object).fillna("")
     margin = table["metric"].map(margins)
     table["margin"] = np.where(table["metric"] == "ser", margin - 1, margin)
     level = 0.05 / table["attribute"].nunique()  # so that one null table in twenty claims anything of a metric

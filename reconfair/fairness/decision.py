@@ -76,6 +76,8 @@ def calibration_slope(score, label, patient, *, slope=None):
     """
     odds, label = special.logit(np.clip(np.asarray(score, float), 1e-6, 1 - 1e-6)), np.asarray(label, float)
     design = np.ones((odds.size, 1)) if slope is not None else np.column_stack([np.ones(odds.size), odds])
+    if slope is None and np.ptp(odds) < 1e-9:
+        return np.full(2, np.nan), np.full(2, np.nan)  # one score for all has no slope
     offset, estimate = 0.0 if slope is None else slope * odds, np.zeros(design.shape[1])
     for _ in range(50):
         risk = special.expit(design @ estimate + offset)

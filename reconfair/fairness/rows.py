@@ -46,7 +46,7 @@ GAPS = {
     "image": {"psnr_gap": ("psnr",), "ssim_gap": ("ssim",)},
 }
 _RATES = ("tpr", "fpr", "ppr")
-_WORDS = {1: "positive patients", 0: "negative patients"}
+_WORDS = {1: "positives", 0: "negatives"}
 
 
 class Panel:
@@ -106,7 +106,7 @@ class Panel:
         """What group g has too few of, in words."""
         labels = MEASURES[name].labels
         if not labels:
-            return "patients with a value" if self.task.kind != "classify" else "patients"
+            return "patients"
         rows = self.units.group[self.units.patient] == g
         return _WORDS[min(labels, key=lambda y: np.unique(self.units.patient[rows & (self.label == y)]).size)]
 
@@ -170,11 +170,9 @@ class Panel:
             "note": "" if kept.sum() >= 2 else "fewer than two groups have enough cases",
         }
 
-    def extremes(self, value, good):
-        """Names of the groups with the least and the most favourable value."""
-        if not good:
-            return {"worst": "", "best": ""}
-        return {"worst": self.names[np.nanargmin(good * value)], "best": self.names[np.nanargmax(good * value)]}
+    def extremes(self, value):
+        """Names of the groups with the lowest and the highest value; NaN is left out."""
+        return {"worst": self.names[np.nanargmin(value)], "best": self.names[np.nanargmax(value)]}
 
 
 def closed_form(task, decided, attribute, patient, weights, *, combine, min_cases, resamples, seed, one_sided):
@@ -266,9 +264,11 @@ def _note(panel, arm, name, row, cases, min_cases, change):
     if not np.isfinite(row.value):
         notes.append(f"cannot be judged (0 {panel.lacking(name, g)})")
     elif panel.attribute != "all" and cases[g] < min_cases:
-        notes.append(f"too few to compare ({cases[g]} {panel.lacking(name, g)}, {min_cases} needed)")
-    if name in _RATES and row.n and len(set(panel.called[arm][panel.units.group[panel.units.patient] == g])) == 1:
-        notes.append("all called positive" if row.value else "none called positive")
+        lacking = panel.lacking(name, g)
+        whose = "patients" if lacking == "patients" else f"patients with {lacking}"
+        notes.append(f"too few to compare ({cases[g]} {whose}, {min_cases} needed)")
+    if name in _RATES and row.n and (called := panel.measure(arm, "ppr").cells.value[g]) in (0, 1):
+        notes.append("all called positive" if called else "none called positive")
     if name == "auroc" and row.low <= 0.5:
         notes.append("not distinguishable from chance" if row.high >= 0.5 else "below chance")
     if change is not None and change.value[g] == 0 and (name in _RATES or change.se[g] == 0):
@@ -284,16 +284,16 @@ def _gap(panel, arm, metric, names, kept, combine, swapped):
     names = ("error",) if metric == "ser" else names
     after = [panel.measure(arm, name) for name in names]
     column = gaps.disparity(_kept(after, kept), _correlation(panel, after, kept), combine=combine)
-    good = sum(np.where(name == "fpr", -1, 1) * one.cells.value for name, one in zip(names, after, strict=True))
-    value, about = np.full(len(panel.names), np.nan), MEASURES.get(names[0])
-    value[kept] = good[kept]
-    column |= panel.extremes(value, -1 if metric == "ser" else abs(about.good))
+    # What is favourable: a low error, a high TPR, a low FPR; neither of calls and calibration.
+    good = [-1 if metric == "ser" else MEASURES[name].good for name in names]
+    value = np.full(len(panel.names), np.nan)
+    value[kept] = sum(sign * one.cells.value[kept] for sign, one in zip(good, after, strict=True))
+    column |= panel.extremes(value) if any(good) else {"worst": "", "best": ""}
     for change, other in panel.references(arm).items():
         before = [panel.measure(other, name) for name in names]
         changed = [panel.change(arm, other, name)[kept] for name in names]
-        pairs = [[after[k].residual - before[k].residual for k in range(len(names))]]
-        correlations = [_correlation(panel, some, kept) for some in (before, after)]
-        correlations += [_correlation(panel, pairs[0], kept)]
+        between = [new.residual - old.residual for new, old in zip(after, before, strict=True)]
+        correlations = [_correlation(panel, some, kept) for some in (before, after, between)]
         moved = gaps.shift(
             _kept(before, kept), _kept(after, kept), changed, correlations if len(names) == 2 else None, combine=combine
         )

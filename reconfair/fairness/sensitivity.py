@@ -147,9 +147,9 @@ def weighted(predictions, cohort, attribute, *, thresholds, weight=None, strata=
         panel = Panel(task, decisions(task, thresholds)[1], attribute, np.unique(task.patient, return_inverse=True)[1])
         seen = people.loc[task.patient[panel.rows]]
         sampled = seen[weight].to_numpy(float) if weight else np.ones(len(seen))
-        stratum = (
-            seen[list(strata)].astype(str).agg("|".join, axis=1).to_numpy() if strata else np.zeros(len(seen), int)
-        )
+        stratum = np.zeros(len(seen), int)
+        if strata:
+            stratum = seen.groupby(list(strata), dropna=False).ngroup().to_numpy()
         for metric, names in _GAPS.items():
             cases = np.min([panel.cases(one) for one in names], axis=0)
             kept = np.flatnonzero(cases >= max(min_cases, 2))
@@ -160,15 +160,13 @@ def weighted(predictions, cohort, attribute, *, thresholds, weight=None, strata=
             )
             for arm in task.arms:
                 row = panel.keys(arm) | {"metric": metric}
-                if kept.size >= 2:
-                    plain = [panel.measure(arm, one).cells[kept] for one in names]
-                    changed = [
-                        panel.units.rate(panel.called[arm], panel.of(one) & (w > 0), w).cells[kept]
-                        for one, w in zip(names, scaled, strict=True)
-                    ]
-                    for end, cells in (("", plain), ("_weighted", changed)):
-                        gap = gaps.disparity(cells)
-                        row |= {f"{part}{end}": gap[part] for part in ("value", "low", "high")}
+                both = {"": [panel.measure(arm, one).cells[kept] for one in names]} if kept.size >= 2 else {}
+                if both and all(w.any() for w in scaled):  # some stratum is common to all groups
+                    pairs = [(panel.of(one) & (w > 0), w) for one, w in zip(names, scaled, strict=True)]
+                    both["_weighted"] = [panel.units.rate(panel.called[arm], *pair).cells[kept] for pair in pairs]
+                for end, cells in both.items():
+                    gap = gaps.disparity(cells)
+                    row |= {f"{name}{end}": gap[name] for name in ("value", "low", "high")}
                 rows.append(row | {"without": without})
     return pd.DataFrame(rows)
 

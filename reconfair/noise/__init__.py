@@ -227,7 +227,7 @@ def _write(study: Study, part: Path) -> None:
     cohort = data.load(study)
     noisy = store.Growing(part / "noisy.npy", cohort.images.shape, np.float16)
     starts = range(store.resume(CHUNK, noisy), len(cohort.images), CHUNK)
-    degraded = partial(_chunk, study, cohort.table.image_id.to_numpy())
+    degraded = partial(_chunk, study, data.product(study).folder / "images.npy", cohort.table.image_id.to_numpy())
     degrade(cohort.images[:1], cohort.table.image_id[:1], study.noise)  # builds the tables that threads share
     for images in store.parallel(degraded, starts, f"noise {study.noise.level}", study.compute.workers, threads=True):
         noisy.append(images)
@@ -235,6 +235,7 @@ def _write(study: Study, part: Path) -> None:
     tables.write(quality.rate(cohort.table, cohort.images, images, "noisy"), "quality", part)
 
 
-def _chunk(study: Study, ids: np.ndarray, start: int) -> np.ndarray:
+def _chunk(study: Study, path: Path, ids: np.ndarray, start: int) -> np.ndarray:
     at = slice(start, start + CHUNK)
-    return degrade(data.load(study).images[at], ids[at], study.noise)
+    images = np.load(path, mmap_mode="r")  # opened anew, so that pages once read do not stay
+    return degrade(images[at], ids[at], study.noise)

@@ -72,7 +72,7 @@ def export(study: Study) -> pd.DataFrame:
     every["cohort"] = data.load(study).table
     for name, table in every.items():
         table.to_parquet(folder / f"{name}.parquet", index=False)
-        table.to_csv(folder / f"{name}.csv", index=False)
+        tables.to_csv(table, folder / f"{name}.csv")
     return pd.DataFrame({name: {"rows": len(t), "columns": t.shape[1]} for name, t in every.items()}).T
 
 
@@ -97,7 +97,8 @@ def index() -> Path:
             cells.append(v4.new_code_cell(name, outputs=each))
         cells.append(v4.new_markdown_cell(f"## What is missing\n\n{markdown(missing(runs))}"))
         draft = path.with_suffix(".part")
-        draft.write_text(pages.html_of(v4.new_notebook(cells=cells), "All runs", hide_code=True))
+        page = pages.html_of(v4.new_notebook(cells=cells), "All runs", hide_code=True)
+        draft.write_text(page, encoding="utf-8")
         draft.replace(path)
     return path
 
@@ -107,7 +108,8 @@ def _write(study: Study, runs: Runs | None, folder: Path) -> None:
     for name, (_, exhibit) in exhibits.EVERY.items():
         content = exhibit(runs)
         if isinstance(content, pd.DataFrame):
-            content.to_csv(folder / f"{name}.csv")
-            (folder / f"{name}.tex").write_text(pages.latex_table(content, pages.caption(exhibit)[0]))
+            tables.to_csv(content, folder / f"{name}.csv", index=True)
+            latex = pages.latex_table(content, pages.caption(exhibit)[0])
+            (folder / f"{name}.tex").write_text(latex, encoding="utf-8")
         if isinstance(content, Figure):
             content.savefig(folder / f"{name}.png", bbox_inches="tight")

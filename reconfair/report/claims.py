@@ -33,7 +33,7 @@ def compare(runs: Runs) -> pd.DataFrame:
     measures of the groups that are compared, with limits that hold for all at once), and the bias by each attribute.
     Verdicts are those of the tables, in the words of `reconfair.words.VERDICTS`: bias that grew is ``worse``, bias that
     fell ``better``, and where no gap changed by more than the margin it is ``kept``. ``harm`` is the least change
-    for the worse that the limits allow, ``size`` its share of the margin.
+    for the worse that the limits allow, in units of the margin, so that measures can be ordered by it.
     """
     rows = runs.at_level(runs.performance).query(STANDARD)
     everyone = rows[(rows.attribute == "all") & rows.metric.isin(EVERYONE) & (rows.task != "average")]
@@ -46,9 +46,8 @@ def compare(runs: Runs) -> pd.DataFrame:
     bias = bias.drop(columns="change", errors="ignore").rename(columns=columns)
     every = pd.concat([reconstructed(pd.concat(some)), bias])
     flipped = every.metric.isin(["fpr", "eodd", "ser"])  # more is worse
-    every = every.assign(
-        verdict=every.verdict.replace(ALIKE), harm=np.where(flipped, every.change_low, -every.change_high)
-    )
+    harm = np.where(flipped, every.change_low, -every.change_high) / every.margin
+    every = every.assign(verdict=every.verdict.replace(ALIKE), harm=harm)
     keys = [*RUN, "question", "task", "metric", "attribute", "group", "source", "reader", "verdict"]
     numbers = ["value", "change", "change_low", "change_high", "bound", "margin", "harm", "n_smallest", "left_out"]
     kept = [*keys, *numbers, "n", "patients", "positives", "missing", "note", "kept"]
@@ -195,6 +194,8 @@ def _counted(question: str, rows: pd.DataFrame) -> str:
     same, unseen, changed = HEADLINES[question]
     n = rows.verdict.value_counts().reindex(list(VERDICTS), fill_value=0)
     judged = n.sum() - n["not judged"]
+    if rows.empty:
+        return "There is nothing to compare: no reconstruction was judged, or no group has enough cases."
     if not judged:
         return f"Not judged: none of {n.sum()} comparisons has enough patients, or this inference gives no verdict."
     headline = changed if n[CLAIMED].sum() else same if n.kept == judged else unseen

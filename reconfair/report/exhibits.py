@@ -19,6 +19,7 @@ from reconfair.words import mathtext, name, number, p_value
 EVERY = {}  # by name: the question that it answers, and the function
 MAIN = ["auroc", "dice", "psnr", "ssim", "lpips"]
 NOT_TRIED = "No mitigation was tried."
+ORIGINALS = "Originals alone were judged."
 PUBLISHED = "published"  # in place of the measure, where the paper pools EODD and SER
 NO_THRESHOLDS = "Thresholds by group were not tried, or it is not known which groups got one."
 TUNED = "Does mitigation help, and what does it cost?"
@@ -73,7 +74,7 @@ def examples(runs):
     """
     study = runs.study
     if not study.models:
-        return "Originals alone were judged."
+        return ORIGINALS
     files = {model: recon.product(study, Source(model)).folder / "reconstructed.npy" for model in study.models}
     if not all(path.exists() for path in files.values()):
         return "The images of this run are no longer there; its tables are."
@@ -111,6 +112,8 @@ def against_noise(runs):
     intervals. Where a line is flatter than that of PSNR, the pixels suffered more than the diagnosis.
     """
     rows = runs.overall("psnr", "ssim", "auroc", "dice").query(STANDARD)
+    if (rows.source == "original").all():
+        return ORIGINALS
     for column in ("value", "published"):
         original = rows[column].where(rows.source == "original")
         reference, best = (each.groupby([rows.task, rows.metric]).transform("max") for each in (original, rows[column]))
@@ -138,6 +141,8 @@ def against_baseline(runs):
     solved = runs.overall("auroc", "dice").query("source == 'original'").drop_duplicates(["dataset", "task"])
     asked = "metric in ['auroc', 'dice', 'eodd'] and question != 'performance of groups' and change.notna()"
     rows = compare(runs).query(asked)
+    if rows.empty:
+        return "No change is known."
     rows = rows.drop(columns="value").assign(x=rows.task.map(solved.set_index("task").value))
     return figures.against_baseline(rows)
 
@@ -180,6 +185,8 @@ def _shifts(metric: str, cited: str, question="Is bias shifted, and for whom?", 
     def shifts(runs):
         rows = runs.shifts(metric).assign(published=lambda rows: rows.published_shift)
         rows = rows if tuned else rows.query(STANDARD)
+        if runs.shifts().empty:
+            return ORIGINALS
         if rows.empty:
             return f"No task of this study is measured by {name(metric)}."
         if tuned and rows.strategy.nunique() == 1:
@@ -241,6 +248,8 @@ def shift_by_model(runs):
     and over EODD and SER, which we keep apart.
     """
     rows = runs.shifts().query(STANDARD)
+    if rows.empty:
+        return ORIGINALS
     size = rows.assign(shift_percent=rows.shift_percent.abs(), statistic="absolute median")
     rows = pd.concat([rows.assign(statistic="median"), size])
     keys = [*_datasets(runs), "metric", "statistic"]
@@ -293,7 +302,7 @@ def supported(runs):
     """
     rows = runs.shifts().query(STANDARD)
     if rows.empty:
-        return "No reconstruction was judged."
+        return ORIGINALS
     lines = {}
     for key, some in rows.groupby(["attribute", "metric"], sort=False):
         bound = f"{number(some.bound.min())} to {number(some.bound.max())}" if some.bound.notna().any() else ""
@@ -321,6 +330,8 @@ def shift_by_strategy(runs):
     Each reconstructor stands by itself, since not all had every strategy. In brackets: the quartiles. The published
     values are over both datasets of the paper, all its reconstructors, and EODD and SER.
     """
+    if runs.shifts().empty:
+        return ORIGINALS
     keys = [*_datasets(runs), "metric", "source", "strategy"]
     pooled = {"dataset": "paper", "metric": PUBLISHED, "source": "all"}
     return _quartiles(runs.shifts(), "shift_percent", keys, ["attribute"], "paper: table 3", **pooled)

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 import reconfair
 from reconfair import data, diagnosis, mitigation, noise, params, recon, store
+from reconfair.fairness import INFERENCES
 from reconfair.params import ParamsError, Study
 from reconfair.run import batch, notebooks
 from reconfair.run.products import FOLDER, chapters, products
@@ -53,6 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     status = commands.add_parser("status", help="show what is done, stale, failed, missing")
     raw = argparse.RawDescriptionHelpFormatter
     judged = commands.add_parser("judge", help="judge anyone's scores", description=JUDGE, formatter_class=raw)
+    plan = commands.add_parser("plan", help="how many patients of each group a claim needs")
     pairs = commands.add_parser("pairs", help="compare each notebook with its script")
     for command in (run, check, status):
         command.add_argument("params", nargs="*" if command is status else "+", type=Path, metavar="PARAMS")
@@ -62,16 +64,33 @@ def main(argv: list[str] | None = None) -> int:
     run.add_argument("--until", metavar="05", help="run the chapters up to this one")
     run.add_argument("--part", metavar="unet", help="of the chapter named by --only, make a part and run no notebook")
     run.add_argument("--dry-run", action="store_true", help="say what would be made and what it costs; make nothing")
-    inferences = ("closed_form", "bootstrap", "as_published")
     judged.add_argument("path", type=Path, metavar="FILE", help="CSV or Parquet")
     judged.add_argument("--attributes", default="", metavar="sex,race", help="columns to compare, or sex*race; all")
     judged.add_argument("--threshold", action="append", default=[], type=_threshold, metavar="task=0.5")
-    judged.add_argument("--inference", choices=inferences, default=inferences[0])
+    judged.add_argument("--inference", choices=INFERENCES, default=INFERENCES[0])
     judged.add_argument("--min-cases", type=int, default=20, help="patients of each label that a group needs: 20")
     judged.add_argument("--out", type=Path, metavar="FOLDER", help="for the tables: FILE_judged, beside the file")
+    plan.add_argument("params", nargs="?", type=Path, metavar="PARAMS", help="a finished study to take the rates from")
+    plan.add_argument("--task", default="", help="of that study; left out: its first classified task")
+    plan.add_argument("--attribute", default="sex")
+    plan.add_argument("--source", default="unet", help="compared with the originals")
+    plan.add_argument("--groups", default="a,b", metavar="f,m", help="where no study is named")
+    for name, usual in (
+        ("tpr", "0.8"),
+        ("fpr", "0.2"),
+        ("prevalence", "0.2"),
+        ("discordance", "0.05"),
+        ("images", "1"),
+    ):
+        plan.add_argument(f"--{name}", default=usual, metavar=usual, help="or by group: f=0.7,m=0.8")
+    plan.add_argument("--aim", choices=("kept", "shift", "unequal"), default="kept", help="what is to be shown")
+    plan.add_argument("--size", type=float, default=0.05, help="margin of kept, or the change to be found: 0.05")
+    plan.add_argument("--power", type=float, default=0.8)
+    plan.add_argument("--studies", type=int, default=200, help="simulated for each number of patients: 200")
+    plan.set_defaults(overrides=[])
     pairs.add_argument("--write", action="store_true", help="write the notebooks anew from the scripts")
     arguments = parser.parse_args(argv)
-    commands = {"run": _run, "check": _check, "status": _status, "judge": _judge, "pairs": _pairs}
+    commands = {"run": _run, "check": _check, "status": _status, "judge": _judge, "plan": _plan, "pairs": _pairs}
     try:
         return commands[arguments.command](arguments)
     except KeyboardInterrupt:
@@ -212,9 +231,11 @@ def run_study(study: Study, names: list[str], say=print, part: str = "") -> list
         chapter = [product for product in every if product.chapter == name[:2]]
         if part:
             state = make_part(chapter, part, say)
-        elif all(product.usable for product in chapter):
+        elif all(one.usable for one in dict.fromkeys(one for product in chapter for one in (*product.scans, product))):
             state = "fresh"
         else:
+            for product in chapter:
+                store.name_damaged(product, say)
             state = notebooks.execute(study, chapter[-1], say)
         rows.append({"run": study.name, "notebook": part or name, "state": state, "seconds": time.monotonic() - start})
         if state == "failed":
@@ -329,15 +350,23 @@ def _check(arguments) -> int:
 
 def _status(arguments) -> int:
     paths = arguments.params or sorted((params.root() / "params").glob("*.yaml"))
-    studies = [params.load(path, arguments.overrides) for path in paths]
+    studies, mistakes = [], []
+    for path in paths:
+        try:
+            studies.append(params.load(path, arguments.overrides))
+        except (ValueError, OSError) as error:
+            mistakes.append(sentence(error))
     print(batch.grid(studies))
+    print(*mistakes, sep="\n", end="\n" * bool(mistakes), file=sys.stderr)
     _say_earlier(studies)
     if not arguments.verify:
-        return 0
-    made = dict.fromkeys(product for study in studies for product in products(study) if product.fresh)
-    damaged = [product.key for product in made if not product.verify()]
-    print(f"{len(made)} products verified, {len(damaged)} damaged or made from other scans", *damaged, sep="\n  ")
-    return int(bool(damaged))
+        return 2 * bool(mistakes)
+    every = dict.fromkeys(product for study in studies for product in products(study))
+    made = [product for product in every if product.read_stamp().get("fingerprint") == product.fingerprint]
+    damaged = [product for product in made if not (product.fresh and product.verify())]
+    lines = [", ".join([product.key, *(path.name for path in product.damaged)]) for product in damaged]
+    print(f"{len(made)} products verified, {len(damaged)} damaged or made from other scans", *lines, sep="\n  ")
+    return 2 if mistakes else int(bool(damaged))
 
 
 def _say_earlier(studies: Iterable[Study]) -> None:
@@ -374,10 +403,31 @@ def _judge(arguments) -> int:
     return 0
 
 
+def _plan(arguments) -> int:
+    from reconfair.fairness import planning
+    from reconfair.run import plan
+
+    name = f"plan-{arguments.aim}"
+    if arguments.params:
+        study = params.load(arguments.params)
+        task = arguments.task or next(task for task, kind in study.tasks.items() if kind == "classify")
+        where = {"task": task, "attribute": arguments.attribute, "source": arguments.source}
+        expected, name = plan.from_study(study, **where), f"{study.name}/{name}-{task}-{arguments.attribute}"
+    else:
+        rates = ("tpr", "fpr", "prevalence", "discordance", "images")
+        given = {rate: plan.by_group(getattr(arguments, rate)) for rate in rates}
+        expected = planning.design(arguments.groups.split(","), **given)
+    how = {name: getattr(arguments, name) for name in ("aim", "size", "power", "studies")}
+    print(*plan.report(expected, **how, name=name), sep="\n")
+    return 0
+
+
 def _pairs(arguments) -> int:
     scripts = sorted(FOLDER.glob("*.py"))
     texts = {script.with_suffix(".ipynb"): notebooks.pair(script) for script in scripts}
-    apart = {path: text for path, text in texts.items() if not path.exists() or path.read_text("utf-8") != text}
+    apart = {
+        path: text for path, text in texts.items() if not path.exists() or path.read_text(encoding="utf-8") != text
+    }
     for path, text in apart.items():
         if arguments.write:
             path.write_text(text, encoding="utf-8")

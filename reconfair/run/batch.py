@@ -14,6 +14,7 @@ from shutil import which
 
 from reconfair import store
 from reconfair.params import ParamsError, Study
+from reconfair.run import warm
 from reconfair.run.products import CHAPTERS, chapters, products
 from reconfair.store import Product, clock
 
@@ -60,7 +61,7 @@ class Job:
         """
         settings = [f"RECONFAIR_OUTPUTS={store.outputs()}", f"LOKY_MAX_CPU_COUNT={threads}"]
         settings += [f"RECONFAIR_GPUS={','.join(gpus)}"] if self.gpu and gpus else []
-        runner = [sys.executable, "-m", *(["reconfair.run.warm", server] if server else ["reconfair.run"])]
+        runner = [*warm.COMMAND, server] if server else [sys.executable, "-m", "reconfair.run"]
         runner += ["run", str(self.path), "--only", self.notebook[:2]]
         return shlex.join(["env", *settings, *runner, *(["--part", self.part] if self.part else [])])
 
@@ -125,20 +126,28 @@ def grid(studies: Iterable[Study]) -> str:
     """Show how far each configuration has come: a row each, a column for each chapter, time and largest process."""
     rows = [["run", *(notebook[:2] for notebook in CHAPTERS), "in all", "memory"]]
     for study in studies:
-        every, cells, seconds, peak = products(study), [], 0.0, 0
-        for notebook in CHAPTERS:
-            chapter = [product for product in every if product.chapter == notebook[:2]]
-            if notebook not in chapters(study):
-                cells.append("-")
-                continue
-            state = state_of(chapter)
-            took = seconds_of(chapter)
-            cells.append(f"{state} {clock(took)}" if took else state)
-            seconds += took
-            peak = max([peak, *(product.read_stamp().get("peak_mb", 0) for product in chapter)])
-        rows.append([study.name, *cells, clock(seconds), f"{peak / 1000:.1f} GB"])
+        try:
+            rows.append([study.name, *_row(study)])
+        except OSError as error:  # the others go on
+            rows.append([study.name, *["unreadable"] * len(CHAPTERS), "", f"{error.filename}: {error.strerror}"])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def _row(study: Study) -> list[str]:
+    """State and time of each chapter, time in all, and memory of the largest process."""
+    every, cells, seconds, peak = products(study), [], 0.0, 0
+    for notebook in CHAPTERS:
+        chapter = [product for product in every if product.chapter == notebook[:2]]
+        if notebook not in chapters(study):
+            cells.append("-")
+            continue
+        state = state_of(chapter)
+        took = seconds_of(chapter)
+        cells.append(f"{state} {clock(took)}" if took else state)
+        seconds += took
+        peak = max([peak, *(product.read_stamp().get("peak_mb", 0) for product in chapter)])
+    return [*cells, clock(seconds), f"{peak / 1000:.1f} GB"]
 
 
 def state_of(products: list[Product]) -> str:

@@ -65,7 +65,7 @@ def judge_file(
     out.mkdir(parents=True, exist_ok=True)
     for kind, table in assessed.items():
         tables.write(table, kind, out)
-        table.to_csv(out / f"{kind}.csv", index=False)
+        tables.to_csv(table, out / f"{kind}.csv")
     lines = [f"judged: {len(judged)} rows of {judged.patient_id.nunique()} patients; tables: {out}"]
     lines += notes
     lines.append(f"inference: {inference}; a group is compared if it has {min_cases} patients of each label it needs")

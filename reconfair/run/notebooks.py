@@ -39,8 +39,8 @@ def execute(study: Study, copy: Product, say=print) -> str:
         """A kernel of this very Python, whatever kernels are installed as python3; where `warm` serves, its fork."""
 
         server = os.environ.get("RECONFAIR_WARM", "")
-        words = ["-m", "reconfair.run.warm", server, "kernel"] if server else ["-m", "ipykernel_launcher"]
-        kernel_spec = KernelSpec(argv=[sys.executable, *words, "-f", "{connection_file}"], language="python")
+        words = [*warm.COMMAND, server, "kernel"] if server else [sys.executable, "-m", "ipykernel_launcher"]
+        kernel_spec = KernelSpec(argv=[*words, "-f", "{connection_file}"], language="python")
 
         async def shutdown_kernel(self, now=False, restart=False):
             """End the kernel and its worker processes at once; an interrupt would have each of them show where."""
@@ -138,20 +138,19 @@ class Live:
         self.file.unlink(missing_ok=True)
 
     def _watch(self) -> None:
-        step, bar, terminal = "", None, sys.stderr.isatty()
+        step, bar, terminal = "", tqdm(disable=True), sys.stderr.isatty()
         while not self.ended.wait(0.5):
-            now, done, total, _ = (self.file.read_text(encoding="utf-8").split("|") + [""] * 4)[:4]
+            now, done, total, *_ = (*self.file.read_text(encoding="utf-8").split("|"), "", "", "")
+            if not total:  # between two steps, or just being written
+                continue
             if now != step:
-                if bar is not None:
-                    bar.close()
-                bar = tqdm(desc=f"  {now}", total=int(total), leave=False) if terminal and total else None
-                if now and not terminal:
+                bar.close()
+                bar = tqdm(desc=f"  {now}", total=int(total), leave=False, disable=not terminal)
+                if not terminal:
                     self.say(f"  {now}")
                 step = now
-            if bar is not None and done:
-                bar.update(int(done) - bar.n)
-        if bar is not None:
-            bar.close()
+            bar.update(int(done) - bar.n)
+        bar.close()
 
 
 def _forget_paths(notebook: Path) -> None:

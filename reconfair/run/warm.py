@@ -1,11 +1,11 @@
 """Jobs and kernels of a batch as forks of one process that has imported everything: they start in no time.
 
-    python -m reconfair.run.warm SOCKET                     serve, until the process that started it ends
-    python -m reconfair.run.warm SOCKET run PARAMS ...      as ``reconfair run PARAMS ...``, in a fork of the server
-    python -m reconfair.run.warm SOCKET kernel -f FILE      as ``ipykernel -f FILE``, in another
+    python -P reconfair/run/warm.py SOCKET                     serve, until the process that started it ends
+    python -P reconfair/run/warm.py SOCKET run PARAMS ...      as ``reconfair run PARAMS ...``, in a fork of the server
+    python -P reconfair/run/warm.py SOCKET kernel -f FILE      as ``ipykernel -f FILE``, in another
 
-This module imports nothing of weight, so that who only asks starts at once. Without a server, the work is done in the
-asking process.
+A process that only asks starts at once: this file imports nothing large, and is run by its path, because ``-m`` would
+import the package. Without a server, the work is done in the asking process.
 """
 
 import json
@@ -17,6 +17,8 @@ import tempfile
 import threading
 import time
 from socketserver import ForkingMixIn, StreamRequestHandler, UnixStreamServer
+
+COMMAND = (sys.executable, "-P", __file__)
 
 
 class _Job(StreamRequestHandler):
@@ -34,12 +36,19 @@ class _Job(StreamRequestHandler):
         os.environ.update(environment | {"RECONFAIR_WARM": self.server.server_address})
         torch.set_num_threads(int(environment.get("OMP_NUM_THREADS", os.cpu_count())))
         threading.Thread(target=self._end_with_asker, daemon=True).start()
+        threading.Thread(target=self._end_with_server, args=(os.getppid(),), daemon=True).start()
         status = work(words)
         sys.stdout.flush()
         self.request.sendall(bytes([status]))
 
     def _end_with_asker(self):
         self.rfile.read()
+        os._exit(1)
+
+    def _end_with_server(self, server: int):
+        """A server ends with its batch; then the asker, which waits for an answer, ends with this process."""
+        while os.getppid() == server:
+            time.sleep(1)
         os._exit(1)
 
 

@@ -171,11 +171,11 @@ BAD = (3, 40, 41, 99)  # of 100; the third piece of work begins with row 64, the
 
 @pytest.fixture
 def scans(tmp_path):
-    """A table of 100 patients; image i is a ramp that ends in grey level 155 + i."""
+    """A table of 100 patients; image i is a ramp that ends in grey level 155 + i, of a patient of i + 1 years."""
     root = tmp_path / "scans"
     root.mkdir()
     people = pd.DataFrame({"path": [f"{i:02d}.png" for i in range(100)], "patient_id": range(100)})
-    people = people.assign(sex=["F", "F", "M", "M"] * 25, age=50, race="White", label=[0, 1] * 50)
+    people = people.assign(sex=["F", "F", "M", "M"] * 25, age=range(1, 101), race="White", label=[0, 1] * 50)
     people.to_csv(root / "cohort.csv", index=False)
     for i in range(100):
         Image.fromarray(np.linspace(0, 155 + i, 32**2, dtype=np.uint8).reshape(32, 32)).save(root / f"{i:02d}.png")
@@ -193,7 +193,7 @@ def listed(scans, on_bad_image="skip", workers=1):
 
 
 def numbers(cohort):
-    return cohort.table.image_id.str[:2].astype(int).tolist()
+    return [int(age) - 1 for age in cohort.table.age]  # image_id is a pseudonym
 
 
 def belongs(cohort):

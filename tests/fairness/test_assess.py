@@ -189,9 +189,9 @@ def test_fewer_than_two_groups_keep_their_row_and_say_why():
     assert np.isnan(row.value) and np.isnan(row.low) and row.verdict == "not judged"
     assert (row.left_out, row.note) == ("female (0)", "fewer than two groups have enough cases")
     label = binormal(people).label.iloc[-1]
-    lacking = ("tpr", "positive") if label == 0 else ("fpr", "negative")
+    lacking = ("tpr", "positives") if label == 0 else ("fpr", "negatives")
     lonely = pick(performance, group="female", metric=lacking[0])
-    assert np.isnan(lonely.value) and lonely.note.startswith(f"cannot be judged (0 {lacking[1]} patients)")
+    assert np.isnan(lonely.value) and lonely.note.startswith(f"cannot be judged (0 {lacking[1]})")
     assert not performance.value[performance.group == "male"].isna().any()
 
 
@@ -374,7 +374,7 @@ def test_groups_that_are_too_small_have_a_pooled_rate_and_no_verdict():
     performance, fairness = judge(rows, people.assign(race=race), attributes=["race"])
     row = pick(performance, source="unet", group="Black", metric="tpr")
     assert (row.compared, row.verdict) == (0, "not judged")
-    assert row.note.startswith("too few to compare (8 positive patients, 20 needed)")
+    assert row.note.startswith("too few to compare (8 patients with positives, 20 needed)")
     assert row.low < row.value < row.high and row.pooled_low < row.pooled < row.pooled_high
     assert abs(row.pooled - pick(performance, source="unet", group="White", metric="tpr").value) < 0.3
     named = fairness[(fairness.worst == "Black") | (fairness.best == "Black")]
