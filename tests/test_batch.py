@@ -236,7 +236,7 @@ def ask(server, *words, **settings):
 def test_a_warm_process_answers_as_the_runner_does(server, outputs):
     path = str(PARAMS / "demo.yaml")
     said = ask(server, "check", path)
-    assert said.returncode == 0 and said.stdout == f"{path}: valid; writes {outputs / 'phantom_mri' / 'x8'}\n"
+    assert said.returncode == 0 and said.stdout.startswith(f"{path}: valid; writes {outputs / 'phantom_mri' / 'x8'}\n")
     elsewhere = {**os.environ, "RECONFAIR_OUTPUTS": str(outputs / "elsewhere")}
     assert str(outputs / "elsewhere") in ask(server, "check", path, env=elsewhere).stdout
     wrong = ask(server, "check", path, "--set", "noise.accelerate=4")

@@ -17,7 +17,7 @@ SECTIONS = {
     "diagnosis": {
         "classify": {"architecture": "test_resnet", "pretrained": False, "size": 32, "epochs": 4, "lr": 5e-3}
     },
-    "fairness": {"resamples": 99, "min_cases": 1},
+    "fairness": {"resamples": 99, "min_cases": 2},
     "mitigation": {"strategies": ["toys.py:Shrink@20", "reweight+toys.py:Shrink"], "epochs": 2, "lr_factor": 1},
     "compute": {"device": "cpu", "workers": 2},
 }
