@@ -176,11 +176,11 @@ def test_none_leaves_a_section_out_in_a_cell_as_on_the_command_line():
 def test_the_appendix_shows_the_stored_studies_of_every_scenario():
     copy = nbformat.read(FOLDER / "A1_calibration.ipynb", 4)
     NotebookClient(copy, timeout=300).execute()
-    shown = [output for cell in copy.cells for output in cell.get("outputs", ())]
+    shown = [output.get("data", {}) for cell in copy.cells for output in cell.get("outputs", ())]
     results = pd.read_csv(store.PACKAGE.parent / "benchmarks" / "results" / "calibration.csv")
-    studies = results.groupby("scenario").studies.sum()
-    assert shown[0].text.startswith(f"{len(studies)} scenarios, {min(studies):.0f} to")
-    assert min(studies) >= 2000 and sum("image/png" in output.get("data", {}) for output in shown) == 5
+    scenarios = results.scenario.nunique()
+    assert shown[0]["text/markdown"].startswith(f"{scenarios} scenarios") and scenarios > 100
+    assert sum("image/png" in data for data in shown) == 3
 
 
 def test_the_appendix_on_mitigation_shows_what_the_experiment_left():

@@ -11,7 +11,7 @@ from dataclasses import replace
 import psutil
 import pytest
 import yaml
-from test_run import write
+from test_run import torn, write
 
 from reconfair import data, params, store
 from reconfair.run import batch, chosen, estimate
@@ -116,8 +116,8 @@ def test_a_batch_that_is_ended_leaves_no_process(outputs, tmp_path, end):
 def test_two_levels_share_a_dataset_survive_a_kill_and_the_failure_of_another(outputs, tmp_path):
     for level in (4, 8):
         path = small(tmp_path, level)
-    bad = write(tmp_path, "tiny_bad", dataset={"label": "bad", "patients": 20, "split": [0.9, 0.05, 0.05]})
-    every, cohort = tmp_path / "tiny_*.yaml", data.product(params.load(path))
+    bad = torn(tmp_path)
+    every, cohort = f"{tmp_path}/tiny_*.yaml {bad}", data.product(params.load(path))
     begun = subprocess.Popen(command(params=every), cwd=tmp_path, start_new_session=True, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
     while not cohort.fresh and begun.poll() is None and time.monotonic() < deadline:
@@ -131,8 +131,8 @@ def test_two_levels_share_a_dataset_survive_a_kill_and_the_failure_of_another(ou
         states = {product.key: product.state for product in products(params.load(tmp_path / f"tiny_x{level}.yaml"))}
         assert set(states.values()) == {"done"}, (states, said.stderr)
     assert cohort.read_stamp() == made
-    assert said.returncode == 1 and "no case of class" in said.stdout
-    assert "no case of class" in (outputs / "bad" / "x8" / "chapters" / "01_data.ipynb").read_text()
+    assert said.returncode == 1 and "the film is torn" in said.stdout
+    assert "the film is torn" in (outputs / "bad" / "x8" / "chapters" / "01_data.ipynb").read_text()
     resolved = yaml.safe_load((outputs / "tiny" / "x4" / "run.yaml").read_text())
     assert resolved["noise"]["acceleration"] == 4
 

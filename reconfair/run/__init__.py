@@ -38,6 +38,7 @@ One row per decision, in these columns:
   unit      the image, where a patient has several rows of one task and source
   source    what was read: original, or any other name, such as unet (left out: original)
   strategy  standard, or how the source was mitigated (left out: standard)
+  reader    which network or person decided (left out: standard)
   split     test is judged; on originals of val the thresholds are balanced; train is ignored (left out: test)
 Every other column is an attribute, such as sex: one group a value, the same in all rows of a patient."""
 LIBRARIES = ("torch", "torchvision", "lightning", "numpy", "scipy", "pandas", "scikit-image")
@@ -344,7 +345,8 @@ def _check(arguments) -> int:
             mistakes += [f"{path}: {line}" for line in sentence(error).splitlines()]
             continue
         print(f"{path}: valid; writes {store.outputs() / study.name}", *lines, sep="\n  ")
-    print(*mistakes, sep="\n", file=sys.stderr)
+    if mistakes:
+        print(*mistakes, sep="\n", file=sys.stderr)
     return 2 if mistakes else 0
 
 
