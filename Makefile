@@ -28,10 +28,10 @@ batch: $(READY)  ## run PARAMS="params/phantom_*.yaml" side by side on CORES=8
 	$(BIN)/snakemake -s workflow/Snakefile --cores $(CORES) --config params="$(PARAMS)"
 
 test: $(READY)  ## run the tests, but for the slow and rarely touched ones
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-all: $(READY)  ## run every test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)  ## check style, and that notebooks and scripts agree
 	$(BIN)/ruff check .

@@ -73,7 +73,7 @@ def opened(chapter, folder):
     return copy
 
 
-@pytest.mark.parametrize("demo", SMALLEST)
+@pytest.mark.parametrize("demo", ["demo", pytest.param("demo_xray", marks=pytest.mark.slow)])
 def test_every_notebook_runs_and_leaves_its_products(demo, outputs, capsys):
     overrides = [word for override in SMALLEST[demo] for word in ("--set", override)]
     assert run.main(["run", str(PARAMS / f"{demo}.yaml"), *overrides]) == 0
@@ -102,6 +102,7 @@ def test_every_notebook_runs_and_leaves_its_products(demo, outputs, capsys):
     assert capsys.readouterr().out.count(" fresh ") == len(CHAPTERS)
 
 
+@pytest.mark.slow
 def test_a_chapter_opened_alone_makes_all_it_needs_and_the_others_use_it(outputs):
     """Three chapters in an empty store each, then the rest over what the last of them left."""
     folder = FOLDER
@@ -121,6 +122,7 @@ def test_a_chapter_opened_alone_makes_all_it_needs_and_the_others_use_it(outputs
         assert stamps and all(path.read_text() == text for path, text in stamps.items())
 
 
+@pytest.mark.slow
 def test_a_notebook_runs_three_ways_to_the_same_product(outputs, tmp_path):
     """As it stands in Jupyter, by plain papermill with the file of its base, and by the runner."""
     source, path = FOLDER / "01_data.ipynb", PARAMS / "class.yaml"

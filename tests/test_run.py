@@ -380,6 +380,7 @@ def test_a_notebook_runs_with_a_long_temporary_folder_and_beside_a_foreign_kerne
     assert running.returncode == 0 and re.search("01_data +ran", out), out + err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_run_says_one_line_and_leaves_no_process(outputs, end):
     words = ["run", PARAMS / "demo.yaml", "--only", "01", "--set", "dataset.patients=3000"]
@@ -433,6 +434,7 @@ def test_the_help_names_every_column(capsys):
     assert all(f"\n  {column} " in said for column in COLUMNS)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="kills by signal")
 def test_a_killed_run_goes_on_from_the_last_whole_product(outputs, tmp_path):
     path = write(tmp_path, "long", reconstruction={"unet": {"epochs": 40, "channels": 4, "depth": 2}})

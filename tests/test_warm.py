@@ -40,6 +40,7 @@ def shown(outputs):
     return [output.get("data", output.get("text")) for output in found]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_forked_kernel_shows_to_the_byte_what_a_fresh_one_does(server, tmp_path):
     assert process([sys.executable, "-m", "reconfair.run", *DATA], tmp_path / "fresh").wait() == 0

@@ -80,6 +80,7 @@ def test_a_job_that_uses_networks_takes_one_of_the_gpus_that_are_named(outputs, 
     assert told.count("LOKY_MAX_CPU_COUNT=1 ") == len(jobs)
 
 
+@pytest.mark.slow
 def test_params_files_may_have_blanks_in_their_paths(outputs, tmp_path):
     (tmp_path / "my studies").mkdir()
     x4, x8 = (small(tmp_path / "my studies", level) for level in (4, 8))
@@ -94,6 +95,7 @@ def test_a_mistake_is_one_sentence_and_nothing_runs(outputs, tmp_path):
     assert "name them" in snakemake(tmp_path).stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
 def test_a_batch_that_is_ended_leaves_no_process(outputs, tmp_path, end):
     path = small(tmp_path, 8, dataset={"label": "tiny", "patients": 3_000})
@@ -112,6 +114,7 @@ def test_a_batch_that_is_ended_leaves_no_process(outputs, tmp_path, end):
     assert not [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_two_levels_share_a_dataset_survive_a_kill_and_the_failure_of_another(outputs, tmp_path):
     for level in (4, 8):
