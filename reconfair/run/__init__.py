@@ -50,45 +50,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("reconfair", description="What reconstruction does to a diagnosis, and to whom.")
     parser.add_argument("--version", action="version", version=f"reconfair {reconfair.__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="run the notebooks of params files")
-    check = commands.add_parser("check", help="validate params files, and run nothing")
-    status = commands.add_parser("status", help="show what is done, stale, failed, missing")
-    raw = argparse.RawDescriptionHelpFormatter
-    judged = commands.add_parser("judge", help="judge anyone's scores", description=JUDGE, formatter_class=raw)
-    plan = commands.add_parser("plan", help="how many patients of each group a claim needs")
+    _studies_options(commands)
+    _judge_options(commands)
+    _plan_options(commands)
     pairs = commands.add_parser("pairs", help="compare each notebook with its script")
-    for command in (run, check, status):
-        command.add_argument("params", nargs="*" if command is status else "+", type=Path, metavar="PARAMS")
-        command.add_argument("--set", action="append", default=[], metavar="section.key=value", dest="overrides")
-    status.add_argument("--verify", action="store_true", help="read every file and scan, and compare their checksums")
-    run.add_argument("--only", metavar="05", help="run this chapter alone")
-    run.add_argument("--until", metavar="05", help="run the chapters up to this one")
-    run.add_argument("--part", metavar="unet", help="of the chapter named by --only, make a part and run no notebook")
-    run.add_argument("--dry-run", action="store_true", help="say what would be made and what it costs; make nothing")
-    judged.add_argument("path", type=Path, metavar="FILE", help="CSV or Parquet")
-    judged.add_argument("--attributes", default="", metavar="sex,race", help="columns to compare, or sex*race; all")
-    judged.add_argument("--threshold", action="append", default=[], type=_threshold, metavar="task=0.5")
-    judged.add_argument("--inference", choices=INFERENCES, default=INFERENCES[0])
-    judged.add_argument("--min-cases", type=int, default=20, help="patients of each label that a group needs: 20")
-    judged.add_argument("--out", type=Path, metavar="FOLDER", help="for the tables: FILE_judged, beside the file")
-    plan.add_argument("params", nargs="?", type=Path, metavar="PARAMS", help="a finished study to take the rates from")
-    plan.add_argument("--task", default="", help="of that study; left out: its first classified task")
-    plan.add_argument("--attribute", default="sex")
-    plan.add_argument("--source", default="unet", help="compared with the originals")
-    plan.add_argument("--groups", default="a,b", metavar="f,m", help="where no study is named")
-    for name, usual in (
-        ("tpr", "0.8"),
-        ("fpr", "0.2"),
-        ("prevalence", "0.2"),
-        ("discordance", "0.05"),
-        ("images", "1"),
-    ):
-        plan.add_argument(f"--{name}", default=usual, metavar=usual, help="or by group: f=0.7,m=0.8")
-    plan.add_argument("--aim", choices=("kept", "shift", "unequal"), default="kept", help="what is to be shown")
-    plan.add_argument("--size", type=float, default=0.05, help="margin of kept, or the change to be found: 0.05")
-    plan.add_argument("--power", type=float, default=0.8)
-    plan.add_argument("--studies", type=int, default=200, help="simulated for each number of patients: 200")
-    plan.set_defaults(overrides=[])
     pairs.add_argument("--write", action="store_true", help="write the notebooks anew from the scripts")
     arguments = parser.parse_args(argv)
     commands = {"run": _run, "check": _check, "status": _status, "judge": _judge, "plan": _plan, "pairs": _pairs}
@@ -101,6 +66,48 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(sentence(error), file=sys.stderr)
         return 2
+
+
+def _studies_options(commands) -> None:
+    run = commands.add_parser("run", help="run the notebooks of params files")
+    check = commands.add_parser("check", help="validate params files, and run nothing")
+    status = commands.add_parser("status", help="show what is done, stale, failed, missing")
+    for command in (run, check, status):
+        command.add_argument("params", nargs="*" if command is status else "+", type=Path, metavar="PARAMS")
+        command.add_argument("--set", action="append", default=[], metavar="section.key=value", dest="overrides")
+    status.add_argument("--verify", action="store_true", help="read every file and scan, and compare their checksums")
+    run.add_argument("--only", metavar="05", help="run this chapter alone")
+    run.add_argument("--until", metavar="05", help="run the chapters up to this one")
+    run.add_argument("--part", metavar="unet", help="of the chapter named by --only, make a part and run no notebook")
+    run.add_argument("--dry-run", action="store_true", help="say what would be made and what it costs; make nothing")
+
+
+def _judge_options(commands) -> None:
+    raw = argparse.RawDescriptionHelpFormatter
+    judged = commands.add_parser("judge", help="judge anyone's scores", description=JUDGE, formatter_class=raw)
+    judged.add_argument("path", type=Path, metavar="FILE", help="CSV or Parquet")
+    judged.add_argument("--attributes", default="", metavar="sex,race", help="columns to compare, or sex*race; all")
+    judged.add_argument("--threshold", action="append", default=[], type=_threshold, metavar="task=0.5")
+    judged.add_argument("--inference", choices=INFERENCES, default=INFERENCES[0])
+    judged.add_argument("--min-cases", type=int, default=20, help="patients of each label that a group needs: 20")
+    judged.add_argument("--out", type=Path, metavar="FOLDER", help="for the tables: FILE_judged, beside the file")
+
+
+def _plan_options(commands) -> None:
+    plan = commands.add_parser("plan", help="how many patients of each group a claim needs")
+    plan.add_argument("params", nargs="?", type=Path, metavar="PARAMS", help="a finished study to take the rates from")
+    plan.add_argument("--task", default="", help="of that study; left out: its first classified task")
+    plan.add_argument("--attribute", default="sex")
+    plan.add_argument("--source", default="unet", help="compared with the originals")
+    plan.add_argument("--groups", default="a,b", metavar="f,m", help="where no study is named")
+    rates = {"tpr": "0.8", "fpr": "0.2", "prevalence": "0.2", "discordance": "0.05", "images": "1"}
+    for name, usual in rates.items():
+        plan.add_argument(f"--{name}", default=usual, metavar=usual, help="or by group: f=0.7,m=0.8")
+    plan.add_argument("--aim", choices=("kept", "shift", "unequal"), default="kept", help="what is to be shown")
+    plan.add_argument("--size", type=float, default=0.05, help="margin of kept, or the change to be found: 0.05")
+    plan.add_argument("--power", type=float, default=0.8)
+    plan.add_argument("--studies", type=int, default=200, help="simulated for each number of patients: 200")
+    plan.set_defaults(overrides=[])
 
 
 def sentence(error: Exception) -> str:
