@@ -81,6 +81,7 @@ def dots(columns: dict[str, str], line: float, xlabel: str, name: str):
     axes = np.atleast_1d(axes)
     axes[0].set_yticks(range(len(families)), list(families))
     axes[0].invert_yaxis()
+    plt.close(figure)  # shown once, by the cell that returns it
     return figure
 
 
@@ -133,6 +134,7 @@ for axis, (column, (title, still)) in zip(axes, none.items(), strict=True):
     axis.axvline(0.05, color="black", lw=1, ls="--")
     axis.set(title=title, xlabel="share of studies with p at most 0.05")
 axes[0].set_ylabel("scenarios and metrics")
+plt.close(figure)
 figure
 
 # %%
