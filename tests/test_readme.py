@@ -17,7 +17,7 @@ README = ROOT / "README.md"
 PAGES = sorted({README, *ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("workflow/*.md")})
 WORDS = 1200
 # What is added to a command so that it takes seconds: a dry run reads the same params files and options.
-BRIEF = {"run": ["--dry-run"], "check": [], "status": [], "judge": [], "--version": []}
+BRIEF = {"plan": [], "run": ["--dry-run"], "check": [], "status": [], "judge": [], "--version": []}
 # Programs that are not started here. Their targets and files are checked by the other tests.
 ELSEWHERE = {"make", "snakemake", ".venv/bin/python"}
 
