@@ -20,8 +20,23 @@ def test_a_plan_from_a_study_starts_from_its_rates(smallest):
 
 
 @pytest.mark.parametrize(
-    ("words", "named"), [(["--tpr", "high"], "'high'"), (["--tpr", "1.5"], "tpr"), (["--tpr", "x=0.5"], "group")]
+    ("words", "named"),
+    [
+        (["--tpr", "high"], "'high'"),
+        (["--tpr", "1.5"], "tpr"),
+        (["--tpr", "x=0.5"], "group"),
+        (["--size", "2"], "size is 2"),
+        (["--power", "1.5"], "power"),
+        (["--studies", "0"], "studies"),
+        (["--groups", "f,f"], "f, f"),
+    ],
 )
 def test_a_rate_that_is_none_is_refused(outputs, capsys, words, named):
     assert run.main(["plan", *words]) == 2
     assert named in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", [{"task": "tumour"}, {"attribute": "site"}, {"source": "unett"}])
+def test_a_name_that_the_study_does_not_have_is_refused(smallest, wrong):
+    with pytest.raises(ValueError, match=f"--{next(iter(wrong))}"):
+        plan.from_study(smallest, **{"task": "grade", "attribute": "sex", "source": "unet"} | wrong)

@@ -342,6 +342,7 @@ def _classified(study: Study) -> list[str]:
 
 
 def _write(study: Study, part: Path) -> None:
+    check_label(study)  # whoever asks for a cohort, that of another study is not replaced
     dataset, table = study.dataset, cohort_table(study)
     notes = Counter(dict.fromkeys(table.attrs.pop("notes"), 1))
     missing = absent(table) if dataset.on_bad_image == "error" else []

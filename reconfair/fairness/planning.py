@@ -127,6 +127,13 @@ def plan(expected, *, aim="kept", size=0.05, power=0.8, tests=1, patients=SIZES,
     """
     if aim not in AIMS:
         raise ValueError(f"aim must be one of {', '.join(AIMS)}, not {aim!r}")
+    for name, value in (("size", size), ("power", power)):
+        if not 0 < value < 1:
+            raise ValueError(f"{name} is {value:g}, expected a number above 0 and below 1")
+    if studies < 1:
+        raise ValueError(f"studies is {studies}, expected 1 or more")
+    if expected.index.has_duplicates:
+        raise ValueError(f"groups are {', '.join(map(str, expected.index))}, expected different ones")
     worst = (expected["tpr"] - expected["fpr"]).to_numpy().argmin()
     lost = np.zeros((2, len(expected)))
     if aim != "kept":

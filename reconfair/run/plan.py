@@ -5,7 +5,7 @@ import pandas as pd
 
 from reconfair import data, diagnosis, judge, store
 from reconfair.fairness import planning
-from reconfair.params import Study
+from reconfair.params import Study, one_of
 
 
 def by_group(text: str) -> float | dict[str, float]:
@@ -26,6 +26,10 @@ def by_group(text: str) -> float | dict[str, float]:
 
 def from_study(study: Study, *, task: str, attribute: str, source: str) -> pd.DataFrame:
     """Rates, discordance and images a patient of each group, as a finished study has them."""
+    classified = [name for name, kind in study.tasks.items() if kind == "classify"]
+    one_of(task, classified, "--task: classified task")
+    one_of(attribute, study.attributes(), "--attribute: attribute of this study")
+    one_of(source, [str(one) for one in study.sources[1:]], "--source: source")
     rows = judge.collect("predictions", judge.predictions(study))
     thresholds = diagnosis.thresholds(study)
     how = {"task": task, "attribute": attribute, "source": source, "thresholds": thresholds}

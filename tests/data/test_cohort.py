@@ -366,3 +366,13 @@ def test_a_preview_names_links_that_lead_out_and_rows_of_which_none_is_left(scan
     section = listed(scans).dataset.model_dump() | {"where": {"sex": ["F"], "label": 7}}
     with pytest.raises(ValueError, match=r"column 'label': no row says '7'.*\n.*no row is left"):
         data.preview(params.study(dataset=section))
+
+
+def test_a_cohort_of_another_study_under_the_same_label_is_kept_whoever_asks(outputs):
+    sections = {"name": "phantom_mri", "size": 64, "patients": 60, "slices": 1}
+    data.prepare(params.study(dataset=sections))
+    folder = outputs / "phantom_mri" / "cohort"
+    before = (folder / "cohort.parquet").read_bytes()
+    with pytest.raises(params.ParamsError, match=r"dataset\.seed"):
+        data.load(params.study(dataset=sections | {"seed": 1}))
+    assert (folder / "cohort.parquet").read_bytes() == before
