@@ -365,7 +365,7 @@ for (model, strategy), moved in fairer.items():
 axis.axhline(0, color="grey", lw=0.8)
 axis.axvline(0, color="grey", lw=0.8)
 axis.set(xlabel="change of PSNR (dB)", ylabel="mean change of EODD")
-axis.legend(fontsize="small")
+figure.legend(fontsize="small", loc="outside upper center", ncols=2)
 figures.keep(figure, study, "06_tradeoff")
 
 # %% [markdown]
