@@ -6,7 +6,7 @@ settings of what they hold; the others, and everything that needs torch, are imp
 
 from importlib import import_module
 
-from reconfair import data, noise, params, recon, remedies, store, tables  # noqa: F401
+from reconfair import data, noise, params, recon, remedies, store, synthesis, tables  # noqa: F401
 
 __version__ = "0.2.0"
 ROOMS = ("diagnosis", "fairness", "figures", "judge", "mitigation", "quality", "report", "truth", "words")

@@ -314,12 +314,16 @@ def _write(study: Study, read: list[Product], rated: list[Product], folder: Path
 
 def _assessed(study: Study, read: list[Product], rated: list[Product]) -> tuple[pd.DataFrame, pd.DataFrame]:
     answers, quality = collect("predictions", read), collect("quality", rated) if rated else None
+    by_reader = {reader: diagnosis.thresholds(study, reader) for reader in answers.reader.unique()}
+    tasks = dict.fromkeys(task for by_task in by_reader.values() for task in by_task)
     assessed = assess(
         _shared(answers[answers.split == "test"], ["task", "unit"]),
         data.load(study).table,
         quality=None if quality is None else _shared(quality[quality.split == "test"], ["image_id"]),
         attributes=study.attributes(),
-        thresholds=diagnosis.thresholds(study),
+        thresholds={
+            task: {reader: by_task[task] for reader, by_task in by_reader.items() if task in by_task} for task in tasks
+        },
         **study.fairness.model_dump(exclude={"attributes"}),
     )
     return tuple(ordered(table, study) for table in assessed)

@@ -415,6 +415,73 @@ class Mitigation(Section):
         return "+".join(name_of(word) + (f"@{strengths[word]:g}" if at else "") for word, at, _ in given)
 
 
+GENERATORS = ("plain", "cbrs", "sqrs", "cbdm", "fairdiffusion", "fairgen")  # of synthetic patients, in their order
+
+
+class Synthesis(Section):
+    """Synthetic patients: a diffusion model that fills rare cells of attribute and disease, for training alone."""
+
+    cells: str = (
+        ""  # attributes and the task, as in sex*grade; empty: the first attribute and the first classified task
+    )
+    min_images: Annotated[int, Field(ge=1)] = 8  # real training images that a cell needs
+    small_cells: Literal["refuse", "merge"] = "refuse"  # merge: cells with fewer join the largest cell of their label
+    baselines: tuple[Literal[GENERATORS[:-1]], ...] = GENERATORS[:-1]  # generators beside fairgen
+    sampling: Literal["sqrs", "cbrs", "natural"] = "sqrs"  # of fairgen: cells by 1 / sqrt(n), by 1 / n, as they are
+    gradient_norms: bool = True  # of fairgen: cells with large gradients are drawn more often
+    diversity: Annotated[float, Field(ge=0)] = 1.0  # of cbdm and fairgen: strength tau of the diversity loss; 0: none
+    preference: Literal["oracle", "csv", "none"] = "oracle"  # of fairgen: who compares pairs of samples
+    ratings: str = ""  # folder with the files of the raters, for preference: csv
+    pairs: Annotated[int, Field(ge=2)] = 400  # pairs of samples to be compared
+    beta: Annotated[float, Field(gt=0)] = 500.0  # how closely preference learning stays with the plain generator
+    kappa: Annotated[float, Field(gt=0)] = 1.0  # how sure the simulated physician is of a difference in score
+    guidance: Annotated[float, Field(ge=0)] = 1.5  # of sampling towards the cell; 0: as if no cell were named
+    steps: Annotated[int, Field(ge=2, le=1000)] = 50  # of sampling
+    amount: Literal["balance"] | Annotated[float, Field(gt=0)] = (
+        "balance"  # or synthetic images per real one, as in 0.5
+    )
+    inverse_performance: Literal["loss", "sampler", "none"] = "loss"  # groups with few right answers weigh more
+    classifiers: tuple[Literal["vit", "resnet", "boosting", "neighbours", "xgboost"], ...] = (
+        "vit",
+        "resnet",
+        "boosting",
+        "neighbours",
+    )
+    vit: str = "vit_b_16"  # a name torchvision or timm knows
+    resnet: str = "resnet50"
+    draws: Annotated[int, Field(ge=2)] = 10  # of equal numbers of images, for distances
+    judged: Annotated[int, Field(ge=4)] = 200  # samples of each cell that are compared with real images
+    channels: Annotated[int, Field(ge=8, multiple_of=8)] = 64  # of the first level
+    widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=2)] = (1, 2, 2, 4)  # of each level
+    blocks: Annotated[int, Field(ge=1)] = 2  # residual blocks of each level
+    attention: tuple[int, ...] = (16, 8)  # pixels a side of the levels with attention
+    patch: Annotated[int, Field(ge=1)] = 1  # pixels a side that enter the first level as one place
+    iterations: Annotated[int, Field(ge=1)] = 20_000  # of the common training
+    tuning: Annotated[int, Field(ge=1)] = 2_000  # of each generator, from the common one
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    lr: Annotated[float, Field(gt=0)] = 2e-4
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # decay of the averaged weights
+    start: str = ""  # weights of a generator to start from, a best.ckpt of the same cells and size
+    diffusers: str = ""  # folder of a Stable Diffusion checkpoint that makes the samples of a further generator, sd
+    as_published: bool = False  # no gradient norms, preference without reference, weights by sampler, guidance 7.5
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _whole(self):
+        if self.preference == "csv" and not self.ratings:
+            raise ValueError("ratings: missing; preference csv needs the folder that `reconfair rate` fills")
+        return self
+
+    @property
+    def generators(self) -> tuple[str, ...]:
+        """Names of the generators, and so of the readers that train with their images."""
+        return (
+            *(word for word in GENERATORS if word in self.baselines),
+            "fairgen",
+            *(["sd"] if self.diffusers else []),
+        )
+
+
 class Report(Section):
     """What the last chapter gathers."""
 
@@ -439,6 +506,7 @@ class Study(Section):
     diagnosis: Diagnosis = Diagnosis()
     fairness: Fairness = Fairness()
     mitigation: Mitigation | None = None  # left out: chapter 06 is not run
+    synthesis: Synthesis | None = None  # left out: chapter 08 is not run
     report: Report = Report()
     compute: Compute = Compute()
     _command: str = PrivateAttr("")  # what to write after `reconfair run` for this study
@@ -465,6 +533,22 @@ class Study(Section):
                     )
             for attribute in self.mitigation.attributes:
                 one_of(attribute, recorded, f"mitigation.attributes: attribute of {self.dataset.name}")
+        return self
+
+    @model_validator(mode="after")
+    def _known_cells(self):
+        if self.synthesis:
+            recorded = self.dataset.about.attributes + (
+                ("race_merged",) if "race" in self.dataset.about.attributes else ()
+            )
+            *attributes, task = self.cells
+            for attribute in attributes:
+                one_of(attribute, recorded, f"synthesis.cells: attribute of {self.dataset.name}")
+            one_of(task, [task for task, kind in self.tasks.items() if kind == "classify"], "synthesis.cells: task")
+            if not attributes or len({*attributes}) < len(attributes):
+                raise ValueError(
+                    f"synthesis.cells: '{'*'.join(self.cells)}' must name each attribute once, and one task"
+                )
         return self
 
     @model_validator(mode="after")
@@ -505,6 +589,14 @@ class Study(Section):
     def readers(self) -> tuple[str, ...]:
         """Strategies by which the diagnostic networks are trained."""
         return ("standard",)
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The attributes and, last, the task whose combinations are the cells of chapter 08; empty without it."""
+        if self.synthesis is None:
+            return ()
+        usual = (*self.attributes()[:1], *[task for task, kind in self.tasks.items() if kind == "classify"][:1])
+        return tuple((self.synthesis.cells or "*".join(usual)).split("*"))
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -691,7 +783,7 @@ def study(base: str = "", **sections: dict[str, Any]) -> Study:
         ``name``: such sections are a whole study.
     **sections : dict
         Sections of a params file, or what is to change in those of `base`; ``{}`` changes nothing, and "none" leaves
-        out ``noise`` or ``mitigation``.
+        out ``noise``, ``mitigation`` or ``synthesis``.
 
     Raises
     ------
@@ -711,8 +803,8 @@ def study(base: str = "", **sections: dict[str, Any]) -> Study:
         sections = _merged({name: each for name, each in base_sections.items() if name not in replaced}, sections)
     if sections.get("noise") == "none":
         sections = {**sections, "noise": {"kind": "none"}}
-    if sections.get("mitigation") == "none":
-        sections = {name: section for name, section in sections.items() if name != "mitigation"}
+    optional = ("mitigation", "synthesis")
+    sections = {name: each for name, each in sections.items() if name not in optional or each != "none"}
     built = _validated(sections)
     built._command = command
     return built
@@ -974,7 +1066,7 @@ def _command(path: str, overrides: Iterable[str]) -> str:
 def _override(sections: dict, text: str) -> None:
     key, equals, value = text.partition("=")
     *parents, last = key.split(".")
-    if not equals or not (parents or key in ("noise", "mitigation")):
+    if not equals or not (parents or key in ("noise", "mitigation", "synthesis")):
         raise ParamsError(f"--set {text}: expected section.key=value")
     try:
         for parent in parents:

@@ -1,4 +1,4 @@
-"""The five tables that cross between chapters: one schema each, stored as Parquet.
+"""The six tables that cross between chapters: one schema each, stored as Parquet.
 
 Each is tidy: one row per observation, one column per variable. A cohort has further columns,
 one per finding (1.0, 0.0, or missing where unknown).
@@ -60,6 +60,11 @@ SCHEMAS = {
         "bound_standard": NUMBER, "no_change_standard": NUMBER, "groups": TEXT, "left_out": TEXT,
         "n_smallest": NUMBER, "missing": COUNT, "note": TEXT,
     },
+    # one row per generator x classifier x attribute x group x metric; of a generator's images the classifier is empty
+    "synthesis": {
+        "generator": TEXT, "classifier": TEXT, "attribute": TEXT, "group": TEXT, "metric": TEXT, "value": NUMBER,
+        "low": NUMBER, "high": NUMBER, "n": COUNT, "note": TEXT,
+    },
 }  # fmt: skip
 
 
@@ -112,6 +117,8 @@ def published(name: str) -> pd.DataFrame:
 
 def _typed(table: pd.DataFrame, name: str) -> pd.DataFrame:
     typed = table.reset_index(drop=True)
+    if "synthetic" in typed and typed.synthetic.fillna(False).astype(bool).any():
+        raise ValueError(f"table '{name}': it holds synthetic images, which train and are never judged; leave them out")
     for column, kind in SCHEMAS[name].items():
         if column not in table:
             raise ValueError(f"table '{name}': column '{column}' is missing; it has {', '.join(table.columns)}")

@@ -31,7 +31,15 @@ SHARE, MOMENT = 0.05, 0.2  # of the time that writing checkpoints may take; seco
 
 
 class Module(L.LightningModule):
-    """A network that trains: batches travel to the device as they are stored, in half precision, and widen there."""
+    """A network that trains: batches travel to the device as they are stored, in half precision, and widen there.
+
+    Attributes
+    ----------
+    last : bool
+        Whether the weights of the last epoch are kept; else those of the epoch with the least validation loss.
+    """
+
+    last = False
 
     def on_after_batch_transfer(self, batch, dataloader_idx):
         return tuple(tensor.float() for tensor in batch)
@@ -141,7 +149,7 @@ class Keep(L.Callback):
         judged = "val_total" if self.total else "val_loss"
         best = min((row[judged] for row in self.rows), default=np.inf)
         self.rows.append({"epoch": trainer.current_epoch + 1, **measured})
-        if measured[judged] < best or len(self.rows) == 1:
+        if module.last or measured[judged] < best or len(self.rows) == 1:
             weights = {name: value.detach().clone() for name, value in module.state_dict().items()}
             self.best = {"state_dict": weights, "settings": module.settings, **self.rows[-1]}
         self.checkpoint(trainer)

@@ -7,9 +7,11 @@ A kind of network is a file of this folder with one class, ``Diagnoser(settings)
 
 import json
 import warnings
+from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,11 +24,28 @@ from reconfair.store import Product, Work
 from reconfair.words import nearest
 
 
+class Trainer(NamedTuple):
+    """How a room above trains the readers of a strategy."""
+
+    networks: Callable[[Study], tuple[Network, ...]]  # those that it trains
+    weights: Callable[[Study, Reader], Product]  # the product of a reader
+
+
+TRAINERS: dict[str, Trainer] = {}  # by the strategy of readers that are not trained here
+
+
+def networks(study: Study, strategy: str = "standard") -> tuple[Network, ...]:
+    """The networks that a strategy trains; the standard one trains all of them."""
+    return TRAINERS[strategy].networks(study) if strategy in TRAINERS else study.networks
+
+
 def weights(study: Study, reader: Reader) -> Product:
     """A trained reader and its thresholds; all noise levels of a dataset share it.
 
     Of a model of the user's own it is the thresholds alone.
     """
+    if reader.strategy in TRAINERS:
+        return TRAINERS[reader.strategy].weights(study, reader)
     settings, network = study.diagnosis.settings(reader.network), reader.network
     code = ("reconfair.training", __name__, f"{__name__}.installed", "reconfair.fairness.threshold")
     if network.model:
@@ -38,7 +57,7 @@ def weights(study: Study, reader: Reader) -> Product:
         run=study.label,
         folder=store.outputs() / study.label / "readers" / str(reader),
         name="weights",
-        write=partial(_write_threshold, study, network) if network.model else partial(_train, study, reader),
+        write=partial(write_threshold, study, network) if network.model else partial(_train, study, reader),
         parameters=settings,
         code=(*code, "reconfair.keyed"),
         needs=(data.product(study),),
@@ -54,16 +73,16 @@ def product(study: Study, source: Source, images: Product | None = None, strateg
     shared = images.run == study.label  # a dataset's originals and noisy images serve all its runs
     folder = store.outputs() / study.label / "originals" if source == ORIGINAL else images.folder
     folder = folder if strategy == "standard" else folder / "readers" / strategy
-    readers = [Reader(network, strategy) for network in study.networks]
+    readers = [weights(study, Reader(network, strategy)) for network in networks(study, strategy)]
     return Product(
-        chapter=max("04", images.chapter),
+        chapter=max("04", images.chapter, *(reader.chapter for reader in readers)),
         run=images.run,
         folder=folder,
         name="predictions",
         write=partial(_predict, study, source, images, strategy),
-        needs=(images, data.product(study), *(weights(study, reader) for reader in readers)),
+        needs=(images, data.product(study), *readers),
         job=folder.relative_to(store.outputs() / study.label).as_posix() if shared else images.job,
-        work=partial(_work, study),
+        work=partial(_work, study, strategy),
         command=study.command,
     )
 
@@ -191,7 +210,7 @@ def evaluate_on(study: Study, other: Study) -> pd.DataFrame:
 def thresholds(study: Study, strategy: str = "standard") -> dict[str, float]:
     """Balanced threshold of every classification task, from the validation originals."""
     by_task = {}
-    for network in study.networks:
+    for network in networks(study, strategy):
         folder = store.ready(weights(study, Reader(network, strategy)))
         by_task |= json.loads((folder / "threshold.json").read_text(encoding="utf-8"))
     return by_task
@@ -298,12 +317,12 @@ def _training_work(study: Study, reader: Reader) -> Work:
     return training.work(f"train {network.kind}", module, settings, size, images, study.compute, trains=True)
 
 
-def _work(study: Study) -> Work:
-    """What it takes for all networks to look at the val and test images."""
+def _work(study: Study, strategy: str) -> Work:
+    """What it takes for all networks of a strategy to look at the val and test images."""
     from reconfair import training
 
     images, size, works = data.sizes(study)["eval"], study.dataset.size, []
-    for network in study.networks:
+    for network in networks(study, strategy):
         settings, module = study.diagnosis.settings(network), partial(build, study, network)
         if network.model:
             works.append(given.work(images, size, study.compute))
@@ -333,10 +352,11 @@ def _train(study: Study, reader: Reader, folder: Path) -> None:
         study.compute,
         network.name,
     )
-    _write_threshold(study, network, folder)
+    write_threshold(study, network, folder)
 
 
-def _write_threshold(study: Study, network: Network, folder: Path) -> None:
+def write_threshold(study: Study, network: Network, folder: Path) -> None:
+    """Choose the balanced thresholds of a network whose weights stand in `folder`, on validation originals."""
     from reconfair import training
 
     by_task = {}
@@ -358,7 +378,7 @@ def _write_threshold(study: Study, network: Network, folder: Path) -> None:
 def _predict(study: Study, source: Source, images: Product, strategy: str, folder: Path) -> None:
     masks, parts = data.load(study).masks, []
     array, rows, table = looked_at(study, source, images)
-    for network in study.networks:
+    for network in networks(study, strategy):
         answers = scores(study, Reader(network, strategy), array, rows, f"{network.name} looks at {source}")
         parts.append(units(study, network, table, answers, masks))
     predictions = pd.concat(parts, ignore_index=True)

@@ -6,7 +6,7 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
-from reconfair import data, diagnosis, judge, mitigation, noise, recon, report, store
+from reconfair import data, diagnosis, judge, mitigation, noise, recon, report, store, synthesis
 from reconfair.params import Study
 from reconfair.store import PACKAGE, Product, Work
 
@@ -20,6 +20,7 @@ CHAPTERS = {
     "04_diagnosis": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "compute"),
     "05_fairness": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "compute"),
     "06_mitigation": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "mitigation", "compute"),
+    "08_synthesis": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "synthesis", "compute"),
     "10_report": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "mitigation", "report", "compute"),
 }
 
@@ -28,6 +29,7 @@ def chapters(study: Study) -> list[str]:
     """Names of the notebooks that a study runs: without noise, or without a section for it, a chapter is left out."""
     without = set() if study.noise.kind != "none" else {"02_noising", "03_reconstruction", "06_mitigation"}
     without |= set() if study.mitigated else {"06_mitigation"}
+    without |= set() if study.synthesis else {"08_synthesis"}
     return [name for name in CHAPTERS if name not in without]
 
 
@@ -61,6 +63,6 @@ def _nothing(folder: Path) -> None:
 
 def products(study: Study) -> list[Product]:
     """Every product of a study, executed notebooks included, in the order in which they are made."""
-    rooms = (data, noise, recon, diagnosis, judge, mitigation, report)
+    rooms = (data, noise, recon, diagnosis, judge, mitigation, synthesis, report)
     made = [product for room in rooms for product in room.products(study)]
     return made + copies(study, made)

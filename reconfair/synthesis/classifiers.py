@@ -1,0 +1,296 @@
+"""Classifiers that train with real and synthetic images, and what becomes of them on real test patients."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn import functional as F
+
+from reconfair import data, diagnosis, store, synthesis, training
+from reconfair.data import splits
+from reconfair.diagnosis import classify
+from reconfair.fairness.metrics import auroc
+from reconfair.keyed import generator, seed_of
+from reconfair.params import Network, ParamsError, Study
+from reconfair.synthesis.balance import inverse_performance
+from reconfair.synthesis.distance import COLUMNS, Features
+
+NETWORKS = ("vit", "resnet")  # the other classifiers look at frozen features
+RESAMPLES = 400
+METRICS = ("accuracy", "demographic_parity", "equal_opportunity", "essp", "nar")
+
+
+class Joined:
+    """Real images and synthetic ones below them, as one array; both may be memory-mapped."""
+
+    def __init__(self, real, synthetic):
+        self.parts, self.split = (real, synthetic), len(real)
+
+    def __len__(self) -> int:
+        return self.split + len(self.parts[1])
+
+    def __getitem__(self, rows):
+        rows = np.asarray(rows)
+        images = np.empty((len(rows), *self.parts[0].shape[1:]), self.parts[0].dtype)
+        for part, inside, first in zip(
+            self.parts, (rows < self.split, rows >= self.split), (0, self.split), strict=True
+        ):
+            if inside.any():
+                images[inside] = part[rows[inside] - first]
+        return images
+
+
+class Classifier(classify.Diagnoser):
+    """A reader whose loss favours the groups that it serves badly (inverse-performance weights), renewed every epoch.
+
+    Parameters
+    ----------
+    settings : dict
+        As of `classify.Diagnoser`.
+
+    Notes
+    -----
+    A batch is (images, labels, rows), rows numbering the images of training and validation.
+    """
+
+    def watch(self, groups: dict[str, np.ndarray], batches, mode: str) -> None:
+        """Look at these groups of all rows; weigh the training ones in the loss or in the draws of `batches`."""
+        self.groups, self.batches, self.mode = groups, batches, mode
+        self.image_weights, self.accuracy, self.answers = torch.ones(len(next(iter(groups.values())))), {}, []
+
+    def training_step(self, batch, batch_idx):
+        images, labels, rows = batch
+        logits, known = self(images[:, None] if images.ndim == 3 else images.movedim(-1, 1)), ~labels.isnan()
+        losses = F.binary_cross_entropy_with_logits(logits, labels.nan_to_num(), reduction="none") * known
+        weights = self.image_weights[rows.long().cpu()].to(losses)[:, None] if self.mode == "loss" else 1.0
+        return (losses * weights).sum() / known.sum().clamp(1)
+
+    def validation_step(self, batch, batch_idx):
+        images, labels, rows = batch
+        logits = self(images[:, None] if images.ndim == 3 else images.movedim(-1, 1))
+        self.log("val_loss", self.criterion(logits, labels), batch_size=len(images))
+        right = ((logits > 0) == (labels > 0.5)).float().masked_fill(labels.isnan(), torch.nan).nanmean(1)
+        self.answers.append((rows.long().cpu().numpy(), right.cpu().numpy()))
+
+    def on_validation_epoch_end(self):
+        rows, right = (np.concatenate(parts) for parts in zip(*self.answers, strict=True))
+        self.answers = []
+        for attribute, groups in self.groups.items():
+            means = pd.Series(right).groupby(groups[rows]).mean().dropna()
+            self.accuracy[attribute] = {str(group): float(value) for group, value in means.items() if group != ""}
+        self.weigh()
+
+    def weigh(self) -> None:
+        """Set the weights by the last accuracies."""
+        if self.mode == "none" or not self.accuracy:
+            return
+        train = self.batches.rows
+        weights = inverse_performance(self.accuracy, {name: groups[train] for name, groups in self.groups.items()})
+        self.image_weights[train] = torch.from_numpy(weights).float()
+        if self.mode == "sampler":
+            self.batches.shares = weights / weights.sum()
+
+    def on_save_checkpoint(self, checkpoint):
+        checkpoint["accuracy"] = self.accuracy
+
+    def on_load_checkpoint(self, checkpoint):
+        self.accuracy = checkpoint["accuracy"]
+        self.weigh()
+
+
+def train(study: Study, network: Network, rows, folder: Path, synthetic=None, changes: dict | None = None) -> None:
+    """Train a classifier with some rows of the cohort and, if given, synthetic images; leave ``best.ckpt`` in `folder`.
+
+    Parameters
+    ----------
+    study : Study
+    network : Network
+    rows : ndarray of int
+        Real training images.
+    folder : Path
+    synthetic : (DataFrame, ndarray), optional
+        Table and images; those that are ``used`` train. Validation is with real images alone.
+    changes : dict, optional
+        Of the network's settings.
+    """
+    cohort, attributes = data.load(study), study.cells[:-1]
+    table, images = cohort.table, cohort.images
+    used, mode = np.array([], int), "none"
+    if synthetic is not None:
+        used = len(table) + np.flatnonzero(synthetic[0].used)
+        table, images = pd.concat([table, synthetic[0]], ignore_index=True), Joined(images, synthetic[1])
+        mode = "sampler" if study.synthesis.as_published else study.synthesis.inverse_performance
+    val = data.rows(cohort.table, "val")
+    if np.isin(used, val).any() or table.get("synthetic", pd.Series()).iloc[val].eq(True).any():
+        raise ValueError("synthetic images would be validated; they train alone")
+    target = table[list(network.tasks)].to_numpy(np.float32)
+    rows = np.concatenate([rows, used])
+    rows, val = (some[~np.isnan(target[some]).all(1)] for some in (rows, val))
+    settings = study.diagnosis.settings(network) | (changes or {})
+    torch.manual_seed(seed_of(settings["seed"], "weights", network.name))
+    module = Classifier(settings)
+    if settings["pretrained"]:
+        module.start_pretrained()
+    arrays, size, seed = (images, target, np.arange(len(table))), settings["batch_size"], settings["seed"]
+    batches, check = training.loader(arrays, rows, size, seed), training.loader(arrays, val, size, shuffle=False)
+    groups = {attribute: table[attribute].fillna("").astype("str").to_numpy() for attribute in attributes}
+    module.watch(groups, batches.sampler, mode)
+    training.fit(module, batches, check, folder, settings["epochs"], study.compute, network.name)
+
+
+# --- downstream ---
+
+
+def answer(study: Study, generator: str, classifier: str, folder: Path) -> None:
+    """Train a kind of classifier with a generator's images, and write what it answers for real val and test patients."""
+    cohort, task = data.load(study), study.cells[-1]
+    rows, evaluated = data.rows(cohort.table, "diag"), data.rows(cohort.table, "eval")
+    rows = rows[cohort.table.iloc[rows][task].notna()]
+    made = synthesis.synthetic(study, generator) if generator != "standard" else None
+    network = Network(task, "classify", (task,))
+    if classifier in NETWORKS:
+        changes = architecture(study, classifier)
+        train(study, network, rows, folder, made, changes)
+        module = classify.Diagnoser(study.diagnosis.settings(network) | changes)
+        frozen = training.placed(training.load(folder / "best.ckpt", module), study.compute)
+        looked = training.apply(frozen.diagnose, cohort.images, evaluated, study.compute, f"{classifier} looks")
+        chance = np.concatenate([some for _, some in looked])
+    else:
+        look = Features(study)
+        features, labels = look(cohort.images, rows, raw=True), cohort.table[task].to_numpy()[rows]
+        if made is not None:
+            used = np.flatnonzero(made[0].used)
+            features = np.concatenate([features, look(made[1], used, raw=True)])
+            labels = np.concatenate([labels, made[0][task].to_numpy()[used]])
+        model = of_features(classifier, study.synthesis.seed)
+        chance = model.fit(features, labels).predict_proba(look(cohort.images, evaluated, raw=True))[:, 1:]
+    decided = diagnosis.units(study, network, cohort.table.iloc[evaluated], chance.astype(float))
+    decided.to_parquet(folder / "answers.parquet", index=False)
+
+
+def architecture(study: Study, classifier: str) -> dict:
+    """Settings of a classifier in which it differs from the study's own."""
+    chosen = {"architecture": getattr(study.synthesis, classifier), "size": 0, "value_range": None}
+    same = chosen["architecture"] == study.diagnosis.classify.architecture
+    return {} if same else chosen | {"pretrained": study.diagnosis.classify.pretrained is True}
+
+
+def of_features(classifier: str, seed: int):
+    """A classifier of frozen features: scikit-learn's gradient boosting or nearest neighbours, or XGBoost.
+
+    Raises
+    ------
+    ParamsError
+        XGBoost is not installed.
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.neighbors import KNeighborsClassifier
+
+    if classifier == "neighbours":
+        return KNeighborsClassifier(5, metric="cosine", weights="distance")
+    if classifier == "boosting":
+        return HistGradientBoostingClassifier(random_state=seed)
+    try:
+        from xgboost import XGBClassifier
+    except ImportError:
+        raise ParamsError("synthesis.classifiers: xgboost is not installed; pip install 'reconfair[xgboost]'") from None
+    shares = {"subsample": 0.9, "colsample_bytree": 0.9}
+    return XGBClassifier(n_estimators=400, max_depth=6, learning_rate=0.1, random_state=seed, **shares)
+
+
+def measures(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """The measures of FairGen from counts, as METHODS settles them; accuracy is a fraction.
+
+    Demographic parity and equal opportunity are the mean over classes of the largest difference between groups in the
+    share that is given the class, of all and of those who have it; of two classes only the second counts.
+    ESSP = I / (1 + sum |I - I_a|) and NAR = (max - min) / mean of the groups' accuracies.
+
+    Parameters
+    ----------
+    counts : ndarray
+        (..., groups, classes, classes): patients by group, label and answer.
+
+    Examples
+    --------
+    >>> counts = np.array([[[4, 0], [0, 4]], [[4, 0], [2, 2]]])
+    >>> {name: round(float(value), 3) for name, value in measures(counts).items()}
+    {'accuracy': 0.875, 'demographic_parity': 0.25, 'equal_opportunity': 0.5, 'essp': 0.7, 'nar': 0.286}
+    """
+    counts = np.asarray(counts, float)
+    classes = [1] if counts.shape[-1] == 2 else list(range(counts.shape[-1]))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        right = np.trace(counts, axis1=-2, axis2=-1)
+        accuracy = right / counts.sum((-2, -1))
+        overall = right.sum(-1) / counts.sum((-3, -2, -1))
+        called = (counts.sum(-2) / counts.sum((-2, -1))[..., None])[..., classes]
+        true = (np.diagonal(counts, axis1=-2, axis2=-1) / counts.sum(-1))[..., classes]
+        spread = lambda rates: (rates.max(-2) - rates.min(-2)).mean(-1)  # noqa: E731
+        parity, opportunity = spread(called), spread(true)
+        essp = overall / (1 + np.abs(overall[..., None] - accuracy).sum(-1))
+        nar = (accuracy.max(-1) - accuracy.min(-1)) / accuracy.mean(-1)
+    return dict(zip(METRICS, (overall, parity, opportunity, essp, nar), strict=True))
+
+
+def by_attribute(decided: pd.DataFrame, groups: np.ndarray, seed: int, resamples: int = RESAMPLES):
+    """Yield (metric, group, value, low, high, patients): `measures` and AUROC, with intervals of a patient bootstrap.
+
+    Parameters
+    ----------
+    decided : DataFrame
+        One row per unit: ``patient_id, label, score``.
+    groups : ndarray of str
+        Group of each unit, none of them empty.
+    seed, resamples : int
+    """
+    patient, who = pd.factorize(decided.patient_id)
+    names, group = np.unique(groups, return_inverse=True)
+    label, answer = decided.label.to_numpy(int), (decided.score.to_numpy() >= 0.5).astype(int)
+    classes = max(label.max(), 1) + 1
+    place = np.eye(len(names) * classes**2)[(group * classes + label) * classes + answer]
+    draw = generator(seed, "patients", len(who))
+    weights = draw.multinomial(len(who), np.full(len(who), 1 / len(who)), resamples)[:, patient]
+    shape = (len(names), classes, classes)
+    drawn = measures((weights @ place).reshape(resamples, *shape))
+    for metric, value in measures(place.sum(0).reshape(shape)).items():
+        yield metric, "all", float(value), *_interval(drawn[metric]), len(who)
+    score = decided.score.to_numpy()
+    for number, name in enumerate(names):
+        some = group == number
+        values = [_auroc(score[some], label[some], row[some]) for row in weights]
+        yield "auroc", str(name), _auroc(score[some], label[some]), *_interval(np.array(values)), len({*patient[some]})
+
+
+def _auroc(score, label, weights=None) -> float:
+    counted = np.ones(len(label)) if weights is None else weights
+    if not (counted[label == 1].sum() and counted[label == 0].sum()):
+        return np.nan
+    return float(auroc(score=score, label=label.astype(float), weights=weights))
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    known = values[np.isfinite(values)]
+    return tuple(map(float, np.quantile(known, [0.025, 0.975]))) if len(known) else (np.nan, np.nan)
+
+
+def judge(study: Study) -> pd.DataFrame:
+    """Rows of the table ``synthesis`` on real test patients; the generator ``standard`` is none."""
+    table, rows = data.load(study).table, []
+    settings = study.synthesis
+    known = table.drop_duplicates("patient_id").set_index("patient_id")
+    for made in synthesis.answered(study):
+        name, classifier = made.folder.parts[-2:]
+        decided = pd.read_parquet(store.ready(made) / "answers.parquet")
+        decided = decided[(decided.split == "test") & decided.label.notna()]
+        for attribute in study.attributes():
+            groups = decided.patient_id.map(splits.groups_of(known, attribute))
+            sizes = decided.patient_id.groupby(groups).nunique()
+            enough = groups.isin(sizes.index[sizes >= study.fairness.min_cases])
+            few = "; ".join(f"{group} ({n})" for group, n in sizes.items() if n < study.fairness.min_cases)
+            if groups[enough].nunique() < 2:
+                continue
+            some = by_attribute(decided[enough], groups[enough].to_numpy("str"), settings.seed)
+            note = f"left out: {few}" * bool(few)
+            for metric, group, value, low, high, n in some:
+                rows.append((name, classifier, attribute, group, metric, value, low, high, n, note))
+    return pd.DataFrame(rows, columns=COLUMNS)

@@ -1,0 +1,270 @@
+"""How near synthetic images are to real ones: of whom, by how much, and whether they are copies."""
+
+import numpy as np
+import pandas as pd
+
+from reconfair import data, synthesis
+from reconfair.data import splits
+from reconfair.fairness.metrics import auroc
+from reconfair.keyed import generator, seed_of
+from reconfair.params import Study
+
+COMPONENTS = 64  # of the features, by principal components
+EACH = 80  # fresh phantom slices of each cell, to know its law
+CHUNK = 256  # images whose distances are computed at once
+COLUMNS = ["generator", "classifier", "attribute", "group", "metric", "value", "low", "high", "n", "note"]
+
+
+def frechet(one: np.ndarray, other: np.ndarray) -> float:
+    """Fréchet distance between the normal distributions of two sets of features.
+
+    ||mu - mu'||^2 + tr(S + S' - 2 (S S')^(1/2)); it depends on the number of images, so compare equal numbers only.
+
+    Parameters
+    ----------
+    one, other : ndarray
+        (n, features) and (m, features), n and m at least 2.
+
+    Examples
+    --------
+    >>> rows = np.array([[0.0], [2.0]])
+    >>> frechet(rows, rows + 3), round(frechet(rows, 2 * rows), 6)
+    (9.0, 3.0)
+    """
+    means = one.mean(0), other.mean(0)
+    a, b = (some - mean for some, mean in zip((one, other), means, strict=True))
+    n, m = len(a) - 1, len(b) - 1
+    # The trace of the root of S S' is the sum of the singular values of the product of both centred sets.
+    root = np.linalg.svd(a @ b.T, compute_uv=False).sum() / np.sqrt(n * m)
+    spread = (a**2).sum() / n + (b**2).sum() / m
+    return float(((means[0] - means[1]) ** 2).sum() + spread - 2 * root)
+
+
+def kernel(one: np.ndarray, other: np.ndarray) -> float:
+    """Kernel distance (Binkowski et al. 2018): squared mean discrepancy of (x y / d + 1)^3; unbiased, so about 0."""
+
+    def k(a, b):
+        return (a @ b.T / a.shape[1] + 1) ** 3
+
+    def within(a):
+        values = k(a, a)
+        return (values.sum() - np.trace(values)) / (len(a) * (len(a) - 1))
+
+    return float(within(one) + within(other) - 2 * k(one, other).mean())
+
+
+def nearest(images, others, same=None) -> np.ndarray:
+    """Root mean square pixel distance from each image to the nearest of the others.
+
+    Parameters
+    ----------
+    images, others : ndarray
+        (n, ...) and (m, ...); read in pieces.
+    same : tuple of ndarray, optional
+        Patients of images and of others; distances within a patient do not count.
+
+    Returns
+    -------
+    distance : ndarray
+        (n,).
+    index : ndarray of int
+        (n,), which of the others.
+    """
+    flat = np.asarray(others, np.float32).reshape(len(others), -1)
+    squares, distances, indices = (flat**2).sum(1), [], []
+    for start in range(0, len(images), CHUNK):
+        some = np.asarray(images[start : start + CHUNK], np.float32).reshape(-1, flat.shape[1])
+        between = (some**2).sum(1)[:, None] + squares - 2 * some @ flat.T
+        if same:
+            between[same[0][start : start + CHUNK][:, None] == same[1]] = np.inf
+        indices.append(between.argmin(1))
+        distances.append(between.min(1))
+    return np.sqrt(np.maximum(np.concatenate(distances), 0) / flat.shape[1]), np.concatenate(indices)
+
+
+def told_apart(features: np.ndarray, cells: np.ndarray, seed: int = 0) -> float:
+    """Mean AUROC with which cells are told apart by their features: linear discriminants of one half on the other."""
+    half = generator(seed, "told apart").permutation(len(features)) % 2 == 0
+    values = []
+    for train in (half, ~half):
+        x, y = features[train], cells[train]
+        numbers = np.unique(y)
+        means = np.stack([x[y == number].mean(0) for number in numbers])
+        within = x - means[np.searchsorted(numbers, y)]
+        cov = within.T @ within / len(x)
+        cov += np.eye(len(cov)) * np.trace(cov) / len(cov) * 0.1
+        scores = features[~train] @ np.linalg.solve(cov, (means - means.mean(0)).T)
+        for column, number in enumerate(numbers):
+            label = cells[~train] == number
+            if 0 < label.sum() < len(label):
+                values.append(auroc(score=scores[:, column], label=label.astype(float)))
+    return float(np.mean(values)) if values else np.nan
+
+
+class Features:
+    """Features of the frozen examiner, reduced to principal components of the images that it was trained with."""
+
+    def __init__(self, study: Study):
+        from reconfair import training
+
+        self.study = study
+        self.module = training.placed(synthesis.load_examiner(study), study.compute)
+        trained = self._raw(data.load(study).images, synthesis.halves(study)[0])
+        self.mean = trained.mean(0)
+        *_, directions = np.linalg.svd(trained - self.mean, full_matrices=False)
+        self.directions = directions[:COMPONENTS].T
+
+    def _raw(self, images, rows) -> np.ndarray:
+        from reconfair import training
+
+        batches = training.apply(self.module.features, images, rows, self.study.compute, "features")
+        return np.concatenate([answers for _, answers in batches]).astype(float)
+
+    def __call__(self, images, rows=None, raw: bool = False) -> np.ndarray:
+        """(n, features) of some rows of images; `raw`: all of them, as the frozen network has them."""
+        features = self._raw(images, np.arange(len(images)) if rows is None else rows)
+        return features if raw else (features - self.mean) @ self.directions
+
+
+def fresh(study: Study, table: pd.DataFrame, each: int = EACH) -> tuple[np.ndarray, np.ndarray]:
+    """Images of fresh phantom patients and their cells, so many of each cell.
+
+    Parameters
+    ----------
+    study : Study
+        Of a phantom.
+    table : DataFrame
+        Of the cells.
+    each : int
+    """
+    number, drawn, cells = {cell: at for at, cell in enumerate(table.cell)}, [], []
+    seed = seed_of(study.dataset.seed, "fresh") % 2**31
+    for repeat in range(20):
+        update = {"seed": seed + repeat, "patients": max(4 * each * len(table) // study.dataset.slices, 60)}
+        dataset = study.dataset.model_copy(update=update)
+        read = splits.derive(dataset.read_table(), dataset.age_boundary).astype({study.cells[-1]: int})
+        names = read[list(study.cells)].astype("str").agg(", ".join, axis=1).map(number)
+        for cell in range(len(table)):
+            some = read[(names == cell).to_numpy()].head(each - cells.count(cell))
+            drawn += [dataset.read_image(row)[0] for row in some.itertuples()]
+            cells += [cell] * len(some)
+        if len(cells) == each * len(table):
+            break
+    return np.stack(drawn), np.array(cells)
+
+
+def physician(study: Study):
+    """The simulated physician: a function of images and cells to scores, larger where an image is more typical.
+
+    Of brain phantoms it measures the lesion against the law of fresh patients of the cell. Of any other cohort it is
+    the log-odds of the asked class by the examiner, which knows half of the training patients.
+    """
+    from reconfair.data import phantom_mri
+    from reconfair.synthesis.preference import Law, lesion
+
+    table = synthesis.cells(study).table
+    if study.dataset.name == "phantom_mri":
+        images, cells = fresh(study, table)
+        law = Law(lesion(images, phantom_mri.VIEW), cells)
+        return lambda images, cells: law.score(lesion(images, phantom_mri.VIEW), cells)
+
+    def score(images, cells):
+        from reconfair import training
+
+        module = training.placed(synthesis.load_examiner(study), study.compute)
+        rows = np.arange(len(images))
+        batches = training.apply(module.diagnose, images, rows, study.compute, "the examiner looks")
+        chance = np.concatenate([answers for _, answers in batches]).clip(1e-6, 1 - 1e-6)
+        label = table[study.cells[-1]].to_numpy()[cells]
+        if chance.shape[1] == 1:
+            chance = np.where(label[:, None] == 1, chance, 1 - chance)
+        else:
+            chance = chance[rows, label][:, None]
+        return np.log(chance / (1 - chance))[:, 0]
+
+    return score
+
+
+def judge(study: Study) -> pd.DataFrame:
+    """Rows of the table ``synthesis`` on the images of each generator, and of the real ones.
+
+    ``fd_own`` and ``kernel`` of a group compare as many synthetic as real images of it, the same number in every group
+    and draw; ``fd_floor`` compares as many real images of other patients with each other. ``fd_variance`` is the
+    population variance of fd_own between the groups of an attribute. ``told_apart`` is the AUROC with which cells are
+    told apart. ``nearest_ratio`` is the median distance to the nearest training image, over that between training
+    images of different patients; ``memorised`` is the share of samples nearer than all but 1 % of these.
+    """
+    settings, (*attributes, _) = study.synthesis, study.cells
+    cohort, known = data.load(study), synthesis.cells(study)
+    look, rows = Features(study), []
+    other = np.isin(known.rows, synthesis.halves(study)[1])
+    real = look(cohort.images, known.rows[other])
+    table = known.table
+    patients = cohort.table.patient_id.to_numpy()[known.rows]
+    codes = {attribute: table[attribute].to_numpy() for attribute in attributes} | {"cell": table.cell.to_numpy()}
+
+    def add(name, metric, value, attribute="all", group="all", low=np.nan, high=np.nan, n=0, note=""):
+        rows.append(dict(zip(COLUMNS, (name, "", attribute, group, metric, value, low, high, n, note), strict=True)))
+
+    between, _ = nearest(cohort.images[known.rows], cohort.images[known.rows], (patients, patients))
+    add("real", "told_apart", told_apart(real, known.of[other], settings.seed), n=len(real))
+    for name in settings.generators:
+        samples, images = synthesis.synthetic(study, name)
+        made = look(images)
+        cell = samples.cell.map({cell: at for at, cell in enumerate(table.cell)}).to_numpy()
+        for attribute, groups in codes.items():
+            _distances(add, name, attribute, groups, (real, known.of[other]), (made, cell), settings)
+        add(name, "told_apart", told_apart(made, cell, settings.seed), n=len(made))
+        near, _ = nearest(images, cohort.images[known.rows])
+        add(name, "nearest_ratio", float(np.median(near) / np.median(between)), n=len(near))
+        add(name, "memorised", float((near < np.quantile(between, 0.01)).mean()), n=len(near))
+        for attribute, groups in codes.items():
+            for group in dict.fromkeys(groups):
+                add(name, "samples", float((groups[cell] == group).sum()), attribute, group, n=len(cell))
+        if study.dataset.name == "phantom_mri":
+            for group, error, n in lesion_errors(study, images, cell):
+                add(name, "lesion_law_error", error, "cell", group, n=n)
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def lesion_errors(study: Study, images, cell: np.ndarray, each: int = EACH):
+    """Yield each cell, the error of its samples' lesions in SDs of the truth (`Law.error`), and their number."""
+    from reconfair.data import phantom_mri
+    from reconfair.synthesis.preference import Law, lesion
+
+    table = synthesis.cells(study).table
+    truth, cells = fresh(study, table, each)
+    law = Law(lesion(truth, phantom_mri.VIEW), cells)
+    for number, group in enumerate(table.cell):
+        some = np.flatnonzero(cell == number)[:each]
+        yield group, law.error(lesion(images[some], phantom_mri.VIEW), number), len(some)
+
+
+def _distances(add, name, attribute, groups, real, made, settings) -> None:
+    """Add the distances of each group of one attribute."""
+    (real, real_cell), (made, made_cell) = real, made
+    members = {group: (np.flatnonzero(groups[real_cell] == group), np.flatnonzero(groups[made_cell] == group))
+               for group in dict.fromkeys(groups)}  # fmt: skip
+    n = min(min(len(a) // 2, len(b)) for a, b in members.values())
+    if n < 2:
+        add(name, "fd_own", np.nan, attribute, note="a group has fewer than 4 real images of the second half")
+        return
+    draw, drawn = generator(settings.seed, "distances", attribute), {}
+    for _ in range(settings.draws):
+        for group, (a, b) in members.items():
+            a, b = draw.permutation(a), draw.permutation(b)[:n]
+            values = (
+                frechet(real[a[:n]], made[b]),
+                frechet(real[a[:n]], real[a[n : 2 * n]]),
+                kernel(real[a[:n]], made[b]),
+            )
+            for metric, value in zip(("fd_own", "fd_floor", "kernel"), values, strict=True):
+                drawn.setdefault((metric, group), []).append(value)
+    for (metric, group), values in drawn.items():
+        low, high = np.quantile(values, [0.025, 0.975])
+        add(name, metric, np.mean(values), attribute, group, low, high, n, f"{settings.draws} draws")
+    for metric in ("fd_own", "fd_floor"):
+        variance = np.var([drawn[metric, group] for group in members], axis=0)
+        low, high = np.quantile(variance, [0.025, 0.975])
+        name_of = metric.replace("own", "variance").replace("floor", "floor_variance")
+        add(name, name_of, variance.mean(), attribute, "all", low, high, n, f"{settings.draws} draws")
