@@ -121,9 +121,9 @@ def train(study: Study, network: Network, rows, folder: Path, synthetic=None, ch
         used = len(table) + np.flatnonzero(synthetic[0].used)
         table, images = pd.concat([table, synthetic[0]], ignore_index=True), Joined(images, synthetic[1])
         mode = "sampler" if study.synthesis.as_published else study.synthesis.inverse_performance
-    val = data.rows(cohort.table, "val")
-    if np.isin(used, val).any() or table.get("synthetic", pd.Series()).iloc[val].eq(True).any():
-        raise ValueError("synthetic images would be validated; they train alone")
+    val = data.rows(table, "val")
+    if (val >= len(cohort.table)).any():
+        raise ValueError("synthetic images are in the split val; they train alone")
     target = table[list(network.tasks)].to_numpy(np.float32)
     rows = np.concatenate([rows, used])
     rows, val = (some[~np.isnan(target[some]).all(1)] for some in (rows, val))
@@ -143,7 +143,7 @@ def train(study: Study, network: Network, rows, folder: Path, synthetic=None, ch
 
 
 def answer(study: Study, generator: str, classifier: str, folder: Path) -> None:
-    """Train a kind of classifier with a generator's images, and write what it answers for real val and test patients."""
+    """Train a kind of classifier with a generator's images, and write its answers for real val and test patients."""
     cohort, task = data.load(study), study.cells[-1]
     rows, evaluated = data.rows(cohort.table, "diag"), data.rows(cohort.table, "eval")
     rows = rows[cohort.table.iloc[rows][task].notna()]

@@ -91,7 +91,7 @@ class Pairs:
     def __init__(self, winners, losers, cells, reference):
         images = [torch.from_numpy(np.asarray(some, np.float32)) for some in (winners, losers)]
         images = [2 * (some[:, None] if some.ndim == 3 else some.movedim(-1, 1)) - 1 for some in images]
-        self.images, self.cells = torch.stack(images, 1), torch.from_numpy(np.asarray(cells, np.int64))
+        self.images, self.cells = torch.stack(images, 1), torch.tensor(np.array(cells, np.int64))
         self.reference, self.active, self.rises = reference, True, []
 
     def to(self, device) -> None:
@@ -280,9 +280,8 @@ def preferred(ratings: pd.DataFrame) -> pd.DataFrame:
         winner=decided.left.where(left, decided.right), loser=decided.right.where(left, decided.left)
     )
     votes = decided.groupby(["pair_id", "cell", "winner", "loser"]).size().rename("votes").reset_index()
-    best = votes.sort_values("votes").groupby("pair_id").tail(1).set_index("pair_id")
-    total = votes.groupby("pair_id").votes.sum()
-    return best[best.votes > total / 2].reset_index()
+    total = votes.groupby("pair_id").votes.transform("sum")
+    return votes[votes.votes > total / 2].reset_index(drop=True)
 
 
 def agreement(one: pd.DataFrame, other: pd.DataFrame, draws: int = 2000, seed: int = 0) -> dict[str, float]:
