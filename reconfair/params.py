@@ -590,6 +590,13 @@ class Study(Section):
         """Strategies by which the diagnostic networks are trained."""
         return ("standard",)
 
+    def networks_of(self, strategy: str) -> tuple[Network, ...]:
+        """The networks that a strategy of readers trains; synthetic images train those of the task of the cells."""
+        if self.synthesis and strategy in self.synthesis.generators:
+            task = self.cells[-1]
+            return tuple(net for net in self.networks if task in (net.name, *net.tasks) and not net.model)
+        return self.networks
+
     @property
     def cells(self) -> tuple[str, ...]:
         """The attributes and, last, the task whose combinations are the cells of chapter 08; empty without it."""

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,20 +22,8 @@ from reconfair.params import NOISY, ORIGINAL, Network, Reader, Source, Study
 from reconfair.store import Product, Work
 from reconfair.words import nearest
 
-
-class Trainer(NamedTuple):
-    """How a room above trains the readers of a strategy."""
-
-    networks: Callable[[Study], tuple[Network, ...]]  # those that it trains
-    weights: Callable[[Study, Reader], Product]  # the product of a reader
-
-
-TRAINERS: dict[str, Trainer] = {}  # by the strategy of readers that are not trained here
-
-
-def networks(study: Study, strategy: str = "standard") -> tuple[Network, ...]:
-    """The networks that a strategy trains; the standard one trains all of them."""
-    return TRAINERS[strategy].networks(study) if strategy in TRAINERS else study.networks
+# Of strategies whose readers a room above trains: a function from the study and a reader to the product of its weights.
+TRAINERS: dict[str, Callable[[Study, Reader], Product]] = {}
 
 
 def weights(study: Study, reader: Reader) -> Product:
@@ -45,7 +32,7 @@ def weights(study: Study, reader: Reader) -> Product:
     Of a model of the user's own it is the thresholds alone.
     """
     if reader.strategy in TRAINERS:
-        return TRAINERS[reader.strategy].weights(study, reader)
+        return TRAINERS[reader.strategy](study, reader)
     settings, network = study.diagnosis.settings(reader.network), reader.network
     code = ("reconfair.training", __name__, f"{__name__}.installed", "reconfair.fairness.threshold")
     if network.model:
@@ -57,7 +44,7 @@ def weights(study: Study, reader: Reader) -> Product:
         run=study.label,
         folder=store.outputs() / study.label / "readers" / str(reader),
         name="weights",
-        write=partial(write_threshold, study, network) if network.model else partial(_train, study, reader),
+        write=partial(write_threshold, study, reader) if network.model else partial(_train, study, reader),
         parameters=settings,
         code=(*code, "reconfair.keyed"),
         needs=(data.product(study),),
@@ -73,7 +60,7 @@ def product(study: Study, source: Source, images: Product | None = None, strateg
     shared = images.run == study.label  # a dataset's originals and noisy images serve all its runs
     folder = store.outputs() / study.label / "originals" if source == ORIGINAL else images.folder
     folder = folder if strategy == "standard" else folder / "readers" / strategy
-    readers = [weights(study, Reader(network, strategy)) for network in networks(study, strategy)]
+    readers = [weights(study, Reader(network, strategy)) for network in study.networks_of(strategy)]
     return Product(
         chapter=max("04", images.chapter, *(reader.chapter for reader in readers)),
         run=images.run,
@@ -210,7 +197,7 @@ def evaluate_on(study: Study, other: Study) -> pd.DataFrame:
 def thresholds(study: Study, strategy: str = "standard") -> dict[str, float]:
     """Balanced threshold of every classification task, from the validation originals."""
     by_task = {}
-    for network in networks(study, strategy):
+    for network in study.networks_of(strategy):
         folder = store.ready(weights(study, Reader(network, strategy)))
         by_task |= json.loads((folder / "threshold.json").read_text(encoding="utf-8"))
     return by_task
@@ -322,7 +309,7 @@ def _work(study: Study, strategy: str) -> Work:
     from reconfair import training
 
     images, size, works = data.sizes(study)["eval"], study.dataset.size, []
-    for network in networks(study, strategy):
+    for network in study.networks_of(strategy):
         settings, module = study.diagnosis.settings(network), partial(build, study, network)
         if network.model:
             works.append(given.work(images, size, study.compute))
@@ -352,14 +339,14 @@ def _train(study: Study, reader: Reader, folder: Path) -> None:
         study.compute,
         network.name,
     )
-    write_threshold(study, network, folder)
+    write_threshold(study, reader, folder)
 
 
-def write_threshold(study: Study, network: Network, folder: Path) -> None:
-    """Choose the balanced thresholds of a network whose weights stand in `folder`, on validation originals."""
+def write_threshold(study: Study, reader: Reader, folder: Path) -> None:
+    """Choose the balanced thresholds of a reader whose weights are in `folder`, on validation originals."""
     from reconfair import training
 
-    by_task = {}
+    by_task, network = {}, reader.network
     if network.kind == "classify":
         cohort = data.load(study)
         val = data.rows(cohort.table, "val")
@@ -378,7 +365,7 @@ def write_threshold(study: Study, network: Network, folder: Path) -> None:
 def _predict(study: Study, source: Source, images: Product, strategy: str, folder: Path) -> None:
     masks, parts = data.load(study).masks, []
     array, rows, table = looked_at(study, source, images)
-    for network in networks(study, strategy):
+    for network in study.networks_of(strategy):
         answers = scores(study, Reader(network, strategy), array, rows, f"{network.name} looks at {source}")
         parts.append(units(study, network, table, answers, masks))
     predictions = pd.concat(parts, ignore_index=True)

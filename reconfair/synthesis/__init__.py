@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 
 from reconfair import data, diagnosis, judge, store, tables
-from reconfair.diagnosis import Trainer
 from reconfair.keyed import generator as draws_of
 from reconfair.keyed import seed_of
 from reconfair.params import GENERATORS, Network, ParamsError, Reader, Source, Study
@@ -239,7 +238,8 @@ def predictions(study: Study, source: Source, strategy: str) -> Product:
 def judged(study: Study) -> Product:
     """The tables of the standard readers and those trained with synthetic images, on originals and every source."""
     read = [predictions(study, source, name) for source in study.sources for name in readers(study)]
-    return judge.judged(study, "08", "synthesis", judge.predictions(study) + read, judge.qualities(study))
+    every = ("standard", *readers(study))
+    return judge.judged(study, "08", "synthesis", judge.predictions(study) + read, judge.qualities(study), every)
 
 
 def product(study: Study) -> Product:
@@ -295,7 +295,10 @@ def products(study: Study) -> list[Product]:
         made.append(pairs(study))
     made += [examiner(study), *(weights(study, name) for name in trained)]
     for name in readers(study):
-        made += [samples(study, name), *(reader_weights(study, Reader(network, name)) for network in asked(study))]
+        made += [
+            samples(study, name),
+            *(reader_weights(study, Reader(network, name)) for network in study.networks_of(name)),
+        ]
         made += [predictions(study, source, name) for source in study.sources]
     return list(dict.fromkeys([*made, *answered(study), product(study), judged(study)]))
 
@@ -305,17 +308,12 @@ def readers(study: Study) -> tuple[str, ...]:
     return study.synthesis.generators if study.synthesis else ()
 
 
-def asked(study: Study) -> tuple[Network, ...]:
-    """The networks that synthetic images train: those that classify the task of the cells, unless they are given."""
-    return tuple(network for network in study.networks if study.cells[-1] in network.tasks and not network.model)
-
-
 def _network(study: Study) -> Network:
     """The network of the asked task, for that task alone."""
     return Network(study.cells[-1], "classify", (study.cells[-1],))
 
 
-diagnosis.TRAINERS |= {name: Trainer(asked, reader_weights) for name in (*GENERATORS, "sd")}
+diagnosis.TRAINERS |= dict.fromkeys((*GENERATORS, "sd"), reader_weights)
 
 
 def check(study: Study) -> list[str]:
@@ -327,7 +325,7 @@ def check(study: Study) -> list[str]:
     if study.dataset.size % multiple:
         near = max(round(study.dataset.size / multiple), 1) * multiple
         mistakes.append(f"synthesis.widths: images need a multiple of {multiple} pixels, such as {near}")
-    if not asked(study):
+    if not study.networks_of("fairgen"):
         mistakes.append(f"synthesis.cells: the network of '{study.cells[-1]}' is given, and cannot be trained")
     for key, kind in (("start", "file"), ("ratings", "folder"), ("diffusers", "folder")):
         path = Path(getattr(settings, key)).expanduser()
@@ -365,8 +363,8 @@ def build(study: Study, name: str = "base", table: pd.DataFrame | None = None):
     chosen = {key: list(value) if isinstance(value := settings[key], tuple) else value for key in NETWORK}
     chosen |= {"guidance": PUBLISHED_GUIDANCE} if study.synthesis.as_published else {}
     chosen |= {"cells": codes.tolist(), "names": table.cell.tolist(), "factors": (codes.max(0) + 1).tolist()}
-    colours = np.shape(data.load(study).images)[3:]
-    chosen |= {"colours": int(colours[0]) if colours else 1} | ({} if name == "base" else recipe(study, name))
+    colours = 3 if data.load(study).images.ndim == 4 else 1
+    chosen |= {"colours": colours} | ({} if name == "base" else recipe(study, name))
     torch.manual_seed(seed_of(chosen["seed"], "weights", "generator"))
     return Generator(chosen, study.dataset.size)
 
@@ -468,7 +466,7 @@ def _start(module, path: Path) -> None:
 
 
 def draw(study: Study, name: str, cell: np.ndarray, key: str, first: int = 0, module=None):
-    """Yield images in batches, float32 of shape (n, s, s) or (n, s, s, 3), of some cells.
+    """Yield images in batches, float32 of shape (n, s, s) or (n, 3, s, s), of some cells.
 
     Parameters
     ----------
@@ -493,7 +491,7 @@ def draw(study: Study, name: str, cell: np.ndarray, key: str, first: int = 0, mo
         seeds = [seed_of(study.synthesis.seed, "synthetic", key, first + number) for number in numbers]
         with torch.inference_mode():
             drawn = module.sample(torch.as_tensor(cell[numbers.start : numbers.stop]), seeds).float().cpu().numpy()
-        yield drawn[:, 0] if drawn.shape[1] == 1 else np.moveaxis(drawn, 1, -1)
+        yield drawn[:, 0] if drawn.shape[1] == 1 else drawn
 
 
 # --- pairs ---
@@ -671,7 +669,7 @@ def _train_reader(study: Study, reader: Reader, folder: Path) -> None:
     table = data.load(study).table
     rows = data.rows(table, "diag")
     classifiers.train(study, reader.network, rows, folder, synthetic(study, reader.strategy))
-    diagnosis.write_threshold(study, reader.network, folder)
+    diagnosis.write_threshold(study, reader, folder)
 
 
 def _answer(study: Study, name: str, kind: str, folder: Path) -> None:

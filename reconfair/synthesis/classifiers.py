@@ -61,14 +61,14 @@ class Classifier(classify.Diagnoser):
 
     def training_step(self, batch, batch_idx):
         images, labels, rows = batch
-        logits, known = self(images[:, None] if images.ndim == 3 else images.movedim(-1, 1)), ~labels.isnan()
+        logits, known = self(images[:, None] if images.ndim == 3 else images), ~labels.isnan()
         losses = F.binary_cross_entropy_with_logits(logits, labels.nan_to_num(), reduction="none") * known
         weights = self.image_weights[rows.long().cpu()].to(losses)[:, None] if self.mode == "loss" else 1.0
         return (losses * weights).sum() / known.sum().clamp(1)
 
     def validation_step(self, batch, batch_idx):
         images, labels, rows = batch
-        logits = self(images[:, None] if images.ndim == 3 else images.movedim(-1, 1))
+        logits = self(images[:, None] if images.ndim == 3 else images)
         self.log("val_loss", self.criterion(logits, labels), batch_size=len(images))
         right = ((logits > 0) == (labels > 0.5)).float().masked_fill(labels.isnan(), torch.nan).nanmean(1)
         self.answers.append((rows.long().cpu().numpy(), right.cpu().numpy()))
@@ -255,17 +255,12 @@ def by_attribute(decided: pd.DataFrame, groups: np.ndarray, seed: int, resamples
     for metric, value in measures(place.sum(0).reshape(shape)).items():
         yield metric, "all", float(value), *_interval(drawn[metric]), len(who)
     score = decided.score.to_numpy()
-    for number, name in enumerate(names):
+    for number, name in enumerate(names if classes == 2 else ()):
         some = group == number
-        values = [_auroc(score[some], label[some], row[some]) for row in weights]
-        yield "auroc", str(name), _auroc(score[some], label[some]), *_interval(np.array(values)), len({*patient[some]})
-
-
-def _auroc(score, label, weights=None) -> float:
-    counted = np.ones(len(label)) if weights is None else weights
-    if not (counted[label == 1].sum() and counted[label == 0].sum()):
-        return np.nan
-    return float(auroc(score=score, label=label.astype(float), weights=weights))
+        value, drawn = (
+            auroc(score=score[some], label=label[some], weights=rows)[:, 0] for rows in (None, weights[:, some])
+        )
+        yield "auroc", str(name), float(value[0]), *_interval(drawn), len({*patient[some]})
 
 
 def _interval(values: np.ndarray) -> tuple[float, float]:

@@ -153,7 +153,7 @@ class Generator(Module):
 
     Notes
     -----
-    A batch is (images, cells): (n, s, s) or (n, s, s, 3) within [0, 1], and the number of each image's cell.
+    A batch is (images, cells): (n, s, s) or (n, 3, s, s) within [0, 1], and the number of each image's cell.
     """
 
     last = True  # the loss falls for long after the samples have become good or bad, so it chooses no epoch
@@ -265,6 +265,5 @@ class Generator(Module):
 
 
 def centred(images: torch.Tensor) -> torch.Tensor:
-    """Map images (n, s, s) or (n, s, s, 3) within [0, 1] to (n, c, s, s) within [-1, 1]."""
-    images = images[:, None] if images.ndim == 3 else images.movedim(-1, 1)
-    return (2 * images - 1).contiguous()
+    """Map images (n, s, s) or (n, 3, s, s) within [0, 1] to (n, c, s, s) within [-1, 1]."""
+    return 2 * (images[:, None] if images.ndim == 3 else images) - 1

@@ -97,7 +97,7 @@ def told_apart(features: np.ndarray, cells: np.ndarray, seed: int = 0) -> float:
         for column, number in enumerate(numbers):
             label = cells[~train] == number
             if 0 < label.sum() < len(label):
-                values.append(auroc(score=scores[:, column], label=label.astype(float)))
+                values.append(auroc(score=scores[:, column], label=label)[0, 0])
     return float(np.mean(values)) if values else np.nan
 
 

@@ -44,7 +44,7 @@ def draw(study: Study, cells: np.ndarray, shape: tuple[int, ...], first: int = 0
     study : Study
     cells : ndarray of str
     shape : tuple of int
-        (s, s) or (s, s, 3).
+        (s, s) or (3, s, s).
     first : int
         Number of the first image, from which its noise follows.
     """
@@ -61,5 +61,5 @@ def draw(study: Study, cells: np.ndarray, shape: tuple[int, ...], first: int = 0
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             output_type="np",
         ).images
-        images = F.interpolate(torch.from_numpy(made).movedim(-1, 1), shape[:2], mode="area").movedim(1, -1).numpy()
-        yield images if len(shape) == 3 else images.mean(-1)
+        images = F.interpolate(torch.from_numpy(made).movedim(-1, 1), shape[-2:], mode="area").numpy()
+        yield images if len(shape) == 3 else images.mean(1)

@@ -81,7 +81,7 @@ class Pairs:
     Parameters
     ----------
     winners, losers : ndarray
-        (n, s, s) or (n, s, s, 3) within [0, 1].
+        (n, s, s) or (n, 3, s, s) within [0, 1].
     cells : ndarray of int
         (n,).
     reference : Module
@@ -90,7 +90,7 @@ class Pairs:
 
     def __init__(self, winners, losers, cells, reference):
         images = [torch.from_numpy(np.asarray(some, np.float32)) for some in (winners, losers)]
-        images = [2 * (some[:, None] if some.ndim == 3 else some.movedim(-1, 1)) - 1 for some in images]
+        images = [2 * (some[:, None] if some.ndim == 3 else some) - 1 for some in images]
         self.images, self.cells = torch.stack(images, 1), torch.tensor(np.array(cells, np.int64))
         self.reference, self.active, self.rises = reference, True, []
 

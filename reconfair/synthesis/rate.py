@@ -134,8 +134,9 @@ def png(image: np.ndarray) -> bytes:
     """An image within [0, 1] as a PNG file."""
     from PIL import Image
 
-    file = io.BytesIO()
-    Image.fromarray(np.uint8(np.clip(np.asarray(image, float), 0, 1) * 255 + 0.5)).save(file, "png")
+    file, image = io.BytesIO(), np.asarray(image, float)
+    image = np.moveaxis(image, 0, -1) if image.ndim == 3 else image
+    Image.fromarray(np.uint8(np.clip(image, 0, 1) * 255 + 0.5)).save(file, "png")
     return file.getvalue()
 
 

@@ -84,7 +84,7 @@ def test_the_network_sees_cell_and_time_in_one_and_three_channels(colours):
     assert first.shape == x.shape
     assert not torch.allclose(first, net(x, torch.tensor([10, 10]), torch.tensor([[0, 1], [1, 1]])))
     assert not torch.allclose(first, net(x, torch.tensor([900, 900]), codes))
-    images = torch.rand((2, 16, 16, 3)[: 3 + (colours == 3)])
+    images = torch.rand((2, 3, 16, 16) if colours == 3 else (2, 16, 16))
     assert centred(images).shape == (2, colours, 16, 16) and centred(images).max() <= 1
 
 
