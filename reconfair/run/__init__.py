@@ -9,6 +9,7 @@ import importlib.metadata
 import logging
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 import time
@@ -19,7 +20,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 import reconfair
-from reconfair import data, diagnosis, mitigation, noise, params, recon, store
+from reconfair import data, diagnosis, mitigation, noise, params, recon, store, synthesis
 from reconfair.fairness import INFERENCES
 from reconfair.params import ParamsError, Study
 from reconfair.run import batch, notebooks
@@ -53,10 +54,16 @@ def main(argv: list[str] | None = None) -> int:
     _studies_options(commands)
     _judge_options(commands)
     _plan_options(commands)
+    rate = commands.add_parser("rate", help="compare pairs of synthetic images, for chapter 08")
+    rate.add_argument("params", type=Path, metavar="PARAMS")
+    rate.add_argument("--set", action="append", default=[], metavar="section.key=value", dest="overrides")
+    rate.add_argument("--rater", default=getpass.getuser(), help="names the file of ratings; letters, digits, dashes")
+    rate.add_argument("--no-browser", action="store_true", help="write the notebook, and do not open it")
     pairs = commands.add_parser("pairs", help="compare each notebook with its script")
     pairs.add_argument("--write", action="store_true", help="write the notebooks anew from the scripts")
     arguments = parser.parse_args(argv)
-    commands = {"run": _run, "check": _check, "status": _status, "judge": _judge, "plan": _plan, "pairs": _pairs}
+    commands = {"run": _run, "check": _check, "status": _status, "judge": _judge, "plan": _plan}
+    commands |= {"rate": _rate, "pairs": _pairs}
     try:
         return commands[arguments.command](arguments)
     except KeyboardInterrupt:
@@ -164,6 +171,7 @@ def preflight(studies: dict[Path, Study], to_run: bool = False, here: bool = Tru
             recon.check,
             diagnosis.check,
             mitigation.check,
+            synthesis.check,
             *([_check_device] if here else []),
         ]
         for check in checks:
@@ -429,6 +437,21 @@ def _plan(arguments) -> int:
     how = {name: getattr(arguments, name) for name in ("aim", "size", "power", "studies")}
     print(*plan.report(expected, **how, name=name), sep="\n")
     return 0
+
+
+def _rate(arguments) -> int:
+    from reconfair.synthesis import rate
+
+    study = params.load(arguments.params, arguments.overrides)
+    if study.synthesis is None:
+        raise ParamsError(f"{arguments.params}: rate needs a section synthesis; chapter 08 makes the images")
+    rating = rate.start(study, arguments.rater)
+    notebook = rate.notebook(study, arguments.rater)
+    rated = f"{len(rating.rows)} of {len(rating.pairs)} pairs are rated"
+    print(f"{rated}; the tool is in {notebook}, and choices are saved in {rating.path}", flush=True)
+    if arguments.no_browser:
+        return 0
+    return subprocess.run([sys.executable, "-m", "jupyter", "lab", str(notebook)], check=False).returncode
 
 
 def _pairs(arguments) -> int:

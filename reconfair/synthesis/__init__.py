@@ -65,7 +65,8 @@ def cells(study: Study) -> Cells:
     table = pd.DataFrame(list(combinations(*levels)), columns=study.cells)
     table["codes"] = list(combinations(*(range(len(level)) for level in levels)))
     table.insert(0, "cell", [", ".join(map(str, values)) for values in combinations(*levels)])
-    keys = some[list(study.cells)].merge(table.reset_index(), on=list(study.cells), how="left")["index"].to_numpy()
+    keys = some[list(study.cells)].merge(table.reset_index(), on=list(study.cells), how="left")["index"]
+    keys = keys.to_numpy(copy=True)
     table["images"] = np.bincount(keys, minlength=len(table))
     table["patients"] = some.groupby(keys).patient_id.nunique().reindex(table.index, fill_value=0).to_numpy()
     table["note"], small = "", table.index[table.images < settings.min_images]
@@ -290,10 +291,10 @@ def products(study: Study) -> list[Product]:
     """What this chapter makes."""
     if study.synthesis is None:
         return []
-    made, trained = [weights(study)], [name for name in study.synthesis.generators if name != "sd"]
+    made = [weights(study)]
     if study.synthesis.preference != "none":
         made.append(pairs(study))
-    made += [examiner(study), *(weights(study, name) for name in trained)]
+    made += [examiner(study), *(weights(study, name) for name in readers(study) if name != "sd")]
     for name in readers(study):
         made += [
             samples(study, name),

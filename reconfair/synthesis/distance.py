@@ -34,8 +34,10 @@ def frechet(one: np.ndarray, other: np.ndarray) -> float:
     means = one.mean(0), other.mean(0)
     a, b = (some - mean for some, mean in zip((one, other), means, strict=True))
     n, m = len(a) - 1, len(b) - 1
-    # The trace of the root of S S' is the sum of the singular values of the product of both centred sets.
-    root = np.linalg.svd(a @ b.T, compute_uv=False).sum() / np.sqrt(n * m)
+    # The trace of the root of S S' is the sum of the singular values of the product of both centred sets, or of what
+    # their QR decompositions leave of them.
+    a_r, b_r = (np.linalg.qr(some, mode="r") for some in (a, b))
+    root = np.linalg.svd(a_r @ b_r.T, compute_uv=False).sum() / np.sqrt(n * m)
     spread = (a**2).sum() / n + (b**2).sum() / m
     return float(((means[0] - means[1]) ** 2).sum() + spread - 2 * root)
 

@@ -140,19 +140,15 @@ def png(image: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def notebook(study: Study, path: Path, rater: str) -> Path:
-    """Write a notebook of one cell that opens the tool for a params file, beside the pairs; return its path."""
+def notebook(study: Study, rater: str) -> Path:
+    """Write a notebook of one cell that opens the tool, beside the ratings; return its path."""
     import nbformat.v4 as v4
 
-    code = "import reconfair as rf\nfrom reconfair.synthesis import rate\n\n"
-    code += f"study = rf.params.load({str(path.resolve())!r})\n"
-    cells = [
-        v4.new_markdown_cell("# Which image is better? Run the cell below."),
-        v4.new_code_cell(f"{code}rate.widget(study, {rater!r})"),
-    ]
+    lines = ["import reconfair as rf", "from reconfair.synthesis import rate", ""]
+    lines += [f"study = rf.params.study(**{study.model_dump(mode='json', exclude_none=True)!r})"]
+    lines += [f"rate.widget(study, {rater!r})"]
+    cells = [v4.new_markdown_cell("# Which image is better? Run the cell below."), v4.new_code_cell("\n".join(lines))]
     place = folder_of(study) / f"rate-{rater}.ipynb"
-    place.parent.mkdir(parents=True, exist_ok=True)
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    text = v4.writes(v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}))
-    place.write_text(text, encoding="utf-8")
+    place.write_text(v4.writes(v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})), encoding="utf-8")
     return place

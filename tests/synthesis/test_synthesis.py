@@ -1,0 +1,430 @@
+"""Chapter 08 from cells to tables, on a study that takes seconds; and who may see which images."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections import namedtuple
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from reconfair import data, diagnosis, judge, params, store, synthesis, tables
+from reconfair.params import ORIGINAL, ParamsError, Reader
+from reconfair.synthesis import classifiers, distance, further
+
+DATASET = {"name": "phantom_mri", "size": 64, "patients": 60, "slices": 1, "label": "tiny", "split": (0.6, 0.2, 0.2)}
+TINY = {"cells": "sex*grade", "baselines": ["sqrs"], "min_images": 2, "pairs": 8, "steps": 2, "judged": 6, "draws": 2}
+TINY |= {"amount": 0.5, "channels": 8, "widths": [1, 1], "blocks": 1, "attention": [], "patch": 4, "iterations": 6}
+TINY |= {"tuning": 4, "batch_size": 4, "ema": 0.9, "vit": "test_vit", "resnet": "test_resnet"}
+TINY |= {"classifiers": ["boosting", "neighbours"]}
+CLASSIFY = {"architecture": "test_resnet", "pretrained": False, "epochs": 2, "batch_size": 16, "size": 32}
+
+
+def study(dataset=None, **changes):
+    sections = {"dataset": DATASET | (dataset or {}), "noise": "none", "fairness": {"min_cases": 2}}
+    sections["diagnosis"] = {"classify": CLASSIFY, "tasks": ["grade"]}
+    return params.study(**sections, synthesis=TINY | changes)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The tiny study with all its products of chapter 08."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECONFAIR_OUTPUTS", str(tmp_path_factory.mktemp("synthesis")))
+        chosen = study()
+        for product in synthesis.products(chosen):
+            store.make(product)
+        yield chosen
+
+
+# --- cells ---
+
+
+def test_cells_count_the_training_images_of_the_diagnosis(made):
+    known, table = synthesis.cells(made), data.load(made).table
+    train = table[table.split == "train"]
+    expected = train.groupby(["sex", "grade"]).size()
+    assert {(row.sex, row.grade): row.images for row in known.table.itertuples()} == expected.to_dict()
+    assert set(table.split.iloc[known.rows]) == {"train"} and len(known.rows) == len(train)
+    first = known.table.iloc[known.of[0]]
+    assert (first.sex, first.grade) == tuple(table.iloc[known.rows[0]][["sex", "grade"]])
+
+
+def test_small_cells_are_named_refused_or_merged(made):
+    counts = synthesis.cells(made).table
+    least, name = counts.images.min(), counts.cell[counts.images.idxmin()]
+    with pytest.raises(ParamsError, match=rf"synthesis\.cells.*'{name}' \({least}\).*small_cells"):
+        synthesis.cells(study(min_images=int(least) + 1))
+    merged = synthesis.cells(study(min_images=int(least) + 1, small_cells="merge"))
+    assert name not in set(merged.table.cell) and merged.table.images.sum() == counts.images.sum()
+    assert merged.table.note.str.contains(name).sum() == 1
+    assert np.bincount(merged.of).tolist() == merged.table.images.tolist()
+    with pytest.raises(ParamsError, match="no cell of grade"):
+        synthesis.cells(study(min_images=1000, small_cells="merge"))
+
+
+def test_keys_are_checked():
+    for change, words in {
+        "cells=sex*grad": ["synthesis.cells", "'grad'", "'grade'"],
+        "cells=sxe*grade": ["synthesis.cells", "'sxe'", "'sex'"],
+        "sampling=cbr": ["synthesis.sampling", "'cbr'", "'cbrs'"],
+        "baselines=[cbdn]": ["synthesis.baselines", "'cbdn'", "'cbdm'"],
+        "preference=csv": ["synthesis", "ratings"],
+        "guidence=2": ["synthesis.guidence", "'guidance'"],
+        "cells=grade": ["synthesis.cells", "'grade'"],
+    }.items():
+        key, _, value = change.partition("=")
+        with pytest.raises(ParamsError) as error:
+            study(**{key: params.parsed(value)})
+        assert all(word in str(error.value) for word in words), change
+    assert params.study(dataset=DATASET, synthesis={}).cells == ("sex", "grade")
+    assert params.study("class", synthesis="none").synthesis is None
+
+
+def test_what_would_fail_later_is_named_before(tmp_path):
+    (tmp_path / "ratings").mkdir()
+    changes = {"ratings": str(tmp_path / "rating"), "start": str(tmp_path / "b.ckpt"), "patch": 5}
+    mistakes = synthesis.check(study(**changes))
+    assert [word for mistake in mistakes for word in ("widths", "ratings", "start") if f"synthesis.{word}" in mistake] == [
+        "widths", "start", "ratings"
+    ]  # fmt: skip
+    assert "'ratings'" in mistakes[2] and "such as 60" in mistakes[0] and synthesis.check(study()) == []
+
+
+# --- who sees what ---
+
+
+def test_no_val_or_test_patient_reaches_a_generator(made, monkeypatch):
+    """Pixels of val and test are made unreadable, and the generator trains on."""
+    cohort, other = data.load(made), study(seed=5)
+    images = np.array(cohort.images)
+    held_out = data.rows(cohort.table, "eval")
+    images[held_out] = np.nan
+    monkeypatch.setattr(data, "load", lambda _: cohort._replace(images=images))
+    folder = store.make(synthesis.weights(other))
+    state = torch.load(folder / "best.ckpt", weights_only=True)
+    assert all(value.isfinite().all() for value in state["state_dict"].values() if value.is_floating_point())
+    assert np.isfinite(pd.read_csv(folder / "log.csv").train_loss).all()
+    images[data.rows(cohort.table, "diag")] = np.nan  # the check can fail
+    with pytest.raises(FloatingPointError):
+        store.make(synthesis.weights(study(seed=6)))
+
+
+def test_synthetic_images_never_enter_val_test_or_judged_tables(made):
+    table, images = synthesis.synthetic(made, "fairgen")
+    assert table.synthetic.all() and set(table.split) == {"train"} and len(images) == len(table)
+    assert images.min() >= 0 and images.max() <= 1
+    with pytest.raises(ValueError, match=r"predictions.*synthetic"):
+        tables.write(table.assign(unit="x"), "predictions", made)
+    product = synthesis.samples(made, "fairgen")
+    kept = pd.read_parquet(product.folder / "synthetic.parquet")
+    try:
+        kept.assign(split="test").to_parquet(product.folder / "synthetic.parquet")
+        with pytest.raises(ValueError, match="outside the split train"):
+            synthesis.synthetic.__wrapped__(made, "fairgen") if hasattr(synthesis.synthetic, "__wrapped__") else _read(
+                made
+            )
+    finally:
+        kept.to_parquet(product.folder / "synthetic.parquet", index=False)
+    with pytest.raises(ValueError, match="in the split val"):
+        rows = data.rows(data.load(made).table, "diag")
+        network = made.networks[0]
+        classifiers.train(made, network, rows, product.folder, (table.assign(split="val"), images))
+    for strategy in ("standard", *synthesis.readers(made)):
+        read = diagnosis.product(made, ORIGINAL, strategy=strategy)
+        predictions = judge.collect("predictions", [read])
+        patients = set(data.load(made).table.query("split in ['val', 'test']").patient_id)
+        assert set(predictions.unit) <= patients and set(predictions.reader) == {strategy}
+
+
+def _read(chosen):
+    """As `synthesis.synthetic`, of a file that was changed by hand; its stamp would else have it made anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "ready", lambda product: product.folder)
+        return synthesis.synthetic(chosen, "fairgen")
+
+
+def test_the_two_halves_share_no_patient_and_hold_all(made):
+    one, other = synthesis.halves(made)
+    patients = data.load(made).table.patient_id.to_numpy()
+    assert not {*patients[one]} & {*patients[other]} and {*one, *other} == {*data.rows(data.load(made).table, "diag")}
+
+
+# --- generators ---
+
+
+def test_a_recipe_says_how_each_generator_is_tuned():
+    chosen = study(baselines=list(params.GENERATORS[:-1]), preference="oracle")
+    recipes = {name: synthesis.recipe(chosen, name) for name in chosen.synthesis.generators}
+    assert {name: recipe["sampling"] for name, recipe in recipes.items()} == {
+        "plain": "natural", "cbrs": "cbrs", "sqrs": "sqrs", "cbdm": "natural", "fairdiffusion": "natural", "fairgen": "sqrs"
+    }  # fmt: skip
+    assert [name for name, recipe in recipes.items() if recipe["diversity"]] == ["cbdm", "fairgen"]
+    assert [name for name, recipe in recipes.items() if recipe["gradient_norms"]] == ["fairgen"]
+    assert [name for name, recipe in recipes.items() if recipe["fair"]] == ["fairdiffusion"]
+    published = synthesis.recipe(study(as_published=True), "fairgen")
+    assert not published["gradient_norms"] and published["as_published"]
+
+
+KILLED = """
+import sys
+from test_synthesis import study
+from reconfair import store, synthesis
+store.make(synthesis.weights(study(iterations=3, tuning=600, seed=7), "fairgen"))
+"""
+
+
+@pytest.mark.slow
+def test_a_generator_that_was_killed_goes_on_to_the_same_weights(tmp_path):
+    here = str(store.PACKAGE.parent / "tests" / "synthesis")
+    code, states = f"import sys; sys.path.insert(0, {here!r}){KILLED}", []
+    for kills in (0, 1):
+        root = tmp_path / str(kills)
+        env = {
+            "RECONFAIR_OUTPUTS": str(root),
+            "PATH": "",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(store.PACKAGE.parent),
+        }
+        if kills:
+            child = subprocess.Popen([sys.executable, "-c", code], env=env)
+            while not list(root.rglob("fairgen/.weights.*/.last.ckpt")):
+                time.sleep(0.01)
+                assert child.poll() is None
+            child.send_signal(signal.SIGKILL), child.wait()
+            assert not list(root.rglob("fairgen/weights.product.json"))
+        subprocess.run([sys.executable, "-c", code], env=env, check=True)
+        [path] = root.rglob("fairgen/best.ckpt")
+        states.append(torch.load(path, weights_only=True)["state_dict"])
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_samples_do_not_depend_on_where_drawing_stopped(made):
+    cell = np.arange(6) % 4
+    whole = np.concatenate(list(synthesis.draw(made, "fairgen", cell, "sample")))
+    rest = np.concatenate(list(synthesis.draw(made, "fairgen", cell[4:], "sample", first=4)))
+    assert np.allclose(whole[4:], rest, atol=2e-3) and not np.allclose(whole[0], whole[4], atol=1e-2)
+
+
+def test_a_generator_of_another_study_is_refused_by_what_differs(made, tmp_path):
+    path = synthesis.weights(made).folder / "best.ckpt"
+    module = synthesis.build(made)
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    synthesis._start(module, path)
+    assert any(not torch.equal(before[key], value) for key, value in module.state_dict().items())
+    other = synthesis.build(study(cells="age_group*grade"))
+    with pytest.raises(ParamsError, match=r"another study: its names.*female.*older"):
+        synthesis._start(other, path)
+    (tmp_path / "none.ckpt").write_text("nothing")
+    with pytest.raises(ParamsError, match=r"synthesis\.start.*none\.ckpt"):
+        synthesis._start(module, tmp_path / "none.ckpt")
+
+
+def test_ratings_of_another_study_and_none_at_all_are_refused(made, tmp_path):
+    pairs = synthesis.pairs(made)
+    chosen = study(preference="csv", ratings=str(tmp_path))
+    with pytest.raises(ParamsError, match="holds no CSV"):
+        synthesis.ratings(chosen)
+    rated = pd.read_csv(pairs.folder / "ratings.csv")
+    assert set(rated.rater) == {"oracle"} and set(rated.choice) <= {"left", "right"} and len(rated) == 8
+    rated.assign(pair_id=lambda rows: "f" + rows.pair_id).to_csv(tmp_path / "someone.csv", index=False)
+    with pytest.raises(ParamsError, match=r"someone\.csv, line 2.*another study"):
+        synthesis.ratings(chosen)
+
+
+def test_pairs_are_of_one_cell_and_the_winner_has_the_better_score(made):
+    folder, cells = synthesis.pairs(made).folder, synthesis.cells(made)
+    rated = pd.read_csv(folder / "ratings.csv", dtype={"left": str, "right": str})
+    scores = distance.physician(made)(np.load(folder / "pairs.npy"), np.repeat(np.arange(8) % len(cells.table), 2))
+    assert np.allclose(scores.reshape(-1, 2), rated[["score_left", "score_right"]])
+    assert (rated.cell == cells.table.cell.to_numpy()[np.arange(8) % len(cells.table)]).all()
+
+
+def test_as_many_images_are_drawn_as_balance_or_a_ratio_asks_for(made):
+    table = synthesis.cells(made).table
+    balanced = synthesis.plan(study(amount="balance"), table)
+    assert ((balanced.images + balanced.used) == table.images.max()).all() and (balanced.drawn >= 6).all()
+    ratio = synthesis.plan(study(amount=2.0), table)
+    assert ratio.used.sum() == pytest.approx(2 * table.images.sum(), abs=2) and ratio.used.nunique() == 1
+    samples, _ = synthesis.synthetic(made, "sqrs")
+    assert (
+        samples[samples.used].cell.value_counts().to_dict()
+        == synthesis.plan(made, table).set_index("cell").used.to_dict()
+    )
+
+
+def test_a_full_disk_is_named_before_anything_is_drawn(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(synthesis.shutil, "disk_usage", lambda folder: usage(0, 0, 1000))
+    synthesis.require_space(tmp_path, 10, 100)
+    with pytest.raises(ParamsError, match=rf"{tmp_path}.*1000 synthetic images.*synthesis\.amount"):
+        synthesis.require_space(tmp_path, 1000, 8192)
+
+
+# --- judged ---
+
+
+def test_frechet_distance_of_known_normals():
+    draw = np.random.default_rng(0)
+    a, b = draw.normal(0, 1, (20_000, 3)), draw.normal([1, 0, 0], [2, 1, 1], (20_000, 3))
+    assert distance.frechet(a, b) == pytest.approx(1 + (2 - 1) ** 2, abs=0.1)
+    x, y = draw.normal(size=(30, 5)), draw.normal(size=(40, 5)) @ draw.normal(size=(5, 5))
+    root = np.linalg.eigvals(np.cov(x.T) @ np.cov(y.T))
+    expected = ((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(np.cov(x.T) + np.cov(y.T)) - 2 * np.sqrt(root).real.sum()
+    assert distance.frechet(x, y) == pytest.approx(expected)
+    assert distance.frechet(x, x) == pytest.approx(0, abs=1e-9)
+    floors = [distance.kernel(draw.normal(size=(40, 5)), draw.normal(size=(40, 5))) for _ in range(200)]
+    assert abs(np.mean(floors)) < 3 * np.std(floors) / np.sqrt(200) and distance.kernel(x, x + 1) > 1
+
+
+def test_a_copy_is_found_and_patients_do_not_find_themselves():
+    draw = np.random.default_rng(0)
+    train = draw.random((300, 4, 4))
+    near, index = distance.nearest(np.concatenate([train[[7]], draw.random((1, 4, 4))]), train)
+    assert near[0] == pytest.approx(0, abs=1e-3) and index[0] == 7 and near[1] > 0.1
+    patients = np.repeat(np.arange(150), 2)
+    train[1::2] = train[::2]
+    between, _ = distance.nearest(train, train, (patients, patients))
+    assert between.min() > 0.1
+
+
+def test_cells_are_told_apart_only_if_they_differ():
+    draw, cells = np.random.default_rng(0), np.arange(400) % 4
+    same = draw.normal(size=(400, 3))
+    assert distance.told_apart(same, cells) == pytest.approx(0.5, abs=0.08)
+    assert distance.told_apart(same + 3 * np.eye(4)[cells][:, :3], cells) > 0.9
+
+
+def test_measures_by_hand_for_two_and_three_classes():
+    two = np.array([[[6, 2], [1, 1]], [[3, 1], [0, 4]]])  # accuracy 0.7 and 0.875, overall 14 / 18
+    answer = classifiers.measures(two)
+    expected = {
+        "accuracy": 14 / 18, "demographic_parity": 5 / 8 - 3 / 10, "equal_opportunity": 0.5,
+        "essp": (14 / 18) / (1 + abs(14 / 18 - 0.7) + abs(14 / 18 - 0.875)), "nar": 0.175 / 0.7875,
+    }  # fmt: skip
+    assert answer == {key: pytest.approx(value) for key, value in expected.items()}
+    three = np.array([np.diag([2, 2, 2]), [[1, 1, 0], [0, 2, 0], [1, 0, 1]]])
+    answer = classifiers.measures(three)
+    assert answer["demographic_parity"] == pytest.approx((0 + 1 / 6 + 1 / 6) / 3)
+    assert answer["equal_opportunity"] == pytest.approx((0.5 + 0 + 0.5) / 3)
+
+
+def test_downstream_measures_have_an_interval_by_patient():
+    draw = np.random.default_rng(0)
+    rows = pd.DataFrame({"patient_id": np.repeat(np.arange(100), 2), "label": np.repeat(np.arange(100) % 2, 2)})
+    rows["score"] = np.clip(0.5 + 0.4 * (rows.label - 0.5) + 0.25 * draw.standard_normal(200), 0, 1)
+    groups = np.repeat(np.where(np.arange(100) < 40, "f", "m"), 2)
+    answer = {(m, g): (v, low, high, n) for m, g, v, low, high, n in classifiers.by_attribute(rows, groups, 0)}
+    right = ((rows.score >= 0.5) == (rows.label == 1)).mean()
+    assert answer["accuracy", "all"][0] == pytest.approx(right)
+    assert all(low <= value <= high for value, low, high, _ in (answer["accuracy", "all"], answer["auroc", "f"]))
+    assert answer["auroc", "f"][3] == 40 and answer["auroc", "m"][3] == 60
+
+
+def test_groups_served_badly_weigh_more_in_the_loss_or_in_the_draws(made):
+    groups = {"sex": np.array(["f", "f", "m", "m"])}
+    for mode in ("loss", "sampler"):
+        module = classifiers.Classifier(made.diagnosis.settings(made.networks[0]))
+        batches = type("Batches", (), {"rows": np.arange(4), "shares": None})()
+        module.watch(groups, batches, mode)
+        module.answers = [(np.arange(4), np.array([0.0, 1.0, 1.0, 1.0]))]
+        module.on_validation_epoch_end()
+        assert module.accuracy == {"sex": {"f": 0.5, "m": 1.0}}
+        assert module.image_weights.tolist() == pytest.approx([4 / 3, 4 / 3, 2 / 3, 2 / 3], rel=1e-4)
+        assert (batches.shares is None) == (mode == "loss")
+        saved = {}
+        module.on_save_checkpoint(saved)
+        again = classifiers.Classifier(made.diagnosis.settings(made.networks[0]))
+        again.watch(groups, batches, mode)
+        again.on_load_checkpoint(saved)
+        assert torch.equal(again.image_weights, module.image_weights)
+
+
+def test_real_and_synthetic_images_are_one_array():
+    real, made = np.arange(12.0).reshape(3, 2, 2), 100 + np.arange(8.0).reshape(2, 2, 2)
+    joined = classifiers.Joined(real, made)
+    assert len(joined) == 5 and np.array_equal(
+        joined[np.array([4, 0, 3, 2])], np.concatenate([real, made])[[4, 0, 3, 2]]
+    )
+
+
+def test_the_tables_hold_every_generator_and_classifier(made):
+    table = synthesis.judge_all(made)
+    images, classified = table[table.classifier == ""], table[table.classifier != ""]
+    assert set(images.generator) == {"real", "sqrs", "fairgen"}
+    assert set(classified.generator) == {"standard", "sqrs", "fairgen"}
+    assert set(classified.metric) == {*classifiers.METRICS, "auroc"} and set(classified.classifier) == {
+        "boosting",
+        "neighbours",
+    }
+    distances = images[images.metric == "fd_own"]
+    assert distances.groupby(["attribute"]).n.nunique().max() == 1  # the same number in every group
+    performance, fairness = judge.judge(made, synthesis.judged(made))
+    assert set(performance.reader) == set(fairness.reader) == {"standard", "sqrs", "fairgen"}
+    assert fairness.query("metric == 'eodd' and reader == 'fairgen' and attribute == 'sex'").value.notna().all()
+
+
+def test_a_reader_is_judged_at_its_own_threshold(made):
+    by_task = judge.thresholds(made, ("standard", "fairgen"))
+    assert set(by_task["grade"]) == {"standard", "fairgen"}
+    network = made.networks[0]
+    assert by_task["grade"]["fairgen"] == diagnosis.thresholds(made, "fairgen")["grade"]
+    frozen = diagnosis.load(made, network, "fairgen")
+    assert not frozen.training and str(Reader(network, "fairgen")) == "grade-fairgen"
+
+
+def test_chapter_08_runs_only_where_its_section_stands():
+    from reconfair.run.products import chapters
+
+    assert "08_synthesis" in chapters(study()) and synthesis.products(params.study(dataset=DATASET)) == []
+    assert "08_synthesis" not in chapters(params.study(dataset=DATASET))
+
+
+# --- Stable Diffusion ---
+
+
+def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
+    with pytest.raises(ParamsError, match=r"synthesis\.diffusers"):
+        further.pipeline(tmp_path)
+
+
+def test_a_tiny_checkpoint_makes_images_of_the_cells(made, tmp_path):
+    diffusers = pytest.importorskip(
+        "diffusers", reason="diffusers is not installed: pip install 'reconfair[diffusers]'"
+    )
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    unet = diffusers.UNet2DConditionModel(
+        block_out_channels=(8, 16), layers_per_block=1, sample_size=8, in_channels=4, out_channels=4, norm_num_groups=2,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=8, attention_head_dim=2,
+    )  # fmt: skip
+    vae = diffusers.AutoencoderKL(
+        block_out_channels=(8, 16), in_channels=3, out_channels=3, latent_channels=4, norm_num_groups=2,
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+    )  # fmt: skip
+    shape = {
+        "hidden_size": 8,
+        "intermediate_size": 8,
+        "num_attention_heads": 2,
+        "num_hidden_layers": 1,
+        "vocab_size": 300,
+    }
+    text = transformers.CLIPTextModel(transformers.CLIPTextConfig(**shape, eos_token_id=1, bos_token_id=0))
+    letters = [*(chr(code) for code in range(33, 127)), *(f"{chr(code)}</w>" for code in range(33, 127))]
+    vocabulary = {word: number for number, word in enumerate(["<|startoftext|>", "<|endoftext|>", *letters])}
+    (tmp_path / "vocab.json").write_text(json.dumps(vocabulary))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n")
+    tokens = transformers.CLIPTokenizer(str(tmp_path / "vocab.json"), str(tmp_path / "merges.txt"), model_max_length=77)
+    diffusers.StableDiffusionPipeline(
+        vae=vae, text_encoder=text, tokenizer=tokens, unet=unet, scheduler=diffusers.DDIMScheduler(),
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    ).save_pretrained(tmp_path / "sd")  # fmt: skip
+    chosen = study(diffusers=str(tmp_path / "sd"))
+    assert "sd" in chosen.synthesis.generators
+    [images] = further.draw(chosen, np.array(["female, 1", "male, 0"]), (64, 64))
+    assert images.shape == (2, 64, 64) and images.min() >= 0 and images.max() <= 1
