@@ -150,6 +150,12 @@ MEANINGS = {
     "lr_factor": "learning rate of fine-tuning, as a multiple of that of the first training",
     "temperature": "temperature of soft decisions, in units of probability",
     "adversary_lr": "learning rate of the adversary",
+    "Synthesis.steps": "steps of sampling",
+    "Synthesis.patch": "pixels a side that enter the first level together",
+    "Synthesis.batch_size": "images in each training step of a generator",
+    "Synthesis.lr": "learning rate of the generators",
+    "Synthesis.channels": "channels of the first level",
+    "Synthesis.ema": "decay of the averaged weights, with which images are drawn",
     "runs": "`this`: this run; `all`: every noise level of the dataset",
     "device": "where networks run; `auto` takes a GPU where there is one",
     "precision": "number format of training; `auto` is bf16-mixed on a CUDA GPU and 32-true elsewhere",
@@ -280,6 +286,12 @@ def page() -> str:
         for word, value in params.REMEDIES.items()
     ]
     blocks += ["\n".join(["| remedy | strength |", "|---|---|", *usual])]
+    blocks += [
+        "## synthesis",
+        "Without this section chapter 08 is not run; `synthesis: {}` takes the settings of FairGen as far as they are known. "
+        "A reader that is trained with the images of a generator has its name.",
+        rows(params.Synthesis, "synthesis."),
+    ]
     blocks += ["## report", rows(params.Report, "report.")]
     blocks += ["## compute", "These keys never make a result stale.", rows(params.Compute, "compute.")]
     return "\n\n".join(blocks) + "\n"

@@ -42,6 +42,7 @@ reconstruction = {}
 diagnosis = {}
 fairness = {}
 mitigation = {}
+synthesis = {}
 report = {}
 compute = {}
 
@@ -56,6 +57,7 @@ study = rf.params.study(
     report=report,
     compute=compute,
     mitigation=mitigation,
+    synthesis=synthesis,
 )
 runs = rf.report.gather(study)
 
@@ -247,6 +249,18 @@ show(exhibits.group_thresholds, runs)
 
 # %%
 show(exhibits.strategies, runs)
+
+# %% [markdown]
+# ## Do synthetic patients help?
+
+# %%
+show(exhibits.synthetic_images, runs)
+
+# %% [markdown]
+# Images that look right need not help anybody. What counts is the classifier, on real test patients:
+
+# %%
+show(exhibits.synthetic_training, runs)
 
 # %% [markdown]
 # ## Files

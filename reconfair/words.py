@@ -81,6 +81,23 @@ NAMES = {
     "calibration": "mean score - prevalence",
     "calibration_gap": "calibration gap",
     "tnr": "true negative rate",
+    "plain": "plain generator",
+    "cbrs": "CBRS",
+    "sqrs": "SQRS",
+    "cbdm": "CBDM",
+    "fairdiffusion": "FairDiffusion",
+    "fairgen": "FairGen",
+    "sd": "Stable Diffusion",
+    "vit": "ViT",
+    "resnet": "ResNet",
+    "boosting": "gradient boosting",
+    "neighbours": "nearest neighbours",
+    "xgboost": "XGBoost",
+    "equal_opportunity": "equal opportunity difference",
+    "essp": "ESSP",
+    "nar": "NAR",
+    "fd_own": "Fréchet distance (own features)",
+    "fd_floor": "Fréchet distance, real against real",
 }
 MARKERS = {"standard": "o", "reweight": "s", "dro": "v", "eodd": "^", "adv": "D", "thresholds": "*"}
 MARKERS |= {"reweight+eodd": "P", "reweight+adv": "h", "reweight@0": "X"}

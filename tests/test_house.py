@@ -22,7 +22,17 @@ MODULES = {path.relative_to(ROOT).with_suffix("").as_posix(): path for path in s
 # serves all and knows none of them. `fairness` knows nothing of the others at all.
 GROUND = ("words", "params", "store", "tables", "entries", "keyed", "training", "quality", "figures", "fairness")
 FLOOR = dict.fromkeys(GROUND, 0)
-FLOOR |= {"data": 1, "noise": 2, "recon": 3, "remedies": 3, "diagnosis": 4, "judge": 5, "truth": 5, "mitigation": 6}
+FLOOR |= {
+    "data": 1,
+    "noise": 2,
+    "recon": 3,
+    "remedies": 3,
+    "diagnosis": 4,
+    "judge": 5,
+    "truth": 5,
+    "mitigation": 6,
+    "synthesis": 8,
+}
 FLOOR |= {"report": 10, "run": 11}
 KNOWS_NOTHING = ("store", "words", "tables")  # of rooms and chapters
 LIGHT = ("data", "noise", "fairness", "figures", "report", "judge", "store", "params", "run")
@@ -128,7 +138,7 @@ def test_the_ground_floor_names_no_room_and_no_chapter(name):
 
 
 def test_remedies_know_no_stage():
-    stages = {"data", "noise", "recon", "diagnosis", "judge", "mitigation", "report", "run"}
+    stages = {"data", "noise", "recon", "diagnosis", "judge", "mitigation", "synthesis", "report", "run"}
     rooms = {room(name) for module in MODULES if room(module) == "remedies" for name in used(module)}
     assert not rooms & stages
 

@@ -33,6 +33,7 @@ FIGURES = {
         "groups_psnr",
     ],
     "06": ["reweight", "dro", "soft", "adversary", "strengths", "performance", "shift_eodd", "tradeoff", "groups_psnr"],
+    "08": ["cells", "diffusion", "guidance", "balance", "pair", "nearest", "ratio"],
     "10": [
         "framework",
         "examples",
@@ -56,6 +57,7 @@ TINY = {
     "diagnosis": {"classify": {"epochs": 1, "size": 32}, "segment": {"epochs": 1}},
     "fairness": {"resamples": 99, "min_cases": 2},
     "mitigation": {"epochs": 1},
+    "synthesis": {"baselines": [], "min_images": 1, "iterations": 4, "tuning": 2, "pairs": 4, "judged": 4, "steps": 2},
 }
 
 
@@ -116,7 +118,7 @@ def test_a_chapter_opened_alone_makes_all_it_needs_and_the_others_use_it(outputs
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECONFAIR_OUTPUTS", str(outputs / "06"))
         stamps = {path: path.read_text() for path in (outputs / "06").rglob("weights.product.json")}
-        for chapter in ("01", "03", "05", "10"):
+        for chapter in ("01", "03", "05", "08", "10"):
             copy = opened(chapter, folder)
             assert chapter in ("05", "10") or tables_in_a_row(copy) == []
         assert stamps and all(path.read_text() == text for path, text in stamps.items())
@@ -139,7 +141,7 @@ def test_a_notebook_runs_three_ways_to_the_same_product(outputs, tmp_path):
     assert cohort.fresh and stamps[0] == stamps[1] == stamps[2]
 
 
-@pytest.mark.parametrize("script", sorted(FOLDER.glob("0[1-6]_*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("script", sorted(FOLDER.glob("0[1-8]_*.py")), ids=lambda path: path.stem)
 def test_every_chapter_keeps_the_rhythm(script):
     """Goals and minutes first; then predictions, limits, three things to take away, and exercises."""
     cells = json.loads(notebooks.pair(script))["cells"]

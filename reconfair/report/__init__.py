@@ -14,7 +14,7 @@ import pandas as pd
 from filelock import FileLock
 from matplotlib.figure import Figure
 
-from reconfair import data, judge, mitigation, store, tables
+from reconfair import data, judge, mitigation, store, synthesis, tables
 from reconfair.params import Study
 from reconfair.report import exhibits, pages
 from reconfair.report.claims import compare, costs, missing, summary
@@ -45,7 +45,7 @@ def product(study: Study, runs: Runs | None = None) -> Product:
         write=partial(_write, study, runs),
         parameters=parameters,
         code=(__name__, *room, "reconfair.figures", "reconfair.words", "reconfair.judge"),
-        needs=(data.product(study), mitigation.judged(study)),
+        needs=(data.product(study), mitigation.judged(study), *_synthesis(study)),
         command=study.command,
     )
 
@@ -55,13 +55,18 @@ def products(study: Study) -> list[Product]:
     return [product(study)]
 
 
+def _synthesis(study: Study) -> list[Product]:
+    """The table of chapter 08, where the study has it."""
+    return [synthesis.product(study)] if study.synthesis else []
+
+
 def write(runs: Runs) -> Path:
     """Write every exhibit of a run unless that is fresh; return the folder."""
     return store.make(product(runs.study, runs))
 
 
 def export(study: Study) -> pd.DataFrame:
-    """Write the five tables of a run as Parquet and CSV into its ``export``; return their sizes."""
+    """Write the tables of a run as Parquet and CSV into its ``export``; return their sizes."""
     folder = store.outputs() / study.name / "export"
     folder.mkdir(parents=True, exist_ok=True)
     read = judge.predictions(study) + [mitigation.predictions(study, source) for source in study.mitigated]
@@ -70,6 +75,7 @@ def export(study: Study) -> pd.DataFrame:
         every["quality"] = judge.collect("quality", rated)
     every |= dict(zip(("performance", "fairness"), judge.judge(study, mitigation.judged(study)), strict=True))
     every["cohort"] = data.load(study).table
+    every |= {"synthesis": tables.read("synthesis", *map(store.ready, made))} if (made := _synthesis(study)) else {}
     for name, table in every.items():
         table.to_parquet(folder / f"{name}.parquet", index=False)
         tables.to_csv(table, folder / f"{name}.csv")

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from reconfair import data, diagnosis, figures, judge, noise, recon, tables
+from reconfair import data, diagnosis, figures, judge, noise, recon, store, synthesis, tables
 from reconfair.judge import STANDARD
 from reconfair.params import NOISY, Source
 from reconfair.report.claims import compare, costs, verdict_counts
@@ -19,6 +19,7 @@ from reconfair.words import mathtext, name, number, p_value
 EVERY = {}  # by name: the question that it answers, and the function
 MAIN = ["auroc", "dice", "psnr", "ssim", "lpips"]
 NOT_TRIED = "No mitigation was tried."
+NO_SYNTHESIS = "No synthetic images were made."
 ORIGINALS = "Originals alone were judged."
 PUBLISHED = "published"  # in place of the measure, where the paper pools EODD and SER
 NO_THRESHOLDS = "Thresholds by group were not tried, or it is not known which groups got one."
@@ -426,3 +427,40 @@ def _wide(rows: pd.DataFrame, ours: str, theirs: str, index: list[str], columns:
     both = both.assign(cell=[cell.replace(" (nan)", "").replace(" (nan to nan)", "") for cell in cells])
     both[index + columns] = both[index + columns].map(name)
     return both.pivot_table("cell", index + ["by"] * len(known[:1]), columns, "first", fill_value="", sort=False)
+
+
+@exhibit("Do synthetic patients help?")
+def synthetic_images(runs):
+    """Synthetic images by generator: how near they are to real ones, and whether they are copies.
+
+    fd_own: mean over groups of the Fréchet distance in features of our own; fd_floor: the same between real images.
+    fd_variance: its variance over groups. told_apart: AUROC with which cells are told apart. nearest_ratio: distance to
+    the nearest training image over that between patients. lesion_law_error: in SDs of the truth, phantoms only.
+    """
+    study = runs.study
+    if study.synthesis is None:
+        return NO_SYNTHESIS
+    rows = tables.read("synthesis", store.ready(synthesis.product(study))).query(
+        "classifier == '' and metric != 'samples'"
+    )
+    rows = rows[rows.attribute.isin([study.cells[0], "all"]) | (rows.metric == "lesion_law_error")]
+    return rows.pivot_table("value", "generator", "metric", "mean", sort=False).round(3).rename(index=name)
+
+
+@exhibit("Do synthetic patients help?")
+def synthetic_training(runs):
+    """Classifiers on real test patients, trained with real images alone (standard) or with synthetic ones as well.
+
+    For the first attribute of the cells. In brackets: 95 % intervals by patient. Beside them, FairGen's published
+    values of a ViT; their ESSP is computed from percent, and is not on our scale.
+    """
+    study = runs.study
+    if study.synthesis is None:
+        return NO_SYNTHESIS
+    rows = tables.read("synthesis", store.ready(synthesis.product(study))).query("classifier != '' and group == 'all'")
+    rows = rows[rows.attribute == study.cells[0]]
+    if rows.empty:
+        return "No two groups have enough patients to be compared."
+    cells = rows.assign(cell=[f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})" for row in rows.itertuples()])
+    wide = cells.pivot_table("cell", ["classifier", "generator"], "metric", "first", sort=False)
+    return wide.rename(index=name)

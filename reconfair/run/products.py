@@ -21,7 +21,17 @@ CHAPTERS = {
     "05_fairness": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "compute"),
     "06_mitigation": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "mitigation", "compute"),
     "08_synthesis": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "synthesis", "compute"),
-    "10_report": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "mitigation", "report", "compute"),
+    "10_report": (
+        "dataset",
+        "noise",
+        "reconstruction",
+        "diagnosis",
+        "fairness",
+        "mitigation",
+        "synthesis",
+        "report",
+        "compute",
+    ),
 }
 
 

@@ -289,3 +289,34 @@ def judge(study: Study) -> pd.DataFrame:
             for metric, group, value, low, high, n in some:
                 rows.append((name, classifier, attribute, group, metric, value, low, high, n, note))
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def against_ratio(study: Study, name: str, ratios, classifier: str = "boosting") -> pd.DataFrame:
+    """What a classifier of frozen features does on real test patients, by synthetic images per real one.
+
+    The same samples serve all ratios; ratios that would need more of them than were drawn are left out.
+
+    Returns
+    -------
+    DataFrame
+        Rows ``ratio, metric, group, value, low, high``, for the first attribute of the cells.
+    """
+    cohort, (attribute, *_), task = data.load(study), study.cells, study.cells[-1]
+    rows, evaluated = data.rows(cohort.table, "diag"), data.rows(cohort.table, "test")
+    rows = rows[cohort.table.iloc[rows][task].notna()]
+    look, (table, images) = Features(study), synthesis.synthetic(study, name)
+    real, made, test = (
+        look(*some, raw=True) for some in ((cohort.images, rows), (images,), (cohort.images, evaluated))
+    )
+    labels, known = cohort.table[task].to_numpy()[rows], cohort.table.drop_duplicates("patient_id")
+    groups_by_patient, found = splits.groups_of(known.set_index("patient_id"), attribute), []
+    for ratio in (ratio for ratio in ratios if round(ratio * len(rows)) <= len(table)):
+        n = round(ratio * len(rows))
+        x, y = np.concatenate([real, made[:n]]), np.concatenate([labels, table[task].to_numpy()[:n]])
+        chance = of_features(classifier, study.synthesis.seed).fit(x, y).predict_proba(test)[:, 1:]
+        decided = diagnosis.units(study, Network(task, "classify", (task,)), cohort.table.iloc[evaluated], chance)
+        groups = decided.patient_id.map(groups_by_patient)
+        some = (decided.label.notna() & groups.notna()).to_numpy()
+        measured = by_attribute(decided[some], groups[some].to_numpy("str"), study.synthesis.seed)
+        found += [(ratio, metric, group, value, low, high) for metric, group, value, low, high, _ in measured]
+    return pd.DataFrame(found, columns=["ratio", "metric", "group", "value", "low", "high"])

@@ -128,7 +128,7 @@ class Features:
         return features if raw else (features - self.mean) @ self.directions
 
 
-def fresh(study: Study, table: pd.DataFrame, each: int = EACH) -> tuple[np.ndarray, np.ndarray]:
+def fresh(study: Study, table: pd.DataFrame, each: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Images of fresh phantom patients and their cells, so many of each cell.
 
     Parameters
@@ -138,7 +138,9 @@ def fresh(study: Study, table: pd.DataFrame, each: int = EACH) -> tuple[np.ndarr
     table : DataFrame
         Of the cells.
     each : int
+        0: as many as `EACH`.
     """
+    each = each or EACH
     number, drawn, cells = {cell: at for at, cell in enumerate(table.cell)}, [], []
     seed = seed_of(study.dataset.seed, "fresh") % 2**31
     for repeat in range(20):
@@ -229,12 +231,12 @@ def judge(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def lesion_errors(study: Study, images, cell: np.ndarray, each: int = EACH):
+def lesion_errors(study: Study, images, cell: np.ndarray, each: int = 0):
     """Yield each cell, the error of its samples' lesions in SDs of the truth (`Law.error`), and their number."""
     from reconfair.data import phantom_mri
     from reconfair.synthesis.preference import Law, lesion
 
-    table = synthesis.cells(study).table
+    table, each = synthesis.cells(study).table, each or EACH
     truth, cells = fresh(study, table, each)
     law = Law(lesion(truth, phantom_mri.VIEW), cells)
     for number, group in enumerate(table.cell):
