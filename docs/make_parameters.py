@@ -152,6 +152,8 @@ MEANINGS = {
     "adversary_lr": "learning rate of the adversary",
     "Synthesis.steps": "steps of sampling",
     "Synthesis.patch": "pixels a side that enter the first level together",
+    "amount": "`balance`: every cell becomes as large as the largest; or synthetic images for each real one, as in 0.5",
+    "classifiers": "what is trained with the images; `xgboost` needs the extra `xgboost`",
     "Synthesis.batch_size": "images in each training step of a generator",
     "Synthesis.lr": "learning rate of the generators",
     "Synthesis.channels": "channels of the first level",
@@ -288,8 +290,8 @@ def page() -> str:
     blocks += ["\n".join(["| remedy | strength |", "|---|---|", *usual])]
     blocks += [
         "## synthesis",
-        "Without this section chapter 08 is not run; `synthesis: {}` takes the settings of FairGen as far as they are known. "
-        "A reader that is trained with the images of a generator has its name.",
+        "Without this section chapter 08 is not run; `synthesis: {}` takes the settings of FairGen as far as they are "
+        "known. A reader that is trained with the images of a generator has its name.",
         rows(params.Synthesis, "synthesis."),
     ]
     blocks += ["## report", rows(params.Report, "report.")]

@@ -421,9 +421,7 @@ GENERATORS = ("plain", "cbrs", "sqrs", "cbdm", "fairdiffusion", "fairgen")  # of
 class Synthesis(Section):
     """Synthetic patients: a diffusion model that fills rare cells of attribute and disease, for training alone."""
 
-    cells: str = (
-        ""  # attributes and the task, as in sex*grade; empty: the first attribute and the first classified task
-    )
+    cells: str = ""  # attributes and the task, as in sex*grade; empty: the first of both
     min_images: Annotated[int, Field(ge=1)] = 8  # real training images that a cell needs
     small_cells: Literal["refuse", "merge"] = "refuse"  # merge: cells with fewer join the largest cell of their label
     baselines: tuple[Literal[GENERATORS[:-1]], ...] = GENERATORS[:-1]  # generators beside fairgen
@@ -437,9 +435,7 @@ class Synthesis(Section):
     kappa: Annotated[float, Field(gt=0)] = 1.0  # how sure the simulated physician is of a difference in score
     guidance: Annotated[float, Field(ge=0)] = 1.5  # of sampling towards the cell; 0: as if no cell were named
     steps: Annotated[int, Field(ge=2, le=1000)] = 50  # of sampling
-    amount: Literal["balance"] | Annotated[float, Field(gt=0)] = (
-        "balance"  # or synthetic images per real one, as in 0.5
-    )
+    amount: Literal["balance"] | Annotated[float, Field(gt=0)] = "balance"
     inverse_performance: Literal["loss", "sampler", "none"] = "loss"  # groups with few right answers weigh more
     classifiers: tuple[Literal["vit", "resnet", "boosting", "neighbours", "xgboost"], ...] = (
         "vit",
@@ -448,7 +444,7 @@ class Synthesis(Section):
         "neighbours",
     )
     vit: str = "vit_b_16"  # a name torchvision or timm knows
-    resnet: str = "resnet50"
+    resnet: str = "resnet50"  # a name torchvision or timm knows
     draws: Annotated[int, Field(ge=2)] = 10  # of equal numbers of images, for distances
     judged: Annotated[int, Field(ge=4)] = 200  # samples of each cell that are compared with real images
     channels: Annotated[int, Field(ge=8, multiple_of=8)] = 64  # of the first level

@@ -451,8 +451,7 @@ def synthetic_images(runs):
 def synthetic_training(runs):
     """Classifiers on real test patients, trained with real images alone (standard) or with synthetic ones as well.
 
-    For the first attribute of the cells. In brackets: 95 % intervals by patient. Beside them, FairGen's published
-    values of a ViT; their ESSP is computed from percent, and is not on our scale.
+    For the first attribute of the cells. In brackets: 95 % intervals by patient.
     """
     study = runs.study
     if study.synthesis is None:

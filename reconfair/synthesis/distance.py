@@ -217,7 +217,7 @@ def judge(study: Study) -> pd.DataFrame:
         made = look(images)
         cell = samples.cell.map({cell: at for at, cell in enumerate(table.cell)}).to_numpy()
         for attribute, groups in codes.items():
-            _distances(add, name, attribute, groups, (real, known.of[other]), (made, cell), settings)
+            between_groups(add, name, attribute, groups, (real, known.of[other]), (made, cell), settings)
         add(name, "told_apart", told_apart(made, cell, settings.seed), n=len(made))
         near, _ = nearest(images, cohort.images[known.rows])
         add(name, "nearest_ratio", float(np.median(near) / np.median(between)), n=len(near))
@@ -244,8 +244,20 @@ def lesion_errors(study: Study, images, cell: np.ndarray, each: int = 0):
         yield group, law.error(lesion(images[some], phantom_mri.VIEW), number), len(some)
 
 
-def _distances(add, name, attribute, groups, real, made, settings) -> None:
-    """Add the distances of each group of one attribute."""
+def between_groups(add, name, attribute, groups, real, made, settings) -> None:
+    """Add the distances of each group of one attribute; see `judge`.
+
+    Parameters
+    ----------
+    add : callable
+        Takes generator, metric, value, attribute, group, low, high, n and note.
+    name, attribute : str
+    groups : ndarray of str
+        Group of each cell.
+    real, made : (ndarray, ndarray)
+        Features of the images, and their cells.
+    settings : params.Synthesis
+    """
     (real, real_cell), (made, made_cell) = real, made
     members = {group: (np.flatnonzero(groups[real_cell] == group), np.flatnonzero(groups[made_cell] == group))
                for group in dict.fromkeys(groups)}  # fmt: skip

@@ -1,0 +1,349 @@
+"""Do synthetic patients close the gap of a cell that is nearly absent from training? Asked where the answer is known.
+
+    python benchmarks/synthesis.py                 the full run: hours; it goes on where it stopped
+    python benchmarks/synthesis.py --quick         within five minutes, only to show that it runs; aims are not read
+    python benchmarks/synthesis.py --params FILE   a study of real scans, all baselines, beside the kept rows
+
+In a phantom cohort, all but a few women with a high grade are hidden from the training of generators and classifiers.
+One plain generator per seed is trained; every arm is tuned from it for as long. Classifiers train with the images of an
+arm and are read on fresh patients. The gap is the TPR of men minus that of women at the reader's own threshold.
+
+Arms: ``standard`` (real images alone), ``oversample`` (the few real images of a rare cell are drawn more often),
+``plain``, ``sqrs``, ``diversity`` (SQRS and the diversity loss), ``fairgen`` (and preference), ``seen`` (plain, but
+nothing was hidden from the generator: the upper bound). Each unit is a row group of ``results/synthesis.csv``.
+Lines at the end, means over held-out seeds (seed 0 chose the settings):
+
+fairgen_gap_left, oversample_gap_left, seen_gap_left     gap over that of standard (aim for fairgen: at most 0.6)
+fairgen_auc_cost                                         AUROC of standard minus that of fairgen (at most 0.01)
+lesion_law_error, lesion_law_error_before                of the rare cell, after and before preference (at most 0.5)
+fd_group_variance_ratio                                  variance of fd_own between groups, fairgen over plain
+null_false_gains                                         share of 300 fresh cohorts in which any arm is called fairer
+samples_per_second, sampling_ratio, training_ratio       of a bare loop, each at least 0.9
+memory_per_1000_samples                                  growth of the resident set in MB
+"""
+
+import argparse
+import os
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import norm
+
+from reconfair import data, diagnosis, params, store, synthesis, tables, training
+from reconfair.data import splits
+from reconfair.fairness.metrics import auroc
+from reconfair.keyed import generator
+from reconfair.params import Reader
+
+RESULTS = Path(__file__).parent / "results" / "synthesis.csv"
+SEEDS, HIDDEN, COHORTS, COHORT = (0, 1, 2, 3), 0.95, 300, 200
+ARMS = ("standard", "oversample", "plain", "sqrs", "diversity", "fairgen", "seen")
+COLUMNS = ["scenario", "seed", "arm", "metric", "value"]
+FULL = {"channels": 32, "widths": [1, 2, 2], "blocks": 1, "attention": [8], "patch": 2, "iterations": 8000}
+FULL |= {"tuning": 1000, "pairs": 400, "judged": 200}
+QUICK = {"channels": 16, "widths": [1, 2], "blocks": 1, "attention": [8], "patch": 4, "iterations": 100}
+QUICK |= {"tuning": 20, "pairs": 8, "judged": 8, "steps": 5, "batch_size": 16, "draws": 2}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="show that it runs; no aim is read")
+    parser.add_argument("--params", type=Path, action="append", default=[], help="studies of real scans")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no further unit after so long")
+    parser.add_argument("--threads", type=int, default=0)
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    begun, quick = time.monotonic(), arguments.quick
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "synthesis.csv" if quick else RESULTS
+        os.environ["RECONFAIR_OUTPUTS"] = folder if quick else str(store.outputs() / "benchmark-synthesis")
+        for scenario in ("rare", "null"):
+            for seed in SEEDS[:1] if quick else SEEDS:
+                for arm in ARMS if scenario == "rare" else ARMS[:-1]:
+                    if not done(path, scenario, seed, arm) and time.monotonic() - begun < 60 * arguments.minutes:
+                        keep(path, scenario, seed, arm, unit(scenario, seed, arm, quick))
+        for file in arguments.params:
+            real(path, params.load(file))
+        if not done(path, "speed", 0, "fairgen"):
+            keep(path, "speed", 0, "fairgen", speed(quick))
+        report(pd.read_csv(path), quick)
+        if quick:
+            print("quick: these numbers only show that the benchmark runs; aims are read from the kept full run")
+
+
+def study(scenario: str, seed: int, arm: str, quick: bool) -> params.Study:
+    """A study of one seed; arms of a seed share cohort and base generator, but ``seen`` has its own."""
+    patients = 120 if quick else 600
+    label = f"{scenario}-{seed}" + "-seen" * (arm == "seen")
+    dataset = {"name": "phantom_mri", "size": 64, "patients": patients, "slices": 2, "label": label, "seed": seed}
+    dataset |= {"null": scenario == "null", "split": (0.7, 0.15, 0.15)}
+    classify = {"architecture": "test_resnet" if quick else "resnet18", "pretrained": False}
+    classify |= {"epochs": 2 if quick else 12, "batch_size": 32, "lr": 1e-3}
+    chosen = (QUICK if quick else FULL) | {"cells": "sex*grade", "min_images": 1, "baselines": ["plain", "sqrs"]}
+    chosen |= {
+        "amount": "balance",
+        "classifiers": ["boosting", "neighbours"],
+        "seed": seed,
+        "steps": chosen.get("steps", 50),
+    }
+    chosen |= {"preference": "oracle" if arm == "fairgen" else "none"}
+    sections = {
+        "dataset": dataset,
+        "noise": "none",
+        "diagnosis": {"tasks": ["grade"], "classify": classify, "seed": seed},
+    }
+    return params.study(**sections, fairness={"min_cases": 5}, synthesis=chosen)
+
+
+def prepare(chosen: params.Study, hide: bool) -> None:
+    """Make the cohort, and hide most women with a high grade from training."""
+    made = data.product(chosen)
+    if made.fresh:
+        return
+    store.make(made)
+    table = tables.read("cohort", made.folder)
+    who = (table.sex == "female") & (table.grade == 1) & (table.split == "train") & hide
+    draw = pd.Series(generator(chosen.dataset.seed, "hidden").random(len(table)), table.index)
+    by_patient = draw.groupby(table.patient_id).transform("first")
+    tables.write(table.assign(split=table.split.mask(who & (by_patient < HIDDEN), "hidden")), "cohort", made.folder)
+    made.mark([made.folder / name for name in made.read_stamp()["files"]], 0)
+
+
+def unit(scenario: str, seed: int, arm: str, quick: bool) -> dict[str, float]:
+    """Everything that is measured of one arm of one seed."""
+    chosen = study(scenario, seed, arm, quick)
+    prepare(chosen, hide=scenario == "rare" and arm != "seen")
+    name = {"diversity": "fairgen", "seen": "plain"}.get(arm, arm)
+    network, values = chosen.networks[0], {}
+    if arm == "standard":
+        frozen = diagnosis.load(chosen, network)
+        cut = diagnosis.thresholds(chosen)["grade"]
+    elif arm == "oversample":
+        frozen, cut = oversampled(chosen)
+    else:
+        reader = chosen
+        if arm == "seen":  # its generator sees what the classifier of the rare study does not
+            reader = study(scenario, seed, "plain", quick)
+            prepare(reader, hide=True)
+            copy_samples(chosen, reader)
+        folder = store.make(diagnosis.weights(reader, Reader(network, name)))
+        frozen = training.load(folder / "best.ckpt", diagnosis.build(reader, network))
+        cut = diagnosis.thresholds(reader, name)["grade"]
+        values |= of_images(chosen, name)
+        if arm == "seen":  # the next arm that needs plain makes its samples anew
+            synthesis.samples(reader, "plain").stamp.unlink()
+    return values | read(chosen, frozen, cut, quick)
+
+
+def oversampled(chosen: params.Study):
+    """A classifier that draws real images so that all cells are seen equally often."""
+    from reconfair.synthesis import balance
+
+    network, known = chosen.networks[0], synthesis.cells(chosen)
+    weights = balance.cell_weights(known.table.images, "cbrs")[known.of]
+    folder = store.outputs() / chosen.label / "oversample"
+    folder.mkdir(parents=True, exist_ok=True)
+    table = data.load(chosen).table
+    target, val = table[list(network.tasks)].to_numpy(np.float32), data.rows(table, "val")
+    module = diagnosis.build(chosen, network)
+    arrays, size = (data.load(chosen).images, target), module.settings["batch_size"]
+    batches = training.loader(arrays, known.rows, size, module.settings["seed"], weights=weights)
+    check = training.loader(arrays, val, size, shuffle=False)
+    training.fit(module, batches, check, folder, module.settings["epochs"], chosen.compute, "oversample")
+    diagnosis.write_threshold(chosen, Reader(network), folder)
+    cut = pd.read_json(folder / "threshold.json", typ="series")["grade"]
+    return training.load(folder / "best.ckpt", diagnosis.build(chosen, network)), cut
+
+
+def copy_samples(source: params.Study, target: params.Study) -> None:
+    """Put the samples of another study in the place of this one's."""
+    import shutil
+
+    made, place = store.make(synthesis.samples(source, "plain")), synthesis.samples(target, "plain")
+    store.make(synthesis.weights(target, "plain"))
+    place.folder.mkdir(parents=True, exist_ok=True)
+    files = [Path(shutil.copy(made / name, place.folder)) for name in ("synthetic.npy", "synthetic.parquet")]
+    table = pd.read_parquet(files[1])
+    planned = synthesis.plan(target, synthesis.cells(target).table).set_index("cell").used
+    order = table.groupby("cell").cumcount()
+    table.assign(used=order < table.cell.map(planned)).to_parquet(files[1], index=False)
+    place.mark(files, 0)
+
+
+def of_images(chosen: params.Study, name: str) -> dict[str, float]:
+    """What is measured of a generator's samples."""
+    from reconfair.synthesis import distance
+
+    samples, images = synthesis.synthetic(chosen, name)
+    table = synthesis.cells(chosen).table
+    cell = samples.cell.map({cell: at for at, cell in enumerate(table.cell)}).to_numpy()
+    errors = {group: error for group, error, _ in distance.lesion_errors(chosen, images, cell)}
+    rare = table.cell[(table.sex == "female") & (table.grade == 1)].iloc[0]
+    rows = []
+    add = lambda *values, **named: rows.append((values, named))  # noqa: E731
+    look, known = distance.Features(chosen), synthesis.cells(chosen)
+    real = look(data.load(chosen).images, known.rows), known.of
+    distance.between_groups(add, name, "sex", table.sex.to_numpy(), real, (look(images), cell), chosen.synthesis)
+    variance = [values[2] for values, _ in rows if values[1] == "fd_variance"]
+    return {"lesion_law_error": errors[rare], "fd_variance": variance[0] if variance else np.nan}
+
+
+def read(chosen: params.Study, frozen, cut: float, quick: bool) -> dict[str, float]:
+    """Read fresh patients: TPR and FPR by sex, AUROC, and the decisions of small cohorts for the null."""
+    table, images = fresh(chosen, 300 if quick else 6000 if chosen.dataset.null else 2000)
+    frozen = training.placed(frozen, chosen.compute)
+    looked = training.apply(frozen.diagnose, images, np.arange(len(images)), chosen.compute, "reads")
+    answers = np.concatenate([some for _, some in looked])
+    decided = diagnosis.units(chosen, chosen.networks[0], table.assign(split="test"), answers)
+    sex = decided.patient_id.map(table.drop_duplicates("patient_id").set_index("patient_id").sex)
+    called, label = (decided.score >= cut).to_numpy(), decided.label.to_numpy()
+    rates = {f"{kind}_{group}": float(called[(sex == group) & (label == y)].mean())
+             for group in ("female", "male") for kind, y in (("tpr", 1), ("fpr", 0))}  # fmt: skip
+    place = store.outputs() / chosen.label.removesuffix("-seen") / "decisions"
+    place.mkdir(parents=True, exist_ok=True)
+    rates["gap"] = rates["tpr_male"] - rates["tpr_female"]
+    rates["auroc"] = float(auroc(score=decided.score, label=label)[0, 0])
+    standard = place / "standard.npy"
+    if chosen.dataset.null and standard.exists():
+        rates["fairer"] = false_gains(
+            np.load(standard), called, label, (sex == "female").to_numpy(), chosen.dataset.seed
+        )
+    elif chosen.dataset.null:
+        np.save(standard, called)
+    return rates
+
+
+def fresh(chosen: params.Study, patients: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Patients that nobody has seen, and their images; the same for all arms of a seed."""
+    dataset = chosen.dataset.model_copy(update={"seed": 10_000 + chosen.dataset.seed, "patients": patients})
+    table = splits.derive(dataset.read_table())
+    place = store.outputs() / f"fresh-{dataset.null}-{dataset.seed}-{patients}.npy"
+    if not place.exists():
+        images = np.stack([dataset.read_image(row)[0] for row in table.itertuples()]).astype(np.float16)
+        np.save(place.with_suffix(".part.npy"), images)
+        place.with_suffix(".part.npy").replace(place)
+    return table, np.load(place, mmap_mode="r")
+
+
+def false_gains(before, after, label, female, seed: int) -> float:
+    """Share of cohorts in which an arm is called fairer: the worse group's TPR gains more, by a paired test at 2.5 %
+    divided by the number of arms."""
+    level = norm.isf(0.025 / (len(ARMS) - 2))
+    calls = 0
+    for cohort in range(COHORTS):
+        rows = generator(seed, "cohort", cohort).choice(len(label), COHORT, replace=False)
+        some = [rows[(label[rows] == 1) & (female[rows] == sex)] for sex in (True, False)]
+        gains = [after[one].astype(float) - before[one] for one in some]
+        worse = int(before[some[0]].mean() > before[some[1]].mean())
+        difference = gains[worse].mean() - gains[1 - worse].mean()
+        se = np.sqrt(sum(gain.var(ddof=1) / len(gain) for gain in gains))
+        calls += bool(se > 0 and difference > level * se)
+    return calls / COHORTS
+
+
+def real(path: Path, chosen: params.Study) -> None:
+    """All generators and classifiers of a study of real scans."""
+    if not done(path, chosen.name, chosen.synthesis.seed, "table"):
+        table = synthesis.judge_all(chosen)
+        keys = ["generator", "classifier", "attribute", "group", "metric"]
+        named = {"/".join(map(str, row[:5])): row[5] for row in table[[*keys, "value"]].itertuples(index=False)}
+        keep(path, chosen.name, chosen.synthesis.seed, "table", named)
+
+
+def speed(quick: bool) -> dict[str, float]:
+    """Throughput of sampling and training against bare loops, and what samples cost in memory."""
+    from reconfair.synthesis.diffusion import ddim
+
+    chosen = study("rare", 0, "plain", quick)
+    module, n = synthesis.build(chosen).eval(), synthesis.BATCH
+    cell, seeds = np.arange(n) % 4, list(range(n))
+    list(synthesis.draw(chosen, "base", cell[:2], "warm", module=module))
+    held, begun = peak(), time.perf_counter()
+    list(synthesis.draw(chosen, "base", cell, "speed", module=module))
+    took = time.perf_counter() - begun
+    for _ in synthesis.draw(chosen, "base", np.tile(cell, 1 if quick else 3), "memory", module=module):
+        pass
+    grown = (peak() - held) / (len(cell) * (1 if quick else 3)) * 1000
+    begun = time.perf_counter()
+    with torch.inference_mode():
+        x = torch.stack([torch.randn(1, 64, 64, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+        noise_hat = lambda x, t: module.guided(x, t, torch.as_tensor(cell), chosen.synthesis.guidance)  # noqa: E731
+        for _ in ddim(noise_hat, x, module.schedule, chosen.synthesis.steps):
+            pass
+    bare = time.perf_counter() - begun
+    known, images = synthesis.cells(chosen), data.load(chosen).images
+    steps, size = (20 if quick else 60), chosen.synthesis.batch_size
+    module.train()
+    batches = [generator(0, "speed", k).choice(len(known.rows), size) for k in range(steps)]
+    optimizer = module.configure_optimizers()
+    begun = time.perf_counter()
+    for rows in batches:
+        some = torch.from_numpy(images[np.sort(known.rows[rows])].astype(np.float32))
+        loss = module.training_step((some, torch.from_numpy(known.of[rows])), 0)["loss"]
+        optimizer.zero_grad(), loss.backward(), optimizer.step()
+        module.on_train_batch_end(None, None, 0)
+    loop = time.perf_counter() - begun
+    base = synthesis.weights(chosen).read_stamp()
+    trained = chosen.synthesis.iterations / base["seconds"] if base else np.nan
+    values = {"samples_per_second": n / took, "sampling_ratio": bare / took, "training_ratio": trained * loop / steps}
+    return values | {"memory_per_1000_samples": grown}
+
+
+def peak() -> float:
+    """Largest resident set of this process until now, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def done(path: Path, scenario: str, seed: int, arm: str) -> bool:
+    rows = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=COLUMNS)
+    return bool(((rows.scenario == scenario) & (rows.seed == seed) & (rows.arm == arm)).any())
+
+
+def keep(path: Path, scenario: str, seed: int, arm: str, values: dict[str, float]) -> None:
+    """Add the rows of a unit, all at once."""
+    rows = pd.DataFrame([(scenario, seed, arm, metric, value) for metric, value in values.items()], columns=COLUMNS)
+    path.parent.mkdir(exist_ok=True)
+    before = pd.read_csv(path) if path.exists() else rows.head(0)
+    draft = path.with_suffix(".part")
+    (pd.concat([before, rows]) if len(before) else rows).to_csv(draft, index=False)
+    draft.replace(path)
+    print(
+        f"{scenario} {seed} {arm}: " + ", ".join(f"{key} {value:.3g}" for key, value in list(values.items())[:9]),
+        flush=True,
+    )
+
+
+def report(rows: pd.DataFrame, quick: bool) -> None:
+    """Print the table of the ablation and the lines NAME=VALUE; those that are not measured yet are left out."""
+    rare = rows[(rows.scenario == "rare") & ((rows.seed > 0) | quick)]
+    mean = rare.pivot_table("value", "arm", "metric").reindex([arm for arm in ARMS if arm in set(rare.arm)])
+    print(mean.round(3).to_string())
+    values = {}
+    for arm in ("fairgen", "oversample", "seen"):
+        both = rare[rare.metric == "gap"].pivot_table("value", "seed", "arm")
+        if {arm, "standard"} <= {*both}:
+            values[f"{arm}_gap_left"] = both[arm].mean() / both.standard.mean()
+    cost = rare[rare.metric == "auroc"].pivot_table("value", "seed", "arm")
+    if {"fairgen", "standard"} <= {*cost}:
+        values["fairgen_auc_cost"] = (cost.standard - cost.fairgen).mean()
+    if {"fairgen", "diversity", "plain"} <= {*mean.index}:
+        values["lesion_law_error"] = mean.lesion_law_error["fairgen"]
+        values["lesion_law_error_before"] = mean.lesion_law_error["diversity"]
+        values["fd_group_variance_ratio"] = mean.fd_variance["fairgen"] / mean.fd_variance["plain"]
+    null = rows[(rows.scenario == "null") & (rows.metric == "fairer") & ((rows.seed > 0) | quick)]
+    if len(null):  # arms share cohorts, so the sum over arms bounds the share in which any is called fairer
+        values["null_false_gains"] = null.groupby("seed").value.sum().mean()
+    fast = rows[rows.scenario == "speed"]
+    values |= dict(zip(fast.metric, fast.value, strict=True))
+    for name, value in values.items():
+        print(f"{name}={value:.3g}")
+
+
+if __name__ == "__main__":
+    main()
