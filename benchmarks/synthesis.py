@@ -41,7 +41,7 @@ from reconfair.keyed import generator
 from reconfair.params import Reader
 
 RESULTS = Path(__file__).parent / "results" / "synthesis.csv"
-SEEDS, HIDDEN, COHORTS, COHORT = (0, 1, 2, 3), 0.95, 300, 200
+SEEDS, HIDDEN, LEFT, COHORTS, COHORT = (0, 1, 2, 3), 0.95, 3, 300, 200
 ARMS = ("standard", "oversample", "plain", "sqrs", "diversity", "fairgen", "seen")
 COLUMNS = ["scenario", "seed", "arm", "metric", "value"]
 FULL = {"channels": 32, "widths": [1, 2, 2], "blocks": 1, "attention": [8], "patch": 2, "iterations": 8000}
@@ -109,9 +109,9 @@ def prepare(chosen: params.Study, hide: bool) -> None:
     store.make(made)
     table = tables.read("cohort", made.folder)
     who = (table.sex == "female") & (table.grade == 1) & (table.split == "train") & hide
-    draw = pd.Series(generator(chosen.dataset.seed, "hidden").random(len(table)), table.index)
-    by_patient = draw.groupby(table.patient_id).transform("first")
-    tables.write(table.assign(split=table.split.mask(who & (by_patient < HIDDEN), "hidden")), "cohort", made.folder)
+    patients = generator(chosen.dataset.seed, "hidden").permutation(table.patient_id[who].unique())
+    hidden = patients[max(round((1 - HIDDEN) * len(patients)), LEFT) :]
+    tables.write(table.assign(split=table.split.mask(table.patient_id.isin(hidden), "hidden")), "cohort", made.folder)
     made.mark([made.folder / name for name in made.read_stamp()["files"]], 0)
 
 

@@ -52,7 +52,7 @@ class Job:
     @property
     def gpu(self) -> bool:
         """Whether networks are at work: all parts but the cohort, and the notebooks that show or use them."""
-        return self.notebook[:2] in ("03", "04") or (self.notebook[:2] == "06" and bool(self.part))
+        return self.notebook[:2] in ("03", "04", "08") or (self.notebook[:2] == "06" and bool(self.part))
 
     def command(self, threads: int, gpus: Iterable[str] = (), server: str = "") -> str:
         """Shell command that does it in so many threads; one that uses networks takes one of `gpus` that is free.

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from reconfair import tables
-from reconfair.entries import Sheet
+from reconfair.entries import Sheet, folded
 from reconfair.fairness import assess
 from reconfair.fairness.threshold import balanced_threshold
 from reconfair.judge import called_alike, change_sentence, changes, limits, main_measure, sentences
@@ -105,6 +105,9 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
         sheet.refuse("score", scored & rows.score.isna(), "has no score, though other rows of this task have one")
     if "split" in given:
         sheet.refuse("split", ~rows.split.isin(["train", "val", "test"]), "is no split; expected train, val or test")
+    if "synthetic" in given:
+        invented = folded(sheet.table["synthetic"]).isin(["true", "1", "1.0", "yes"])
+        sheet.refuse("synthetic", invented, "is a synthetic image; leave it out, since real images alone are judged")
     several = rows.groupby("patient_id").split.transform("nunique") > 1
     sheet.refuse("patient", several, "is in more than one split, expected one")
     rows["unit"] = _units(sheet, rows)

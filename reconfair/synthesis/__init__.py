@@ -279,7 +279,7 @@ def answered(study: Study) -> list[Product]:
                     parameters=examined.parameters | keys | {"cells": study.cells},
                     code=(*examined.code, *_code("distance", "preference")),
                     needs=(data.product(study), examined, *trained),
-                    job=f"synthesis/{name}/{kind}",
+                    job=f"synthesis/{name}/{kind}" if kind in ("vit", "resnet") else "",
                     work=examined.work if kind in ("vit", "resnet") else partial(Work, f"fit {kind}", 1, 2.0),
                     command=study.command,
                 )

@@ -7,14 +7,17 @@ import sys
 import time
 from collections import namedtuple
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 
-from reconfair import data, diagnosis, judge, params, store, synthesis, tables
+from reconfair import data, diagnosis, judge, params, run, store, synthesis, tables
 from reconfair.params import ORIGINAL, ParamsError, Reader
-from reconfair.synthesis import classifiers, distance, further
+from reconfair.run.judge import read_scores
+from reconfair.synthesis import classifiers, distance, further, rate
 
 DATASET = {"name": "phantom_mri", "size": 64, "patients": 90, "slices": 1, "label": "tiny", "split": (0.5, 0.15, 0.35)}
 TINY = {"cells": "sex*grade", "baselines": ["sqrs"], "min_images": 2, "pairs": 8, "steps": 2, "judged": 6, "draws": 2}
@@ -427,3 +430,36 @@ def test_a_tiny_checkpoint_makes_images_of_the_cells(made, tmp_path):
     assert "sd" in chosen.synthesis.generators
     [images] = further.draw(chosen, np.array(["female, 1", "male, 0"]), (64, 64))
     assert images.shape == (2, 64, 64) and images.min() >= 0 and images.max() <= 1
+
+
+# --- tools ---
+
+
+def test_the_command_leaves_a_notebook_that_opens_the_tool_on_this_study(made, tmp_path, capsys):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(made.model_dump(mode="json", exclude_none=True)))
+    assert run.main(["rate", str(path), "--rater", "dr-x", "--no-browser"]) == 0
+    assert "0 of 8 pairs" in capsys.readouterr().out
+    [notebook] = rate.folder_of(made).glob("rate-dr-x.ipynb")
+    code = nbformat.read(notebook, 4).cells[1].source.splitlines()
+    scope = {}
+    exec("\n".join(code[:-1]), scope)
+    assert scope["study"] == made and code[-1] == "rate.widget(study, 'dr-x')"
+    assert run.main(["rate", str(path), "--set", "synthesis=none", "--no-browser"]) == 2
+    assert "section synthesis" in capsys.readouterr().err
+
+
+def test_scores_of_synthetic_images_are_not_judged(tmp_path):
+    rows = {
+        "patient": ["a", "b"],
+        "label": [1, 0],
+        "score": [0.9, 0.2],
+        "sex": ["f", "m"],
+        "synthetic": ["True", "False"],
+    }
+    pd.DataFrame(rows).to_csv(tmp_path / "scores.csv", index=False)
+    with pytest.raises(ValueError, match="synthetic"):
+        read_scores(tmp_path / "scores.csv")
+    rows["synthetic"] = ["False", "False"]
+    pd.DataFrame(rows).to_csv(tmp_path / "scores.csv", index=False)
+    assert len(read_scores(tmp_path / "scores.csv")[0]) == 2
