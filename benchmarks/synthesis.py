@@ -183,7 +183,7 @@ def of_images(chosen: params.Study, name: str) -> dict[str, float]:
     samples, images = synthesis.synthetic(chosen, name)
     table = synthesis.cells(chosen).table
     cell = samples.cell.map({cell: at for at, cell in enumerate(table.cell)}).to_numpy()
-    errors = {group: error for group, error, _ in distance.lesion_errors(chosen, images, cell)}
+    errors = {group: error for group, error, _ in distance.lesion_errors(distance.law(chosen), table, images, cell)}
     rare = table.cell[(table.sex == "female") & (table.grade == 1)].iloc[0]
     rows = []
     add = lambda *values, **named: rows.append((values, named))  # noqa: E731

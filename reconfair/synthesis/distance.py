@@ -157,6 +157,15 @@ def fresh(study: Study, table: pd.DataFrame, each: int = 0) -> tuple[np.ndarray,
     return np.stack(drawn), np.array(cells)
 
 
+def law(study: Study):
+    """The law of measured lesions in each cell of a brain phantom, from fresh patients; see `preference.Law`."""
+    from reconfair.data import phantom_mri
+    from reconfair.synthesis.preference import Law, lesion
+
+    images, cells = fresh(study, synthesis.cells(study).table)
+    return Law(lesion(images, phantom_mri.VIEW), cells)
+
+
 def physician(study: Study):
     """The simulated physician: a function of images and cells to scores, larger where an image is more typical.
 
@@ -164,13 +173,12 @@ def physician(study: Study):
     the log-odds of the asked class by the examiner, which knows half of the training patients.
     """
     from reconfair.data import phantom_mri
-    from reconfair.synthesis.preference import Law, lesion
+    from reconfair.synthesis.preference import lesion
 
     table = synthesis.cells(study).table
     if study.dataset.name == "phantom_mri":
-        images, cells = fresh(study, table)
-        law = Law(lesion(images, phantom_mri.VIEW), cells)
-        return lambda images, cells: law.score(lesion(images, phantom_mri.VIEW), cells)
+        known = law(study)
+        return lambda images, cells: known.score(lesion(images, phantom_mri.VIEW), cells)
 
     def score(images, cells):
         from reconfair import training
@@ -210,6 +218,7 @@ def judge(study: Study) -> pd.DataFrame:
     def add(name, metric, value, attribute="all", group="all", low=np.nan, high=np.nan, n=0, note=""):
         rows.append(dict(zip(COLUMNS, (name, "", attribute, group, metric, value, low, high, n, note), strict=True)))
 
+    truth = law(study) if study.dataset.name == "phantom_mri" else None
     between, _ = nearest(cohort.images[known.rows], cohort.images[known.rows], (patients, patients))
     add("real", "told_apart", told_apart(real, known.of[other], settings.seed), n=len(real))
     for name in settings.generators:
@@ -225,23 +234,30 @@ def judge(study: Study) -> pd.DataFrame:
         for attribute, groups in codes.items():
             for group in dict.fromkeys(groups):
                 add(name, "samples", float((groups[cell] == group).sum()), attribute, group, n=len(cell))
-        if study.dataset.name == "phantom_mri":
-            for group, error, n in lesion_errors(study, images, cell):
+        if truth is not None:
+            for group, error, n in lesion_errors(truth, table, images, cell):
                 add(name, "lesion_law_error", error, "cell", group, n=n)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def lesion_errors(study: Study, images, cell: np.ndarray, each: int = 0):
-    """Yield each cell, the error of its samples' lesions in SDs of the truth (`Law.error`), and their number."""
-    from reconfair.data import phantom_mri
-    from reconfair.synthesis.preference import Law, lesion
+def lesion_errors(known, table: pd.DataFrame, images, cell: np.ndarray):
+    """Yield each cell, the error of its samples' lesions in SDs of the truth (`Law.error`), and their number.
 
-    table, each = synthesis.cells(study).table, each or EACH
-    truth, cells = fresh(study, table, each)
-    law = Law(lesion(truth, phantom_mri.VIEW), cells)
+    Parameters
+    ----------
+    known : preference.Law
+    table : DataFrame
+        Of the cells.
+    images : ndarray
+    cell : ndarray of int
+        Of each image; as many as `EACH` of each cell are measured.
+    """
+    from reconfair.data import phantom_mri
+    from reconfair.synthesis.preference import lesion
+
     for number, group in enumerate(table.cell):
-        some = np.flatnonzero(cell == number)[:each]
-        yield group, law.error(lesion(images[some], phantom_mri.VIEW), number), len(some)
+        some = np.flatnonzero(cell == number)[:EACH]
+        yield group, known.error(lesion(images[some], phantom_mri.VIEW), number), len(some)
 
 
 def between_groups(add, name, attribute, groups, real, made, settings) -> None:
