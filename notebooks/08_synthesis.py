@@ -192,16 +192,16 @@ Markdown(
 # \varepsilon_{y'} \rVert^2\right),$$
 #
 # where sg stops the gradient. FairGen's text says that it keeps cells apart. The formula says the opposite: the loss is
-# smallest where the predictions are equal. We measure it: `told_apart` is the AUROC with which a linear classifier tells the
+# smallest where the predictions are equal. We measure it: `cell_auroc` is the AUROC with which a linear classifier tells the
 # cells of the samples apart.
 #
-# **Predict first:** will `told_apart` be lower for generators with the diversity loss?
+# **Predict first:** will `cell_auroc` be lower for generators with the diversity loss?
 
 # %%
-apart = table[table.metric == "told_apart"].set_index("generator").value
+apart = table[table.metric == "cell_auroc"].set_index("generator").value
 recipes = {name: room.recipe(study, name) for name in generators if name != "sd"}
 pulled = [name for name, recipe in recipes.items() if recipe["diversity"]]
-apart.rename("told apart").to_frame().round(2).T
+apart.rename("cell auroc").to_frame().round(2).T
 
 # %%
 Markdown(
@@ -248,10 +248,10 @@ if len(listed):
     pair = listed.iloc[0]
     both = [np.asarray(pair_images[int(pair[side])], float) for side in ("left", "right")]
     both = [image.mean(0) if image.ndim == 3 else image for image in both]
-    shown = figures.montage([both], ["left", "right"], [pair.cell])
+    drawn = figures.montage([both], ["left", "right"], [pair.cell])
 else:
-    shown = figures.sentence("This study learns no preferences.")
-figures.keep(shown, study, "08_pair")
+    drawn = figures.sentence("This study learns no preferences.")
+figures.keep(drawn, study, "08_pair")
 
 # %%
 text = "No ratings were used."
@@ -410,14 +410,14 @@ published.pivot_table("value", ["dataset", "strategy"], "metric", sort=False)
 # ## Exercises
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 1.** Set `synthesis = {"guidance": 4}`. Do the samples of a cell become more alike? What happens to `told_apart`?
+# **Exercise 1.** Set `synthesis = {"guidance": 4}`. Do the samples of a cell become more alike? What happens to `cell_auroc`?
 
 # %% [markdown] tags=["exercise"]
 # **Exercise 2.** Rate ten pairs yourself, and let somebody else rate the same pairs. How well do you agree
 # (`rate.agreements(study)`)?
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 3.** Leave out the diversity loss (`synthesis = {"diversity": 0}`) and compare `told_apart`.
+# **Exercise 3.** Leave out the diversity loss (`synthesis = {"diversity": 0}`) and compare `cell_auroc`.
 
 # %% [markdown] tags=["exercise"]
 # **Exercise 4.** Hide most women with the disease from training. Which of oversampling and FairGen would you expect to help,

@@ -154,7 +154,7 @@ def weights(study: Study, name: str = "base") -> Product:
 
 def examiner(study: Study) -> Product:
     """A classifier of the asked task, trained on half of the training patients, that rates and measures images."""
-    network = _network(study)
+    network = asked(study)
     standard = diagnosis.weights(study, Reader(network))
     return Product(
         chapter="08",
@@ -309,9 +309,11 @@ def readers(study: Study) -> tuple[str, ...]:
     return study.synthesis.generators if study.synthesis else ()
 
 
-def _network(study: Study) -> Network:
-    """The network of the asked task, for that task alone."""
-    return Network(study.cells[-1], "classify", (study.cells[-1],))
+def asked(study: Study) -> Network:
+    """The network of the asked task, for that task alone; one of several classes is as the study has it."""
+    [network, *_] = study.networks_of("fairgen")
+    several = study.cells[-1] not in network.tasks
+    return network if several else Network(study.cells[-1], "classify", (study.cells[-1],))
 
 
 diagnosis.TRAINERS |= dict.fromkeys((*GENERATORS, "sd"), reader_weights)
@@ -653,7 +655,7 @@ def halves(study: Study) -> tuple[np.ndarray, np.ndarray]:
 def _train_examiner(study: Study, folder: Path) -> None:
     from reconfair.synthesis import classifiers
 
-    classifiers.train(study, _network(study), halves(study)[0], folder)
+    classifiers.train(study, asked(study), halves(study)[0], folder)
 
 
 def load_examiner(study: Study):
@@ -661,7 +663,7 @@ def load_examiner(study: Study):
     from reconfair import training
 
     folder = store.ready(examiner(study))
-    return training.load(folder / "best.ckpt", diagnosis.build(study, _network(study)))
+    return training.load(folder / "best.ckpt", diagnosis.build(study, asked(study)))
 
 
 def _train_reader(study: Study, reader: Reader, folder: Path) -> None:

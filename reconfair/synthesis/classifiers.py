@@ -63,14 +63,19 @@ class Classifier(classify.Diagnoser):
         images, labels, rows = batch
         logits, known = self(images[:, None] if images.ndim == 3 else images), ~labels.isnan()
         losses = F.binary_cross_entropy_with_logits(logits, labels.nan_to_num(), reduction="none") * known
+        total = known.sum()
+        if self.settings.get("classes"):  # logits are log-odds of the softmax, and the true class alone counts
+            losses, total = -labels.nan_to_num() * F.logsigmoid(logits), labels.nansum()
         weights = self.image_weights[rows.long().cpu()].to(losses)[:, None] if self.mode == "loss" else 1.0
-        return (losses * weights).sum() / known.sum().clamp(1)
+        return (losses * weights).sum() / total.clamp(1)
 
     def validation_step(self, batch, batch_idx):
         images, labels, rows = batch
         logits = self(images[:, None] if images.ndim == 3 else images)
         self.log("val_loss", self.criterion(logits, labels), batch_size=len(images))
         right = ((logits > 0) == (labels > 0.5)).float().masked_fill(labels.isnan(), torch.nan).nanmean(1)
+        if self.settings.get("classes"):
+            right = (logits.argmax(1) == labels.nan_to_num().argmax(1)).float()
         self.answers.append((rows.long().cpu().numpy(), right.cpu().numpy()))
 
     def on_validation_epoch_end(self):
@@ -119,7 +124,8 @@ def train(study: Study, network: Network, rows, folder: Path, synthetic=None, ch
     used, mode = np.array([], int), "none"
     if synthetic is not None:
         used = len(table) + np.flatnonzero(synthetic[0].used)
-        table, images = pd.concat([table, synthetic[0]], ignore_index=True), Joined(images, synthetic[1])
+        made = synthetic[0].assign(**labels_of(network, study.cells[-1], synthetic[0]))
+        table, images = pd.concat([table, made], ignore_index=True), Joined(images, synthetic[1])
         mode = "sampler" if study.synthesis.as_published else study.synthesis.inverse_performance
     val = data.rows(table, "val")
     if (val >= len(cohort.table)).any():
@@ -127,7 +133,7 @@ def train(study: Study, network: Network, rows, folder: Path, synthetic=None, ch
     target = table[list(network.tasks)].to_numpy(np.float32)
     rows = np.concatenate([rows, used])
     rows, val = (some[~np.isnan(target[some]).all(1)] for some in (rows, val))
-    settings = study.diagnosis.settings(network) | (changes or {})
+    settings = settings_of(study, network) | (changes or {})
     torch.manual_seed(seed_of(settings["seed"], "weights", network.name))
     module = Classifier(settings)
     if settings["pretrained"]:
@@ -139,6 +145,18 @@ def train(study: Study, network: Network, rows, folder: Path, synthetic=None, ch
     training.fit(module, batches, check, folder, settings["epochs"], study.compute, network.name)
 
 
+def settings_of(study: Study, network: Network) -> dict:
+    """All that a classifier depends on; of colour images, how many channels they have."""
+    return study.diagnosis.settings(network) | getattr(study.dataset, "inputs", {})
+
+
+def labels_of(network: Network, task: str, table: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Label columns of synthetic images: the task, or a column for each class of a task of several classes."""
+    if task in network.tasks:
+        return {task: table[task].to_numpy()}
+    return {column: (table[task] == number).to_numpy(float) for number, column in enumerate(network.tasks)}
+
+
 # --- downstream ---
 
 
@@ -148,11 +166,11 @@ def answer(study: Study, generator: str, classifier: str, folder: Path) -> None:
     rows, evaluated = data.rows(cohort.table, "diag"), data.rows(cohort.table, "eval")
     rows = rows[cohort.table.iloc[rows][task].notna()]
     made = synthesis.synthetic(study, generator) if generator != "standard" else None
-    network = Network(task, "classify", (task,))
+    network = synthesis.asked(study)
     if classifier in NETWORKS:
         changes = architecture(study, classifier)
         train(study, network, rows, folder, made, changes)
-        module = classify.Diagnoser(study.diagnosis.settings(network) | changes)
+        module = classify.Diagnoser(settings_of(study, network) | changes)
         frozen = training.placed(training.load(folder / "best.ckpt", module), study.compute)
         looked = training.apply(frozen.diagnose, cohort.images, evaluated, study.compute, f"{classifier} looks")
         chance = np.concatenate([some for _, some in looked])
@@ -164,7 +182,8 @@ def answer(study: Study, generator: str, classifier: str, folder: Path) -> None:
             features = np.concatenate([features, look(made[1], used, raw=True)])
             labels = np.concatenate([labels, made[0][task].to_numpy()[used]])
         model = of_features(classifier, study.synthesis.seed)
-        chance = model.fit(features, labels).predict_proba(look(cohort.images, evaluated, raw=True))[:, 1:]
+        chance = model.fit(features, labels).predict_proba(look(cohort.images, evaluated, raw=True))
+        chance = chance if task not in network.tasks else chance[:, 1:]
     decided = diagnosis.units(study, network, cohort.table.iloc[evaluated], chance.astype(float))
     decided.to_parquet(folder / "answers.parquet", index=False)
 
@@ -232,21 +251,37 @@ def measures(counts: np.ndarray) -> dict[str, np.ndarray]:
     return dict(zip(METRICS, (overall, parity, opportunity, essp, nar), strict=True))
 
 
+def decisions(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per unit, ``patient_id, split, label, answer, score``, of rows as `diagnosis.units` makes them.
+
+    Of two classes the answer is 1 from a score of 0.5; of several, which have a row each, the class decided for, and
+    there is no score.
+    """
+    if "class" not in rows or rows["class"].isna().all():
+        return rows.assign(answer=(rows.score >= 0.5).astype(int))
+    number = rows.groupby("unit", sort=False).cumcount()
+    rows = rows.assign(number=number)
+    first = rows.groupby("unit", sort=False)[["patient_id", "split"]].first()
+    label = rows[rows.label == 1].set_index("unit").number.reindex(first.index)
+    answer = rows[rows.decision == 1].set_index("unit").number.reindex(first.index)
+    return first.assign(label=label, answer=answer, score=np.nan).reset_index()
+
+
 def by_attribute(decided: pd.DataFrame, groups: np.ndarray, seed: int, resamples: int = RESAMPLES):
     """Yield (metric, group, value, low, high, patients): `measures` and AUROC, with intervals of a patient bootstrap.
 
     Parameters
     ----------
     decided : DataFrame
-        One row per unit: ``patient_id, label, score``.
+        One row per unit: ``patient_id, label, answer, score``; see `decisions`.
     groups : ndarray of str
         Group of each unit, none of them empty.
     seed, resamples : int
     """
     patient, who = pd.factorize(decided.patient_id)
     names, group = np.unique(groups, return_inverse=True)
-    label, answer = decided.label.to_numpy(int), (decided.score.to_numpy() >= 0.5).astype(int)
-    classes = max(label.max(), 1) + 1
+    label, answer = decided.label.to_numpy(int), decided.answer.to_numpy(int)
+    classes = max(label.max(), answer.max(), 1) + 1
     place = np.eye(len(names) * classes**2)[(group * classes + label) * classes + answer]
     draw = generator(seed, "patients", len(who))
     weights = draw.multinomial(len(who), np.full(len(who), 1 / len(who)), resamples)[:, patient]
@@ -275,7 +310,7 @@ def judge(study: Study) -> pd.DataFrame:
     known = table.drop_duplicates("patient_id").set_index("patient_id")
     for made in synthesis.answered(study):
         name, classifier = made.folder.parts[-2:]
-        decided = pd.read_parquet(store.ready(made) / "answers.parquet")
+        decided = decisions(pd.read_parquet(store.ready(made) / "answers.parquet"))
         decided = decided[(decided.split == "test") & decided.label.notna()]
         for attribute in study.attributes():
             groups = decided.patient_id.map(splits.groups_of(known, attribute))
@@ -309,14 +344,16 @@ def against_ratio(study: Study, name: str, ratios, classifier: str = "boosting")
         look(*some, raw=True) for some in ((cohort.images, rows), (images,), (cohort.images, evaluated))
     )
     labels, known = cohort.table[task].to_numpy()[rows], cohort.table.drop_duplicates("patient_id")
-    groups_by_patient, found = splits.groups_of(known.set_index("patient_id"), attribute), []
+    groups_by_patient, every = splits.groups_of(known.set_index("patient_id"), attribute), []
+    network = synthesis.asked(study)
     for ratio in (ratio for ratio in ratios if round(ratio * len(rows)) <= len(table)):
         n = round(ratio * len(rows))
         x, y = np.concatenate([real, made[:n]]), np.concatenate([labels, table[task].to_numpy()[:n]])
-        chance = of_features(classifier, study.synthesis.seed).fit(x, y).predict_proba(test)[:, 1:]
-        decided = diagnosis.units(study, Network(task, "classify", (task,)), cohort.table.iloc[evaluated], chance)
+        chance = of_features(classifier, study.synthesis.seed).fit(x, y).predict_proba(test)
+        chance = chance if task not in network.tasks else chance[:, 1:]
+        decided = decisions(diagnosis.units(study, network, cohort.table.iloc[evaluated], chance))
         groups = decided.patient_id.map(groups_by_patient)
         some = (decided.label.notna() & groups.notna()).to_numpy()
         measured = by_attribute(decided[some], groups[some].to_numpy("str"), study.synthesis.seed)
-        found += [(ratio, metric, group, value, low, high) for metric, group, value, low, high, _ in measured]
-    return pd.DataFrame(found, columns=["ratio", "metric", "group", "value", "low", "high"])
+        every += [(ratio, metric, group, value, low, high) for metric, group, value, low, high, _ in measured]
+    return pd.DataFrame(every, columns=["ratio", "metric", "group", "value", "low", "high"])

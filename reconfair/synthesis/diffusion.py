@@ -209,9 +209,9 @@ class Generator(Module):
         t = torch.randint(1, STEPS + 1, (len(images),), device=images.device)
         noise = torch.randn_like(images)
         mean, sd = self.schedule.marginal(t, images)
-        shown = cell.masked_fill(torch.rand(len(cell), device=cell.device) < DROPPED, self.number)
+        named = cell.masked_fill(torch.rand(len(cell), device=cell.device) < DROPPED, self.number)
         x_t = mean + sd * noise
-        seen = self.net.seen(x_t, t, self.codes[shown])
+        seen = self.net.seen(x_t, t, self.codes[named])
         predicted = F.pixel_shuffle(self.net.last(seen), self.net.patch).float()
         errors = (predicted - noise).square().mean((1, 2, 3))
         if self.norms:

@@ -84,9 +84,9 @@ def nearest(images, others, same=None) -> np.ndarray:
     return np.sqrt(np.maximum(np.concatenate(distances), 0) / flat.shape[1]), np.concatenate(indices)
 
 
-def told_apart(features: np.ndarray, cells: np.ndarray, seed: int = 0) -> float:
+def cell_auroc(features: np.ndarray, cells: np.ndarray, seed: int = 0) -> float:
     """Mean AUROC with which cells are told apart by their features: linear discriminants of one half on the other."""
-    half = generator(seed, "told apart").permutation(len(features)) % 2 == 0
+    half = generator(seed, "cell auroc").permutation(len(features)) % 2 == 0
     values = []
     for train in (half, ~half):
         x, y = features[train], cells[train]
@@ -202,7 +202,7 @@ def judge(study: Study) -> pd.DataFrame:
 
     ``fd_own`` and ``kernel`` of a group compare as many synthetic as real images of it, the same number in every group
     and draw; ``fd_floor`` compares as many real images of other patients with each other. ``fd_variance`` is the
-    population variance of fd_own between the groups of an attribute. ``told_apart`` is the AUROC with which cells are
+    population variance of fd_own between the groups of an attribute. ``cell_auroc`` is the AUROC with which cells are
     told apart. ``nearest_ratio`` is the median distance to the nearest training image, over that between training
     images of different patients; ``memorised`` is the share of samples nearer than all but 1 % of these.
     """
@@ -220,14 +220,14 @@ def judge(study: Study) -> pd.DataFrame:
 
     truth = law(study) if study.dataset.name == "phantom_mri" else None
     between, _ = nearest(cohort.images[known.rows], cohort.images[known.rows], (patients, patients))
-    add("real", "told_apart", told_apart(real, known.of[other], settings.seed), n=len(real))
+    add("real", "cell_auroc", cell_auroc(real, known.of[other], settings.seed), n=len(real))
     for name in settings.generators:
         samples, images = synthesis.synthetic(study, name)
         made = look(images)
         cell = samples.cell.map({cell: at for at, cell in enumerate(table.cell)}).to_numpy()
         for attribute, groups in codes.items():
             between_groups(add, name, attribute, groups, (real, known.of[other]), (made, cell), settings)
-        add(name, "told_apart", told_apart(made, cell, settings.seed), n=len(made))
+        add(name, "cell_auroc", cell_auroc(made, cell, settings.seed), n=len(made))
         near, _ = nearest(images, cohort.images[known.rows])
         add(name, "nearest_ratio", float(np.median(near) / np.median(between)), n=len(near))
         add(name, "memorised", float((near < np.quantile(between, 0.01)).mean()), n=len(near))

@@ -294,11 +294,11 @@ def test_a_copy_is_found_and_patients_do_not_find_themselves():
     assert between.min() > 0.1
 
 
-def test_cells_are_told_apart_only_if_they_differ():
+def test_cells_are_cell_auroc_only_if_they_differ():
     draw, cells = np.random.default_rng(0), np.arange(400) % 4
     same = draw.normal(size=(400, 3))
-    assert distance.told_apart(same, cells) == pytest.approx(0.5, abs=0.08)
-    assert distance.told_apart(same + 3 * np.eye(4)[cells][:, :3], cells) > 0.9
+    assert distance.cell_auroc(same, cells) == pytest.approx(0.5, abs=0.08)
+    assert distance.cell_auroc(same + 3 * np.eye(4)[cells][:, :3], cells) > 0.9
 
 
 def test_measures_by_hand_for_two_and_three_classes():
@@ -320,11 +320,26 @@ def test_downstream_measures_have_an_interval_by_patient():
     rows = pd.DataFrame({"patient_id": np.repeat(np.arange(100), 2), "label": np.repeat(np.arange(100) % 2, 2)})
     rows["score"] = np.clip(0.5 + 0.4 * (rows.label - 0.5) + 0.25 * draw.standard_normal(200), 0, 1)
     groups = np.repeat(np.where(np.arange(100) < 40, "f", "m"), 2)
-    answer = {(m, g): (v, low, high, n) for m, g, v, low, high, n in classifiers.by_attribute(rows, groups, 0)}
+    decided = classifiers.decisions(rows)
+    answer = {(m, g): (v, low, high, n) for m, g, v, low, high, n in classifiers.by_attribute(decided, groups, 0)}
     right = ((rows.score >= 0.5) == (rows.label == 1)).mean()
     assert answer["accuracy", "all"][0] == pytest.approx(right)
     assert all(low <= value <= high for value, low, high, _ in (answer["accuracy", "all"], answer["auroc", "f"]))
     assert answer["auroc", "f"][3] == 40 and answer["auroc", "m"][3] == 60
+
+
+def test_of_several_classes_the_largest_score_decides():
+    long = pd.DataFrame({"unit": np.repeat(["a", "b"], 3), "patient_id": np.repeat(["p", "q"], 3), "split": "test"})
+    long["class"], long["label"], long["decision"] = ["x", "y", "z"] * 2, [0, 0, 1, 1, 0, 0], [0, 1, 0, 1, 0, 0]
+    decided = classifiers.decisions(long.assign(score=0.3))
+    assert decided[["label", "answer"]].to_numpy().tolist() == [[2, 1], [0, 0]] and decided.score.isna().all()
+    network = params.Network("dx", "classify", ("dx: x", "dx: y", "dx: z"))
+    columns = classifiers.labels_of(network, "dx", pd.DataFrame({"dx": [2, 0]}))
+    assert {name: list(values) for name, values in columns.items()} == {
+        "dx: x": [0, 1],
+        "dx: y": [0, 0],
+        "dx: z": [1, 0],
+    }
 
 
 def test_groups_served_badly_weigh_more_in_the_loss_or_in_the_draws(made):
