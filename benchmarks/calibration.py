@@ -635,9 +635,8 @@ def markdown(table):
             over = side * (value - aim)
             met = "yes" if over >= 0 else "within two errors" if over >= -2 * error else "**no**"
             bound = "at least" if side > 0 else "at most"
-            lines.append(
-                f"| {what} | {bound} {aim:g} | {value:.3f} | {met} | {where.replace('_', ' ')} | {error:.3f} | {studies} |"
-            )
+            cells = what, f"{bound} {aim:g}", f"{value:.3f}", met, where.replace("_", " "), f"{error:.3f}", str(studies)
+            lines.append(f"| {' | '.join(cells)} |")
     power = {"power_shift_verdict_": "a shift is found", "power_unequal_": "unequal change is found"}
     for start, what in power.items():
         some = {where: value for name, (value, where, *_) in printed.items() if name.startswith(start)}
