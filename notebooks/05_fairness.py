@@ -574,7 +574,8 @@ arm, doubts = ["task", "source"], {}
 if len(rows):
     mixed = sensitivity.weighted(rows, people, attribute, strata=[second], **how).query("metric == 'eodd'")
     sampled = sensitivity.weighted(rows, people, attribute, weight="weight", **how).query("metric == 'eodd'")
-    labels = sensitivity.label_errors(performance, 0.05).query("attribute == @attribute and strategy == 'standard'")
+    labels = sensitivity.label_errors(performance[performance.attribute == attribute], 0.05)
+    labels = labels[labels.source.isin(rows.source) & (labels.strategy == "standard")]
     missing = sensitivity.missing_attribute(rows, hidden, attribute, resamples=99, **how).query("metric == 'eodd'")
     doubts["as it is"] = mixed.set_index(arm).value
     for assumed, some in missing.groupby("assumed", sort=False):
@@ -625,7 +626,7 @@ for metric, right in off.items() if len(worth) else ():
     lines.append(f"the {metric} is shown to differ from {right} in {len(wrong)} of {len(known)}")
 Markdown(
     f"In {(worth_of.net_benefit <= worth_of.net_benefit_all.clip(lower=0)).sum()} of {len(worth_of)} rows, calling "
-    f"everybody or nobody positive is worth as much as the reader's decisions; {'; '.join(lines)}."
+    f"everybody or nobody positive is worth at least as much as the reader's decisions; {'; '.join(lines)}."
     if len(worth)
     else "There is no classification."
 )
