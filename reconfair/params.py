@@ -207,6 +207,7 @@ class Scans(Dataset):
     """Real scans in the layout of their publishers."""
 
     root: str = ""  # folder of the dataset; empty: the dataset's folder under RECONFAIR_DATA
+    links: Literal["refuse", "follow"] = "refuse"  # symbolic links to images that lead out of root
 
     def find(self) -> Path:
         """Return the folder of the scans.

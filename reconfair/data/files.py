@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, ImageSequence
+from PIL import Image, ImageCms, ImageOps, ImageSequence, TiffImagePlugin
 from scipy.ndimage import binary_dilation, binary_erosion
 from skimage.transform import resize
 
@@ -27,7 +27,12 @@ PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 MAX_PIXELS, MAX_VOXELS = 64_000_000, 512_000_000  # of one image or slice, and of a file; a mammogram has 20 million
 FEW = 16  # different values that the labels of a mask may have
 LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue (ITU-R BT.601)
+# JPEG Baseline, JPEG Extended and JPEG-LS Near-Lossless: compression of DICOM that always changes values.
+LOSSY = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81")
 AFTER_FLIP = np.diag([-1.0, -1.0, 1.0])  # from DICOM's axes of the patient (LPS) to those of NIfTI (RAS)
+
+# Pillow knows 16 bits in which white is zero (tag 262 is 0) of little-endian TIFF alone; the pixels are stored alike.
+TiffImagePlugin.OPEN_INFO.setdefault((TiffImagePlugin.MM, 0, (1,), 1, (16,), ()), ("I;16B", "I;16B"))
 
 _notes: list[str] = []
 
@@ -121,7 +126,7 @@ def picture(
     ValueError
         A file cannot be read, has no such slice, or is a mask that does not belong to the image; it is named.
     """
-    volume, limits, place, axes = _volume(path, _changed(path), channel, percentiles)
+    volume, limits, place, axes = _volume(path, changed(path), channel, percentiles)
     if number is None and len(volume) > 1:
         raise ValueError(f"{path}: is a volume of {len(volume)} slices; dataset.slices says which of them to look at")
     if (number or 0) >= volume.shape[axis]:
@@ -133,7 +138,7 @@ def picture(
         _notes.append("images of one value throughout: they have no contrast")
     if not mask_path:
         return image, None
-    drawn, where, note = _outlined(mask_path, _changed(mask_path), inside, path if geometry == "ignore" else "")
+    drawn, where, note = _outlined(mask_path, changed(mask_path), inside, path if geometry == "ignore" else "")
     if drawn.shape != volume.shape:
         shapes = [one.shape[len(one) == 1 :] for one in (drawn, volume)]
         raise ValueError(f"{mask_path}: mask of {shapes[0]} for an image of {shapes[1]} pixels")
@@ -156,7 +161,7 @@ def notes() -> list[str]:
 
 def geometry(path: str) -> tuple[tuple[int, int, int], Place]:
     """Slices, rows and columns of a file, and where they lie."""
-    volume, _, place, _ = _volume(path, _changed(path))
+    volume, _, place, _ = _volume(path, changed(path))
     return volume.shape, place
 
 
@@ -315,13 +320,13 @@ def _named(path: str):
         raise ValueError(f"{path}: cannot be read as an image ({why})") from None
 
 
-def _changed(path: str) -> int:
+def changed(path: str | Path) -> int:
     """When the file was last written, so that what was read before is not taken for what is there now."""
     return Path(path).stat().st_mtime_ns if Path(path).is_file() else 0
 
 
 @lru_cache(maxsize=2)  # the next slice is most often of the same volume
-def _volume(path: str, changed: int, channel: int | None = None, percentiles: tuple[float, float] = (0, 100)):
+def _volume(path: str, date: int, channel: int | None = None, percentiles: tuple[float, float] = (0, 100)):
     """(slices, rows, columns), the values at `percentiles`, the place, and whether the axes are the patient's."""
     with _named(path):
         stored = _stored(path)
@@ -337,7 +342,7 @@ def _volume(path: str, changed: int, channel: int | None = None, percentiles: tu
 
 
 @lru_cache(maxsize=2)
-def _outlined(path: str, changed: int, inside: tuple[float, ...] | None, image: str):
+def _outlined(path: str, date: int, inside: tuple[float, ...] | None, image: str):
     """A mask of (slices, rows, columns), its place and what was taken for inside."""
     with _named(path):
         stored = _stored(path, image)
@@ -453,7 +458,7 @@ def _page(page: Image.Image) -> tuple[np.ndarray, np.ndarray | None, np.ndarray 
 
 def _dicom(path: str) -> Stored:
     import pydicom
-    from pydicom.pixels import apply_color_lut, pixel_array
+    from pydicom.pixels import apply_color_lut
 
     file = pydicom.dcmread(path, force=True)  # without preamble too
     if "Rows" not in file or not {"PixelData", "FloatPixelData", "DoubleFloatPixelData"} & set(dir(file)):
@@ -465,11 +470,8 @@ def _dicom(path: str) -> Stored:
         uid = pydicom.uid
         explicit = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
         file.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else explicit
-    syntax = file.file_meta.TransferSyntaxUID
-    if syntax.is_compressed and syntax.is_encapsulated and not pydicom.pixels.get_decoder(syntax).is_available:
-        raise ValueError(f"it is compressed as {syntax.name}; to read that, install the extra: reconfair[dicom]")
-    lossy = file.get("LossyImageCompression") == "01"
-    stored = pixel_array(file)  # RGB where the file has Y, Cb and Cr
+    lossy = file.get("LossyImageCompression") == "01" or file.file_meta.TransferSyntaxUID in LOSSY
+    stored = _decoded(file)
     if file.SamplesPerPixel > 1:
         return Stored(stored.reshape(-1, *stored.shape[-3:]), _dicom_place(file, frames), lossy=lossy)
     stored = stored.reshape(-1, *stored.shape[-2:])
@@ -482,6 +484,24 @@ def _dicom(path: str) -> Stored:
         stored = (stored << spare) >> spare
     values = np.stack([_rescaled(stored[at], file, at) for at in range(len(stored))])
     return Stored(values, _dicom_place(file, frames), padding if padding.any() else None, lossy=lossy)
+
+
+def _decoded(file) -> np.ndarray:
+    """Pixels as they are stored, decompressed; red, green and blue where the file has Y, Cb and Cr."""
+    from pydicom.pixels import get_decoder, pixel_array
+
+    syntax = file.file_meta.TransferSyntaxUID
+    try:
+        return pixel_array(file)
+    except NotImplementedError:
+        raise ValueError(f"it is compressed as {syntax.name}, which is not read") from None
+    except RuntimeError as error:
+        if not syntax.is_encapsulated:
+            raise
+        why = f" ({str(error).splitlines()[-1].strip()})"
+        if "pylibjpeg" not in get_decoder(syntax).available_plugins:
+            why = "; to read that, install the extra: reconfair[dicom]"
+        raise ValueError(f"it is compressed as {syntax.name} and cannot be decoded{why}") from None
 
 
 def _groups(file, frame: int) -> list:
