@@ -99,7 +99,9 @@ def test_noise_of_another_modality_is_allowed_with_a_sentence(outputs, tmp_path,
         path.write_text(f"dataset: {{name: {name}, size: 64}}\nnoise: {{kind: {path.stem}}}\n")
     assert run.main(["check", *map(str, paths)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if "noise.kind" in line] == [line for line in lines if kind in line and usual in line]
+    assert [line for line in lines if "noise.kind" in line] == [
+        line for line in lines if kind in line and usual in line
+    ]
     assert sum("noise.kind" in line for line in lines) == 1
 
 

@@ -1,6 +1,8 @@
 """Reading scans: a bad file is named; scale, size, orientation and masks keep what they mean."""
 
 import os
+import re
+from io import BytesIO
 
 import nibabel
 import numpy as np
@@ -8,7 +10,8 @@ import pydicom
 import pytest
 import tifffile
 from PIL import Image, ImageCms
-from scans import dicom, nifti
+from pydicom.data import get_testdata_file
+from scans import compress, dicom, lossless_jpeg, nifti
 from scipy.ndimage import gaussian_filter
 from skimage.transform import resize
 
@@ -339,22 +342,84 @@ def test_a_dicom_file_without_preamble_is_read(tmp_path):
         assert (seen(tmp_path / "bare.dcm") == seen(tmp_path / "a.dcm")).all()
 
 
-def test_compression_that_needs_another_library_is_named_with_the_extra(tmp_path):
-    dicom(tmp_path / "a.dcm", GREY)
+def needs_decoder(syntax):
+    """Skip a test where the extra that reads a compression is absent."""
+    if not pydicom.pixels.get_decoder(syntax).is_available:
+        pytest.skip(f"the extra reconfair[dicom] is not installed, which reads {syntax.name}")
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize("photometry", ["MONOCHROME1", "MONOCHROME2"])
+def test_lossless_jpeg_is_read_to_the_last_bit(tmp_path, bits, photometry):
+    needs_decoder(pydicom.uid.JPEGLosslessSV1)
+    film = np.random.default_rng(1).integers(0, 2**bits, (24, 20)).astype(np.uint16)
+    dicom(tmp_path / "a.dcm", film, BitsStored=bits, HighBit=bits - 1, PhotometricInterpretation=photometry)
+    compress(tmp_path / "a.dcm", tmp_path / "b.dcm", pydicom.uid.JPEGLosslessSV1, lossless_jpeg(film, bits))
+    assert (seen(tmp_path / "b.dcm") == seen(tmp_path / "a.dcm")).all()
+
+
+@pytest.mark.parametrize("syntax", ["RLELossless", "JPEG2000Lossless"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
+def test_what_pydicom_compresses_is_read_to_the_last_bit(tmp_path, syntax, dtype):
+    syntax, high = getattr(pydicom.uid, syntax), 256 if dtype == np.uint8 else 4096
+    needs_decoder(syntax)
+    if not pydicom.pixels.get_encoder(syntax).is_available:
+        pytest.skip(f"the extra reconfair[dicom] is not installed, which writes {syntax.name}")
+    dicom(tmp_path / "a.dcm", np.random.default_rng(1).integers(0, high, (48, 40)).astype(dtype))
     file = pydicom.dcmread(tmp_path / "a.dcm")
-    file.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLosslessSV1
-    file.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8\xff\xd9"])
+    file.compress(syntax)
     file.save_as(tmp_path / "b.dcm")
-    if pydicom.pixels.get_decoder(pydicom.uid.JPEGLosslessSV1).is_available:
-        pytest.skip("pylibjpeg is installed")
-    with pytest.raises(ValueError, match=r"b\.dcm: .*JPEG Lossless.*reconfair\[dicom\]"):
+    assert (seen(tmp_path / "b.dcm") == seen(tmp_path / "a.dcm")).all()
+
+
+@pytest.mark.parametrize("name", ["MR_small_RLE", "MR_small_jp2klossless", "MR_small_jpeg_ls_lossless"])
+def test_compressed_scans_of_pydicom_are_those_that_are_not_compressed(name):
+    plain, path = (get_testdata_file(f"{one}.dcm", download=False) for one in ("MR_small", name))
+    if not plain or not path:
+        pytest.skip("this pydicom is installed without its test files")
+    needs_decoder(pydicom.dcmread(path).file_meta.TransferSyntaxUID)
+    assert (seen(path) == seen(plain)).all() and np.ptp(seen(path)) == 1
+
+
+@pytest.mark.parametrize("syntax", ["JPEGLosslessSV1", "JPEGLossless", "JPEGLSLossless"])
+def test_without_the_extra_a_compressed_file_is_named_with_its_syntax_and_the_extra(tmp_path, monkeypatch, syntax):
+    uid = getattr(pydicom.uid, syntax)
+    monkeypatch.setattr(pydicom.pixels.get_decoder(uid), "_available", {})  # as if nothing were installed
+    dicom(tmp_path / "a.dcm", GREY)
+    compress(tmp_path / "a.dcm", tmp_path / "b.dcm", uid, b"\xff\xd8\xff\xd9")
+    with pytest.raises(ValueError) as error:
         seen(tmp_path / "b.dcm")
+    assert all(word in str(error.value) for word in ("b.dcm", uid.name, "reconfair[dicom]"))
+    assert len(str(error.value).splitlines()) == 1
 
 
+def test_a_video_and_damaged_compressed_pixels_are_refused_by_name(tmp_path):
+    dicom(tmp_path / "a.dcm", GREY)
+    for at, syntax in enumerate((pydicom.uid.MPEG2MPML, pydicom.uid.RLELossless)):
+        compress(tmp_path / "a.dcm", tmp_path / f"b{at}.dcm", syntax, b"\1\0\0\0")
+        with pytest.raises(ValueError, match=rf"b{at}\.dcm: .*{re.escape(syntax.name)}"):
+            seen(tmp_path / f"b{at}.dcm")
+
+
+def test_shades_that_lossy_compression_left_in_a_dicom_mask_are_no_labels(tmp_path):
+    """The syntax says it where the tag LossyImageCompression is absent."""
+    inside = np.zeros((32, 32), bool)
+    inside[8:24, 8:24] = True
+    picture = BytesIO()
+    Image.fromarray(inside * np.uint8(255)).save(picture, "JPEG", quality=60)
+    dicom(tmp_path / "a.dcm", inside * np.uint8(255))
+    compress(tmp_path / "a.dcm", tmp_path / "b.dcm", pydicom.uid.JPEGBaseline8Bit, picture.getvalue())
+    Image.fromarray(GREY[:32, :32]).save(tmp_path / "scan.png")
+    drawn = files.picture(str(tmp_path / "scan.png"), 32, mask_path=str(tmp_path / "b.dcm"))[1]
+    assert (drawn != inside).mean() < 0.01
+
+
+@pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("bits", [8, 16])
-def test_a_tiff_whose_white_is_zero_is_inverted(tmp_path, bits):
+def test_a_tiff_whose_white_is_zero_is_inverted(tmp_path, bits, order):
     stored = GREY.astype(f"uint{bits}") * (1 if bits == 8 else 257)
-    tifffile.imwrite(tmp_path / "a.tif", 2**bits - 1 - stored, photometric="miniswhite")
+    stored = (2**bits - 1 - stored).astype(f"{order}u{bits // 8}")
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="miniswhite", byteorder=order)
     assert seen(tmp_path / "a.tif") == pytest.approx((GREY - GREY.min()) / np.ptp(GREY), abs=1e-6)
 
 
