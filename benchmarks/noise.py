@@ -17,8 +17,8 @@ peak_gb_200k
     while chapter 02 degrades and rates a cohort, extrapolated to 200,000 images from two sizes.
 
 ``--slow-disk`` measures ``peak_gb_200k`` alone, in about three minutes, with a disk that takes ten times as long to
-write images as the cores take to compute them. So that the disk is slow for a long time, there are many images that are made
-quickly: `Ramps`, and undersampling. The same is measured with a fast disk.
+write images as the cores take to compute them. So that the disk is slow for a long time, there are many images that
+are made quickly: `Ramps`, and undersampling. The same is measured with a fast disk.
 """
 
 import os

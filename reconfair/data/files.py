@@ -131,6 +131,10 @@ def picture(
         raise ValueError(f"{path}: is a volume of {len(volume)} slices; dataset.slices says which of them to look at")
     if (number or 0) >= volume.shape[axis]:
         raise ValueError(f"{path}: slice {number} is wanted, counted from 0, and there are {volume.shape[axis]}")
+    if axis == 0 and place.spacing and max(place.spacing) > 1.01 * min(place.spacing):
+        _notes.append(
+            "pixels are not square in the patient ({:.3g} x {:.3g} mm); they are shown as stored".format(*place.spacing)
+        )
     if len(volume) > 1 and not axes:
         _notes.append(f"{Path(path).suffix} volumes of {volume.shape} values: axes are taken as stored")
     image = scaled(volume.take(number or 0, axis), size, window or limits, fit)
@@ -264,6 +268,8 @@ def outline(stored: Stored, inside: tuple[float, ...] | None = None) -> tuple[np
             raise ValueError(unclear)
     elif len(values) == 1 or (len(values) == 2 and 0 in values):
         only = next((value for value in values if value), None)
+        if only is not None and only < 0 and only != -1:  # that is background
+            raise ValueError(unclear)
         return (
             code != 0,
             "masks without anything inside" if only is None else f"masks of 0, {only:g}: inside is {only:g}",
@@ -405,6 +411,10 @@ def _nifti(path: str, image: str) -> Stored:
     _bounded(*shape)
     given = nibabel.load(image) if image else file
     known = bool(given.header["sform_code"] or given.header["qform_code"])
+    if getattr(given.header, "get_qform", None) and given.header["sform_code"] and given.header["qform_code"]:
+        turns = [nibabel.io_orientation(form) for form in (given.get_sform(), given.get_qform())]
+        if not np.array_equal(*turns):
+            raise ValueError("its sform and its qform say differently how the patient lies; remove the wrong one")
     values = np.asanyarray(file.dataobj).reshape(shape)
     if values.dtype.names:  # red, green and blue in one
         values = np.stack([values[name] for name in values.dtype.names[:3]], -1)
@@ -435,6 +445,9 @@ def _page(page: Image.Image) -> tuple[np.ndarray, np.ndarray | None, np.ndarray 
     """Values, opacity and palette's entries of one page, as it is seen."""
     white_is_zero = page.format == "TIFF" and page.tag_v2.get(262) == 0
     bits = page.tag_v2.get(258, (8,))[0] if page.format == "TIFF" else 8
+    how = page.tile[0].args if page.tile else ""
+    if ";16" in (how if isinstance(how, str) else str(how[0])) and not page.mode.startswith("I"):
+        raise ValueError("it has several channels of 16 bits, of which 8 would be read; store it in grey or as NPY")
     page = ImageOps.exif_transpose(page)
     page = page.convert({"La": "LA", "RGBa": "RGBA"}.get(page.mode, page.mode))
     clear = page.has_transparency_data and not page.mode.startswith("I")
@@ -480,8 +493,8 @@ def _dicom(path: str) -> Stored:
         return Stored(colours[..., :3], _dicom_place(file, frames), index=stored, lossy=lossy)
     padding = _padding(stored, file)
     if stored.dtype.kind in "iu":  # bits beyond those stored may hold an overlay
-        spare = stored.dtype.type(8 * stored.itemsize - file.BitsStored)
-        stored = (stored << spare) >> spare
+        above = 8 * stored.itemsize - 1 - file.get("HighBit", file.BitsStored - 1)
+        stored = (stored << stored.dtype.type(above)) >> stored.dtype.type(8 * stored.itemsize - file.BitsStored)
     values = np.stack([_rescaled(stored[at], file, at) for at in range(len(stored))])
     return Stored(values, _dicom_place(file, frames), padding if padding.any() else None, lossy=lossy)
 
@@ -520,10 +533,11 @@ def _attribute(file, frame: int, name: str, otherwise=None):
 
 
 def _padding(stored: np.ndarray, file) -> np.ndarray:
-    first, last = file.get("PixelPaddingValue"), file.get("PixelPaddingRangeLimit")
-    if not isinstance(first, int):
+    prefix = "" if stored.dtype.kind in "iu" else "Float" if stored.itemsize == 4 else "DoubleFloat"
+    first, last = (file.get(f"{prefix}PixelPadding{end}") for end in ("Value", "RangeLimit"))
+    if not isinstance(first, int | float):
         return np.zeros(stored.shape, bool)
-    ends = [first, last if isinstance(last, int) else first]
+    ends = [first, last if isinstance(last, int | float) else first]
     if stored.dtype.kind == "i":  # the standard lets it be written as unsigned
         ends = [end - 2 ** (8 * stored.itemsize) if end > np.iinfo(stored.dtype).max else end for end in ends]
     return (stored >= min(ends)) & (stored <= max(ends))
@@ -533,12 +547,16 @@ def _rescaled(frame: np.ndarray, file, at: int) -> np.ndarray:
     """Values of a frame in which greater is brighter: inverted within the stored bits, then as its rescaling says."""
     from pydicom.pixels import apply_modality_lut
 
-    if _attribute(file, at, "PhotometricInterpretation") == "MONOCHROME1":
+    white = _attribute(file, at, "PhotometricInterpretation") == "MONOCHROME1"
+    if not white and file.get("PresentationLUTShape") == "INVERSE":
+        raise ValueError("it is MONOCHROME2 and shown inverted, so that it does not say which values are bright")
+    if "ModalityLUTSequence" in file:
+        values = apply_modality_lut(frame, file).astype(np.float64)
+        return 2 ** file.ModalityLUTSequence[0].LUTDescriptor[2] - 1 - values if white else values
+    if white:
         if frame.dtype.kind not in "iu":
             raise ValueError("white is least in it, and floating point does not say what is most")
         frame = (-1 if frame.dtype.kind == "i" else 2**file.BitsStored - 1) - frame.astype(np.int64)
-    if "ModalityLUTSequence" in file:
-        return apply_modality_lut(frame, file).astype(np.float64)
     slope = float(_attribute(file, at, "RescaleSlope", 1))
     shift = float(_attribute(file, at, "RescaleIntercept", 0))
     return frame if (slope, shift) == (1, 0) else frame * slope + shift

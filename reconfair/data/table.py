@@ -14,7 +14,7 @@ from reconfair.entries import Sheet, fold
 from reconfair.params import COHORT, SEXES, About, Scans, Section
 
 SEX = {"f": "female", "female": "female", "m": "male", "male": "male"}
-LABELS = {"0": 0, "1": 1, "-1": None}
+LABELS = {"0": 0, "1": 1, "-1": None, "false": 0, "true": 1}
 YAML_WORDS = {"True": ("true", "yes"), "False": ("false", "no")}  # YAML reads an unquoted yes as true
 # Columns of the tables that a study writes, and words that stand there for something of ours. Tasks and columns that
 # are carried along have other names. A task may be called label: so is that of the shortest params file.
