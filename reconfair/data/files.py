@@ -132,9 +132,8 @@ def picture(
     if (number or 0) >= volume.shape[axis]:
         raise ValueError(f"{path}: slice {number} is wanted, counted from 0, and there are {volume.shape[axis]}")
     if axis == 0 and place.spacing and max(place.spacing) > 1.01 * min(place.spacing):
-        _notes.append(
-            "pixels are not square in the patient ({:.3g} x {:.3g} mm); they are shown as stored".format(*place.spacing)
-        )
+        sides = " x ".join(f"{side:.3g}" for side in place.spacing)
+        _notes.append(f"pixels are not square in the patient ({sides} mm); they are shown as stored")
     if len(volume) > 1 and not axes:
         _notes.append(f"{Path(path).suffix} volumes of {volume.shape} values: axes are taken as stored")
     image = scaled(volume.take(number or 0, axis), size, window or limits, fit)
@@ -493,8 +492,8 @@ def _dicom(path: str) -> Stored:
         return Stored(colours[..., :3], _dicom_place(file, frames), index=stored, lossy=lossy)
     padding = _padding(stored, file)
     if stored.dtype.kind in "iu":  # bits beyond those stored may hold an overlay
-        above = 8 * stored.itemsize - 1 - file.get("HighBit", file.BitsStored - 1)
-        stored = (stored << stored.dtype.type(above)) >> stored.dtype.type(8 * stored.itemsize - file.BitsStored)
+        spare = stored.dtype.type(8 * stored.itemsize - file.BitsStored)
+        stored = stored >> spare if _at_upper_end(file) else (stored << spare) >> spare
     values = np.stack([_rescaled(stored[at], file, at) for at in range(len(stored))])
     return Stored(values, _dicom_place(file, frames), padding if padding.any() else None, lossy=lossy)
 
@@ -505,7 +504,7 @@ def _decoded(file) -> np.ndarray:
 
     syntax = file.file_meta.TransferSyntaxUID
     try:
-        return pixel_array(file)
+        return pixel_array(file, correct_unused_bits=not _at_upper_end(file))
     except NotImplementedError:
         raise ValueError(f"it is compressed as {syntax.name}, which is not read") from None
     except RuntimeError as error:
@@ -515,6 +514,13 @@ def _decoded(file) -> np.ndarray:
         if "pylibjpeg" not in get_decoder(syntax).available_plugins:
             why = "; to read that, install the extra: reconfair[dicom]"
         raise ValueError(f"it is compressed as {syntax.name} and cannot be decoded{why}") from None
+
+
+def _at_upper_end(file) -> bool:
+    """Whether the stored bits are the upper ones of each number; no compression keeps them there."""
+    above = file.get("BitsAllocated", 0) - 1
+    packed = file.file_meta.TransferSyntaxUID.is_encapsulated
+    return not packed and file.get("HighBit", 0) == above >= file.get("BitsStored", above + 1)
 
 
 def _groups(file, frame: int) -> list:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import zlib
 from io import BytesIO
 
 import nibabel
@@ -9,7 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 import tifffile
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, PngImagePlugin
 from pydicom.data import get_testdata_file
 from scans import compress, dicom, lossless_jpeg, nifti
 from scipy.ndimage import gaussian_filter
@@ -298,6 +299,83 @@ def test_bits_beyond_those_stored_are_no_values(tmp_path):
     overlay[:32] += 4096
     film(tmp_path / "a.dcm", overlay)
     assert seen(tmp_path / "a.dcm") == pytest.approx((FILM - FILM.min()) / np.ptp(FILM), abs=1e-6)
+
+
+def test_bits_may_stand_at_the_upper_end(tmp_path):
+    film = np.random.default_rng(0).integers(0, 4096, (64, 64)).astype(np.uint16)
+    dicom(tmp_path / "a.dcm", film << 4, BitsStored=12, HighBit=15)
+    assert seen(tmp_path / "a.dcm") == pytest.approx((film - film.min()) / np.ptp(film), abs=1e-6)
+
+
+@pytest.mark.parametrize("photometry", ["MONOCHROME1", "MONOCHROME2"])
+def test_a_table_of_values_is_looked_up_before_white_and_black_change_places(tmp_path, photometry):
+    film, table = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint16), pydicom.Dataset()
+    values = np.sqrt(np.arange(256)) * 255
+    table.LUTDescriptor, table.LUTData = [256, 0, 16], values.astype(np.uint16).tobytes()
+    table.ModalityLUTType = "US"
+    tags = {"BitsStored": 8, "HighBit": 7, "PhotometricInterpretation": photometry, "ModalityLUTSequence": [table]}
+    dicom(tmp_path / "a.dcm", film, **tags)
+    right = values.astype(int)[film] * (-1 if photometry == "MONOCHROME1" else 1)
+    assert seen(tmp_path / "a.dcm") == pytest.approx((right - right.min()) / np.ptp(right), abs=1e-6)
+
+
+def test_what_is_shown_inverted_against_its_photometry_is_refused(tmp_path):
+    dicom(tmp_path / "a.dcm", GREY, PresentationLUTShape="INVERSE")
+    with pytest.raises(ValueError, match=r"a\.dcm: .*MONOCHROME2.*inverted"):
+        seen(tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_colours_of_sixteen_bits_are_refused_where_only_eight_would_be_read(tmp_path, suffix):
+    deep = np.repeat(GREY[..., None].astype(np.uint16), 3, -1)  # in eight bits all would be black
+    if suffix == "tif":
+        tifffile.imwrite(tmp_path / "a.tif", deep, photometric="rgb")
+    else:
+        lines = b"".join(b"\0" + row.astype(">u2").tobytes() for row in deep)
+        header = bytes([0, 0, 0, 64, 0, 0, 0, 64, 16, 2, 0, 0, 0])
+        with (tmp_path / "a.png").open("wb") as file:
+            file.write(b"\x89PNG\r\n\x1a\n")
+            for kind, content in ((b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")):
+                PngImagePlugin.putchunk(file, kind, content)
+    with pytest.raises(ValueError, match=rf"a\.{suffix}: .*16 bits"):
+        seen(tmp_path / f"a.{suffix}")
+
+
+def test_padding_of_floating_point_takes_no_part_in_the_contrast(tmp_path):
+    values = GREY.astype(np.float32) / 7
+    values[:, :9] = -9999
+    dicom(tmp_path / "a.dcm", values, FloatPixelPaddingValue=-9999.0)
+    file = pydicom.dcmread(tmp_path / "a.dcm")
+    file.FloatPixelData = file.PixelData
+    del file.PixelData
+    file.save_as(tmp_path / "a.dcm")
+    shown = GREY[:, 9:].astype(float)
+    image = seen(tmp_path / "a.dcm")
+    assert (image[:, :9] == 0).all()
+    assert image[:, 9:] == pytest.approx((shown - shown.min()) / np.ptp(shown), abs=1e-5)
+
+
+def test_pixels_that_are_not_square_in_the_patient_are_noted(tmp_path):
+    files.notes()
+    for name, spacing in (("a", [0.5, 0.5]), ("b", [0.5, 0.7])):
+        dicom(tmp_path / f"{name}.dcm", GREY, PixelSpacing=spacing)
+        seen(tmp_path / f"{name}.dcm")
+    assert [note for note in files.notes() if "not square" in note and "0.5 x 0.7 mm" in note]
+    seen(tmp_path / "a.dcm")
+    assert not files.notes()
+
+
+@pytest.mark.parametrize("scale", [1.01, -1])
+def test_two_places_in_one_file_must_not_turn_the_patient(tmp_path, scale):
+    image = nibabel.Nifti1Image(VOLUME.T, np.eye(4))
+    image.set_sform(np.eye(4), 1)
+    image.set_qform(np.diag([scale, 1, 1, 1]), 1)
+    nibabel.save(image, tmp_path / "a.nii")
+    if scale > 0:
+        seen(tmp_path / "a.nii", number=0)
+        return
+    with pytest.raises(ValueError, match=r"a\.nii: .*sform.*qform"):
+        seen(tmp_path / "a.nii", number=0)
 
 
 def test_colours_of_twelve_bits_are_not_taken_modulo(tmp_path):
