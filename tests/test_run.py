@@ -90,6 +90,15 @@ def test_check_validates_and_runs_nothing(outputs, capsys):
     assert "valid" in capsys.readouterr().out and not any(outputs.iterdir())
 
 
+def test_too_little_memory_is_one_sentence(outputs, monkeypatch, capsys):
+    def check(arguments):
+        raise MemoryError("scan.nii: there is too little memory to read it")
+
+    monkeypatch.setattr(run, "_check", check)
+    assert run.main(["check", str(PARAMS / "demo.yaml")]) == 2
+    assert capsys.readouterr().err == "scan.nii: there is too little memory to read it\n"
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "usual"), [("phantom_mri", "sinogram", "kspace"), ("phantom_xray", "kspace", "sinogram")]
 )
