@@ -1,6 +1,6 @@
 """What strangers bring: scans, masks, tables and params files of many kinds, each with the value that is right.
 
-Run ``python benchmarks/strange.py``; it takes about a minute. Every input is made in a temporary folder, in the formats
+Run ``python benchmarks/strange.py``; it takes one to four minutes. Every input is made in a temporary folder, in the formats
 and with the habits that public bug reports of imaging libraries tell of, and read as a study reads it. It should give
 the right value, or be refused in a sentence that names its file or key. The table has a row for each kind:
 
