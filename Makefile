@@ -15,7 +15,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it with make PYTHON=python3.12"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint constraints.txt --editable '.[test,bench,workflow,weights]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint constraints.txt --editable '.[test,bench,workflow,weights,book]'
 	@touch $(READY)
 
 demo: $(READY)  ## run the study of params/demo.yaml through all notebooks
@@ -33,9 +33,17 @@ test: $(READY)  ## run the tests, but for the slow and rarely touched ones
 test-all: $(READY)  ## run every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
+# Some hours' worth of downloads for old versions; what it runs is what needs the libraries most.
+lowest:  ## run a small set of tests with the lowest versions of pyproject.toml, in a new environment .lowest
+	$(PYTHON) -m venv .lowest && .lowest/bin/python -m pip install --quiet uv
+	.lowest/bin/uv pip install --quiet --python .lowest/bin/python --resolution lowest-direct --editable . --overrides /dev/null
+	.lowest/bin/uv pip install --quiet --python .lowest/bin/python fairlearn openpyxl psutil pytest pytest-timeout scikit-learn
+	OMP_NUM_THREADS=1 .lowest/bin/python -m pytest tests/test_held.py tests/test_training.py tests/test_quality.py -m "not slow"
+
 lint: $(READY)  ## check style, and that notebooks and scripts agree
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/python -m reconfair.run pairs
 
 sync: $(READY)  ## write each notebook's .ipynb from its .py
