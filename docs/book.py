@@ -43,6 +43,7 @@ def gather(source: Path) -> None:
     (source / "_static").mkdir(parents=True)
     mathjax = Path(importlib.util.find_spec("sphinx-mathjax-offline").submodule_search_locations[0])
     shutil.copy(mathjax / "static" / "mathjax" / "tex-svg.js", source / "_static" / "mathjax.js")
+    shutil.copy(ROOT / "docs" / "conf.py", source)
     (source / "_static" / "book.css").write_text(CSS, encoding="utf-8")
     texts = [ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")]
     texts += [ROOT / "workflow" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -53,7 +54,7 @@ def gather(source: Path) -> None:
         copy = source / "notebooks" / path.name
         copy.parent.mkdir(exist_ok=True)
         nbformat.write(chapter(path), copy)
-    modules = reference(source / "reference")
+    reference(source / "reference")
     listed = {
         "Chapters": [f"notebooks/{path.stem}" for path in chapters],
         "How to": ["docs/index", *[f"docs/{name}" for name in GUIDES], "workflow/README"],
@@ -63,7 +64,6 @@ def gather(source: Path) -> None:
     start = source / "index.md"
     blocks = [f"```{{toctree}}\n:hidden:\n:caption: {title}\n" + "\n".join(names) for title, names in listed.items()]
     start.write_text(start.read_text(encoding="utf-8") + "\n" + "\n```\n\n".join(blocks) + "\n```\n", encoding="utf-8")
-    assert modules
 
 
 def gather_page(path: Path, source: Path) -> None:
@@ -135,7 +135,9 @@ def note(path: Path, copy: Path | None) -> str:
 
 def sources(notebook) -> list[str]:
     """Text of the cells, without those in which parameters stand."""
-    kept = [cell for cell in notebook.cells if not {"parameters", "injected-parameters"} & {*cell.metadata.get("tags", ())}]
+    kept = [
+        cell for cell in notebook.cells if not {"parameters", "injected-parameters"} & {*cell.metadata.get("tags", ())}
+    ]
     return [cell.source for cell in kept]
 
 
@@ -160,8 +162,21 @@ def reference(folder: Path) -> list[str]:
 def build(folder: Path) -> Path:
     """Build the site in a folder, with every warning an error; return its first page."""
     gather(folder / "source")
-    command = [sys.executable, "-m", "sphinx", "-q", "-n", "-W", "--keep-going", "-b", "html", "-c", str(ROOT / "docs")]
-    subprocess.run([*command, "-d", str(folder / "doctrees"), str(folder / "source"), str(folder / "html")], check=True)
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-q",
+        "-n",
+        "-W",
+        "--keep-going",
+        "-b",
+        "html",
+        "-d",
+        str(folder / "doctrees"),
+    ]
+    shutil.rmtree(folder / "html", ignore_errors=True)
+    subprocess.run([*command, str(folder / "source"), str(folder / "html")], check=True)
     return folder / "html" / "index.html"
 
 

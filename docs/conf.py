@@ -1,6 +1,11 @@
 """Sphinx: how the reading edition looks. `docs/book.py` gathers its pages and builds it."""
 
+from pygments.lexers.special import TextLexer
+from sphinx.highlighting import lexers
+
 import reconfair
+
+lexers["csv"] = TextLexer()  # Pygments has no colours for it
 
 project, author, release = "ReconFair", "The ReconFair maintainers", reconfair.__version__
 copyright = author
@@ -19,6 +24,7 @@ suppress_warnings = ["myst.header", "mystnb.unknown_mime_type"]  # levels that a
 # Reference, from the docstrings.
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings state types, with shapes and units
+autodoc_inherit_docstrings = False
 numpydoc_show_class_members = False
 
 # Everything that a page loads lies beside it, so that the site opens from disk: no server, no network.
