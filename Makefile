@@ -57,6 +57,9 @@ gallery: $(READY)  ## run the phantom study at three noise levels, and the appen
 	RECONFAIR_OUTPUTS=outputs/gallery $(BIN)/reconfair run params/gallery_x4.yaml params/gallery_x8.yaml params/gallery_x16.yaml
 	RECONFAIR_OUTPUTS=outputs/gallery $(BIN)/reconfair run params/gallery_x4.yaml params/gallery_x8.yaml params/gallery_x16.yaml
 
+exercises: $(READY)  ## write the chapters for a class, with and without solutions, into outputs/exercises
+	$(BIN)/reconfair exercises outputs/exercises
+
 book: $(READY)  ## build the reading edition as a site that opens from disk: outputs/book/html/index.html
 	$(BIN)/python docs/book.py
 
@@ -64,4 +67,4 @@ clean:  ## remove what runs wrote (not the gallery) and the environment
 	find outputs -mindepth 1 -maxdepth 1 ! -name gallery -exec rm -rf {} + 2>/dev/null || true
 	rm -rf .venv .pytest_cache .ruff_cache *.egg-info
 
-.PHONY: help setup demo run batch test test-all lint sync gallery book clean
+.PHONY: help setup demo run batch test test-all lint sync gallery exercises book clean

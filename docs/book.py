@@ -107,6 +107,10 @@ def chapter(path: Path) -> nbformat.NotebookNode:
         for output in cell.get("outputs", ()):
             if "data" in output:  # a state of a widget is nothing without a kernel: its text stays
                 output.data = {kind: output.data[kind] for kind in output.data if kind in (*SHOWN, "image/svg+xml")}
+        if pages.is_answer(cell):  # a click shows it
+            cell.metadata.tags = [*cell.metadata.tags, "hide-cell"]
+            if cell.cell_type == "markdown":
+                cell.source = f"<details><summary>Answer</summary>\n\n{cell.source}\n\n</details>"
         texts = [output.metadata["image/png"]["alt"] for output in cell.get("outputs", ()) if has_picture(output)]
         if texts:
             cell.metadata["mystnb"] = {"image": {"alt": texts[0]}}
