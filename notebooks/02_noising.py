@@ -312,7 +312,8 @@ k = np.fft.fftshift(np.fft.fft2(images[example]))
 middle, M = len(k) // 2, np.zeros(k.shape)
 M[middle - 8 : middle + 8] = 1
 y_rows = np.abs(np.fft.ifft2(np.fft.ifftshift(M * k)))
-rf.figures.montage([[images[example], np.log1p(np.abs(M * k)), y_rows]], ["original", "k-space", "noisy"], [""])
+shown = [images[example], np.log1p(np.abs(M * k)), y_rows]
+rf.figures.montage([shown], ["original", "k-space (log)", "noisy"], [""], [(0, 1), (0, shown[1].max()), (0, 1)])
 
 # %% tags=["exercise"]
 # A check. It gives a hint, and does not say that you are right.

@@ -414,8 +414,8 @@ long.pivot_table("psnr", ["attribute", "group"], "source", sort=False).round(2)
 # %% tags=["exercise", "solution"]
 # Hint: a second study with a label of its own leaves the first as it is; rf.recon.reconstruct trains it.
 epochs = 2 * study.reconstruction.unet.epochs
-changes = {"models": ["unet"], "unet": {"epochs": epochs}}
-longer = rf.params.study(base, dataset=dataset | {"label": "longer"}, noise=noise, reconstruction=changes)
+changes = {"reconstruction": {"models": ["unet"], "unet": {"epochs": epochs}}, "mitigation": "none"}
+longer = rf.params.study(base, dataset=dataset | {"label": "longer"}, noise=noise, **changes)
 longer_images = rf.recon.reconstruct(longer, "unet")
 gain = [
     rf.quality.psnr(original, after.astype(np.float32)) - rf.quality.psnr(original, before.astype(np.float32))
@@ -458,8 +458,8 @@ else:
 
 # %% tags=["exercise", "solution"]
 # Hint: again a study with a label of its own.
-changes = {"models": ["pix2pix"], "pix2pix": {"l1": 1}}
-free = rf.params.study(base, dataset=dataset | {"label": "free"}, noise=noise, reconstruction=changes)
+changes = {"reconstruction": {"models": ["pix2pix"], "pix2pix": {"l1": 1}}, "mitigation": "none"}
+free = rf.params.study(base, dataset=dataset | {"label": "free"}, noise=noise, **changes)
 free_images = rf.recon.reconstruct(free, "pix2pix")
 shown = test[len(test) // 2]
 row = [cohort.images[evaluated[shown]], restored["pix2pix"][shown], free_images[shown]]
