@@ -31,7 +31,8 @@ ABOUT = ("docs/references", "CHANGELOG", "CONTRIBUTING", "SECURITY")
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 CSS = """
 .cell_output .output { overflow-x: auto; }
-.cell_output table { font-size: .8125rem; white-space: nowrap; }
+.cell_output table { font-size: .8125rem; white-space: nowrap; border-collapse: collapse; border: 0; }
+.cell_output th, .cell_output td { padding: .2rem .6rem; border: 0; border-bottom: 1px solid #8884; text-align: left; }
 .table-wrapper { overflow-x: auto; }
 mjx-container { overflow-x: auto; overflow-y: hidden; max-width: 100%; }
 """
@@ -57,7 +58,7 @@ def gather(source: Path) -> None:
     reference(source / "reference")
     listed = {
         "Chapters": [f"notebooks/{path.stem}" for path in chapters],
-        "How to": ["docs/index", *[f"docs/{name}" for name in GUIDES], "workflow/README"],
+        "How to": ["Overview <docs/index>", *[f"docs/{name}" for name in GUIDES], "workflow/README", "docs/teaching"],
         "Look up": [f"docs/{name}" for name in LOOK_UP] + ["reference/index"],
         "About": list(ABOUT),
     }
