@@ -21,7 +21,6 @@ import yaml
 
 import reconfair
 from reconfair.report import pages
-from reconfair.report.pages import SHOWN
 
 ROOT = Path(__file__).parents[1]
 GALLERY = ROOT / "outputs" / "gallery"
@@ -107,7 +106,8 @@ def chapter(path: Path) -> nbformat.NotebookNode:
     for cell in notebook.cells:
         for output in cell.get("outputs", ()):
             if "data" in output:  # a state of a widget is nothing without a kernel: its text stays
-                output.data = {kind: output.data[kind] for kind in output.data if kind in (*SHOWN, "image/svg+xml")}
+                shown = {*pages.SHOWN, "image/svg+xml"} & {*output.data}
+                output.data = {kind: content for kind, content in output.data.items() if kind in shown}
         if pages.is_answer(cell):  # a click shows it
             cell.metadata.tags = [*cell.metadata.tags, "hide-cell"]
             if cell.cell_type == "markdown":

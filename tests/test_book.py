@@ -22,7 +22,8 @@ LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link
 PAGES = ["index", "notebooks/02_noising", "notebooks/03_reconstruction", "docs/tables", "reference/fairness"]
 # Of the page in the frame: what it loaded, whether it is as wide as the window, formulas, pictures, results of a search.
 PROBE = """setInterval(() => {
-  const page = document.querySelector('iframe').contentDocument, view = page.defaultView;
+  const page = document.querySelector('iframe').contentDocument, view = page?.defaultView;
+  if (!view || page.readyState !== 'complete') return;
   const pictures = [...page.images].filter(p => p.checkVisibility());
   document.title = JSON.stringify({
     title: page.title, window: view.innerWidth, width: page.documentElement.scrollWidth,
