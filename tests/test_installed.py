@@ -87,7 +87,7 @@ def test_the_wheel_runs_its_copied_notebooks_outside_any_checkout(tmp_path):
     assert "valid" in call(command, "check", "params/demo.yaml", cwd=folder)
     path = folder / "notebooks" / "02_noising.ipynb"
     notebook = json.loads(path.read_text())
-    notebook["cells"][-1] |= {"cell_type": "code", "outputs": [], "execution_count": None}
+    notebook["cells"][-1] |= {"cell_type": "code", "outputs": [], "execution_count": None, "metadata": {}}
     notebook["cells"][-1]["source"] = "print('this copy was', 'edited')"
     path.write_text(json.dumps(notebook))
     call(command, "run", "params/class.yaml", "--until", "02", cwd=folder)
