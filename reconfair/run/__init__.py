@@ -9,6 +9,8 @@ import importlib.metadata
 import logging
 import os
 import platform
+import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -59,11 +61,15 @@ def main(argv: list[str] | None = None) -> int:
     rate.add_argument("--set", action="append", default=[], metavar="section.key=value", dest="overrides")
     rate.add_argument("--rater", default=getpass.getuser(), help="names the file of ratings; letters, digits, dashes")
     rate.add_argument("--no-browser", action="store_true", help="write the notebook, and do not open it")
+    init = commands.add_parser("init", help="copy notebooks, params files and workflow into a new folder")
+    init.add_argument("folder", type=Path, metavar="FOLDER")
+    exercises = commands.add_parser("exercises", help="write the notebooks for a class: student/ and solutions/")
+    exercises.add_argument("folder", type=Path, metavar="FOLDER")
     pairs = commands.add_parser("pairs", help="compare each notebook with its script")
     pairs.add_argument("--write", action="store_true", help="write the notebooks anew from the scripts")
     arguments = parser.parse_args(argv)
     commands = {"run": _run, "check": _check, "status": _status, "judge": _judge, "plan": _plan}
-    commands |= {"rate": _rate, "pairs": _pairs}
+    commands |= {"rate": _rate, "init": _init, "exercises": _exercises, "pairs": _pairs}
     try:
         return commands[arguments.command](arguments)
     except KeyboardInterrupt:
@@ -367,7 +373,7 @@ def _check(arguments) -> int:
 
 
 def _status(arguments) -> int:
-    paths = arguments.params or sorted((params.root() / "params").glob("*.yaml"))
+    paths = arguments.params or sorted(params.project_file("params").glob("*.yaml"))
     studies, mistakes = [], []
     for path in paths:
         try:
@@ -439,20 +445,7 @@ def _plan(arguments) -> int:
     print(*plan.report(expected, **how, name=name), sep="\n")
     return 0
 
-
-def _rate(arguments) -> int:
-    from reconfair.synthesis import rate
-
-    study = params.load(arguments.params, arguments.overrides)
-    if study.synthesis is None:
-        raise ParamsError(f"{arguments.params}: rate needs a section synthesis; chapter 08 makes the images")
-    rating = rate.start(study, arguments.rater)
-    notebook = rate.notebook(study, arguments.rater)
-    rated = f"{len(rating.rows)} of {len(rating.pairs)} pairs are rated"
-    print(f"{rated}; the tool is in {notebook}, and choices are saved in {rating.path}", flush=True)
-    if arguments.no_browser:
-        return 0
-    return subprocess.run([sys.executable, "-m", "jupyter", "lab", str(notebook)], check=False).returncode
+    commands |= {"rate": _rate, "init": _init, "exercises": _exercises, "pairs": _pairs}
 
 
 def _pairs(arguments) -> int:
