@@ -445,7 +445,47 @@ def _plan(arguments) -> int:
     print(*plan.report(expected, **how, name=name), sep="\n")
     return 0
 
-    commands |= {"rate": _rate, "init": _init, "exercises": _exercises, "pairs": _pairs}
+
+def _rate(arguments) -> int:
+    from reconfair.synthesis import rate
+
+    study = params.load(arguments.params, arguments.overrides)
+    if study.synthesis is None:
+        raise ParamsError(f"{arguments.params}: rate needs a section synthesis; chapter 08 makes the images")
+    rating = rate.start(study, arguments.rater)
+    notebook = rate.notebook(study, arguments.rater)
+    rated = f"{len(rating.rows)} of {len(rating.pairs)} pairs are rated"
+    print(f"{rated}; the tool is in {notebook}, and choices are saved in {rating.path}", flush=True)
+    if arguments.no_browser:
+        return 0
+    return subprocess.run([sys.executable, "-m", "jupyter", "lab", str(notebook)], check=False).returncode
+
+
+def _init(arguments) -> int:
+    """Copy what a reader edits; a folder that holds anything is refused."""
+    folder = arguments.folder
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ParamsError(f"init {folder}: expected a new or an empty folder, and this one is not")
+    unneeded = shutil.ignore_patterns(".*", "__pycache__")
+    for name in ("notebooks", "params", "workflow"):
+        shutil.copytree(params.shipped() / name, folder / name, ignore=unneeded)
+    print(f"cd {shlex.quote(str(folder))}\nreconfair run params/demo.yaml")
+    return 0
+
+
+def _exercises(arguments) -> int:
+    """Write each notebook that has solutions twice, with and without them; the originals are the one source."""
+    import nbformat
+
+    for path in sorted(FOLDER.glob("*.ipynb")):
+        solved = nbformat.read(path, as_version=4)
+        if any(notebooks.SOLUTION in cell.metadata.get("tags", ()) for cell in solved.cells):
+            for name, notebook in (("student", notebooks.for_students(solved)), ("solutions", solved)):
+                copy = arguments.folder / name / path.name
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                nbformat.write(notebook, copy)
+            print(f"{path.stem}: {arguments.folder}/student, {arguments.folder}/solutions")
+    return 0
 
 
 def _pairs(arguments) -> int:
