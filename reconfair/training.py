@@ -239,6 +239,12 @@ def fit(
         trainer.fit(module, train, val, ckpt_path=last if last.exists() else None, weights_only=True)
 
 
+def save(module: Module, row: dict, folder: Path) -> None:
+    """Leave ``best.ckpt`` and ``log.csv`` of a network that is not trained by `fit`, with the one `row` of its log."""
+    torch.save({"state_dict": module.state_dict(), "settings": module.settings, **row}, folder / "best.ckpt")
+    pd.DataFrame([row]).to_csv(folder / "log.csv", index=False)
+
+
 def load(path: Path, module: torch.nn.Module) -> torch.nn.Module:
     """Put the best weights of `path` into `module`, in eval mode, frozen.
 

@@ -120,16 +120,20 @@ def sizes(study: Study) -> dict[str, float]:
     """Number of images by use: those of the cohort, or as many as are to be expected."""
     cohort, dataset = product(study), study.dataset
     if cohort.fresh:
-        table = tables.read("cohort", cohort.folder)
+        table = seen(tables.read("cohort", cohort.folder), study)
         return {"all": len(table), **{use: len(rows(table, use)) for use in ("recon", "diag", "eval")}}
-    mri = dataset.about.modality == "mri"
+    mri, parted = dataset.about.modality == "mri", dataset.parted
     number = (
         dataset.patients * (dataset.slices if mri else 2) if isinstance(dataset, Phantom) else IMAGES.get(dataset.name)
     )
     if number is None:
         number = _rows_of(type(dataset), dataset.model_dump_json())
     train, val, test = dataset.split
-    shares = {"all": 1, "recon": train * (1 if mri else 0.7), "diag": train * (1 if mri else 0.3), "eval": val + test}
+    if dataset.folds:
+        test = 1 / dataset.folds if study.number else 1
+        train, val = (share / (train + val) * (1 - test) for share in (train, val))
+    shares = {"all": 1, "recon": train * (0.7 if parted else 1), "diag": train * (0.3 if parted else 1)}
+    shares["eval"] = val + test
     return {use: number * share for use, share in shares.items()}
 
 
@@ -147,7 +151,7 @@ def prepare(study: Study) -> Cohort:
     check_label(study)
     store.make(product(study))
     cohort = load(study)
-    check(cohort.table, _classified(study))  # a cohort made for other tasks may lack a class of these
+    check_study(cohort.table, study)  # a cohort made for other tasks may lack a class of these
     lost = skipped(study)
     if len(lost) and study.dataset.on_bad_image == "error":
         raise ValueError(
@@ -172,12 +176,20 @@ def check_label(study: Study) -> None:
 def load(study: Study) -> Cohort:
     """Open the cohort of `study`; arrays are read when they are used. A cohort that is missing is made first."""
     folder = store.ready(product(study))
-    masks, table = folder / "masks.npy", tables.read("cohort", folder)
+    masks, table = folder / "masks.npy", seen(tables.read("cohort", folder), study)
     return Cohort(
         table.drop(columns=table.columns.intersection(IDENTIFYING)),
         np.load(folder / "images.npy", mmap_mode="r"),
         np.load(masks, mmap_mode="r") if masks.exists() else None,
     )
+
+
+def seen(table: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """The cohort's table as a study sees it: in a fold, with the ``split`` of that fold."""
+    dataset = study.dataset
+    if not study.number:
+        return table
+    return splits.within(table, study.number, dataset.split, dataset.seed, dataset.parted)
 
 
 def skipped(study: Study) -> pd.DataFrame:
@@ -200,7 +212,7 @@ def cohort_table(study: Study) -> pd.DataFrame:
         patient, an empty split, or a class with no case in one.
     """
     table = _drawn(study)
-    check(table, _classified(study))
+    check_study(table, study)
     return table
 
 
@@ -210,7 +222,11 @@ def _drawn(study: Study) -> pd.DataFrame:
     read = dataset.read_table()
     notes = read.attrs.pop("notes", [])  # what was merged or left out
     table = splits.derive(read, dataset.age_boundary)
-    table = splits.assign(table, dataset.split, dataset.seed, dataset.about.modality)
+    if dataset.folds:
+        evaluated = table.pop("evaluated") if "evaluated" in table else True
+        table = splits.fold(table, dataset.folds, dataset.seed).assign(split=np.where(evaluated, "test", "train"))
+    else:
+        table = splits.assign(table, dataset.split, dataset.seed, dataset.parted)
     if isinstance(dataset, Phantom):
         table = scarce(dataset, table)
     if "evaluated" in table:
@@ -218,6 +234,28 @@ def _drawn(study: Study) -> pd.DataFrame:
     table = table.reset_index(drop=True)
     table.attrs["notes"] = notes
     return table
+
+
+def check_study(table: pd.DataFrame, study: Study) -> None:
+    """Refuse a cohort that cannot carry the study, in any of its folds; as `check`."""
+    faults = list(_faults_of(table, study))
+    if faults:
+        raise ValueError("\n".join(faults))
+
+
+def _faults_of(table: pd.DataFrame, study: Study):
+    """What is wrong with a cohort, in every fold."""
+    number, patients = study.dataset.folds, table.patient_id.nunique()
+    if number and number > patients // 2:
+        yield f"dataset.folds: {number} folds of {patients} patients; each must test 2 patients at least"
+        return
+    said = set()
+    for fold in study.folds:
+        inside = seen(table, fold)
+        for fault in _faults(inside[inside.split != "unused"], _classified(study)):
+            if fault not in said:
+                yield fault + (f" (fold {fold.number} of dataset.folds: {number})" if number else "")
+            said.add(fault)
 
 
 def check(table: pd.DataFrame, tasks: list[str]) -> None:
@@ -259,7 +297,7 @@ def _faults(table: pd.DataFrame, tasks: list[str]):
             if absent:
                 yield (
                     f"task '{task}': no case of class {int(min(absent))} in split '{split}'; leave it out of "
-                    "diagnosis.tasks, or give another dataset.split or dataset.seed"
+                    "diagnosis.tasks, or give another dataset.split, dataset.seed or dataset.folds"
                 )
 
 
@@ -311,11 +349,18 @@ def preview(study: Study) -> list[str]:
     if getattr(dataset, "links", "follow") == "refuse":
         out = _among(table, partial(files.leads_out, root=dataset.find()))
         mistakes += [f"{len(out)} files are links that lead out of dataset.root: {', '.join(out[:5])}"] if out else []
-    mistakes += [] if mistakes else _faults(table, tasks)  # what is wrong with entries is wrong with all that follows
+    mistakes += (
+        [] if mistakes else _faults_of(table, study)
+    )  # what is wrong with entries is wrong with all that follows
     if mistakes:
         raise ValueError("\n".join(mistakes))
     lines = [f"{table.patient_id.nunique()} patients, {len(table)} images", *table.attrs["notes"]]
     lines += [f"{_absence(missing)}; they are left out (on_bad_image: skip)"] if missing else []
+    for fold in study.folds if dataset.folds else ():
+        patients = seen(table, fold).groupby("split").patient_id.nunique()
+        lines.append(
+            f"fold {fold.number} of {dataset.folds}: " + ", ".join(f"{n} {name}" for name, n in patients.items())
+        )
     lines += splits.cases(table, tasks, study.attributes()).to_string(index=False).splitlines()
     for task, kind in study.tasks.items():
         for attribute in study.attributes():
