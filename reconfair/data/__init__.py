@@ -358,9 +358,8 @@ def preview(study: Study) -> list[str]:
     lines += [f"{_absence(missing)}; they are left out (on_bad_image: skip)"] if missing else []
     for fold in study.folds if dataset.folds else ():
         patients = seen(table, fold).groupby("split").patient_id.nunique()
-        lines.append(
-            f"fold {fold.number} of {dataset.folds}: " + ", ".join(f"{n} {name}" for name, n in patients.items())
-        )
+        counted = ", ".join(f"{split} {n}" for split, n in patients.items())
+        lines.append(f"fold {fold.number} of {dataset.folds}, patients: {counted}")
     lines += splits.cases(table, tasks, study.attributes()).to_string(index=False).splitlines()
     for task, kind in study.tasks.items():
         for attribute in study.attributes():

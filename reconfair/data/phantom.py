@@ -52,7 +52,7 @@ class Phantom(params.Dataset):
             raise ValueError("null: true means no bias at all; remove the dials or set null: false")
         if self.folds and self.dials.scarce:
             raise ValueError(
-                "dials.scarce keeps patients from one training, and folds train on all; leave out one of both"
+                "dials.scarce keeps patients from one training, and folds have several; leave out one of both"
             )
         return self
 

@@ -213,6 +213,23 @@ def thresholds(study: Study, strategy: str = "standard") -> dict:
     return by_task
 
 
+def called(study: Study, predictions: pd.DataFrame) -> pd.Series:
+    """Whether each classified row of predictions by the standard readers is called positive; with folds, by its fold.
+
+    Returns
+    -------
+    Series of bool
+        With the index of the classified rows.
+    """
+    rows = predictions[predictions.kind == "classify"]
+    cut = thresholds(study)
+    if len(study.folds) > 1:
+        at = [cut[fold][task] for fold, task in zip(rows.fold, rows.task, strict=True)]
+    else:
+        at = rows.task.map(cut)
+    return rows.score >= at
+
+
 def scores(study: Study, reader: Reader, images, rows, what: str) -> np.ndarray:
     """What `reader` says of some rows of `images`: probabilities (n, tasks) or masks (n, s, s)."""
     from reconfair import training

@@ -72,6 +72,15 @@ class Diagnoser(Module):
         fitting = {name: value for name, value in weights.items() if name in own and value.shape == own[name].shape}
         self.net.load_state_dict(fitting, strict=False)
 
+    def train(self, mode: bool = True):
+        """Set the mode of training. After a linear probe, batch normalisation keeps the means that it began with."""
+        super().train(mode)
+        if self.settings.get("linear_probe"):
+            for layer in self.modules():
+                if isinstance(layer, torch.nn.BatchNorm2d):
+                    layer.eval()
+        return self
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map images (n, 1, s, s) within [0, 1] to logits (n, tasks); differentiable."""
         low, high = self.value_range

@@ -13,7 +13,7 @@ from reconfair.judge import called_alike, change_sentence, changes, limits, main
 from reconfair.params import ATTRIBUTES
 from reconfair.words import name, nearest, number
 
-COLUMNS = ("patient", "unit", "task", "source", "strategy", "reader", "split", "label", "score", "dice")
+COLUMNS = ("patient", "unit", "task", "source", "strategy", "reader", "split", "fold", "label", "score", "dice")
 DEFAULTS = {"source": "original", "strategy": "standard", "reader": "standard", "split": "test"}
 MANY = 20  # values of an attribute that may be groups
 
@@ -27,7 +27,7 @@ def judge_file(
     ----------
     path : Path
         CSV or Parquet, a row per decision: ``patient``, ``label`` and ``score``, or ``dice``; optional are
-        ``task, unit, source, strategy, split``; every other column is an attribute.
+        ``task, unit, source, strategy, split, fold``; every other column is an attribute.
     attributes : sequence of str
         Columns to compare, or ``sex*race``; empty: all.
     thresholds : dict of float, optional
@@ -94,6 +94,8 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
     rows = pd.DataFrame({"patient_id": sheet.names("patient")})
     for column, default in (DEFAULTS | {"task": path.stem}).items():
         rows[column] = sheet.names(column, column) if column in given else default
+    if "fold" in given:
+        rows["fold"] = sheet.names("fold", "fold")
     for column in ("label", "score", "dice"):
         limits = () if column == "label" else (0, 1)
         rows[column] = sheet.numbers(column, *limits) if column in given else np.nan
@@ -104,8 +106,11 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
         sheet.refuse("score", scored & rows.score.isna(), "has no score, though other rows of this task have one")
     if "split" in given:
         sheet.refuse("split", ~rows.split.isin(["train", "val", "test"]), "is no split; expected train, val or test")
-    several = rows.groupby("patient_id").split.transform("nunique") > 1
+    several = rows.groupby(["patient_id", *(["fold"] if "fold" in rows else [])]).split.transform("nunique") > 1
     sheet.refuse("patient", several, "is in more than one split, expected one")
+    if "fold" in rows:
+        tested = rows.fold.where(rows.split == "test").groupby(rows.patient_id).transform("nunique") > 1
+        sheet.refuse("patient", tested, "is tested in more than one fold, expected one")
     rows["unit"] = _units(sheet, rows)
     for column in given.difference([*COLUMNS, "kind"], sort=False):
         rows[column] = sheet.groups(column)
@@ -116,14 +121,14 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
 
 def _units(sheet: Sheet, rows: pd.DataFrame) -> pd.Series:
     """What was decided: as given, else the patient; rows of one source alone need not be told apart."""
-    arm = ["source", "strategy", "reader"]
+    arm = ["source", "strategy", "reader", *(["fold"] if "fold" in rows else [])]
     if "unit" in sheet.table:
         units = sheet.names("unit", "unit")
         twice = rows.assign(unit=units).duplicated(["unit", "task", *arm])
         sheet.refuse("unit", twice, "occurs twice for one task and source, expected once")
         return units
     repeated = rows.duplicated(["patient_id", "task", *arm])
-    if len(rows[arm].drop_duplicates()) > 1:
+    if len(rows[arm[:3]].drop_duplicates()) > 1:
         sheet.refuse("patient", repeated, "occurs twice for one task and source; a column 'unit' must name the image")
     return rows.index.to_series().astype(str) if repeated.any() else rows.patient_id
 
@@ -160,8 +165,15 @@ def _with_attributes(rows: pd.DataFrame, attributes) -> tuple[pd.DataFrame, list
     return rows, attributes
 
 
-def _thresholds(rows: pd.DataFrame, given: dict[str, float]) -> dict[str, float]:
-    """By task, as given, or balanced on the validation originals, which are not judged."""
+def _thresholds(rows: pd.DataFrame, given: dict[str, float]) -> dict:
+    """By task, as given, or balanced on the validation originals, which are not judged; with folds, so in each."""
+    if "fold" in rows:
+        return {fold: _balanced(inside, given) for fold, inside in rows.groupby("fold")}
+    return _balanced(rows, given)
+
+
+def _balanced(rows: pd.DataFrame, given: dict[str, float]) -> dict[str, float]:
+    """By task, as given or balanced."""
     found, val = {}, rows[(rows.split == "val") & (rows.source == "original")]
     tasks = rows.task[rows.kind == "classify"].unique()
     for task in given.keys() - set(tasks):
@@ -188,7 +200,7 @@ def _summary(cut: dict[str, float], performance: pd.DataFrame, fairness: pd.Data
             else f"{name(row.metric)}: {row.note}"
             for row in rows.itertuples()
         ]
-        at = f"; threshold {cut[key[0]]:.3f}" if key[0] in cut else ""
+        at = f"; threshold {cut[key[0]]:.3f}" if isinstance(cut.get(key[0]), float) else ""
         lines.append(f"  {_arm(*key)}: {'; '.join(values)}{at}")
         chance = rows[(rows.metric == "auroc") & rows.note.str.contains("chance")]
         lines += [f"    The classification is {note}." for note in chance.note]
