@@ -56,7 +56,7 @@ TUMOUR = ["diagnosis.tasks=[tumour]", "mitigation.epochs=1"]  # neither grade no
 ONE_SPLIT = [
     "dataset.folds=null",
     "dataset.training=null",
-]  # and readers with random weights, as when this was measured
+]  # and random weights, as when this was measured
 FINDINGS = "{architecture: resnet18, pretrained: false, size: 0, epochs: 10, lr: 3.0e-4, value_range: null}"
 OUTLINES = "{encoder: resnet18, decoder: [64, 48, 32, 16, 16], pretrained: false, epochs: 6, batch_size: 16}"
 TUMOUR += [*ONE_SPLIT, f"diagnosis.segment={OUTLINES}"]

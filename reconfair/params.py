@@ -308,7 +308,7 @@ class Classify(Training):
             raise ValueError(f"pretrained {self.pretrained} goes with densenet121, not with {self.architecture}")
         if self.value_range and self.value_range[0] >= self.value_range[1]:
             raise ValueError(f"value_range {list(self.value_range)} is empty; the lower end comes first")
-        if self.epochs == 0 and not self.probe:
+        if self.epochs == 0 and not self.linear_probe:
             raise ValueError("epochs: 0 trains nothing unless linear_probe is true; expected 1 or more")
         return self
 

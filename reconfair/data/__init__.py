@@ -26,6 +26,7 @@ from reconfair.data.nih import NIH
 from reconfair.data.phantom import Phantom, scarce
 from reconfair.data.phantom_mri import PhantomMRI
 from reconfair.data.phantom_xray import PhantomXray
+from reconfair.data.sunnybrook import Sunnybrook
 from reconfair.data.table import Table
 from reconfair.data.ucsf_pdgm import UCSFPDGM
 from reconfair.params import ParamsError, Study
@@ -38,6 +39,7 @@ DATASETS = {
     "nih": NIH,
     "chexpert": CheXpert,
     "ucsf_pdgm": UCSFPDGM,
+    "sunnybrook": Sunnybrook,
     "table": Table,
 }
 params.DATASETS |= DATASETS
@@ -368,7 +370,7 @@ def preview(study: Study) -> list[str]:
     if study.mitigation and any("thresholds" in strategy for strategy in study.mitigation.strategies):
         for task in tasks:
             for attribute in study.attributes("mitigation"):
-                few = splits.too_few(table, task, attribute, 1, "val")
+                few = splits.too_few(seen(table, study.folds[0]), task, attribute, 1, "val")
                 lines.append(
                     f"{task}, {attribute}: thresholds by group " + (f"lack cases: {few}" if few else "can be fitted")
                 )
