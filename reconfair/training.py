@@ -236,6 +236,7 @@ def fit(
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
         warnings.filterwarnings("ignore", message="The `srun` command is available.*")
+        warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode.*")  # frozen normalisation
         trainer.fit(module, train, val, ckpt_path=last if last.exists() else None, weights_only=True)
 
 

@@ -7,9 +7,10 @@ from reconfair import data, judge, params, run, store
 
 BRIEF = [
     "dataset.folds=2",
-    "reconstruction={models: [unet], unet: {channels: 4, depth: 2, epochs: 1}}",
+    "reconstruction.models=[unet]",
+    "reconstruction.unet={channels: 4, depth: 2, epochs: 1}",
     "diagnosis.segment={encoder: tu-test_resnet, decoder: [8, 8, 8, 4, 4], pretrained: false, epochs: 1}",
-    "fairness={min_cases: 10, resamples: 99}",
+    "fairness.resamples=99",
     "mitigation=none",
 ]
 
