@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from reconfair.data.table import Ages, Mask, Sexes, Table
+from reconfair.data.table import Ages, Labels, Mask, Races, Sexes, Table
 from reconfair.params import About
 
 
@@ -16,11 +16,11 @@ class Sunnybrook(Table):
     file: str = "metadata.csv"
     image: str = "image"
     patient: str = "PatientID"
-    sex: Sexes = Sexes(column="Gender")
-    age: Ages = Ages(column="Age")
-    race: None = None
-    tasks: dict = {}
-    mask: Mask = Mask(column="mask", task="ventricle")
+    sex: Sexes | None = Sexes(column="Gender")
+    age: Ages | None = Ages(column="Age")
+    race: Races | None = None
+    tasks: dict[str, Labels] = {}
+    mask: Mask | None = Mask(column="mask", task="ventricle")
     keep: tuple[str, ...] = ("Pathology",)
 
     @property
