@@ -46,10 +46,10 @@ MEANINGS = {
     "name": "which dataset, or a class of your own such as `my_data.py:MyHospital`",
     "label": "name of the output folder; empty: the name of the dataset",
     "split": "share of patients in train, val and test; with folds, train and val share in this proportion",
-    "folds": "number of folds of the patients; each fold is tested by models that trained on the others; null: one split",
-    "training": "whether reconstruction and diagnosis train on the same patients (`shared`) or on different ones; null: "
+    "folds": "number of folds of the patients, each tested by models that trained on the others; null: one split",
+    "training": "whether reconstruction and diagnosis train on the same patients (`shared`) or not (`parted`); null: "
     "`parted` by X-ray, `shared` by MRI",
-    "linear_probe": "true: first fit the last layer alone to features of the pretrained network; it stays so with epochs 0",
+    "linear_probe": "true: first fit the last layer alone to features of the pretrained network; with epochs 0 that is all",
     "age_boundary": "years; the oldest age of the younger group; null: the median over patients",
     "on_bad_image": "`error` stops at an image that cannot be read; `skip` leaves it out and lists it in `skipped.csv`",
     "size": "pixels a side",
