@@ -15,6 +15,7 @@ from reconfair.words import name, nearest, number
 
 COLUMNS = ("patient", "unit", "task", "source", "strategy", "reader", "split", "fold", "label", "score", "dice")
 DEFAULTS = {"source": "original", "strategy": "standard", "reader": "standard", "split": "test"}
+ARM = ["task", "source", "strategy", "reader"]  # what was read, and by whom
 MANY = 20  # values of an attribute that may be groups
 
 
@@ -121,14 +122,14 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
 
 def _units(sheet: Sheet, rows: pd.DataFrame) -> pd.Series:
     """What was decided: as given, else the patient; rows of one source alone need not be told apart."""
-    arm = ["source", "strategy", "reader", *(["fold"] if "fold" in rows else [])]
+    keys = [*ARM, *rows.columns.intersection(["fold"])]  # a patient is tested in one fold, and validates others
     if "unit" in sheet.table:
         units = sheet.names("unit", "unit")
-        twice = rows.assign(unit=units).duplicated(["unit", "task", *arm])
+        twice = rows.assign(unit=units).duplicated(["unit", *keys])
         sheet.refuse("unit", twice, "occurs twice for one task and source, expected once")
         return units
-    repeated = rows.duplicated(["patient_id", "task", *arm])
-    if len(rows[arm[:3]].drop_duplicates()) > 1:
+    repeated = rows.duplicated(["patient_id", *keys])
+    if len(rows[ARM[1:]].drop_duplicates()) > 1:
         sheet.refuse("patient", repeated, "occurs twice for one task and source; a column 'unit' must name the image")
     return rows.index.to_series().astype(str) if repeated.any() else rows.patient_id
 
@@ -189,10 +190,13 @@ def _balanced(rows: pd.DataFrame, given: dict[str, float]) -> dict[str, float]:
 
 def _summary(cut: dict[str, float], performance: pd.DataFrame, fairness: pd.DataFrame) -> list[str]:
     """Performance of everyone, then each group's change, then what each row of the main measure says."""
+    return _everyone(cut, performance) + _changes(performance) + _gaps(performance, fairness)
+
+
+def _everyone(cut: dict[str, float], performance: pd.DataFrame) -> list[str]:
     lines = ["", "How well is everyone read?"]
     everyone = performance[performance.attribute == "all"]
-    arm = ["task", "source", "strategy", "reader"]
-    for key, rows in everyone.groupby(arm, sort=False):
+    for key, rows in everyone.groupby(ARM, sort=False):
         rows = rows[rows.metric.isin(["auroc", "tpr", "fpr", "dice"])]
         values = [
             f"{name(row.metric)} {number(row.value)} ({limits(row.low, row.high, sign=False)})"
@@ -207,10 +211,14 @@ def _summary(cut: dict[str, float], performance: pd.DataFrame, fairness: pd.Data
     for row in called_alike(performance).itertuples():
         who = f"{_arm(row.task, row.source, row.strategy, row.reader)}: {row.called} is called positive"
         lines.append(f"  {who}, so rates and their gaps say nothing about groups.")
+    return lines
+
+
+def _changes(performance: pd.DataFrame) -> list[str]:
     rows = changes(performance, ("tpr", "fpr", "dice"))
-    said = [f"  {_arm(*row[arm])}, {row.attribute} {change_sentence(row)}" for _, row in rows.iterrows()]
+    texts = [f"  {_arm(*row[ARM])}, {row.attribute} {change_sentence(row)}" for _, row in rows.iterrows()]
     worse = (rows.verdict == "worse").tolist()
-    lines += ["", "Who is read worse than from the original?"]
+    lines = ["", "Who is read worse than from the original?"]
     if rows.empty:
         lines.append("  There is nothing to compare: only originals, or no group with enough cases.")
     elif not any(rows.verdict != "not judged"):
@@ -220,16 +228,20 @@ def _summary(cut: dict[str, float], performance: pd.DataFrame, fairness: pd.Data
         lines.append("  No group is shown to be read worse.")
     else:
         lines.append("  The limits hold for all groups, tasks and sources of an attribute at once:")
-    lines += [text for text, first in zip(said, worse, strict=True) if first]
+    lines += [text for text, first in zip(texts, worse, strict=True) if first]
     if not all(worse):
         lines += ["", "The other compared groups:"]
-        lines += [text for text, first in zip(said, worse, strict=True) if not first]
-    lines += ["", "Are there gaps between groups, and did they change?"]
+        lines += [text for text, first in zip(texts, worse, strict=True) if not first]
+    return lines
+
+
+def _gaps(performance: pd.DataFrame, fairness: pd.DataFrame) -> list[str]:
+    lines = ["", "Are there gaps between groups, and did they change?"]
     for _, row in main_measure(fairness).iterrows():
-        lines.append(f"  {_arm(*row[arm])}, {row.attribute}:")
+        lines.append(f"  {_arm(*row[ARM])}, {row.attribute}:")
         lines += [f"    {sentence}" for sentence in sentences(row)]
         if not np.isfinite(row["shift"]):  # of a reference; what changed from it is above
-            same = (performance[[*arm, "attribute"]] == row[[*arm, "attribute"]]).all(axis=1)
+            same = (performance[[*ARM, "attribute"]] == row[[*ARM, "attribute"]]).all(axis=1)
             groups = performance[same & performance.metric.isin(["tpr", "fpr", "dice"])]
             lines += [f"    {_value(group)}" for group in groups.itertuples()]
     return lines
@@ -248,11 +260,3 @@ def _value(row) -> str:
 def _arm(task: str, source: str, strategy: str, reader: str) -> str:
     """Task, source, and, where they are not the standard ones, strategy and reader."""
     return ", ".join([task, source, *(word for word in (strategy, reader) if word != "standard")])
-
-
-def _refuse(table: pd.DataFrame, column: str, wrong: pd.Series, expected: str) -> None:
-    """Name the first row that is wrong, what it says, and what was expected."""
-    if wrong.any():
-        row = wrong.idxmax()
-        said = "empty" if pd.isna(table[column][row]) else f"'{table[column][row]}'"
-        raise ValueError(f"row {row}: {column} is {said}, expected {expected}")

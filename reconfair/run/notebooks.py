@@ -30,23 +30,8 @@ def execute(study: Study, copy: Product, say=print) -> str:
     """
     sys.modules.setdefault("rfc3987_syntax", None)  # optional for nbformat: 2 s to check addresses that nobody uses
     import papermill
-    from jupyter_client import AsyncKernelManager
-    from jupyter_client.kernelspec import KernelSpec
     from nbclient.exceptions import DeadKernelError
     from traitlets.config import Config
-
-    class Kernel(AsyncKernelManager):
-        """A kernel of this very Python, whatever kernels are installed as python3; where `warm` serves, its fork."""
-
-        server = os.environ.get("RECONFAIR_WARM", "")
-        words = [*warm.COMMAND, server, "kernel"] if server else [sys.executable, "-m", "ipykernel_launcher"]
-        kernel_spec = KernelSpec(argv=[*words, "-f", "{connection_file}"], language="python")
-
-        async def shutdown_kernel(self, now=False, restart=False):
-            """End the kernel and its worker processes at once; an interrupt would have each of them show where."""
-            with contextlib.suppress(ProcessLookupError, RuntimeError):
-                await self.signal_kernel(signal.SIGKILL)
-            await super().shutdown_kernel(now=True, restart=restart)
 
     path = copy.folder / f"{copy.name}.ipynb"
     sections = {"base": ""} | study.sections(*CHAPTERS[copy.name])
@@ -62,7 +47,7 @@ def execute(study: Study, copy: Product, say=print) -> str:
                 path,
                 parameters=sections,
                 kernel_name="python3",
-                kernel_manager_class=Kernel,
+                kernel_manager_class=_kernel(),
                 config=sockets,
                 progress_bar=False,
             )
@@ -74,14 +59,33 @@ def execute(study: Study, copy: Product, say=print) -> str:
             return "failed"
         _forget_paths(path)
         page = path.with_suffix(".html")
-        page.write_text(
-            report.pages.html_of(path, f"{study.name}, {copy.name}", hide_code=copy.name == report.CHAPTER),
-            encoding="utf-8",
-        )
+        text = report.pages.html_of(path, f"{study.name}, {copy.name}", hide_code=copy.name == report.CHAPTER)
+        page.write_text(text, encoding="utf-8")
         copy.mark([path, page], time.monotonic() - start)
         if copy.name == report.CHAPTER:
             report.index()
     return "ran"
+
+
+def _kernel() -> type:
+    """Class of the kernels that run notebooks: this very Python, whatever is installed as python3."""
+    from jupyter_client import AsyncKernelManager
+    from jupyter_client.kernelspec import KernelSpec
+
+    class Kernel(AsyncKernelManager):
+        """A process of this Python; where `warm` serves, its fork."""
+
+        server = os.environ.get("RECONFAIR_WARM", "")
+        words = [*warm.COMMAND, server, "kernel"] if server else [sys.executable, "-m", "ipykernel_launcher"]
+        kernel_spec = KernelSpec(argv=[*words, "-f", "{connection_file}"], language="python")
+
+        async def shutdown_kernel(self, now=False, restart=False):
+            """End the kernel and its worker processes at once; an interrupt would have each of them show where."""
+            with contextlib.suppress(ProcessLookupError, RuntimeError):
+                await self.signal_kernel(signal.SIGKILL)
+            await super().shutdown_kernel(now=True, restart=restart)
+
+    return Kernel
 
 
 def leave_error(copy: Product, job: str, error: Exception) -> Path:
