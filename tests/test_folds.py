@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from scipy.stats import rankdata
 from smallest import PARAMS, one_thread
 
-from reconfair import data, diagnosis, judge, mitigation, params, recon, run, store
+from reconfair import data, diagnosis, judge, mitigation, params, recon, report, run, store
 from reconfair.data import splits
 from reconfair.diagnosis import probe
 from reconfair.fairness import INFERENCES, assess
@@ -184,6 +185,17 @@ def test_the_attribute_probe_counts_every_patient_once(crossed):
     features = rng.normal(size=(200, 4))
     features[:, 0] += member * np.where(reader, 2, -2)  # each reader tells the group, in opposite ways
     assert probe.told(features, member, folds, reader)[0] > 0.8 > probe.told(features, member, folds)[0] + 0.1
+
+
+def test_the_report_counts_all_folds_and_says_what_its_intervals_lack(crossed):
+    runs = report.gather(crossed)
+    assert "one of 2 folds" in (said := report.summary(runs)["how sure"]) and "training" in said
+    sizes = report.export(crossed)
+    table = pd.read_csv(store.outputs() / crossed.name / "export" / "predictions.csv")
+    assert sizes.rows.predictions == len(table) and set(table.fold) == {1, 2} and "unet" in set(table.source)
+    assert isinstance(report.exhibits.examples(runs), Figure)
+    moved = report.exhibits.own_thresholds(crossed)
+    assert set(moved) == {"unet"}
 
 
 def invented(n=240, seed=0):

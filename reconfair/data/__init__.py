@@ -186,6 +186,16 @@ def load(study: Study) -> Cohort:
     )
 
 
+def _sizes_of_folds(table: pd.DataFrame, study: Study) -> list[str]:
+    """Patients by split of each fold, a line each; nothing where there are no folds."""
+    lines = []
+    for fold in study.folds if study.dataset.folds else ():
+        patients = seen(table, fold).groupby("split").patient_id.nunique()
+        counted = ", ".join(f"{split} {n}" for split, n in patients.items())
+        lines.append(f"fold {fold.number} of {study.dataset.folds}, patients: {counted}")
+    return lines
+
+
 def seen(table: pd.DataFrame, study: Study) -> pd.DataFrame:
     """The cohort's table as a study sees it: in a fold, with the ``split`` of that fold."""
     dataset = study.dataset
@@ -358,10 +368,7 @@ def preview(study: Study) -> list[str]:
         raise ValueError("\n".join(mistakes))
     lines = [f"{table.patient_id.nunique()} patients, {len(table)} images", *table.attrs["notes"]]
     lines += [f"{_absence(missing)}; they are left out (on_bad_image: skip)"] if missing else []
-    for fold in study.folds if dataset.folds else ():
-        patients = seen(table, fold).groupby("split").patient_id.nunique()
-        counted = ", ".join(f"{split} {n}" for split, n in patients.items())
-        lines.append(f"fold {fold.number} of {dataset.folds}, patients: {counted}")
+    lines += _sizes_of_folds(table, study)
     lines += splits.cases(table, tasks, study.attributes()).to_string(index=False).splitlines()
     for task, kind in study.tasks.items():
         for attribute in study.attributes():
