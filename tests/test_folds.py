@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 from scipy.stats import rankdata
 from smallest import PARAMS, one_thread
 
@@ -282,6 +283,30 @@ def test_too_many_folds_and_a_fold_without_a_class_are_named(outputs):
     study = load(folds=20)
     with pytest.raises(ValueError, match=r"task 'grade': no case of class [01] in split 'test'.*fold \d+ of"):
         data.prepare(study)
+
+
+def test_folds_of_real_patients_are_those_that_were_checked(tmp_path, outputs):
+    rows = pd.DataFrame(
+        {"patient_id": [f"{k:02d}" for k in range(24)], "sex": ["F", "M"] * 12, "age": 50, "race": "White"}
+    )
+    rows = rows.assign(path=rows.patient_id + ".png", label=[0, 0, 1, 1] * 6)
+    for path in rows.path:
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 32)).astype(np.uint8)).save(tmp_path / path)
+    rows.to_csv(tmp_path / "cohort.csv", index=False)
+    dataset = {"name": "table", "root": str(tmp_path), "size": 32, "folds": 2, "split": [0.4, 0.4, 0.2]}
+    study = params.study(dataset=dataset, noise="none")
+    checked, cohort = data.cohort_table(study), data.prepare(study)
+    stored = pd.read_parquet(data.product(study).folder / "cohort.parquet").set_index("patient_id").original_patient_id
+    assert set(stored.index).isdisjoint(stored)  # in the cohort they have pseudonyms
+    assert not cohort.table.columns.str.match("split_").any() and cohort.table.split.eq("test").all()
+    for fold in study.folds:
+        expected = data.seen(checked, fold).set_index("patient_id").split
+        found = data.load(fold).table.set_index("patient_id").split
+        assert found.rename(stored).sort_index().equals(expected.sort_index()) and set(found) == {
+            "train",
+            "val",
+            "test",
+        }
 
 
 def test_a_table_that_brings_its_split_has_no_folds(tmp_path):

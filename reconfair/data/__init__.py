@@ -153,7 +153,8 @@ def prepare(study: Study) -> Cohort:
     check_label(study)
     store.make(product(study))
     cohort = load(study)
-    check_study(cohort.table, study)  # a cohort made for other tasks may lack a class of these
+    # A cohort made for other tasks may lack a class of these.
+    check_study(tables.read("cohort", product(study).folder), study)
     lost = skipped(study)
     if len(lost) and study.dataset.on_bad_image == "error":
         raise ValueError(
@@ -198,10 +199,9 @@ def _sizes_of_folds(table: pd.DataFrame, study: Study) -> list[str]:
 
 def seen(table: pd.DataFrame, study: Study) -> pd.DataFrame:
     """The cohort's table as a study sees it: in a fold, with the ``split`` of that fold."""
-    dataset = study.dataset
-    if not study.number:
-        return table
-    return splits.within(table, study.number, dataset.split, dataset.seed, dataset.parted)
+    every = [f"split_{number}" for number in range(1, (study.dataset.folds or 0) + 1)]
+    seen = table.drop(columns=every, errors="ignore")
+    return seen.assign(split=table[f"split_{study.number}"]) if study.number else seen
 
 
 def skipped(study: Study) -> pd.DataFrame:
@@ -237,6 +237,9 @@ def _drawn(study: Study) -> pd.DataFrame:
     if dataset.folds:
         evaluated = table.pop("evaluated") if "evaluated" in table else True
         table = splits.fold(table, dataset.folds, dataset.seed).assign(split=np.where(evaluated, "test", "train"))
+        how = (dataset.split, dataset.seed, dataset.parted)
+        numbers = range(1, dataset.folds + 1)  # kept in the table, since patients have other ids in a cohort of scans
+        table = table.assign(**{f"split_{k}": splits.within(table, k, *how).split for k in numbers})
     else:
         table = splits.assign(table, dataset.split, dataset.seed, dataset.parted)
     if isinstance(dataset, Phantom):
@@ -361,9 +364,8 @@ def preview(study: Study) -> list[str]:
     if getattr(dataset, "links", "follow") == "refuse":
         out = _among(table, partial(files.leads_out, root=dataset.find()))
         mistakes += [f"{len(out)} files are links that lead out of dataset.root: {', '.join(out[:5])}"] if out else []
-    mistakes += (
-        [] if mistakes else _faults_of(table, study)
-    )  # what is wrong with entries is wrong with all that follows
+    # What is wrong with entries is wrong with all that follows.
+    mistakes += [] if mistakes else _faults_of(table, study)
     if mistakes:
         raise ValueError("\n".join(mistakes))
     lines = [f"{table.patient_id.nunique()} patients, {len(table)} images", *table.attrs["notes"]]
