@@ -49,6 +49,7 @@ MEANINGS = {
     "folds": "number of folds of the patients, each tested by models that trained on the others; null: one split",
     "training": "whether reconstruction and diagnosis train on the same patients (`shared`) or not (`parted`); null: "
     "`parted` by X-ray, `shared` by MRI",
+    "outlined": "true: train on images alone in which something is outlined, since other slices may not show the label",
     "linear_probe": "true: first fit the last layer alone to features of the pretrained network; epochs 0: no more",
     "age_boundary": "years; the oldest age of the younger group; null: the median over patients",
     "on_bad_image": "`error` stops at an image that cannot be read; `skip` leaves it out and lists it in `skipped.csv`",

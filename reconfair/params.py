@@ -297,6 +297,7 @@ class Classify(Training):
     size: Annotated[int, Field(ge=0)] = 0  # pixels the network sees; 0: as the image comes, or as a ViT needs it
     value_range: tuple[float, float] | None = None  # of the network's input; None: as in its first training
     linear_probe: bool = False  # first fit the last layer alone to features of the pretrained network
+    outlined: bool = False  # train on images alone in which something is outlined
     epochs: Annotated[int, Field(ge=0)] = 20  # 0: the linear probe is all
     batch_size: Annotated[int, Field(ge=1)] = 16
     lr: Annotated[float, Field(gt=0)] = 1e-4
@@ -461,6 +462,8 @@ class Study(Section):
         about = self.dataset.about
         for task in self.diagnosis.tasks:
             one_of(task, about.tasks, f"diagnosis.tasks: task of {self.dataset.name}")
+        if self.diagnosis.classify.outlined and "segment" not in about.tasks.values():
+            raise ValueError(f"diagnosis.classify.outlined: {self.dataset.name} has no outlines; expected false")
         recorded = about.attributes + (("race_merged",) if "race" in about.attributes else ())
         for attribute in self.fairness.attributes:
             words = attribute.split("*")

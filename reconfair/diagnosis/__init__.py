@@ -357,6 +357,8 @@ def _train(study: Study, reader: Reader, folder: Path) -> None:
     target = cohort.masks if network.kind == "segment" else cohort.table[list(network.tasks)].to_numpy(np.float32)
     if network.kind == "classify":  # an image without any label teaches nothing
         rows, val = (some[~np.isnan(target[some]).all(1)] for some in (rows, val))
+    if module.settings.get("outlined"):  # of a patient's label, the other slices may show nothing
+        rows, val = (some[[cohort.masks[row].any() for row in some]] for some in (rows, val))
     if module.settings.get("linear_probe") and not (folder / ".last.ckpt").exists():
         _linear_probe(study, module, cohort.images, target, rows, val, folder)
     batch_size, seed = module.settings["batch_size"], module.settings["seed"]

@@ -175,10 +175,10 @@ def test_a_classifier_of_timm_learns_the_labels_of_its_training_images():
 # --- published weights ---
 
 
-def probed(**changes):
+def probed(slices=1, **changes):
     """A small study whose reader begins with a linear probe: its state, where that started, and the log."""
     settings = {"architecture": "test_resnet", "pretrained": False, "linear_probe": True, **changes}
-    dataset = {"name": "phantom_mri", "size": 64, "patients": 60, "slices": 1}
+    dataset = {"name": "phantom_mri", "size": 64, "patients": 60, "slices": slices}
     study = params.study(dataset=dataset, noise="none", diagnosis={"tasks": ["grade"], "classify": settings})
     (network,) = study.networks
     weights = store.make(diagnosis.weights(study, Reader(network)))
@@ -201,6 +201,23 @@ def test_after_a_linear_probe_all_layers_train_and_normalisation_stays(outputs):
     moved = {name for name, value in state.items() if not torch.equal(value, start[name])}
     assert any("conv" in name for name in moved) and not any("running_mean" in name for name in moved)
     assert log.epoch.tolist() == [1]
+
+
+def test_a_classifier_can_be_trained_on_outlined_images_alone(outputs, monkeypatch):
+    seen, fitted = [], diagnosis._linear_probe
+
+    def recorded(study, module, images, labels, rows, val, folder):
+        seen.extend((rows, val))
+        fitted(study, module, images, labels, rows, val, folder)
+
+    monkeypatch.setattr(diagnosis, "_linear_probe", recorded)
+    study = probed(slices=4, epochs=0, outlined=True)[0]
+    cohort = data.load(study)
+    for rows, split in zip(seen, ("train", "val"), strict=True):
+        every = data.rows(cohort.table, split)
+        assert list(rows) == [row for row in every if cohort.masks[row].any()] and 0 < len(rows) < len(every)
+    with pytest.raises(params.ParamsError, match=r"diagnosis\.classify\.outlined.*nih"):
+        params.study(dataset={"name": "nih"}, noise="none", diagnosis={"classify": {"outlined": True}})
 
 
 def test_a_ridge_has_the_slope_of_zero_at_its_minimum():
