@@ -45,14 +45,19 @@ compute = {}
 # %%
 study = rf.params.study(base, dataset=dataset, noise=noise, reconstruction=reconstruction, compute=compute)
 models = study.models
-cohort, noisy = rf.data.load(study), rf.noise.load(study)
-folders = {model: rf.recon.train(study, model) for model in study.trained}
-restored = {model: rf.recon.reconstruct(study, model) for model in models}
+for fold in study.folds[::-1]:  # fold 1 is the last, and shown below
+    folders = {model: rf.recon.train(fold, model) for model in study.trained}
+    restored = {model: rf.recon.reconstruct(fold, model) for model in models}
+cohort, noisy = rf.data.load(fold), rf.noise.load(fold)
 evaluated = rf.data.rows(cohort.table, "eval")
 there = np.all([np.isfinite(images[:, 0, 0]) for images in restored.values()], axis=0)  # made elsewhere, some may lack
 test = np.flatnonzero((cohort.table.split.iloc[evaluated] == "test") & there & np.isfinite(noisy[evaluated, 0, 0]))
 
 # %% [markdown]
+# Without `dataset.folds` there is one fold, the study itself. With folds, every model is trained once for each fold; the
+# models, pictures and learning curves below are those of fold 1, and the tables of image quality count the test
+# patients of all folds.
+#
 # We compare three families: a network that answers with a mean image, one whose image must also look real, and one that
 # draws an image at random from those that are possible. For the formulas below, here are 24 test images as tensors:
 
@@ -72,7 +77,7 @@ y.shape
 
 # %%
 if "unet" in models:
-    f = rf.recon.load(study, "unet")
+    f = rf.recon.load(fold, "unet")
     with torch.inference_mode():
         loss = (f(y) - x).square().mean()
     print(f"mean squared error of the U-Net {loss:.5f}, of the noisy images {(y - x).square().mean():.5f}")
@@ -94,7 +99,7 @@ if "unet" in models:
 
 # %%
 if "pix2pix" in models:
-    pix2pix = rf.recon.load(study, "pix2pix")
+    pix2pix = rf.recon.load(fold, "pix2pix")
     with torch.inference_mode():
         x_hat = pix2pix.generator(y)
         D_fake, D_real = (torch.sigmoid(pix2pix.discriminator(y, image)) for image in (x_hat, x))
@@ -130,7 +135,7 @@ figure if "pix2pix" in models else None
 
 # %%
 if "sde" in models:
-    sde = rf.recon.load(study, "sde")
+    sde = rf.recon.load(fold, "sde")
     one, draw, times = len(y) // 2, torch.Generator().manual_seed(0), [0, 10, 25, 50, sde.schedule.steps]
     forward = []
     for t in times:

@@ -26,12 +26,12 @@ STANDARD = "strategy == 'standard' and reader == 'standard'"
 
 def predictions(study: Study) -> list[Product]:
     """Predictions on every source that no strategy has changed."""
-    return [diagnosis.product(study, source) for source in study.sources]
+    return [diagnosis.product(fold, source) for fold in study.folds for source in study.sources]
 
 
 def qualities(study: Study) -> list[Product]:
     """Products that rate the images of these sources; originals are not rated."""
-    models = [recon.product(study, Source(model)) for model in study.models]
+    models = [recon.product(fold, Source(model)) for fold in study.folds for model in study.models]
     return [noise.product(study), *models] if NOISY in study.sources else models
 
 
@@ -44,7 +44,8 @@ def judged(
     study: Study, chapter: str, name: str, read: list[Product], rated: list[Product], readers=("standard",)
 ) -> Product:
     """The tables of some predictions and qualities, by `readers`; they are those of chapters 05, 06 and later ones."""
-    made = [diagnosis.weights(study, Reader(net, reader)) for reader in readers for net in study.networks_of(reader)]
+    arms = [(fold, reader) for fold in study.folds for reader in readers]
+    made = [diagnosis.weights(fold, Reader(net, reader)) for fold, reader in arms for net in fold.networks_of(reader)]
     return Product(
         chapter=chapter,
         run=study.name,
@@ -338,7 +339,9 @@ def _write(study: Study, read: list[Product], rated: list[Product], readers, fol
 
 
 def thresholds(study: Study, readers=("standard",)) -> dict:
-    """Balanced threshold by task and reader, as `fairness.assess` takes them."""
+    """Balanced threshold by task and, of several readers, by reader, as `fairness.assess` takes them."""
+    if tuple(readers) == ("standard",):
+        return diagnosis.thresholds(study)
     by_task = {}
     for reader in readers:
         for task, threshold in diagnosis.thresholds(study, reader).items():

@@ -20,7 +20,7 @@ YAML_WORDS = {"True": ("true", "yes"), "False": ("false", "no")}  # YAML reads a
 # are carried along have other names. A task may be called label: so is that of the shortest params file.
 RESERVED = {*COHORT, *(column for name in ("cohort", "quality", "predictions") for column in tables.SCHEMAS[name])}
 RESERVED |= {"all", "image", "images", "findings", "evaluated", "lost", "reason", "index"}
-RESERVED |= {"group", "attribute", "metric", "original_image_id", "original_patient_id"}
+RESERVED |= {"fold", "group", "attribute", "metric", "original_image_id", "original_patient_id"}
 RESERVED -= {"label"}
 
 Meaning = TypeVar("Meaning")
@@ -183,6 +183,11 @@ class Table(Scans):
         columns = {"sex": self.sex, "age": self.age, "race": self.race, **self.tasks}
         named = [self.image, self.patient, *(column.column for column in columns.values() if column), *self.keep]
         sheet.need([*named, *([self.mask.column] if self.mask else []), *self.where])
+        if self.folds and "split" in sheet.table:
+            sheet.mistakes.append(
+                f"{path}: column 'split' gives the set a split, and dataset.folds: {self.folds} makes others; leave "
+                "out folds, or rename the column"
+            )
         sheet.where({column: [YAML_WORDS.get(word, (word,)) for word in words] for column, words in self.where.items()})
         sheet.distinct()
         patient, image = sheet.names(self.patient), sheet.table[self.image].str.strip()

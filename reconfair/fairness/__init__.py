@@ -57,7 +57,10 @@ def assess(
         One row per unit, task, source, strategy and reader: ``unit, patient_id, task, kind`` ("classify"
         or "segment"), ``source, strategy`` ("standard" where nothing mitigates), ``reader`` ("standard"
         where the column is absent), ``label`` (0, 1, NaN unknown), ``score`` (0 to 1; classify), ``dice``
-        (0 to 1; segment; NaN where truth and prediction are empty).
+        (0 to 1; segment; NaN where truth and prediction are empty). A column ``fold`` names the models that made
+        a row, where patients were tested in turn by models that never saw them (cross-fitting): AUROC and AUPRC
+        compare scores of one fold alone, and rates pool the decisions. Limits are given these trained models; what
+        another training would change is not in them.
     cohort : pandas.DataFrame
         One row per image with ``patient_id`` and the attributes, constants of a patient.
     quality : pandas.DataFrame, optional
@@ -66,7 +69,7 @@ def assess(
         Columns of the cohort; ``"sex*age_group"`` compares the intersections of both.
     thresholds : dict
         By task a score, or a dict of scores by reader; a score at or above it is called positive. Choose it on
-        other patients.
+        other patients. Of predictions with folds, such a dict for each fold.
     inference : {"closed_form", "bootstrap", "as_published"}
         Limits of the groups and of every difference between them, without resampling; or the paper's
         bootstrap of patients; or that of its code: images are resampled, p is one-sided, and each source has

@@ -31,6 +31,8 @@ class Task:
         By attribute, the group of each unit, None where missing; ``all`` first.
     unlabelled : int
         Units left out for want of a label.
+    fold : numpy.ndarray, shape (n,), optional
+        Fold whose models saw the unit; None where there are no folds.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Task:
     patient: np.ndarray
     groups: dict
     unlabelled: int
+    fold: np.ndarray | None = None
 
     @property
     def label(self):
@@ -77,7 +80,8 @@ def _joined(traits):
 
 def tasks_of(predictions, quality):
     """Rows by task, sorted by name; image quality is the last."""
-    _require(predictions, ["task", "kind", *_KEYS], "predictions", complete=["task", *_KEYS])
+    folds = ["fold"] if "fold" in predictions else []
+    _require(predictions, ["task", "kind", *_KEYS], "predictions", complete=["task", *_KEYS, *folds])
     tasks = dict(list(_with_reader(predictions, "predictions").groupby("task")))
     if quality is not None:
         if "image" in tasks:
@@ -114,7 +118,8 @@ def task_of(name, rows, traits):
     arms = _of_the_same_images(arms) if kind == "image" else arms
     groups = {attribute: traits[attribute].loc[patient].to_numpy(object) for attribute in traits}
     groups = {"all": np.full(patient.size, "all", object), **groups}
-    return Task(name, kind, arms, patient, groups, int((~labelled).sum()))
+    fold = first["fold"][labelled].to_numpy() if kind == "classify" and "fold" in first else None
+    return Task(name, kind, arms, patient, groups, int((~labelled).sum()), fold)
 
 
 def _of_the_same_images(arms):
@@ -137,7 +142,7 @@ def _aligned(name, rows):
             raise ValueError(f"{where}: more than one row for unit {frame['unit'][twice].iloc[0]!r}")
         if lacking := sorted(units - set(frame["unit"])):
             raise ValueError(f"{where}: {len(lacking)} units of other sources are missing: {_some(lacking)}")
-        for column in frame.columns.intersection(["patient_id", "label"]):
+        for column in frame.columns.intersection(["patient_id", "label", "fold"]):
             differs = (frame[column] != first[column]) & (frame[column].notna() | first[column].notna())
             if differs.any():
                 unit = frame["unit"][differs].iloc[0]

@@ -43,6 +43,8 @@ One row per decision, in these columns:
   strategy  standard, or how the source was mitigated (left out: standard)
   reader    which network or person decided (left out: standard)
   split     test is judged; on originals of val the thresholds are balanced; train is ignored (left out: test)
+  fold      which models made the row, where each patient was tested once by models that never saw him: AUROC compares
+            scores of one fold, and each fold has its threshold (left out: no folds)
 Every other column is an attribute, such as sex: one group a value, the same in all rows of a patient."""
 LIBRARIES = ("torch", "torchvision", "lightning", "numpy", "scipy", "pandas", "scikit-image")
 _HELD = []  # the lock of this process's GPU

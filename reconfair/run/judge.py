@@ -13,7 +13,7 @@ from reconfair.judge import called_alike, cases, change_sentence, changes, limit
 from reconfair.params import ATTRIBUTES
 from reconfair.words import name, nearest, number
 
-COLUMNS = ("patient", "unit", "task", "source", "strategy", "reader", "split", "label", "score", "dice")
+COLUMNS = ("patient", "unit", "task", "source", "strategy", "reader", "split", "fold", "label", "score", "dice")
 DEFAULTS = {"source": "original", "strategy": "standard", "reader": "standard", "split": "test"}
 ARM = ["task", "source", "strategy", "reader"]  # what was read, and by whom
 MANY = 20  # values of an attribute that may be groups
@@ -28,7 +28,7 @@ def judge_file(
     ----------
     path : Path
         CSV or Parquet, a row per decision: ``patient``, ``label`` and ``score``, or ``dice``; optional are
-        ``task, unit, source, strategy, split``; every other column is an attribute.
+        ``task, unit, source, strategy, split, fold``; every other column is an attribute.
     attributes : sequence of str
         Columns to compare, or ``sex*race``; empty: all.
     thresholds : dict of float, optional
@@ -95,6 +95,8 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
     rows = pd.DataFrame({"patient_id": sheet.names("patient")})
     for column, default in (DEFAULTS | {"task": path.stem}).items():
         rows[column] = sheet.names(column, column) if column in given else default
+    if "fold" in given:
+        rows["fold"] = sheet.names("fold", "fold")
     for column in ("label", "score", "dice"):
         limits = () if column == "label" else (0, 1)
         rows[column] = sheet.numbers(column, *limits) if column in given else np.nan
@@ -108,8 +110,11 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
     if "synthetic" in given:
         invented = folded(sheet.table["synthetic"]).isin(["true", "1", "1.0", "yes"])
         sheet.refuse("synthetic", invented, "is a synthetic image; leave it out, since real images alone are judged")
-    several = rows.groupby("patient_id").split.transform("nunique") > 1
+    several = rows.groupby(["patient_id", *(["fold"] if "fold" in rows else [])]).split.transform("nunique") > 1
     sheet.refuse("patient", several, "is in more than one split, expected one")
+    if "fold" in rows:
+        tested = rows.fold.where(rows.split == "test").groupby(rows.patient_id).transform("nunique") > 1
+        sheet.refuse("patient", tested, "is tested in more than one fold, expected one")
     rows["unit"] = _units(sheet, rows)
     for column in given.difference([*COLUMNS, "kind"], sort=False):
         rows[column] = sheet.groups(column)
@@ -120,12 +125,13 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
 
 def _units(sheet: Sheet, rows: pd.DataFrame) -> pd.Series:
     """What was decided: as given, else the patient; rows of one source alone need not be told apart."""
+    keys = [*ARM, *rows.columns.intersection(["fold"])]  # a patient is tested in one fold, and validates others
     if "unit" in sheet.table:
         units = sheet.names("unit", "unit")
-        twice = rows.assign(unit=units).duplicated(["unit", *ARM])
+        twice = rows.assign(unit=units).duplicated(["unit", *keys])
         sheet.refuse("unit", twice, "occurs twice for one task and source, expected once")
         return units
-    repeated = rows.duplicated(["patient_id", *ARM])
+    repeated = rows.duplicated(["patient_id", *keys])
     if len(rows[ARM[1:]].drop_duplicates()) > 1:
         sheet.refuse("patient", repeated, "occurs twice for one task and source; a column 'unit' must name the image")
     return rows.index.to_series().astype(str) if repeated.any() else rows.patient_id
@@ -163,8 +169,15 @@ def _with_attributes(rows: pd.DataFrame, attributes) -> tuple[pd.DataFrame, list
     return rows, attributes
 
 
-def _thresholds(rows: pd.DataFrame, given: dict[str, float]) -> dict[str, float]:
-    """By task, as given, or balanced on the validation originals, which are not judged."""
+def _thresholds(rows: pd.DataFrame, given: dict[str, float]) -> dict:
+    """By task, as given, or balanced on the validation originals, which are not judged; with folds, so in each."""
+    if "fold" in rows:
+        return {fold: _balanced(inside, given) for fold, inside in rows.groupby("fold")}
+    return _balanced(rows, given)
+
+
+def _balanced(rows: pd.DataFrame, given: dict[str, float]) -> dict[str, float]:
+    """By task, as given or balanced."""
     found, val = {}, rows[(rows.split == "val") & (rows.source == "original")]
     tasks = rows.task[rows.kind == "classify"].unique()
     for task in given.keys() - set(tasks):
@@ -194,7 +207,7 @@ def _everyone(cut: dict[str, float], performance: pd.DataFrame) -> list[str]:
             else f"{name(row.metric)}: {row.note}"
             for row in rows.itertuples()
         ]
-        at = f"; threshold {cut[key[0]]:.3f}" if key[0] in cut else ""
+        at = f"; threshold {cut[key[0]]:.3f}" if isinstance(cut.get(key[0]), float) else ""
         lines.append(f"  {_arm(*key)}: {'; '.join(values)}{at}")
         chance = rows[(rows.metric == "auroc") & rows.note.str.contains("chance")]
         lines += [f"    The classification is {note}." for note in chance.note]

@@ -324,6 +324,8 @@ def check(study: Study) -> list[str]:
     if study.synthesis is None:
         return []
     settings, mistakes = study.synthesis, []
+    if study.dataset.folds:
+        mistakes.append("synthesis: generators are not trained by folds; set dataset.folds: 0, or leave synthesis out")
     multiple = settings.patch * 2 ** (len(settings.widths) - 1)
     if study.dataset.size % multiple:
         near = max(round(study.dataset.size / multiple), 1) * multiple
