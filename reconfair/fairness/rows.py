@@ -185,7 +185,7 @@ def closed_form(task, decided, attribute, patient, weights, *, combine, min_case
     rows : list of dict
     """
     panel = Panel(task, decided, attribute, patient)
-    drawn = _draws(panel, ["auprc"], weights) if task.kind == "classify" else {}
+    drawn = draws(panel, ["auprc"], weights) if task.kind == "classify" else {}
     blocks = [_block(panel, arm, name, drawn, min_cases) for arm in task.arms for name in panel.measures]
     if attribute == "all" or not panel.names:
         return blocks, [] if attribute == "all" else list(_nothing(panel, min_cases))
@@ -200,7 +200,7 @@ def closed_form(task, decided, attribute, patient, weights, *, combine, min_case
                 row |= _paper_gap(panel, a, metric, {"auprc": drawn["auprc"][:, :, kept]}, combine, False)
                 row |= {"p_shift": np.nan, "p_shift_standard": np.nan, "note": "not calibrated"}
             elif kept.size >= 2:
-                row |= _gap(panel, arm, metric, names, kept, combine, swapped)
+                row |= _gap(panel, arm, metric, kept, combine, swapped)
             rows.append(row)
     return blocks, rows
 
@@ -208,7 +208,7 @@ def closed_form(task, decided, attribute, patient, weights, *, combine, min_case
 def bootstrapped(task, decided, attribute, patient, weights, *, combine, min_cases, one_sided, **_):
     """Blocks of performance and rows of fairness by the paper's bootstrap; see `closed_form`."""
     panel = Panel(task, decided, attribute, patient)
-    drawn = _draws(panel, panel.measures, weights)
+    drawn = draws(panel, panel.measures, weights)
     blocks = [_block(panel, arm, name, drawn, min_cases) for arm in task.arms for name in panel.measures]
     if attribute == "all" or not panel.names:
         return blocks, [] if attribute == "all" else list(_nothing(panel, min_cases))
@@ -279,33 +279,59 @@ def _note(panel, arm, name, row, cases, min_cases, change):
     return "; ".join(notes)
 
 
-def _gap(panel, arm, metric, names, kept, combine, swapped):
-    """Columns of one gap by one arm."""
-    names = ("error",) if metric == "ser" else names
-    after = [panel.measure(arm, name) for name in names]
+def gap_of(panel, arm, metric, kept, combine="mean"):
+    """A gap between the groups `kept` by one arm: value, limits, test and mean if groups were equal.
+
+    Returns
+    -------
+    dict of float
+        As of `gaps.disparity`; SER is a ratio, its ``sd_between`` is NaN.
+    """
+    after = [panel.measure(arm, name) for name in _measured(panel, metric)]
     column = gaps.disparity(_kept(after, kept), _correlation(panel, after, kept), combine=combine)
-    # What is favourable: a low error, a high TPR, a low FPR; neither of calls and calibration.
-    good = [-1 if metric == "ser" else MEASURES[name].good for name in names]
-    value = np.full(len(panel.names), np.nan)
-    value[kept] = sum(sign * one.cells.value[kept] for sign, one in zip(good, after, strict=True))
-    column |= panel.extremes(value) if any(good) else {"worst": "", "best": ""}
-    for change, other in panel.references(arm).items():
-        before = [panel.measure(other, name) for name in names]
-        changed = [panel.change(arm, other, name)[kept] for name in names]
-        between = [new.residual - old.residual for new, old in zip(after, before, strict=True)]
-        correlations = [_correlation(panel, some, kept) for some in (before, after, between)]
-        moved = gaps.shift(
-            _kept(before, kept), _kept(after, kept), changed, correlations if len(names) == 2 else None, combine=combine
-        )
-        ratio = metric == "ser"
-        if ratio:
-            moved |= {name: np.expm1(moved[name]) for name in ("shift", "shift_low", "shift_high", "gamma", "bound")}
-        moved["p_swap"] = _p_swap(swapped[change][arm], metric, kept, combine)
-        if change == "change":
-            column["shift_percent"] = 100 * _relative(moved["shift"], 1 if ratio else column["value"] - moved["shift"])
-        column |= moved if change == "change" else {_from_standard(name): number for name, number in moved.items()}
     if metric == "ser":
         column |= {name: np.exp(column[name]) for name in ("value", "low", "high", "expected")} | {"sd_between": np.nan}
+    return column
+
+
+def shift_of(panel, arm, other, metric, kept, combine="mean"):
+    """Shift of such a gap from another arm, paired by patient.
+
+    Returns
+    -------
+    dict of float
+        As of `gaps.shift`; of SER, relative to the other arm.
+    """
+    names = _measured(panel, metric)
+    after, before = ([panel.measure(one, name) for name in names] for one in (arm, other))
+    changed = [panel.change(arm, other, name)[kept] for name in names]
+    between = [new.residual - old.residual for new, old in zip(after, before, strict=True)]
+    correlations = [_correlation(panel, some, kept) for some in (before, after, between)] if len(names) == 2 else None
+    shift = gaps.shift(_kept(before, kept), _kept(after, kept), changed, correlations, combine=combine)
+    return {name: np.expm1(value) if metric == "ser" and name != "p_unequal" else value for name, value in shift.items()}
+
+
+def _measured(panel, metric):
+    """Measures whose ranges a gap combines; SER is the range of the logarithm of the error."""
+    return ("error",) if metric == "ser" else GAPS[panel.task.kind][metric]
+
+
+def _gap(panel, arm, metric, kept, combine, swapped):
+    """Columns of one gap by one arm."""
+    column = gap_of(panel, arm, metric, kept, combine)
+    # What is favourable: a low error, a high TPR, a low FPR; neither of calls and calibration.
+    names = _measured(panel, metric)
+    good = [-1 if name == "error" else MEASURES[name].good for name in names]
+    value = np.full(len(panel.names), np.nan)
+    value[kept] = sum(sign * panel.measure(arm, name).cells.value[kept] for sign, name in zip(good, names, strict=True))
+    column |= panel.extremes(value) if any(good) else {"worst": "", "best": ""}
+    for change, other in panel.references(arm).items():
+        moved = shift_of(panel, arm, other, metric, kept, combine)
+        moved["p_swap"] = _p_swap(swapped[change][arm], metric, kept, combine)
+        if change == "change":
+            whole = 1 if metric == "ser" else column["value"] - moved["shift"]
+            column["shift_percent"] = 100 * _relative(moved["shift"], whole)
+        column |= moved if change == "change" else {_from_standard(name): number for name, number in moved.items()}
     return column
 
 
@@ -360,7 +386,7 @@ def _p_swap(swapped, metric, kept, combine):
     return float((moved >= moved[0] - 1e-6).mean())  # sums of single precision; ties count
 
 
-def _draws(panel, names, weights):
+def draws(panel, names, weights):
     """Measures of all arms in resamples of patients, the estimate first: (1 + B, A, K) by name."""
     units, arms = panel.units, list(panel.task.arms)
     weights, drawn = weights[:, panel.patients], {}
