@@ -308,7 +308,9 @@ def shift_of(panel, arm, other, metric, kept, combine="mean"):
     between = [new.residual - old.residual for new, old in zip(after, before, strict=True)]
     correlations = [_correlation(panel, some, kept) for some in (before, after, between)] if len(names) == 2 else None
     shift = gaps.shift(_kept(before, kept), _kept(after, kept), changed, correlations, combine=combine)
-    return {name: np.expm1(value) if metric == "ser" and name != "p_unequal" else value for name, value in shift.items()}
+    return {
+        name: np.expm1(value) if metric == "ser" and name != "p_unequal" else value for name, value in shift.items()
+    }
 
 
 def _measured(panel, metric):
