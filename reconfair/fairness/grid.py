@@ -290,7 +290,7 @@ def _simultaneous(panel, kept, estimates, residuals, floors, resamples, seed):
         moved = rng.normal(size=(resamples, inside.sum())) @ scaled[inside] * np.sqrt(n[g] / max(n[g] - 1, 1))
         free = np.sqrt(floors[:, g]) * rng.normal(size=(resamples, len(residuals)))
         largest = np.fmax(largest, np.fmax.reduce(np.abs(moved + free) / se[:, g], axis=1))
-    critical = np.quantile(largest, 0.95)
+    critical = max(np.quantile(largest, 0.95), stats.norm.ppf(0.975))
     # The normal draws know the variance, the data only estimate it from the patients that differ.
     factor = t_level(critical, np.maximum(np.minimum(count, n) - 1, 3)) / critical
     half = critical * factor * se
