@@ -518,7 +518,7 @@ class Readers(Section):
             )
         if len(main) > 1 or len(doses) > 2 or (doses and main and main[0] not in ("crop", "cascade")):
             raise ValueError(
-                f"strategies: '{strategy}' cannot be joined; two of {', '.join(DOSES)} can be, also with crop or cascade"
+                f"strategies: '{strategy}' cannot be joined; two of {', '.join(DOSES)} can, also with crop or cascade"
             )
 
     def name_of(self, strategy: str) -> str:
@@ -648,7 +648,9 @@ class Study(Section):
         """Strategies by which the diagnostic networks are trained, the standard one first."""
         if self.readers is None:
             return ("standard",)
-        plain = ("standard", "oversample@0") if self.readers.amplify else ("standard",)  # the latter: on the same images
+        plain = (
+            ("standard", "oversample@0") if self.readers.amplify else ("standard",)
+        )  # the latter: on the same images
         names = dict.fromkeys((*plain, *map(self.readers.name_of, self.readers.strategies)))
         if self.readers.thresholds != "none":
             whole = [name for name in names if not name.endswith("+thresholds") and self.networks_of(name)]
@@ -686,9 +688,7 @@ class Study(Section):
             )
         if base == "standard" or not (self.readers.amplify or {*self.readers.parts(base)} & {*ALONE}):
             return tuple(fitting)
-        return tuple(
-            Network(task, network.kind, (task,)) for network in fitting for task in network.tasks
-        )
+        return tuple(Network(task, network.kind, (task,)) for network in fitting for task in network.tasks)
 
     @property
     def models(self) -> tuple[str, ...]:

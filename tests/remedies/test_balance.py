@@ -42,7 +42,9 @@ def test_published_dro_is_the_mean_of_group_means():
     assert weighted.mean().item() == pytest.approx((2 + 10) / 2)
 
 
-@pytest.mark.parametrize(("method", "kind"), [("reweight as_published", LossWeights), ("dro as_published", MeanOfGroups)])
+@pytest.mark.parametrize(
+    ("method", "kind"), [("reweight as_published", LossWeights), ("dro as_published", MeanOfGroups)]
+)
 def test_the_dose_is_what_training_gives(method, kind):
     draw, joint = torch.Generator().manual_seed(0), (torch.arange(200) < 10).long()
     remedy = kind(SimpleNamespace(joint=joint), range(200), 1, {"reweight": "as_published"})
