@@ -363,8 +363,8 @@ class Fused(Orthogonal):
     """FairREAD's second stage, or with no blocks an adversary alone: a classifier against one that seeks attributes.
 
     The adversary D minimises BCE(D(z), a), two steps a batch; the rest minimises BCE(y) - alpha BCE(D(z), a), and in
-    stage 2 the losses of stage 1 as well. With ``as_published`` one optimiser minimises the latter over D too: D learns to
-    be surely wrong, for which z must hold the attributes.
+    stage 2 the losses of stage 1 as well. With ``as_published`` one optimiser minimises the latter over D too: D learns
+    to be surely wrong, for which z must hold the attributes.
     """
 
     def __init__(self, settings: dict):
