@@ -176,7 +176,7 @@ def amplified(labels: np.ndarray, groups: np.ndarray, gap: float, seed: int) -> 
         for column in groups.T:
             rows = [kept & (column == g) for g in (0, 1)]
             rates = [labels[some].mean() for some in rows]
-            low, high = (rows[k] for k in (np.argmin(rates), np.argmax(rates)))
+            low, high = (rows[k] for k in np.argsort(rates, kind="stable"))
             middle = (min(rates) + max(rates)) / 2
             if max(rates) - min(rates) >= gap - 0.005:
                 continue
