@@ -16,7 +16,7 @@ from reconfair.params import NOISY, ORIGINAL, Reader, Source, Study
 from reconfair.store import PACKAGE, Product, Work
 from reconfair.words import name, number, p_value
 
-ASIDE = ("simulation", "planning", "sensitivity", "decision")  # statistics that enter no table
+ASIDE = ("simulation", "planning", "sensitivity", "decision", "fate", "medians")  # statistics that enter no table
 STATISTICS = [f"reconfair.fairness.{path.stem}" for path in sorted((PACKAGE / "fairness").glob("*.py"))]
 STATISTICS = [module.removesuffix(".__init__") for module in STATISTICS if not module.endswith(ASIDE)]
 ARM = ("dataset", "level", "task", "source", "strategy", "reader")  # what identifies an arm; one run has no dataset
@@ -39,18 +39,20 @@ def product(study: Study) -> Product:
     return judged(study, "05", "standard", predictions(study), qualities(study))
 
 
-def judged(study: Study, chapter: str, name: str, read: list[Product], rated: list[Product]) -> Product:
-    """The tables of some predictions and qualities, which are those of chapters 05, 06 and later ones."""
-    readers = [diagnosis.weights(study, Reader(network)) for network in study.networks]
+def judged(
+    study: Study, chapter: str, name: str, read: list[Product], rated: list[Product], readers=("standard",)
+) -> Product:
+    """The tables of some predictions and qualities, by `readers`; they are those of chapters 05, 06 and later ones."""
+    made = [diagnosis.weights(study, Reader(net, reader)) for reader in readers for net in study.networks_of(reader)]
     return Product(
         chapter=chapter,
         run=study.name,
         folder=store.outputs() / study.name / "judged" / name,
         name="judged",
-        write=partial(_write, study, read, rated),
+        write=partial(_write, study, read, rated, readers),
         parameters=study.fairness.model_dump(mode="json") | {"attributes": study.attributes()},
         code=(__name__, *STATISTICS),
-        needs=(data.product(study), *readers, *read, *rated),
+        needs=(data.product(study), *dict.fromkeys(made), *read, *rated),
         work=partial(_work, study, len(read)),
         command=study.command,
     )
@@ -307,19 +309,30 @@ def _work(study: Study, sources: int) -> Work:
     return Work(f"judge {study.fairness.inference}", drawn * sources, 0.1)
 
 
-def _write(study: Study, read: list[Product], rated: list[Product], folder: Path) -> None:
-    for kind, table in zip(("performance", "fairness"), _assessed(study, read, rated), strict=True):
+def _write(study: Study, read: list[Product], rated: list[Product], readers, folder: Path) -> None:
+    for kind, table in zip(("performance", "fairness"), _assessed(study, read, rated, readers), strict=True):
         tables.write(table, kind, folder)
 
 
-def _assessed(study: Study, read: list[Product], rated: list[Product]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def thresholds(study: Study, readers=("standard",)) -> dict:
+    """Balanced threshold by task and reader, as `fairness.assess` takes them."""
+    by_task = {}
+    for reader in readers:
+        for task, threshold in diagnosis.thresholds(study, reader).items():
+            by_task.setdefault(task, {})[reader] = threshold
+    return by_task
+
+
+def _assessed(
+    study: Study, read: list[Product], rated: list[Product], readers=("standard",)
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     answers, quality = collect("predictions", read), collect("quality", rated) if rated else None
     assessed = assess(
         _shared(answers[answers.split == "test"], ["task", "unit"]),
         data.load(study).table,
         quality=None if quality is None else _shared(quality[quality.split == "test"], ["image_id"]),
         attributes=study.attributes(),
-        thresholds=diagnosis.thresholds(study),
+        thresholds=thresholds(study, readers),
         **study.fairness.model_dump(exclude={"attributes"}),
     )
     return tuple(ordered(table, study) for table in assessed)

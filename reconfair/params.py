@@ -65,6 +65,20 @@ PAPER_CLASSIFIER = {
         "weight_decay": 1e-5,
     },
 }
+BOTH = ("classify", "segment")
+# Strategies of readers: the kinds of network that they train, and their usual strength; None: they have none.
+READERS = {
+    "oversample": (BOTH, None),  # its strength is `level`
+    "reweight": (BOTH, 1.0),
+    "dro": (BOTH, 0.01),
+    "fcro": (("classify",), 1.0),
+    "adversary": (("classify",), None),  # its strength is `alpha`
+    "fairread": (("classify",), None),
+    "crop": (("segment",), None),
+    "cascade": (("segment",), None),
+}
+ALONE = ("fcro", "adversary", "fairread")  # a network for each finding
+DOSES = ("oversample", "reweight", "dro")  # they change how much each group counts, and can be joined
 MAX_BYTES, MAX_DEPTH, MAX_VALUES = 100_000, 20, 5_000  # of a params file
 MANY = 20  # mistakes are named, no more
 MODEL_FILES = (".pt", ".pth", ".onnx")  # of diagnostic models: TorchScript and ONNX
@@ -415,6 +429,128 @@ class Mitigation(Section):
         return "+".join(name_of(word) + (f"@{strengths[word]:g}" if at else "") for word, at, _ in given)
 
 
+class FairREAD(Training):
+    """Networks whose latent space is orthogonal to the attributes (FCRO), and their second stage (FairREAD)."""
+
+    epochs: Annotated[int, Field(ge=1)] = 40  # of each network of stage 1; the last epoch is kept
+    batch_size: Annotated[int, Field(ge=2)] = 128  # half of each batch is positive
+    lr: Annotated[float, Field(gt=0)] = 1e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 4e-4
+    latent: Annotated[int, Field(ge=2)] = 128  # size of the latent space
+    column: Annotated[float, Field(ge=0)] = 80  # weight of the column loss
+    row: Annotated[float, Field(ge=0)] = 125  # weight of the row loss; 125 is the published 500 at 64 images a class
+    rank: Annotated[int, Field(ge=1)] | Literal["energy"] = 3  # of the attributes' subspace; energy: 0.99 of it
+    moving_base: bool = False  # the subspace follows the batches of the first three epochs
+    refusion_epochs: Annotated[int, Field(ge=1)] = 10  # of stage 2, at most
+    refusion_batch_size: Annotated[int, Field(ge=2)] = 64
+    patience: Annotated[int, Field(ge=1)] = 3  # epochs of stage 2 without a lower validation loss
+    blocks: Annotated[int, Field(ge=1)] = 2  # of re-fusion
+    width: Annotated[int, Field(ge=2)] = 256  # of the attributes' code
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    keep_orthogonal: bool = True  # both losses of stage 1 stay on in stage 2
+    alpha: Annotated[float, Field(ge=0)] = 0.5  # of the adversary, where a strategy names none, as in adversary@0.1
+    adversary_steps: Annotated[int, Field(ge=1)] = 2  # of the adversary in each batch
+    adversary_lr: Annotated[float, Field(gt=0)] = 1e-4
+
+
+class Readers(Section):
+    """Diagnostic networks that are trained to be fairer; the images stay as they are."""
+
+    strategies: tuple[str, ...] = ("oversample", "reweight", "dro")  # or joined by +, with a strength after @
+    thresholds: Literal["none", "min_gap", "youden", "gmeans"] = "none"  # by group, after each classifier's training
+    attributes: tuple[Literal[ATTRIBUTES], ...] = ()  # empty: those that the dataset records
+    amplify: Fraction = 0  # training images are left out until positive rates of groups differ by so much
+    level: Fraction = 1  # of oversampling: 0 natural, 1 as many images of every group
+    dro: Literal["online", "max", "as_published"] = "online"  # max: the worst group of a batch alone
+    reweight: Literal["training", "as_published"] = "training"  # where groups are counted; as_published: in the batch
+    margin: Annotated[int, Field(ge=0)] = 5  # pixels that a crop is larger than the largest box, along each axis
+    fairread: FairREAD = FairREAD()
+    dice: Literal["volume", "slice_mean"] = "volume"  # of a patient, in the measures of this chapter
+    as_published: bool = False  # as the public code of FairREAD, FCRO and Lee et al. does it
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _known_strategies(self):
+        names = [self.name_of(strategy) for strategy in self.strategies]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"strategies: '{name}' is named more than once")
+        return self
+
+    def parts(self, strategy: str) -> dict[str, float]:
+        """The parts that a strategy joins, and the strength of each; thresholds and crops have none (0).
+
+        Examples
+        --------
+        >>> Readers().parts("oversample@0.5+dro")
+        {'oversample': 0.5, 'dro': 0.01}
+        >>> Readers().parts("standard+thresholds")
+        {'thresholds': 0.0}
+        """
+        strengths = {}
+        for item in strategy.removeprefix("standard+").split("+"):
+            word, at, strength = item.partition("@")
+            one_of(word, (*READERS, "thresholds"), "strategies: strategy")
+            if word in strengths:
+                raise ValueError(f"strategies: '{strategy}' names '{word}' twice")
+            usual = {"oversample": self.level, "adversary": self.fairread.alpha, "fairread": self.fairread.alpha}
+            usual = usual.get(word, (READERS.get(word) or (BOTH, None))[1])
+            try:
+                strengths[word] = float(strength) if at else usual or 0.0
+            except ValueError:
+                strengths[word] = -1.0
+            if at and usual is None:
+                raise ValueError(f"strategies: '{item}': {word} has no strength; write {word}")
+            if not 0 <= strengths[word] < float("inf"):
+                raise ValueError(f"strategies: strength of '{item}' must be a number from 0, such as {word}@0.5")
+            if word == "oversample" and strengths[word] > 1:
+                raise ValueError(f"strategies: '{item}': the level of oversampling lies in [0, 1]")
+        self._joined(strategy, tuple(strengths))
+        return strengths
+
+    def _joined(self, strategy: str, words: tuple[str, ...]) -> None:
+        """Refuse parts that do not go together, and say which do."""
+        main = [word for word in words if word not in (*DOSES, "thresholds")]
+        doses = [word for word in words if word in DOSES]
+        if "thresholds" in words and (words[-1] != "thresholds" or {*main} & {"crop", "cascade"}):
+            raise ValueError(
+                f"strategies: '{strategy}': thresholds come last and belong to classifiers, as in fairread+thresholds"
+            )
+        if len(main) > 1 or len(doses) > 2 or (doses and main and main[0] not in ("crop", "cascade")):
+            raise ValueError(
+                f"strategies: '{strategy}' cannot be joined; two of {', '.join(DOSES)} can, also with crop or cascade"
+            )
+
+    def name_of(self, strategy: str) -> str:
+        """How a strategy is called in tables and folders, with strengths as they are usually written.
+
+        Examples
+        --------
+        >>> Readers().name_of("oversample@0.50+dro")
+        'oversample@0.5+dro'
+        """
+        given, strengths = strategy.split("+"), self.parts(strategy)
+        items = [item.partition("@") for item in given]
+        return "+".join(word + (f"@{strengths[word]:g}" if at else "") for word, at, _ in items)
+
+    def kinds(self, strategy: str) -> tuple[str, ...]:
+        """The kinds of network that a strategy can train.
+
+        Examples
+        --------
+        >>> Readers().kinds("cascade+oversample"), Readers().kinds("dro")
+        (('segment',), ('classify', 'segment'))
+        """
+        if strategy == "standard":
+            return BOTH
+        words = self.parts(strategy)
+        return tuple(
+            kind
+            for kind in BOTH
+            if all(kind in READERS[word][0] if word in READERS else kind == "classify" for word in words)
+        )
+
+
 class Report(Section):
     """What the last chapter gathers."""
 
@@ -439,6 +575,7 @@ class Study(Section):
     diagnosis: Diagnosis = Diagnosis()
     fairness: Fairness = Fairness()
     mitigation: Mitigation | None = None  # left out: chapter 06 is not run
+    readers: Readers | None = None  # left out: chapter 07 is not run
     report: Report = Report()
     compute: Compute = Compute()
     _command: str = PrivateAttr("")  # what to write after `reconfair run` for this study
@@ -455,6 +592,11 @@ class Study(Section):
                 one_of(word, recorded, f"fairness.attributes: attribute of {self.dataset.name}")
             if len(set(words)) < len(words):
                 raise ValueError(f"fairness.attributes: '{attribute}' names an attribute twice")
+        if self.readers:
+            for attribute in self.readers.attributes:
+                one_of(attribute, recorded, f"readers.attributes: attribute of {self.dataset.name}")
+            for strategy in self.readers.strategies:
+                self.networks_of(self.readers.name_of(strategy))
         if self.mitigation:
             for model in self.mitigation.models:
                 one_of(name_of(model), self.reconstruction.places, "mitigation.models: model of this study")
@@ -502,9 +644,51 @@ class Study(Section):
         return together + tuple(network for network in alone if network.kind == "segment" or network.model)
 
     @property
-    def readers(self) -> tuple[str, ...]:
-        """Strategies by which the diagnostic networks are trained."""
-        return ("standard",)
+    def reader_names(self) -> tuple[str, ...]:
+        """Strategies by which the diagnostic networks are trained, the standard one first."""
+        if self.readers is None:
+            return ("standard",)
+        plain = (
+            ("standard", "oversample@0") if self.readers.amplify else ("standard",)
+        )  # the latter: on the same images
+        names = dict.fromkeys((*plain, *map(self.readers.name_of, self.readers.strategies)))
+        if self.readers.thresholds != "none":
+            whole = [name for name in names if not name.endswith("+thresholds") and self.networks_of(name)]
+            moved = [name for name in whole if self.networks_of(f"{name}+thresholds", refuse=False)]
+            names |= dict.fromkeys(f"{name}+thresholds" for name in moved)
+        return tuple(names)
+
+    def networks_of(self, strategy: str, refuse: bool = True) -> tuple[Network, ...]:
+        """The networks that a strategy of readers trains; it leaves models of the user's own as they are.
+
+        FCRO, FairREAD and an adversary train one network for each finding, and so does every strategy on amplified
+        images, since these are chosen by finding.
+
+        Raises
+        ------
+        ValueError
+            No network of the study is of a kind that this strategy can train.
+        """
+        base = strategy.removesuffix("+thresholds")
+        if strategy == "standard":
+            return self.networks
+        try:
+            kinds = self.readers.kinds(strategy)
+        except ValueError:
+            if refuse:
+                raise
+            return ()
+        fitting = [network for network in self.networks if network.kind in kinds]
+        fitting = [network for network in fitting if base == "standard" or not network.model]
+        if not fitting and refuse:
+            there = " and ".join(dict.fromkeys(network.kind for network in self.networks))
+            raise ValueError(
+                f"readers.strategies: '{strategy}' trains networks that {' or '.join(kinds)}, and those of this study "
+                f"{there}; {nearest(strategy, [word for word in READERS if there in READERS[word][0]])}"
+            )
+        if base == "standard" or not (self.readers.amplify or {*self.readers.parts(base)} & {*ALONE}):
+            return tuple(fitting)
+        return tuple(Network(task, network.kind, (task,)) for network in fitting for task in network.tasks)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -691,7 +875,7 @@ def study(base: str = "", **sections: dict[str, Any]) -> Study:
         ``name``: such sections are a whole study.
     **sections : dict
         Sections of a params file, or what is to change in those of `base`; ``{}`` changes nothing, and "none" leaves
-        out ``noise`` or ``mitigation``.
+        out ``noise``, ``mitigation`` or ``readers``.
 
     Raises
     ------
@@ -711,8 +895,9 @@ def study(base: str = "", **sections: dict[str, Any]) -> Study:
         sections = _merged({name: each for name, each in base_sections.items() if name not in replaced}, sections)
     if sections.get("noise") == "none":
         sections = {**sections, "noise": {"kind": "none"}}
-    if sections.get("mitigation") == "none":
-        sections = {name: section for name, section in sections.items() if name != "mitigation"}
+    for name in ("mitigation", "readers"):
+        if sections.get(name) == "none":
+            sections = {key: section for key, section in sections.items() if key != name}
     built = _validated(sections)
     built._command = command
     return built
@@ -974,7 +1159,7 @@ def _command(path: str, overrides: Iterable[str]) -> str:
 def _override(sections: dict, text: str) -> None:
     key, equals, value = text.partition("=")
     *parents, last = key.split(".")
-    if not equals or not (parents or key in ("noise", "mitigation")):
+    if not equals or not (parents or key in ("noise", "mitigation", "readers")):
         raise ParamsError(f"--set {text}: expected section.key=value")
     try:
         for parent in parents:

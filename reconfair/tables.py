@@ -1,4 +1,4 @@
-"""The five tables that cross between chapters: one schema each, stored as Parquet.
+"""The tables that cross between chapters: one schema each, stored as Parquet.
 
 Each is tidy: one row per observation, one column per variable. A cohort has further columns,
 one per finding (1.0, 0.0, or missing where unknown).
@@ -59,6 +59,13 @@ SCHEMAS = {
         "p_unequal_standard_adjusted": NUMBER, "p_swap_standard": NUMBER, "gamma_standard": NUMBER,
         "bound_standard": NUMBER, "no_change_standard": NUMBER, "groups": TEXT, "left_out": TEXT,
         "n_smallest": NUMBER, "missing": COUNT, "note": TEXT,
+    },
+    # one row per task x source x reader x attribute x group x metric: measures of chapter 07
+    "measures": {
+        "task": TEXT, "source": TEXT, "strategy": TEXT, "reader": TEXT, "attribute": TEXT, "group": TEXT,
+        "metric": TEXT, "value": NUMBER, "low": NUMBER, "high": NUMBER, "change": NUMBER, "change_low": NUMBER,
+        "change_high": NUMBER, "expected": NUMBER, "n": NUMBER, "patients": NUMBER, "empty_truth": NUMBER,
+        "empty_answer": NUMBER, "note": TEXT,
     },
 }  # fmt: skip
 

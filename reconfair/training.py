@@ -82,9 +82,11 @@ class Rows:
         return tuple(torch.from_numpy(np.asarray(array[rows[order]])[back]) for array in self.arrays)
 
 
-def loader(arrays, rows, batch_size: int, seed: int = 0, weights=None, shuffle: bool = True) -> DataLoader:
-    """Batches of the given `rows` of `arrays`; images get a channel axis in the networks."""
-    batches = Batches(rows, batch_size, seed, weights)
+def loader(
+    arrays, rows, batch_size: int, seed: int = 0, weights=None, shuffle: bool = True, batches=None
+) -> DataLoader:
+    """Batches of the given `rows` of `arrays`, or those of `batches`; images get a channel axis in the networks."""
+    batches = batches or Batches(rows, batch_size, seed, weights)
     if not shuffle:
         batches = [np.asarray(rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)]
     # With a generator of its own it takes nothing from the global stream, which a resumed run would miss.

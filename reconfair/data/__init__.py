@@ -23,7 +23,7 @@ from reconfair.data import files, splits
 from reconfair.data.chexpert import CheXpert
 from reconfair.data.lgg import LGG
 from reconfair.data.nih import NIH
-from reconfair.data.phantom import Phantom, scarce
+from reconfair.data.phantom import Phantom, rare, scarce
 from reconfair.data.phantom_mri import PhantomMRI
 from reconfair.data.phantom_xray import PhantomXray
 from reconfair.data.table import Table
@@ -212,7 +212,7 @@ def _drawn(study: Study) -> pd.DataFrame:
     table = splits.derive(read, dataset.age_boundary)
     table = splits.assign(table, dataset.split, dataset.seed, dataset.about.modality)
     if isinstance(dataset, Phantom):
-        table = scarce(dataset, table)
+        table = rare(dataset, scarce(dataset, table))
     if "evaluated" in table:
         table = table[table.evaluated | table.split.str.startswith("train")].drop(columns="evaluated")
     table = table.reset_index(drop=True)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, model_validator
+from pydantic import Field, model_serializer, model_validator
 from scipy.special import ndtri
 
 from reconfair import params
@@ -23,6 +23,14 @@ class Dials(Section):
     prevalence: dict[str, dict[str, float]] = {}  # added to the probability of every finding
     label_noise: dict[str, dict[str, float]] = {}  # probability that a label is flipped
     scarce: dict[str, dict[str, float]] = {}  # share of a group's patients that the reconstruction never trains on
+    rare: dict[str, dict[str, float]] = {}  # share of a group's patients that the diagnosis never trains on
+    decoy: dict[str, dict[str, float]] = {}  # probability of a bright spot in the scalp that is no lesion; MRI
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialise):
+        """Without the dials that came later, where they are 0: a cohort made before them is the same one."""
+        written = serialise(self)
+        return {key: value for key, value in written.items() if value or key not in ("rare", "decoy")}
 
     @model_validator(mode="after")
     def _known_groups(self):
@@ -126,6 +134,15 @@ def scarce(dataset: Phantom, table: pd.DataFrame) -> pd.DataFrame:
     hidden = table.patient_id.isin(hidden)
     table = table.assign(split=table.split.mask(hidden & (table.split == "train"), "train_diag"))
     return table[~hidden | (table.split != "train_recon")]
+
+
+def rare(dataset: Phantom, table: pd.DataFrame) -> pd.DataFrame:
+    """Keep a share of some groups from the training of the diagnosis; the reconstruction trains as it would."""
+    who = table.drop_duplicates("patient_id")
+    hidden = who.patient_id[uniform(dataset, "rare", len(who)) < dial(dataset, who, "rare")]
+    hidden = table.patient_id.isin(hidden)
+    table = table.assign(split=table.split.mask(hidden & (table.split == "train"), "train_recon"))
+    return table[~hidden | (table.split != "train_diag")]
 
 
 def truth(score: np.ndarray, prevalence: np.ndarray) -> np.ndarray:

@@ -58,8 +58,8 @@ class Diagnoser(Module):
 
         The encoder halves five times, so sides are padded to multiples of 32 and cut again.
         """
-        side = images.shape[-1]
-        return self.net(padded(images))[..., :side, :side]
+        height, width = images.shape[-2:]
+        return self.net(padded(images))[..., :height, :width]
 
     def diagnose(self, images: torch.Tensor) -> torch.Tensor:
         """Masks (n, s, s) of zeros and ones, at probability 0.5."""
@@ -91,6 +91,6 @@ class Diagnoser(Module):
 
 
 def padded(images: torch.Tensor) -> torch.Tensor:
-    """Images (n, 1, s, s) at sides of multiples of 32, in three equal channels."""
-    padding = -images.shape[-1] % 32
-    return F.pad(images, (0, padding, 0, padding)).expand(-1, 3, -1, -1)
+    """Images (n, 1, h, w) at sides of multiples of 32, in three equal channels."""
+    height, width = images.shape[-2:]
+    return F.pad(images, (0, -width % 32, 0, -height % 32)).expand(-1, 3, -1, -1)

@@ -6,12 +6,13 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
-from reconfair import data, diagnosis, judge, mitigation, noise, recon, report, store
+from reconfair import data, diagnosis, fair_diagnosis, judge, mitigation, noise, recon, report, store
 from reconfair.params import Study
 from reconfair.store import PACKAGE, Product, Work
 
 FOLDER = PACKAGE.parent / "notebooks"
 _REPORT = sorted(f"reconfair.report.{path.stem}" for path in (PACKAGE / "report").glob("[a-z]*.py"))
+_READERS = ["reconfair.fair_diagnosis", "reconfair.remedies.balance", "reconfair.diagnosis.fairread"]
 # The chapters, and the sections of a params file that each uses.
 CHAPTERS = {
     "01_data": ("dataset", "noise", "diagnosis", "compute"),
@@ -20,7 +21,18 @@ CHAPTERS = {
     "04_diagnosis": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "compute"),
     "05_fairness": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "compute"),
     "06_mitigation": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "mitigation", "compute"),
-    "10_report": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "mitigation", "report", "compute"),
+    "07_fair_diagnosis": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "readers", "compute"),
+    "10_report": (
+        "dataset",
+        "noise",
+        "reconstruction",
+        "diagnosis",
+        "fairness",
+        "mitigation",
+        "readers",
+        "report",
+        "compute",
+    ),
 }
 
 
@@ -28,6 +40,7 @@ def chapters(study: Study) -> list[str]:
     """Names of the notebooks that a study runs: without noise, or without a section for it, a chapter is left out."""
     without = set() if study.noise.kind != "none" else {"02_noising", "03_reconstruction", "06_mitigation"}
     without |= set() if study.mitigated else {"06_mitigation"}
+    without |= set() if study.readers else {"07_fair_diagnosis"}
     return [name for name in CHAPTERS if name not in without]
 
 
@@ -38,7 +51,9 @@ def copies(study: Study, products: list[Product]) -> list[Product]:
         sections = study.sections(*(set(CHAPTERS[notebook]) - {"compute"}))
         text = sha256((FOLDER / f"{notebook}.ipynb").read_bytes()).hexdigest()
         shown = ["reconfair.figures", "reconfair.words", "reconfair.judge"]
-        shown += {"04": ["reconfair.diagnosis.curves"], "06": _REPORT, "10": _REPORT}.get(notebook[:2], [])
+        shown += {"04": ["reconfair.diagnosis.curves"], "06": _REPORT, "07": _READERS, "10": _REPORT}.get(
+            notebook[:2], []
+        )
         copy = Product(
             chapter=notebook[:2],
             run=study.name,
@@ -61,6 +76,6 @@ def _nothing(folder: Path) -> None:
 
 def products(study: Study) -> list[Product]:
     """Every product of a study, executed notebooks included, in the order in which they are made."""
-    rooms = (data, noise, recon, diagnosis, judge, mitigation, report)
+    rooms = (data, noise, recon, diagnosis, judge, mitigation, fair_diagnosis, report)
     made = [product for room in rooms for product in room.products(study)]
     return made + copies(study, made)

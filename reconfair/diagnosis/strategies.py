@@ -1,0 +1,403 @@
+"""How readers are trained by a strategy: what is drawn, how it is weighed, and which network learns.
+
+`weights` is the product, `train` writes it. Oversampling, reweighting and DRO change the dose of attention that a group
+gets; `fairread` and `crop` change the network. To train a reader with further images, see `diagnosis.training_set`.
+"""
+
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import torch
+
+from reconfair import data, diagnosis, remedies, store, training
+from reconfair.diagnosis import crop, fairread, groupwise
+from reconfair.keyed import generator, seed_of
+from reconfair.params import ALONE, DOSES, Network, Reader, Study
+from reconfair.store import Product, Work
+
+SENSITIVE = Network("sensitive", "classify", ())  # predicts the attributes; all findings share it
+REMEDIES = {"oversample": ("oversample",), "reweight": ("balance", "dro"), "dro": ("balance", "dro")}
+
+
+# --- products ---
+
+
+def weights(study: Study, reader: Reader) -> Product:
+    """A reader that a strategy has trained."""
+    words = study.readers.parts(reader.strategy)
+    if "cascade" in words:  # its own network is that of the windows
+        return weights(study, reader._replace(strategy=crop.stages(reader.strategy)[1]))
+    check(study, reader)
+    main, needs = next((word for word in words if word not in DOSES), ""), (data.product(study),)
+    settings = settings_of(study, reader) | {"parts": words, "attributes": groupwise.attributes(study)}
+    settings |= {"amplify": study.readers.amplify, "dro": study.readers.dro, "reweight": study.readers.reweight}
+    settings |= {"margin": study.readers.margin} if main == "crop" else {}
+    if main in ("fcro", "fairread"):
+        needs += (sensitive(study),)
+    if main == "fairread":
+        needs += (weights(study, reader._replace(strategy="fcro")),)
+    return _product(study, str(reader), settings, partial(train, study, reader), needs, words, reader)
+
+
+def sensitive(study: Study) -> Product:
+    """The network that predicts the attributes: one for all findings."""
+    settings = settings_of(study, Reader(SENSITIVE, "fcro")) | {"attributes": groupwise.attributes(study)}
+    reader = Reader(SENSITIVE, "fcro")
+    return _product(study, "sensitive", settings, partial(_train_sensitive, study), (data.product(study),), (), reader)
+
+
+def _product(study, name: str, settings: dict, write, needs, words, reader: Reader) -> Product:
+    rooms = [f"reconfair.remedies.{file}" for word in words for file in REMEDIES.get(word, ())]
+    rooms += ["reconfair.remedies", "reconfair.remedies.remedy"] * bool(rooms)
+    files = (reader.network.kind, "installed", "outlines", "fairread", "crop", "groupwise")
+    code = ["reconfair.training", "reconfair.diagnosis", __name__, *(f"reconfair.diagnosis.{file}" for file in files)]
+    return Product(
+        chapter="07",
+        run=study.label,
+        folder=store.outputs() / study.label / "readers" / name,
+        name="weights",
+        write=write,
+        parameters=settings,
+        code=(*code, *dict.fromkeys(rooms), "reconfair.fairness.threshold", "reconfair.keyed"),
+        needs=needs,
+        job=f"readers/{name}",
+        work=partial(_training_work, study, reader),
+        command=study.command,
+    )
+
+
+def check(study: Study, reader: Reader) -> None:
+    """Refuse a strategy that cannot train a network of this kind.
+
+    Raises
+    ------
+    ValueError
+    """
+    kinds = study.readers.kinds(reader.strategy)
+    if reader.network.kind not in kinds:
+        raise ValueError(
+            f"readers.strategies: '{reader.strategy}' trains networks that {' or '.join(kinds)}, and "
+            f"{reader.network.name} does not: its kind is {reader.network.kind}"
+        )
+
+
+def settings_of(study: Study, reader: Reader) -> dict:
+    """All that the network of a reader is built and trained with, JSON-ready."""
+    settings = study.diagnosis.settings(reader.network) | {"seed": study.readers.seed}
+    words, options = study.readers.parts(reader.strategy), study.readers.fairread.model_dump(mode="json")
+    if not {*words} & {*ALONE}:
+        return settings
+    published, task = study.readers.as_published, (*reader.network.tasks, "")[0]
+    settings |= options | {"as_published": published, "attributes": list(groupwise.attributes(study)), "strength": 1.0}
+    if "fcro" in words:
+        settings["strength"] = words["fcro"]
+    if published:
+        settings |= {"rank": "energy", "keep_orthogonal": False}
+    if not {"adversary", "fairread"} & {*words}:
+        return settings
+    settings["alpha"] = words.get("adversary", words.get("fairread"))
+    if published:
+        settings["alpha"] = fairread.PUBLISHED_ALPHA.get(task, 0.5)
+    if "fairread" in words:
+        return settings | {"epochs": options["refusion_epochs"], "batch_size": options["refusion_batch_size"]}
+    return settings | {"blocks": 0}
+
+
+def _training_work(study: Study, reader: Reader) -> Work:
+    settings = settings_of(study, reader)
+    images = data.sizes(study)["diag"] * settings["epochs"]
+    module = partial(build, study, reader)
+    return training.work(
+        f"train {reader.network.kind}", module, settings, study.dataset.size, images, study.compute, trains=True
+    )
+
+
+def build(study: Study, reader: Reader):
+    """An untrained network for a strategy, whose first weights depend on the seed alone."""
+    words, settings = study.readers.parts(reader.strategy), settings_of(study, reader)
+    torch.manual_seed(seed_of(settings["seed"], "weights", reader.network.name))
+    if reader.network == SENSITIVE:
+        return fairread.Sensitive(settings)
+    if "fcro" in words:
+        return fairread.Orthogonal(settings)
+    if {"adversary", "fairread"} & {*words}:
+        return fairread.Fused(settings)
+    return diagnosis.diagnoser(reader.network.kind)(settings)
+
+
+# --- training sets ---
+
+
+def zeros(study: Study) -> dict[str, str]:
+    """The group of each attribute that is coded 0, from the images that train the diagnosis; raises as `references`."""
+    table = data.load(study).table
+    return fairread.references(table.iloc[data.rows(table, "diag")], groupwise.attributes(study))
+
+
+def joint(table: pd.DataFrame, attributes) -> np.ndarray:
+    """Joint group of each image as a number from 0; unknown attributes are a group of their own."""
+    return table[list(attributes)].astype(object).fillna("unknown").groupby(list(attributes)).ngroup().to_numpy()
+
+
+def amplified(labels: np.ndarray, groups: np.ndarray, gap: float, seed: int) -> np.ndarray:
+    """Leave images out until positive rates differ by `gap` between the two groups of every attribute.
+
+    From the group with the higher rate negatives are left out, from the other one positives, at random.
+
+    Parameters
+    ----------
+    labels : ndarray
+        (n,) 0 or 1.
+    groups : ndarray
+        (n, attributes) 0, 1 or missing.
+    gap : float
+        Difference of the rates.
+    seed : int
+
+    Returns
+    -------
+    ndarray of bool
+        (n,) the images that stay.
+
+    Examples
+    --------
+    >>> labels, groups = np.tile([0, 1], 500), np.repeat([[0], [1]], 500, 0)
+    >>> kept = amplified(labels, groups, 0.2, seed=0)
+    >>> rates = [labels[kept & (groups[:, 0] == g)].mean() for g in (0, 1)]
+    >>> bool(abs(max(rates) - min(rates) - 0.2) < 0.01), int(kept.sum()) > 700
+    (True, True)
+    """
+    draw, kept = generator(seed, "amplify"), np.ones(len(labels), bool)
+    for _ in range(20):
+        for column in groups.T:
+            rows = [kept & (column == g) for g in (0, 1)]
+            rates = [labels[some].mean() for some in rows]
+            low, high = (rows[k] for k in np.argsort(rates, kind="stable"))
+            middle = (min(rates) + max(rates)) / 2
+            if max(rates) - min(rates) >= gap - 0.005:
+                continue
+            # Rates to reach: as far on either side of the middle, where both sides have room.
+            top, bottom = min(middle + gap / 2, 0.99), max(middle - gap / 2, 0.01)
+            for some, wrong, rate in ((high, 0, top), (low, 1, bottom)):
+                right, candidates = (some & (labels != wrong)).sum(), np.flatnonzero(some & (labels == wrong))
+                share = rate if wrong == 0 else 1 - rate
+                spare = len(candidates) - round(right * (1 - share) / share)
+                if spare > 0:
+                    kept[draw.choice(candidates, spare, replace=False)] = False
+    return kept
+
+
+def training_set(study: Study, reader: Reader):
+    """The training set of a strategy: that of the diagnosis, and amplified where `readers.amplify` says so."""
+    found = diagnosis.training_set(study, reader.network)
+    if not study.readers.amplify or reader.network.kind != "classify":
+        return found
+    labels = found.target[found.rows, 0]
+    groups = fairread.coded(found.table.iloc[found.rows], zeros(study))
+    kept = amplified(labels, groups, study.readers.amplify, seed_of(study.readers.seed, reader.network.name))
+    print(f"{reader.network.name}: {kept.sum()} of {len(kept)} training images stay after amplification", flush=True)
+    return found._replace(rows=found.rows[kept])
+
+
+# --- doses ---
+
+
+class Doses(L.Callback):
+    """Brings remedies that weigh images or draw them into the training of a diagnostic network.
+
+    The loss of each image is the network's criterion on that image alone. An epoch is judged by the mean of the joint
+    groups' validation losses where they are balanced, and by the worst where DRO weighs them.
+
+    Parameters
+    ----------
+    module : training.Module
+        Its ``loss`` is replaced.
+    parts : dict of Remedy
+    groups : ndarray
+        (images,) joint group.
+    rows : ndarray
+        Images that are trained on.
+    """
+
+    def __init__(self, module, parts: dict, groups: np.ndarray, rows: np.ndarray):
+        self.module, self.parts, self.groups = module, parts, torch.tensor(groups)
+        counts = np.bincount(groups[rows], minlength=groups.max() + 1)
+        self.rarest = int(np.where(counts > 0, counts, counts.max() + 1).argmin())
+        self.share, self.dose = float(counts[self.rarest] / len(rows)), {}
+        self.sums = torch.zeros(2, len(counts), dtype=torch.float64)
+        self.plain, module.loss = module.loss, self.loss
+
+    def loss(self, batch) -> torch.Tensor:
+        """Weighed loss of a batch (images, target, rows) in training; else the plain one, and those of the groups."""
+        images, target, rows = batch
+        rows = rows.long().cpu()
+        weighing = {word: remedy for word, remedy in self.parts.items() if word != "oversample"}
+        if self.module.training and not weighing:
+            self._take(torch.ones(len(rows)), rows)
+            return self.plain((images, target))
+        logits = self.module(images[:, None])
+        losses = torch.stack([self.module.criterion(a[None], b[None]) for a, b in zip(logits, target, strict=True)])
+        if not self.module.training:
+            added = torch.stack([losses.detach().double().cpu(), torch.ones(len(rows), dtype=torch.float64)])
+            self.sums.index_add_(1, self.groups[rows], added)
+            return self.module.criterion(logits, target)
+        weighed = losses
+        for word in ("dro", "reweight"):  # DRO is to know the losses as they are
+            weighed = weighing[word].weigh(weighed, rows) if word in weighing else weighed
+        self._take((weighed / losses.clamp(min=1e-12)).detach().cpu(), rows)
+        return weighed.mean()
+
+    def _take(self, weights: torch.Tensor, rows: torch.Tensor) -> None:
+        rare = weights[self.groups[rows] == self.rarest].sum()
+        self.dose = {"minority": rare / len(rows), "weight": weights.mean()}
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        outputs |= {name: value.to(outputs["loss"].device) for name, value in self.dose.items()}
+
+    def on_validation_epoch_start(self, trainer, module):
+        self.sums.zero_()
+
+    def total(self, measured: dict[str, float]) -> dict[str, float]:
+        """What the epoch to be kept has least of, ``val_total``, and ``minority_share`` of the epoch."""
+        sums, counts = self.sums[:, self.sums[1] > 0]
+        losses = {"balanced": float((sums / counts).mean()), "worst": float((sums / counts).max())}
+        criteria = {remedy.criterion for remedy in self.parts.values() if remedy.strength}
+        name = next((name for name in ("worst", "balanced") if name in criteria), "")
+        share = measured["train_minority"] / max(measured["train_weight"], 1e-12) / self.share
+        return {"val_total": losses.get(name, measured["val_loss"]), "minority_share": share}
+
+    def state_dict(self) -> dict:
+        return {word: remedy.state_dict() for word, remedy in self.parts.items()}
+
+    def load_state_dict(self, state: dict) -> None:
+        for word, remedy in self.parts.items():
+            remedy.load_state_dict(state[word])
+
+
+def doses(study: Study) -> pd.DataFrame:
+    """Dose of every reader that was trained: the rarest group's share of the gradient relative to plain training.
+
+    Returns
+    -------
+    DataFrame
+        ``network, reader, group, images`` (of the rarest joint group) ``, minority_share``, the mean over epochs.
+    """
+    rows, table = [], data.load(study).table
+    attributes = list(groupwise.attributes(study))
+    trained = table.iloc[data.rows(table, "diag")][attributes].astype(object).fillna("unknown")
+    sizes = trained.agg(", ".join, axis=1).value_counts()
+    for strategy in study.reader_names:
+        for network in study.networks_of(strategy) if not strategy.endswith("thresholds") else ():
+            words = study.readers.parts(strategy) if strategy != "standard" else {}
+            path = diagnosis.weights(study, Reader(network, strategy)).folder / "log.csv"
+            if {*words} & {*DOSES} and path.exists():
+                share = pd.read_csv(path).minority_share.mean()
+            elif {*words} <= {"crop", "cascade"}:
+                share = 1.0
+            else:
+                continue
+            row = {"network": network.name, "reader": strategy, "group": sizes.index[-1], "images": int(sizes.iloc[-1])}
+            rows.append(row | {"minority_share": share})
+    return pd.DataFrame(rows)
+
+
+# --- training ---
+
+
+def train(study: Study, reader: Reader, folder: Path) -> None:
+    """Train a reader and leave its weights, log and thresholds in `folder`."""
+    words, module = study.readers.parts(reader.strategy), build(study, reader)
+    if {*words} & {*ALONE}:
+        _train_alone(study, reader, module, folder)
+    else:
+        if module.settings["pretrained"]:
+            module.start_pretrained()
+        found = training_set(study, reader)
+        if "crop" in words:
+            crop.check(study)
+            found = crop.training_windows(study, found, folder)
+        _train_doses(study, reader, module, found, folder)
+    diagnosis.write_threshold(study, reader, folder)
+
+
+def _train_doses(study: Study, reader: Reader, module, found, folder: Path) -> None:
+    groups = joint(found.table, groupwise.attributes(study))
+    if len(np.unique(groups[found.rows])) < 2:
+        zeros(study)  # names the attribute that is the same for all
+    options = {"dro": study.readers.dro, "reweight": study.readers.reweight}
+    if study.readers.as_published:
+        options = dict.fromkeys(options, "as_published")
+    panel, parts = SimpleNamespace(joint=torch.tensor(groups)), {}
+    for word, strength in study.readers.parts(reader.strategy).items():
+        if word in DOSES:
+            parts[word] = remedies.of_reader(word, options)(panel, found.rows, strength, options)
+    guide = Doses(module, parts, groups, found.rows)
+    batch_size, seed = module.settings["batch_size"], module.settings["seed"]
+    batches = parts["oversample"].batches(batch_size, seed) if "oversample" in parts else None
+    extras = (np.arange(len(found.table)),)
+    diagnosis.fit(study, module, found, folder, str(reader), extras=extras, batches=batches, guide=guide)
+
+
+def _known(study: Study, found, attributes: np.ndarray):
+    """The training set without images of unknown attributes or label: those cannot teach."""
+    known = ~np.isnan(attributes[found.rows]).any(1)
+    if found.target.ndim == 2 and found.target.shape[1]:
+        known &= ~np.isnan(found.target[found.rows]).any(1)
+    return found._replace(rows=found.rows[known])
+
+
+def _train_sensitive(study: Study, folder: Path) -> None:
+    cohort = data.load(study)
+    attributes = fairread.coded(cohort.table, zeros(study))
+    rows, val = data.rows(cohort.table, "diag"), data.rows(cohort.table, "val")
+    found = diagnosis.TrainingSet(cohort.images, attributes, rows, val, cohort.table)
+    module = build(study, Reader(SENSITIVE, "fcro"))
+    if module.settings["pretrained"]:
+        module.start_pretrained()
+    diagnosis.fit(study, module, _known(study, found, attributes), folder, "sensitive", guide=fairread.Last())
+
+
+def _train_alone(study: Study, reader: Reader, module, folder: Path) -> None:
+    """Train a network of FCRO, FairREAD or an adversary on one finding, half of each batch positive."""
+    found = training_set(study, reader)
+    attributes = fairread.coded(found.table, zeros(study))
+    found = _known(study, found, attributes)
+    labels = found.target[found.rows, 0]
+    if len(np.unique(labels)) < 2:
+        raise ValueError(f"{reader.network.name}: all {len(labels)} training images have one label; FCRO needs both")
+    latents = np.zeros((len(found.table), module.settings["latent"]), np.float32)
+    if "adversary" not in reader.strategy:
+        latents[found.rows] = sensitive_latents(study, found)
+    if "fcro" in reader.strategy and module.settings["pretrained"]:
+        module.start_pretrained()
+    if "fcro" in reader.strategy:
+        module.take_bases(torch.tensor(latents[found.rows]), torch.tensor(labels[:, None]))
+    elif "fairread" in reader.strategy:
+        first = store.ready(weights(study, reader._replace(strategy="fcro"))) / "best.ckpt"
+        module.load_state_dict(torch.load(first, map_location="cpu", weights_only=True)["state_dict"], strict=False)
+    elif module.settings["pretrained"]:
+        module.start_pretrained()
+    rarity = 1 / np.bincount(labels.astype(int))[labels.astype(int)]
+    halves = training.Batches(found.rows, module.settings["batch_size"], module.settings["seed"], rarity)
+    guide = fairread.Last() if "fcro" in reader.strategy else None
+    diagnosis.fit(study, module, found, folder, str(reader), extras=(attributes, latents), batches=halves, guide=guide)
+
+
+def sensitive_latents(study: Study, found) -> np.ndarray:
+    """What the sensitive network makes of the training images: (rows, d)."""
+    folder = store.ready(sensitive(study))
+    frozen = training.load(folder / "best.ckpt", build(study, Reader(SENSITIVE, "fcro")))
+    frozen = training.placed(frozen, study.compute)
+    batches = training.apply(frozen.features, found.images, found.rows, study.compute, "sensitive latents")
+    return np.concatenate([values for _, values in batches])
+
+
+def attributes_of(study: Study, reader: Reader, table: pd.DataFrame) -> np.ndarray | None:
+    """What a reader must be told of the patients, (n, attributes), missing where unknown; None: nothing."""
+    if "fairread" not in reader.strategy:
+        return None
+    return fairread.coded(table, zeros(study))
