@@ -19,6 +19,7 @@ ROOMS = (
     "quality",
     "report",
     "truth",
+    "two_stages",
     "words",
 )
 

@@ -328,9 +328,9 @@ def _assessed(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     answers, quality = collect("predictions", read), collect("quality", rated) if rated else None
     assessed = assess(
-        _shared(answers[answers.split == "test"], ["task", "unit"]),
+        shared(answers[answers.split == "test"], ["task", "unit"]),
         data.load(study).table,
-        quality=None if quality is None else _shared(quality[quality.split == "test"], ["image_id"]),
+        quality=None if quality is None else shared(quality[quality.split == "test"], ["image_id"]),
         attributes=study.attributes(),
         thresholds=thresholds(study, readers),
         **study.fairness.model_dump(exclude={"attributes"}),
@@ -338,7 +338,7 @@ def _assessed(
     return tuple(ordered(table, study) for table in assessed)
 
 
-def _shared(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+def shared(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Rows of the units that every source has: of images made elsewhere, some may be missing."""
     arms = rows.groupby([key for key in ("task", "source", "strategy", "reader") if key in rows]).ngroup()
     every = arms.groupby(rows.task).transform("nunique") if "task" in rows else arms.nunique()

@@ -76,9 +76,11 @@ READERS = {
     "fairread": (("classify",), None),
     "crop": (("segment",), None),
     "cascade": (("segment",), None),
+    "replicate": (BOTH, None),  # the standard training with another seed: a placebo
 }
 ALONE = ("fcro", "adversary", "fairread")  # a network for each finding
 DOSES = ("oversample", "reweight", "dro")  # they change how much each group counts, and can be joined
+OPTIONAL = ("mitigation", "readers", "two_stages")  # sections without which a chapter is not run
 MAX_BYTES, MAX_DEPTH, MAX_VALUES = 100_000, 20, 5_000  # of a params file
 MANY = 20  # mistakes are named, no more
 MODEL_FILES = (".pt", ".pth", ".onnx")  # of diagnostic models: TorchScript and ONNX
@@ -551,6 +553,18 @@ class Readers(Section):
         )
 
 
+class TwoStages(Section):
+    """Interventions at both stages: strategies of one reconstructor, each read by every reader."""
+
+    model: str = ""  # the reconstructor; empty: the first that mitigation fine-tunes
+    strategies: tuple[str, ...] = ()  # rows; empty: all of mitigation.strategies that change images
+    readers: tuple[str, ...] = ()  # columns; empty: all of the study, those with thresholds included
+    against: Literal["standard", "matched"] = "standard"  # the reader that eodd and adv see; matched: that of the cell
+    tolerance: Fraction = 0.02  # how much lower than the best the chosen cell's AUROC or Dice may be
+    seeds: tuple[Seed, ...] = ()  # further trainings of everything, for the variance between seeds
+    max_cells: Annotated[int, Field(ge=4)] = 60  # a larger grid is refused, with its cost
+
+
 class Report(Section):
     """What the last chapter gathers."""
 
@@ -576,6 +590,7 @@ class Study(Section):
     fairness: Fairness = Fairness()
     mitigation: Mitigation | None = None  # left out: chapter 06 is not run
     readers: Readers | None = None  # left out: chapter 07 is not run
+    two_stages: TwoStages | None = None  # left out: chapter 09 is not run
     report: Report = Report()
     compute: Compute = Compute()
     _command: str = PrivateAttr("")  # what to write after `reconfair run` for this study
@@ -597,6 +612,8 @@ class Study(Section):
                 one_of(attribute, recorded, f"readers.attributes: attribute of {self.dataset.name}")
             for strategy in self.readers.strategies:
                 self.networks_of(self.readers.name_of(strategy))
+        if self.two_stages:
+            self._check_grid()
         if self.mitigation:
             for model in self.mitigation.models:
                 one_of(name_of(model), self.reconstruction.places, "mitigation.models: model of this study")
@@ -642,6 +659,23 @@ class Study(Section):
         findings = tuple(task for task, kind in self.tasks.items() if kind == "classify" and task not in models)
         together = (Network("findings", "classify", findings, models.get("findings", "")),) if findings else ()
         return together + tuple(network for network in alone if network.kind == "segment" or network.model)
+
+    def _check_grid(self) -> None:
+        """Refuse a grid whose rows or columns the study does not make."""
+        for name in ("mitigation", "readers"):
+            if getattr(self, name) is None or self.noise.kind == "none":
+                raise ValueError(f"two_stages: the grid needs the section {name}, and images with noise")
+        stages, makes = self.two_stages, [source for source in self.mitigated if source.strategy != "thresholds"]
+        models, names = {source.model for source in makes}, self.reader_names
+        one_of(
+            stages.model or next(iter(models), ""), models, "two_stages.model: reconstructor that mitigation changes"
+        )
+        for word in stages.strategies:
+            one_of(
+                self.mitigation.name_of(word), {source.strategy for source in makes}, "two_stages.strategies: strategy"
+            )
+        for word in stages.readers:
+            one_of(word if word == "standard" else self.readers.name_of(word), names, "two_stages.readers: reader")
 
     @property
     def reader_names(self) -> tuple[str, ...]:
@@ -875,7 +909,7 @@ def study(base: str = "", **sections: dict[str, Any]) -> Study:
         ``name``: such sections are a whole study.
     **sections : dict
         Sections of a params file, or what is to change in those of `base`; ``{}`` changes nothing, and "none" leaves
-        out ``noise``, ``mitigation`` or ``readers``.
+        out ``noise`` or a section of `OPTIONAL`.
 
     Raises
     ------
@@ -895,7 +929,7 @@ def study(base: str = "", **sections: dict[str, Any]) -> Study:
         sections = _merged({name: each for name, each in base_sections.items() if name not in replaced}, sections)
     if sections.get("noise") == "none":
         sections = {**sections, "noise": {"kind": "none"}}
-    for name in ("mitigation", "readers"):
+    for name in OPTIONAL:
         if sections.get(name) == "none":
             sections = {key: section for key, section in sections.items() if key != name}
     built = _validated(sections)
@@ -1159,7 +1193,7 @@ def _command(path: str, overrides: Iterable[str]) -> str:
 def _override(sections: dict, text: str) -> None:
     key, equals, value = text.partition("=")
     *parents, last = key.split(".")
-    if not equals or not (parents or key in ("noise", "mitigation", "readers")):
+    if not equals or not (parents or key in ("noise", *OPTIONAL)):
         raise ParamsError(f"--set {text}: expected section.key=value")
     try:
         for parent in parents:

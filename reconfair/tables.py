@@ -67,6 +67,32 @@ SCHEMAS = {
         "change_high": NUMBER, "expected": NUMBER, "n": NUMBER, "patients": NUMBER, "empty_truth": NUMBER,
         "empty_answer": NUMBER, "note": TEXT,
     },
+    # one row per split x task x attribute x row x reader: the grid of chapter 09
+    "grid": {
+        "split": TEXT, "task": TEXT, "attribute": TEXT, "row": TEXT, "reader": TEXT, "performance_metric": TEXT,
+        "gap_metric": TEXT, "performance": NUMBER, "performance_low": NUMBER, "performance_high": NUMBER,
+        "worst_group": NUMBER, "worst_group_low": NUMBER, "worst_group_high": NUMBER, "gap": NUMBER,
+        "gap_low": NUMBER, "gap_high": NUMBER, "expected": NUMBER, "change": NUMBER, "change_low": NUMBER,
+        "change_high": NUMBER, "gap_change": NUMBER, "gap_change_low": NUMBER, "gap_change_high": NUMBER,
+        "brought": NUMBER, "added": NUMBER, "added_low": NUMBER, "added_high": NUMBER, "interaction": NUMBER,
+        "front": NUMBER,
+    },
+    # one row per split x task x attribute x group x metric x effect x row x reader
+    "effects": {
+        "split": TEXT, "task": TEXT, "attribute": TEXT, "group": TEXT, "metric": TEXT, "effect": TEXT, "row": TEXT,
+        "reader": TEXT, "value": NUMBER, "low": NUMBER, "high": NUMBER,
+    },
+    # one row per task x attribute: the cell that validation chose, and what test says of it
+    "decisions": {
+        "task": TEXT, "attribute": TEXT, "row": TEXT, "reader": TEXT, "gap": NUMBER, "gap_validation": NUMBER,
+        "shrinkage": NUMBER, "gap_change": NUMBER, "gap_change_low": NUMBER, "gap_change_high": NUMBER,
+        "change": NUMBER, "best_rival": TEXT, "rival_gap": NUMBER, "verdict": TEXT,
+    },
+    # one row per task x attribute x row x reader x metric: means over seeds
+    "replicates": {
+        "task": TEXT, "attribute": TEXT, "row": TEXT, "reader": TEXT, "metric": TEXT, "value": NUMBER, "low": NUMBER,
+        "high": NUMBER, "seeds": NUMBER, "sd_seeds": NUMBER, "sd_patients": NUMBER, "share_seeds": NUMBER,
+    },
 }  # fmt: skip
 
 

@@ -89,6 +89,8 @@ def settings_of(study: Study, reader: Reader) -> dict:
     """All that the network of a reader is built and trained with, JSON-ready."""
     settings = study.diagnosis.settings(reader.network) | {"seed": study.readers.seed}
     words, options = study.readers.parts(reader.strategy), study.readers.fairread.model_dump(mode="json")
+    if "replicate" in words:
+        settings["seed"] = study.diagnosis.seed + 1
     if not {*words} & {*ALONE}:
         return settings
     published, task = study.readers.as_published, (*reader.network.tasks, "")[0]

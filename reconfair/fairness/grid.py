@@ -15,6 +15,8 @@ Romano, Wolf. Stepwise multiple testing as formalized data snooping. Econometric
 Chernozhukov, Chetverikov, Kato. Gaussian approximations and multiplier bootstrap for maxima. Annals of Statistics 2013.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -30,6 +32,14 @@ STANDARD = ("standard", "standard")
 # By kind: the performance, the gap, and the linear measures of the interaction.
 MEASURED = {"classify": ("auroc", "eodd", ("tpr", "fpr")), "segment": ("dice", "ser", ("dice",))}
 INTERVALS = ("performance", "worst_group", "gap", "change", "gap_change", "added")
+
+
+class Grid(NamedTuple):
+    """What `grid` returns; ``draws`` holds gap and performance in resamples, (1 + B, C), by task and attribute."""
+
+    cells: pd.DataFrame
+    effects: pd.DataFrame
+    draws: dict
 
 
 def grid(
@@ -66,6 +76,9 @@ def grid(
         By ``task, attribute, group, metric, effect, row, reader``: "change" from (standard, standard) and
         "interaction" of the group's TPR and FPR, or of its Dice, with limits ``low, high`` that hold for all groups,
         measures and cells of an effect at once.
+    draws : dict
+        By task and attribute, ``cells``, the list of rows and readers, and their ``gap`` and ``performance`` in the
+        same resamples of patients, (1 + resamples, C), the estimate first.
 
     Raises
     ------
@@ -75,7 +88,7 @@ def grid(
     sources = set(predictions["source"]) - {"original", "noisy"}
     if len(sources) != 1:
         raise ValueError(f"grid: expected the predictions of one reconstructor, not of {len(sources)}")
-    (model,), cells, effects = sources, [], []
+    (model,), cells, effects, drawn = sources, [], [], {}
     traits = traits_of(cohort, attributes)
     for name, rows in tasks_of(predictions, None).items():
         task = task_of(name, rows, traits)
@@ -92,9 +105,11 @@ def grid(
             panel = Panel(task, called, attribute, patient)
             kept = np.flatnonzero(panel.cases(MEASURED[task.kind][0]) >= max(min_cases, 2))
             if kept.size >= 2:
-                cells.append(_cells(everyone, panel, kept, model, weights, eodd))
+                rows, drawn[name, attribute] = _cells(everyone, panel, kept, model, weights, eodd)
+                cells.append(rows)
                 effects.append(_effects(panel, kept, model, resamples, seed))
-    return tuple(pd.concat(tables, ignore_index=True) if tables else pd.DataFrame() for tables in (cells, effects))
+    tables = (pd.concat(some, ignore_index=True) if some else pd.DataFrame() for some in (cells, effects))
+    return Grid(*tables, drawn)
 
 
 def choose(cells, tolerance=0.02):
@@ -161,6 +176,43 @@ def verdict(cells, chosen, validated, rivals=()):
     }
 
 
+def replicated(draws):
+    """Cells over trainings with several seeds: the mean, its limits, and where the variance comes from.
+
+    The bootstrap has two levels: seeds are drawn with replacement, and for each the same resample of patients.
+
+    Parameters
+    ----------
+    draws : list of dict
+        ``draws`` of the same grid, trained with each seed.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By ``task, attribute, row, reader, metric`` ("gap", "performance"): ``value``, the mean over ``seeds``, with
+        95 % limits ``low, high``; ``sd_seeds`` between trainings, ``sd_patients`` of one training, and
+        ``share_seeds`` of both variances that is between seeds.
+    """
+    rows, rng = [], np.random.default_rng(0)
+    for key in set.intersection(*(set(each) for each in draws)):
+        cells = draws[0][key]["cells"]
+        for metric in ("gap", "performance"):
+            values = np.stack([each[key][metric] for each in draws])  # (S, 1 + B, C)
+            seeds, resamples = values.shape[0], values.shape[1] - 1
+            chosen = rng.integers(seeds, size=(resamples, seeds))
+            means = values[chosen, np.arange(1, resamples + 1)[:, None]].mean(axis=1)
+            low, high = np.nanquantile(means, (0.025, 0.975), axis=0)
+            patients = np.nanvar(values[:, 1:], axis=1, ddof=1).mean(axis=0)
+            between = values[:, 0].var(axis=0, ddof=1) if seeds > 1 else np.full(len(cells), np.nan)
+            for c, (row, reader) in enumerate(cells):
+                about = dict(zip(("task", "attribute", "row", "reader"), (*key, row, reader), strict=True))
+                about |= {"metric": metric, "value": values[:, 0, c].mean(), "low": low[c], "high": high[c]}
+                about |= {"seeds": seeds, "sd_seeds": between[c] ** 0.5, "sd_patients": patients[c] ** 0.5}
+                whole = between[c] + patients[c]
+                rows.append(about | {"share_seeds": between[c] / whole if whole > 0 else np.nan})
+    return pd.DataFrame(rows).sort_values(["task", "attribute", "metric"], kind="stable", ignore_index=True)
+
+
 def front(gap, performance):
     """Which cells no other one beats: a smaller gap at no lower performance, or a higher one at no larger gap.
 
@@ -189,7 +241,7 @@ def _weights(patients, resamples, seed):
 
 
 def _cells(everyone, panel, kept, model, weights, eodd):
-    """One row for each cell of a task and attribute."""
+    """One row for each cell of a task and attribute, and its gap and performance in resamples."""
     main, gap, _ = MEASURED[panel.task.kind]
     arms, origin, rows = list(panel.task.arms), (model, *STANDARD), []
     resampled = {
@@ -225,7 +277,9 @@ def _cells(everyone, panel, kept, model, weights, eodd):
             row["interaction"] = values[arm] - values[corners[1]] - values[corners[2]] + values[origin]
     limits = [f"{name}{end}" for name in INTERVALS for end in ("", "_low", "_high")]
     first = ["task", "attribute", "row", "reader", "performance_metric", "gap_metric"]
-    return pd.DataFrame(rows).reindex(columns=[*first, *limits, "expected", "brought", "interaction", "front"])
+    table = pd.DataFrame(rows).reindex(columns=[*first, *limits, "expected", "brought", "interaction", "front"])
+    names = {"cells": [(_row(arm, model), arm[2]) for arm in arms]}
+    return table, names | {name: resampled[name] for name in ("gap", "performance")}
 
 
 def _drawn_gaps(panel, gap, weights, kept, eodd):

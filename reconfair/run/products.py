@@ -6,7 +6,7 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
-from reconfair import data, diagnosis, fair_diagnosis, judge, mitigation, noise, recon, report, store
+from reconfair import data, diagnosis, fair_diagnosis, judge, mitigation, noise, recon, report, store, two_stages
 from reconfair.params import Study
 from reconfair.store import PACKAGE, Product, Work
 
@@ -22,6 +22,17 @@ CHAPTERS = {
     "05_fairness": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "compute"),
     "06_mitigation": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "mitigation", "compute"),
     "07_fair_diagnosis": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "readers", "compute"),
+    "09_two_stages": (
+        "dataset",
+        "noise",
+        "reconstruction",
+        "diagnosis",
+        "fairness",
+        "mitigation",
+        "readers",
+        "two_stages",
+        "compute",
+    ),
     "10_report": (
         "dataset",
         "noise",
@@ -41,6 +52,7 @@ def chapters(study: Study) -> list[str]:
     without = set() if study.noise.kind != "none" else {"02_noising", "03_reconstruction", "06_mitigation"}
     without |= set() if study.mitigated else {"06_mitigation"}
     without |= set() if study.readers else {"07_fair_diagnosis"}
+    without |= set() if study.two_stages else {"09_two_stages"}
     return [name for name in CHAPTERS if name not in without]
 
 
@@ -76,6 +88,6 @@ def _nothing(folder: Path) -> None:
 
 def products(study: Study) -> list[Product]:
     """Every product of a study, executed notebooks included, in the order in which they are made."""
-    rooms = (data, noise, recon, diagnosis, judge, mitigation, fair_diagnosis, report)
+    rooms = (data, noise, recon, diagnosis, judge, mitigation, fair_diagnosis, two_stages, report)
     made = [product for room in rooms for product in room.products(study)]
     return made + copies(study, made)

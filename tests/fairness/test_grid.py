@@ -40,7 +40,7 @@ def judged(seed=0, **how):
 
 def test_a_cell_says_what_assess_says_of_it():
     predictions, cohort = study(3)
-    cells, _ = grid.grid(predictions, cohort, thresholds={"ill": THRESHOLD}, resamples=100)
+    cells, *_ = grid.grid(predictions, cohort, thresholds={"ill": THRESHOLD}, resamples=100)
     performance, fairness = assess(
         predictions, cohort, attributes=["sex"], thresholds={"ill": THRESHOLD}, resamples=100
     )
@@ -63,7 +63,7 @@ def test_a_cell_says_what_assess_says_of_it():
 
 def test_changes_and_interactions_are_differences_of_the_rates():
     predictions, cohort = study(5)
-    _, effects = grid.grid(predictions, cohort, thresholds={"ill": THRESHOLD}, resamples=100)
+    _, effects, _ = grid.grid(predictions, cohort, thresholds={"ill": THRESHOLD}, resamples=100)
     called = predictions[predictions.source == "unet"].assign(called=lambda t: t.score >= THRESHOLD)
     called = called.merge(cohort, on="patient_id")
     rate = called[called.label == 1].groupby(["sex", "strategy", "reader"]).called.mean()
@@ -83,7 +83,7 @@ def test_limits_hold_the_true_interaction_in_all_groups_at_once():
     truth = {("a", "tpr"): norm.cdf(0.6 + 0.5) - norm.cdf(0.6), ("a", "fpr"): norm.cdf(-0.6 + 0.5) - norm.cdf(-0.6)}
     kept = []
     for seed in range(100):
-        _, effects = judged(seed, offset=offset, patients=(50, 40), flips=(0.05, 0.3)[seed % 2], originals=False)
+        _, effects, _ = judged(seed, offset=offset, patients=(50, 40), flips=(0.05, 0.3)[seed % 2], originals=False)
         some = effects[effects.effect == "interaction"]
         true = np.array([truth.get(key, 0.0) for key in zip(some.group, some.metric, strict=True)])
         kept.append(((some.low <= true) & (true <= some.high)).all())
@@ -94,7 +94,7 @@ def test_the_front_is_of_cells_that_no_other_beats():
     gap = np.array([[0.1, 0.1, 0.3, 0.05], [0.1, 0.2, 0.3, 0.4]])
     performance = np.array([[0.8, 0.8, 0.9, 0.7], [0.8, 0.7, 0.6, 0.5]])
     assert grid.front(gap, performance).tolist() == [[True, True, True, True], [True, False, False, False]]
-    cells, _ = judged(1)
+    cells, *_ = judged(1)
     own = cells[~cells.row.isin(["original", "noisy"])]
     assert own.front.between(0, 1).all() and cells.front[cells.row == "noisy"].isna().all()
 
@@ -141,7 +141,7 @@ def test_dice_is_judged_by_its_ratio():
         frame = pd.DataFrame({"unit": np.arange(80), "patient_id": np.arange(80), "dice": base + better})
         rows.append(frame.assign(**keys))
     cohort = pd.DataFrame({"patient_id": np.arange(80), "sex": group})
-    cells, effects = grid.grid(pd.concat(rows), cohort, thresholds={}, resamples=100)
+    cells, effects, _ = grid.grid(pd.concat(rows), cohort, thresholds={}, resamples=100)
     of = cells.set_index(["row", "reader"])
     assert of.gap_metric.eq("ser").all() and of.gap_change["eodd", "standard"] < 0
     change = effects[(effects.effect == "change") & (effects.group == "b")].set_index(["row", "reader"])
@@ -161,3 +161,19 @@ def test_a_grid_without_its_corner_is_refused(change, words):
     with pytest.raises(ValueError) as caught:
         grid.grid(change(predictions), cohort, thresholds={"ill": THRESHOLD})
     assert all(word in str(caught.value) for word in words)
+
+
+def test_variance_between_seeds_is_told_from_that_between_patients():
+    rng, cells = np.random.default_rng(0), [("standard", "standard"), ("eodd", "standard")]
+    patients = rng.normal(0, 0.02, (1, 2001, 2))  # the same resamples for every seed
+    seeds = np.array([-0.06, 0.0, 0.06])[:, None, None] * [0, 1]  # the second cell depends on the seed
+    values = 0.2 + patients + seeds
+    values[:, 0] = 0.2 + seeds[:, 0]
+    drawn = [{("ill", "sex"): {"cells": cells, "gap": one, "performance": one}} for one in values]
+    table = grid.replicated(drawn).query("metric == 'gap'").set_index("row")
+    assert table.sd_seeds["eodd"] == pytest.approx(0.06) and table.sd_seeds["standard"] == 0
+    assert table.sd_patients["eodd"] == pytest.approx(0.02, abs=0.001)
+    assert table.share_seeds["eodd"] == pytest.approx(0.9, abs=0.01) and table.share_seeds["standard"] == 0
+    wide, narrow = (table.high[row] - table.low[row] for row in ("eodd", "standard"))
+    assert narrow == pytest.approx(2 * 1.96 * 0.02, rel=0.1) and wide > 1.4 * narrow
+    assert (table.value == pytest.approx(0.2)) and (table.seeds == 3).all()
