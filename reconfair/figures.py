@@ -27,6 +27,7 @@ from reconfair.words import (
     name,
     number,
     ordered,
+    reader_colour,
     without_strength,
 )
 
@@ -595,6 +596,63 @@ def strengths(rows: pd.DataFrame, measures: dict[str, str]) -> Figure:
 
 
 # --- the report ---
+
+
+def readers(rows: pd.DataFrame, ylabel: str, published: pd.DataFrame | None = None) -> Figure:
+    """Gap against performance, a dot for each reader; the best place is at the lower right. Published values: crosses.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        ``panel, reader, performance, gap``, and limits ``gap_low, gap_high``.
+    ylabel : str
+    published : DataFrame, optional
+        ``panel, reader, performance, gap``.
+    """
+    given = rows if published is None else pd.concat([rows.assign(by="ours"), published.assign(by="published")])
+    names = list(dict.fromkeys(given.panel))
+    figure, axes = panels(names, 3.0, 2.8, xlabel="performance", ylabel=ylabel)
+    for axis, panel in zip(axes, names, strict=True):
+        for row in given[given.panel == panel].itertuples():
+            colour = reader_colour(row.reader)
+            theirs = getattr(row, "by", "ours") == "published"
+            style = "x" if theirs else "*" if row.reader.endswith("thresholds") else "o"
+            axis.plot(row.performance, row.gap, style, color=colour, ms=6)
+            if not theirs and np.isfinite(row.gap_low):
+                axis.plot([row.performance] * 2, [row.gap_low, row.gap_high], color=colour, lw=0.8)
+        axis.axhline(0, color="grey", lw=0.6)
+    whole = list(dict.fromkeys(reader.removesuffix("+thresholds") for reader in given.reader))
+    handles = [Line2D([], [], ls="", marker="o", color=reader_colour(reader), label=name(reader)) for reader in whole]
+    handles += [Line2D([], [], ls="", marker="*", color="grey", label="with group thresholds")]
+    handles += [Line2D([], [], ls="", marker="x", color="grey", label="published")] if published is not None else []
+    return key(figure, *handles)
+
+
+def spaces(spaces: dict[str, np.ndarray], colours: dict[str, pd.Series]) -> Figure:
+    """Latent spaces in their first two principal components: a column for each space, a row for each colouring.
+
+    Parameters
+    ----------
+    spaces : dict of ndarray
+        By title (n, d).
+    colours : dict of Series
+        By name (n,) groups.
+    """
+    figure, axes = plt.subplots(
+        len(colours), len(spaces), figsize=(2.6 * len(spaces), 2.4 * len(colours)), layout="constrained", squeeze=False
+    )
+    for line, (label, groups) in zip(axes, colours.items(), strict=True):
+        values = sorted(groups.dropna().unique())
+        for axis, (title, z) in zip(line, spaces.items(), strict=True):
+            centred = z - z.mean(0)
+            at = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
+            for value, shade in zip(values, GROUPS, strict=False):
+                rows = (groups == value).to_numpy()
+                axis.plot(*at[rows].T[:2], ".", ms=3, color=shade, label=f"{value}")
+            axis.set(title=title if line is axes[0] else "", xticks=[], yticks=[])
+        line[0].set_ylabel(label)
+        line[-1].legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
 
 
 def framework(models, strategies, attributes) -> Figure:

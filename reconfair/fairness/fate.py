@@ -138,10 +138,9 @@ def compare(predictions, groups, thresholds, *, base="standard", min_cases=20, r
         for name, each in found.items():
             keys = known | {"reader": name, "group": "all"}
             for metric, values in each.items():
+                before = None if name == base else found[base][metric]
                 about = {"expected": chance.get(metric, np.nan), "note": note if metric in chance else ""}
-                rows.append(
-                    keys | {"metric": metric} | _limits(values, None if name == base else found[base][metric]) | about
-                )
+                rows.append(keys | {"metric": metric} | _limits(values, before) | about)
             if name != base:
                 for metric, values in _fates(each, found[base]).items():
                     disparity = {"fate_eo": "eodd_worst_case", "fate_auc": "auroc_gap"}[metric]
