@@ -154,7 +154,8 @@ def compare(predictions, groups, thresholds, *, base="standard", min_cases=20, r
         rows.append(keys | _limits(np.mean(values, axis=0)) | {"note": f"mean over {len(values)} tasks with bias"})
     columns = ["task", "source", "reader", "group", "metric", "value", "low", "high", "change", "change_low"]
     columns += ["change_high", "expected", "n", "patients", "note"]
-    return pd.DataFrame(rows).reindex(columns=columns).fillna({"note": ""})
+    table = pd.DataFrame(rows).reindex(columns=columns)
+    return table.assign(note=table.note.astype(object).where(table.note.notna(), ""))
 
 
 def _members(rows, groups, min_cases):
