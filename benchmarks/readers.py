@@ -58,18 +58,9 @@ CLASSIFIERS = [
     ("fairread@0.1", "fairread@0.5", "fairread@1"),
 ]
 COHORTS, SIZE = 300, 200  # of fresh patients under the null
-AIMS = {"crop_truth_gap_left": 0.25, "cascade_gap_left": 0.6, "oversample_gap_left": 0.6}
-FULL = {
-    "patients": 1200,
-    "epochs": 12,
-    "fresh": 2000,
-    "xrays": 6000,
-    "x_epochs": 12,
-    "cohorts": COHORTS,
-    "seeds": SEEDS,
-}
-QUICK = {"patients": 120, "epochs": 1, "fresh": 80, "xrays": 300, "x_epochs": 1, "cohorts": 6, "seeds": (0, 1)}
-QUICK["n"] = 40
+FULL = {"patients": 1200, "epochs": 12, "fresh": 2000, "xrays": 6000, "x_epochs": 12}
+FULL |= {"cohorts": COHORTS, "seeds": SEEDS, "n": SIZE}
+QUICK = {"patients": 120, "epochs": 1, "fresh": 80, "xrays": 300, "x_epochs": 1, "cohorts": 6, "seeds": (0, 1), "n": 40}
 
 
 def main():
