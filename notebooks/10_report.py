@@ -42,6 +42,7 @@ reconstruction = {}
 diagnosis = {}
 fairness = {}
 mitigation = {}
+readers = {}
 report = {}
 compute = {}
 
@@ -56,6 +57,7 @@ study = rf.params.study(
     report=report,
     compute=compute,
     mitigation=mitigation,
+    readers=readers,
 )
 runs = rf.report.gather(study)
 

@@ -132,7 +132,10 @@ def published(name: str) -> pd.DataFrame:
     """Read values of the paper and its slides, transcribed as printed; ``cited`` says from which table.
 
     ``performance`` is by dataset, level, source, task and metric, ``strategies`` by strategy as well;
-    ``fairness``, by attribute; ``summaries``, of several tasks or models; ``cohorts``, patients by group.
+    ``fairness``, by attribute; ``summaries``, of several tasks or models; ``cohorts``, patients by group. Of chapter
+    07, ``cmr_strategies, cmr_groups, cmr_cohorts`` (Lee et al., MELBA 2025) and ``fairread_strategies,
+    fairread_cohorts`` (FairREAD and FCRO, second-hand: from reading notes of a third party). A value that is given as
+    a bound, such as ``<0.05``, has ``bound`` True.
 
     Examples
     --------
@@ -140,7 +143,12 @@ def published(name: str) -> pd.DataFrame:
     >>> rows[(rows.level == "x4") & (rows.metric == "psnr")].set_index("source").value.to_dict()
     {'unet': 42.94, 'pix2pix': 37.71, 'sde': 40.23}
     """
-    return pd.read_csv(PUBLISHED / f"{name}.csv", comment="#", keep_default_na=False, dtype={"value": float})
+    table = pd.read_csv(PUBLISHED / f"{name}.csv", comment="#", keep_default_na=False, dtype={"value": str})
+    if "value" not in table:
+        return table
+    bound = table.value.str.startswith("<")
+    table["value"] = table.value.str.lstrip("<").astype(float)
+    return table.assign(bound=bound) if bound.any() else table
 
 
 def _typed(table: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -32,6 +32,17 @@ STRATEGIES = {  # in their order; the colours are for figures in which no model 
     "reweight+adv": "#949494",
     "thresholds": "#ECE133",
 }
+READERS = {  # in their order
+    "standard": "#000000",
+    "oversample": "#E69F00",
+    "reweight": "#029E73",
+    "dro": "#D55E00",
+    "fcro": "#56B4E9",
+    "adversary": "#CA9161",
+    "fairread": "#0173B2",
+    "crop": "#949494",
+    "cascade": "#CC78BC",
+}
 VERDICTS = {  # blue: no harm; orange: harm; grey: not known
     "better": BLUE,
     "kept": "#9BD0F0",
@@ -50,10 +61,18 @@ NAMES = {
     "standard": "standard",
     "reweight": "reweighted",
     "reweight@0": "plain fine-tuning",
+    "replicate": "standard, other seed",
     "dro": "Group DRO",
     "adv": "adversarial",
     "thresholds": "group thresholds",
     "thresholds@0": "group thresholds (not applied)",
+    "oversample": "oversampled",
+    "oversample@0": "plain training",
+    "fcro": "FCRO",
+    "adversary": "adversary",
+    "fairread": "FairREAD",
+    "crop": "crop (truth)",
+    "cascade": "cascade",
     "physics": "Noise model",
     "sex": "Sex",
     "age_group": "Age",
@@ -81,6 +100,16 @@ NAMES = {
     "calibration": "mean score - prevalence",
     "calibration_gap": "calibration gap",
     "tnr": "true negative rate",
+    "accuracy": "accuracy",
+    "eodd_worst_case": "EODD (worst case)",
+    "fate_eo": "FATE (EODD)",
+    "fate_auc": "FATE (AUROC)",
+    "dice_median": "median Dice",
+    "dice_iqr": "IQR of Dice",
+    "ser_median": "SER of medians",
+    "fairness_gap": "gap of median Dice",
+    "hausdorff_mm_median": "median Hausdorff distance (mm)",
+    "hausdorff_px_median": "median Hausdorff distance (pixels)",
 }
 MARKERS = {"standard": "o", "reweight": "s", "dro": "v", "eodd": "^", "adv": "D", "thresholds": "*"}
 MARKERS |= {"reweight+eodd": "P", "reweight+adv": "h", "reweight@0": "X"}
@@ -139,6 +168,18 @@ def marker(strategy: str) -> str:
 def colour(word: str) -> str:
     """Colour of a source; a model that is not ours has one of the spare colours, always the same."""
     return COLOURS.get(word) or SPARE[sum(map(ord, word)) % len(SPARE)]
+
+
+def reader_colour(reader: str) -> str:
+    """Colour of a reader: that of the first part of its strategy that has one.
+
+    Examples
+    --------
+    >>> reader_colour("crop+oversample@0.5") == READERS["crop"], reader_colour("fairread+thresholds")
+    (True, '#0173B2')
+    """
+    parts = without_strength(reader).split("+")
+    return next((READERS[part] for part in parts if part in READERS), SPARE[sum(map(ord, reader)) % len(SPARE)])
 
 
 def ordered(words: Iterable[str]) -> list[str]:

@@ -165,8 +165,8 @@ class Trunk(nn.Module):
         self.reader.train(training)
         for hook in hooks:
             hook.remove()
-        flat = [one for one in maps if one[0] == 4 and one[3]] or [one for one in maps if one[0] == 4 and not one[2]]
-        _, name, pools, _ = (flat or maps)[-1]
+        # What the last global pooling takes in; without such a layer, the last that is no vector.
+        _, name, pools, _ = ([one for one in maps if one[0] == 4 and one[3]] or [one for one in maps if not one[2]])[-1]
         return name, pools
 
     @torch.no_grad()
@@ -178,9 +178,11 @@ class Trunk(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         seen = []
-        hook = self.reader.net.get_submodule(self.name).register_forward_hook(
-            lambda layer, inputs, output: seen.append(inputs[0] if self.incoming else output)
-        )
+
+        def take(layer, inputs, output):
+            seen.append((inputs[0] if self.incoming else output).clone())  # some networks go on in place
+
+        hook = self.reader.net.get_submodule(self.name).register_forward_hook(take)
         try:
             self.reader(images)
         finally:
@@ -494,7 +496,7 @@ class Several(nn.Module):
         return torch.baddbmm(self.bias, x, self.weight)
 
 
-def toy(game: str, steps: int = 400, alpha: float = 0.5, networks: int = 10) -> np.ndarray:
+def toy(game: str, steps: int = 300, alpha: float = 0.5, networks: int = 10) -> np.ndarray:
     """A toy whose answer is known: how well a fresh linear probe finds an attribute in what a network has learnt.
 
     Inputs hold a label and an attribute that go together (they agree in 7 cases of 10), each in a direction of its own

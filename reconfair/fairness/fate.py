@@ -138,10 +138,9 @@ def compare(predictions, groups, thresholds, *, base="standard", min_cases=20, r
         for name, each in found.items():
             keys = known | {"reader": name, "group": "all"}
             for metric, values in each.items():
+                before = None if name == base else found[base][metric]
                 about = {"expected": chance.get(metric, np.nan), "note": note if metric in chance else ""}
-                rows.append(
-                    keys | {"metric": metric} | _limits(values, None if name == base else found[base][metric]) | about
-                )
+                rows.append(keys | {"metric": metric} | _limits(values, before) | about)
             if name != base:
                 for metric, values in _fates(each, found[base]).items():
                     disparity = {"fate_eo": "eodd_worst_case", "fate_auc": "auroc_gap"}[metric]
@@ -155,7 +154,8 @@ def compare(predictions, groups, thresholds, *, base="standard", min_cases=20, r
         rows.append(keys | _limits(np.mean(values, axis=0)) | {"note": f"mean over {len(values)} tasks with bias"})
     columns = ["task", "source", "reader", "group", "metric", "value", "low", "high", "change", "change_low"]
     columns += ["change_high", "expected", "n", "patients", "note"]
-    return pd.DataFrame(rows).reindex(columns=columns).fillna({"note": ""})
+    table = pd.DataFrame(rows).reindex(columns=columns)
+    return table.assign(note=table.note.astype(object).where(table.note.notna(), ""))
 
 
 def _members(rows, groups, min_cases):

@@ -101,7 +101,8 @@ def compare(predictions, groups, *, base="standard", how="volume", min_cases=2, 
             rows += _of_attribute(values, of, attribute, known, drawn, base, unit, min_cases)
     columns = ["task", "source", "reader", "attribute", "group", "metric", "value", "low", "high", "change"]
     columns += ["change_low", "change_high", "patients", "empty_truth", "empty_answer", "note"]
-    return pd.DataFrame(rows).reindex(columns=columns).fillna({"note": ""})
+    table = pd.DataFrame(rows).reindex(columns=columns)
+    return table.assign(note=table.note.astype(object).where(table.note.notna(), ""))
 
 
 def _of_attribute(values, of, attribute, known, drawn, base, unit, min_cases):

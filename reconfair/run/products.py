@@ -13,6 +13,7 @@ from reconfair.store import PACKAGE, Product, Work
 FOLDER = PACKAGE.parent / "notebooks"
 _REPORT = sorted(f"reconfair.report.{path.stem}" for path in (PACKAGE / "report").glob("[a-z]*.py"))
 _READERS = ["reconfair.fair_diagnosis", "reconfair.remedies.balance", "reconfair.diagnosis.fairread"]
+_TABLES = ("dataset", "noise", "reconstruction", "diagnosis", "fairness")
 # The chapters, and the sections of a params file that each uses.
 CHAPTERS = {
     "01_data": ("dataset", "noise", "diagnosis", "compute"),
@@ -22,28 +23,8 @@ CHAPTERS = {
     "05_fairness": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "compute"),
     "06_mitigation": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "mitigation", "compute"),
     "07_fair_diagnosis": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "readers", "compute"),
-    "09_two_stages": (
-        "dataset",
-        "noise",
-        "reconstruction",
-        "diagnosis",
-        "fairness",
-        "mitigation",
-        "readers",
-        "two_stages",
-        "compute",
-    ),
-    "10_report": (
-        "dataset",
-        "noise",
-        "reconstruction",
-        "diagnosis",
-        "fairness",
-        "mitigation",
-        "readers",
-        "report",
-        "compute",
-    ),
+    "09_two_stages": (*_TABLES, "mitigation", "readers", "two_stages", "compute"),
+    "10_report": (*_TABLES, "mitigation", "readers", "two_stages", "report", "compute"),
 }
 
 
