@@ -32,7 +32,7 @@ from IPython.display import Markdown, display
 from scipy.stats import norm
 
 import reconfair as rf
-from reconfair import figures, two_stages, words
+from reconfair import figures, words
 from reconfair.fairness import grid
 
 # %% [markdown]
@@ -49,7 +49,7 @@ diagnosis = {}
 fairness = {}
 mitigation = {}
 readers = {}
-two_stages_section = {}
+two_stages = {}
 compute = {}
 
 # %% [markdown]
@@ -76,13 +76,20 @@ def system(patients=400, seed=0):
         noise = 0.8 * shared + 0.6 * rng.normal(size=patients)
         score = norm.cdf(1.2 * label - 0.6 - fault * label * (group == "b") + noise)
         about = {"source": "unet", "strategy": row, "reader": reader, "task": "ill", "kind": "classify"}
-        rows.append(pd.DataFrame({"unit": range(patients), "patient_id": range(patients), "label": label, "score": score, **about}))
+        rows.append(
+            pd.DataFrame(
+                {"unit": range(patients), "patient_id": range(patients), "label": label, "score": score, **about}
+            )
+        )
     return pd.concat(rows), pd.DataFrame({"patient_id": range(patients), "sex": group})
 
 
 answers, people = system()
 known = grid.grid(answers, people, thresholds={"ill": 0.5}, resamples=300)
-tpr = {(row, reader): norm.cdf(0.6 - 0.6 * (row == "standard") - 0.6 * (reader == "standard")) for row, reader in product(("standard", "eodd"), ("standard", "oversample"))}
+tpr = {
+    (row, reader): norm.cdf(0.6 - 0.6 * (row == "standard") - 0.6 * (reader == "standard"))
+    for row, reader in product(("standard", "eodd"), ("standard", "oversample"))
+}
 truth = pd.Series({cell: (norm.cdf(0.6) - rate) / 2 for cell, rate in tpr.items()}, name="true EODD")
 table = known.cells.set_index(["row", "reader"])[["gap", "gap_low", "gap_high", "expected", "interaction"]].join(truth)
 table.round(3)
@@ -109,10 +116,17 @@ Markdown(
 # %%
 called = answers.assign(called=answers.score >= 0.5).merge(people, on="patient_id")
 rates = called[called.label == 1].pivot_table("called", "sex", ["strategy", "reader"])
-by_hand = rates["eodd", "oversample"] - rates["standard", "oversample"] - rates["eodd", "standard"] + rates["standard", "standard"]
+by_hand = (
+    rates["eodd", "oversample"]
+    - rates["standard", "oversample"]
+    - rates["eodd", "standard"]
+    + rates["standard", "standard"]
+)
 effects = known.effects[(known.effects.effect == "interaction") & (known.effects.metric == "tpr")].set_index("group")
 exact = norm.cdf(0.6) - 2 * norm.cdf(0.0) + norm.cdf(-0.6)
-pd.DataFrame({"by hand": by_hand, "value": effects.value, "low": effects.low, "high": effects.high, "truth": [0, exact]}).round(3)
+pd.DataFrame(
+    {"by hand": by_hand, "value": effects.value, "low": effects.low, "high": effects.high, "truth": [0, exact]}
+).round(3)
 
 # %% [markdown]
 # The limits hold for all groups, rates and cells at once (the largest studentised deviation of many random signs). For a
@@ -131,13 +145,13 @@ study = rf.params.study(
     fairness=fairness,
     mitigation=mitigation,
     readers=readers,
-    two_stages=two_stages_section,
+    two_stages=two_stages,
     compute=compute,
 )
-results = two_stages.read(study)
+results = rf.two_stages.read(study)
 cells = results.grid[results.grid.split == "test"]
 Markdown(
-    f"{cells['row'].nunique()} rows (the original, the noisy image, and {words.name(two_stages.model(study))} by strategy) and "
+    f"{cells['row'].nunique()} rows (the original, the noisy image, and {words.name(rf.two_stages.model(study))} by strategy) and "
     f"{cells.reader.nunique()} readers, on the test patients. *{words.name('replicate')}* is the placebo: the standard training once "
     "more, with another seed. Nothing was changed there, so what differs is the luck of the training."
 )
@@ -229,7 +243,11 @@ Markdown("\n".join(lines))
 # %%
 again = results.replicates
 if again.seeds.max() > 1:
-    shown = again[again.metric == "gap"].groupby(["task", "attribute"], sort=False)[["sd_seeds", "sd_patients", "share_seeds"]].median()
+    shown = (
+        again[again.metric == "gap"]
+        .groupby(["task", "attribute"], sort=False)[["sd_seeds", "sd_patients", "share_seeds"]]
+        .median()
+    )
     display(shown.round(3))
     text = f"Each cell was trained with {again.seeds.max():.0f} seeds. Of the variance of a gap, {100 * again.share_seeds.median():.0f} % (median) is between trainings."
 else:
@@ -267,5 +285,5 @@ Markdown(text)
 # claimed?
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 4.** Fine-tune against the reader of each cell (`two_stages_section = {"against": "matched"}`). Which cells change?
+# **Exercise 4.** Fine-tune against the reader of each cell (`two_stages = {"against": "matched"}`). Which cells change?
 # What would a vendor of reconstructions need from the hospital to do so?
