@@ -110,7 +110,8 @@ def check(study: Study) -> list[str]:
     mistakes, every, readers = [], rows(study)[2:], columns(study)
     cells, trainings = len(every) * len(readers), len([p for p in products(study) if p.name == "weights"])
     if cells > study.two_stages.max_cells:
-        seconds = sum(store.estimate(one)[0] for one in products(study) if not one.fresh)
+        rates = store.throughputs()
+        seconds = sum(store.estimate(one, rates)[0] for one in products(study) if one.work and not one.fresh)
         cost = f"{trainings} trainings of its own, about {store.clock(seconds)} in all"
         few = "name fewer strategies or readers, or raise two_stages.max_cells"
         mistakes.append(f"two_stages: {len(every)} x {len(readers)} = {cells} cells ({cost}) are too many; {few}")

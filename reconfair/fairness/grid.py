@@ -96,10 +96,7 @@ def grid(
             raise ValueError(f"grid: task '{name}' has no predictions of the standard strategy by the standard reader")
         called = decisions(task, thresholds)[1]
         patient = np.unique(task.patient, return_inverse=True)[1]
-        drawn = patient_weights(
-            patient=np.arange(patient.max() + 1), resamples=resamples, rng=np.random.default_rng(seed)
-        )
-        weights = np.concatenate([chunk.astype(np.uint8) for chunk in drawn])
+        weights = _weights(patient.max() + 1, resamples, seed)
         everyone = Panel(task, called, "all", patient)
         for attribute in attributes:
             panel = Panel(task, called, attribute, patient)
