@@ -165,7 +165,7 @@ def decide(study: Study, validation: pd.DataFrame, test: pd.DataFrame) -> pd.Dat
     rivals = [(PLACEBO, "standard"), ("standard", PLACEBO), ("standard", "standard+thresholds")]
     found, keys = [], ["task", "attribute"]
     for key, cells in test.groupby(keys, sort=False) if len(test) and len(validation) else ():
-        before = validation[(validation[keys] == key).all(axis=1)]
+        before = validation[(validation[keys] == list(key)).all(axis=1)]
         eligible = before[(before["row"] != PLACEBO) & (before.reader != PLACEBO)]
         if len(eligible):
             chosen = grid.choose(eligible, study.two_stages.tolerance)
