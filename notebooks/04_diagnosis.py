@@ -73,7 +73,7 @@ predictions.groupby(["task", "split", "source"], sort=False).size().unstack()
 # A classifier minimises the cross-entropy of its scores $p_i$, and a segmenter the mean of two errors of its outline
 # $p$ against the true mask $m$:
 #
-# $$L_\text{classify} = -\frac1n \sum_i y_i \log p_i + (1 - y_i) \log(1 - p_i), \qquad
+# $$L_\text{classify} = -\frac1n \sum_i \bigl[y_i \log p_i + (1 - y_i) \log(1 - p_i)\bigr], \qquad
 # L_\text{segment} = \tfrac12 (1 - \mathrm{Dice}) + \tfrac12\, \overline{\lvert p - m \rvert},
 # \qquad \mathrm{Dice} = \frac{2 \sum p\,m}{\sum p + \sum m}.$$
 

@@ -430,7 +430,7 @@ for seed in range(100):
     drawn = metrics.eodd(tpr=rate[:, :, 0], fpr=rate[:, :, 1])
     ps["paper's bootstrap"].append(resampling.shift(drawn[:, 0], drawn[:, 1])["p"])
 panels = {test: {"nothing happened": np.array(values)} for test, values in ps.items()}
-rf.figures.keep(rf.figures.histograms(panels, "p", {"0.05": 0.05}), study, "05_p_values")
+rf.figures.keep(rf.figures.histograms(panels, "p", {"0.05": 0.05}, uniform=True), study, "05_p_values")
 
 # %%
 shares = {test: np.mean(np.array(values) <= 0.05) for test, values in ps.items()}

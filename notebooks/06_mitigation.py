@@ -267,7 +267,7 @@ Markdown("After fine-tuning, in units of the standard model: " + "; ".join(fell)
 # **Predict first:** for which of the three models will a strong adversary do harm?
 
 # %%
-tried = pd.read_csv(rf.store.PACKAGE.parent / "benchmarks" / "results" / "mitigation.csv")
+tried = pd.read_csv(rf.params.shipped() / "benchmarks" / "results" / "mitigation.csv")
 tried = tried[(tried.scenario == "scarce_6e2") & (tried.seed == 0) & (tried.source == tried.model)]
 measures = {"disparity": "EODD", "performance": "AUROC", "psnr": "PSNR (dB)"}
 figures.keep(figures.strengths(tried, measures), study, "06_strengths")

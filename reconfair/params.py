@@ -7,6 +7,8 @@ that names the nearest valid one. Rooms own the settings of what they hold and r
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -886,9 +888,29 @@ def file_of(word: str) -> Path:
 
 
 def root() -> Path:
-    """The project's folder: the nearest one upwards that holds ``params``, else where the package stands."""
+    """The project's folder: the nearest one upwards that holds ``params``, else the package's checkout, else here."""
     here = Path.cwd()
-    return next((folder for folder in (here, *here.parents) if (folder / "params").is_dir()), Path(__file__).parents[1])
+    usual = shipped() if shipped() == Path(__file__).parents[1] else here
+    return next((folder for folder in (here, *here.parents) if (folder / "params").is_dir()), usual)
+
+
+@cache
+def shipped() -> Path:
+    """Folder of the notebooks and params files that come with the package: the checkout, or ``share/reconfair``."""
+    checkout, sign = Path(__file__).parents[1], Path("notebooks", "01_data.ipynb")
+    if (checkout / sign).is_file():
+        return checkout
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        for file in importlib.metadata.files("reconfair") or ():
+            if file.match(f"share/reconfair/{sign.as_posix()}"):
+                return Path(file.locate()).resolve().parents[1]
+    return checkout
+
+
+def project_file(name: str) -> Path:
+    """Path of a file such as ``params/demo.yaml``: the one in the project's folder, else the one of the package."""
+    mine, original = root() / name, shipped() / name
+    return original if original.exists() and not mine.exists() else mine
 
 
 def one_of(word: str, valid, what: str) -> None:
@@ -926,7 +948,7 @@ def study(base: str = "", **sections: dict[str, Any]) -> Study:
     command, dataset = "", sections.get("dataset")
     if base and not (isinstance(dataset, dict) and "name" in dataset):
         sections = {name: section for name, section in sections.items() if section != {}}
-        base_sections = read(root() / "params" / f"{base}.yaml")
+        base_sections = read(project_file(f"params/{base}.yaml"))
         kind, usual = (_kind_of_noise(some.get("noise")) for some in (sections, base_sections))
         replaced = {"noise"} if kind not in (None, usual) else set()  # another kind of noise shares no settings
         command = _command(f"params/{base}.yaml", _leaves(sections, replaced))

@@ -66,19 +66,20 @@ def costs(runs: Runs) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        By ``dataset, level, source, strategy, reader`` and ``metric``, EODD or SER: ``psnr``; ``downstream``, the mean
-        over tasks of the change of AUROC (of Dice, beside SER); ``bias``, the median change of EODD (or SER), without
-        arms that call everybody or nobody positive; in how many of ``comparisons`` it ``fell``, ``grew``, or showed
-        ``no_change`` that matters, by the verdicts of the table.
+        By ``dataset, level, source, strategy, reader`` and ``metric``, EODD or SER: ``psnr``, and the same in
+        ``decibels``; ``downstream``, the mean over tasks of the change of AUROC (of Dice, beside SER); ``bias``, the
+        median change of EODD (or SER), without arms that call everybody or nobody positive; in how many of
+        ``comparisons`` it ``fell``, ``grew``, or showed ``no_change`` that matters, by the verdicts of the table.
     """
     arm = [*RUN, "source", "reader"]
     rows = reconstructed(runs.at_level(runs.overall("auroc", "dice", "psnr"))).query("task != 'average'")
     standard = rows[rows.strategy == "standard"].set_index([*arm, "task", "metric"]).value
     tuned = rows[rows.strategy != "standard"]
     before = standard.reindex(pd.MultiIndex.from_frame(tuned[[*arm, "task", "metric"]])).to_numpy()
-    tuned = tuned.assign(percent=100 * (tuned.value / before - 1))
+    tuned = tuned.assign(percent=100 * (tuned.value / before - 1), gain=tuned.value - before)
     tuned = tuned[np.isfinite(tuned.percent)]
-    images = tuned[tuned.task == "image"].groupby([*arm, "strategy"], sort=False).percent.mean().rename("psnr")
+    images = tuned[tuned.task == "image"].groupby([*arm, "strategy"], sort=False)
+    images = images.agg(psnr=("percent", "mean"), decibels=("gain", "mean"))
     read = tuned[tuned.task != "image"].assign(metric=lambda rows: rows.metric.map(SCORE))
     read = read.groupby([*arm, "strategy", "metric"], sort=False).percent.mean().rename("downstream")
     gaps = runs.shifts().query("strategy != 'standard' and shift_standard.notna()")
