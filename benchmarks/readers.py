@@ -58,7 +58,7 @@ CLASSIFIERS = [
     ("fairread@0.1", "fairread@0.5", "fairread@1"),
 ]
 COHORTS, SIZE = 300, 200  # of fresh patients under the null
-FULL = {"patients": 1200, "epochs": 12, "fresh": 2000, "xrays": 6000, "x_epochs": 12}
+FULL = {"patients": 800, "epochs": 10, "fresh": 2000, "xrays": 6000, "x_epochs": 12}
 FULL |= {"cohorts": COHORTS, "seeds": SEEDS, "n": SIZE}
 QUICK = {"patients": 120, "epochs": 1, "fresh": 80, "xrays": 300, "x_epochs": 1, "cohorts": 6, "seeds": (0, 1), "n": 40}
 

@@ -94,7 +94,7 @@ def chosen(study: Study, strategy: str) -> pd.DataFrame:
 
 def applied(predictions: pd.DataFrame, thresholds: pd.DataFrame, group: pd.Series) -> pd.DataFrame:
     """Predictions with scores moved; `group` is that of each row."""
-    score = predictions.score.copy()
+    score = predictions.score.astype(float)
     for task, some in thresholds.groupby("task", sort=False):
         rows, named = predictions.task == task, some[some.group != "all"]
         rest = ~group.isin(named.group)

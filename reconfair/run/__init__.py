@@ -19,7 +19,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 import reconfair
-from reconfair import data, diagnosis, mitigation, noise, params, recon, store
+from reconfair import data, diagnosis, fair_diagnosis, mitigation, noise, params, recon, store
 from reconfair.fairness import INFERENCES
 from reconfair.params import ParamsError, Study
 from reconfair.run import batch, notebooks
@@ -164,6 +164,7 @@ def preflight(studies: dict[Path, Study], to_run: bool = False, here: bool = Tru
             recon.check,
             diagnosis.check,
             mitigation.check,
+            fair_diagnosis.check,
             *([_check_device] if here else []),
         ]
         for check in checks:
