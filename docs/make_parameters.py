@@ -165,6 +165,7 @@ MEANINGS = {
     "FairREAD.adversary_lr": "learning rate of the adversary",
     "FairREAD.epochs": "passes of stage 1 over the training images; the last one is kept",
     "FairREAD.batch_size": "images in each training step of stage 1, half of them positive",
+    "refusion_batch_size": "images in each training step of stage 2, half of them positive",
     "alpha": "weight of the adversary where a strategy names none",
     "rare": "share of the patients of a group that never train the diagnosis",
     "decoy": "probability of a bright spot in the scalp that is no lesion; MRI",
