@@ -230,7 +230,7 @@ def classified(scenario: str, seed: int, sizes: dict, results: Path) -> list[dic
     whole = [name for name in study.reader_names if not name.endswith("+thresholds") and name != "standard"]
     predictions, table = fresh(study, sizes["fresh"], whole)
     group, parts = (
-        groupwise.groups(table.drop_duplicates("patient_id").set_index("patient_id"), strategies.zeros(study)),
+        groupwise.groups(table.drop_duplicates("patient_id").set_index("patient_id"), groupwise.zeros(study)),
         [],
     )
     for name in whole:

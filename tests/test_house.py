@@ -150,7 +150,7 @@ def test_chapters_without_training_import_no_torch():
 
 # --- fingerprints ---
 
-OTHER_READERS = ("classify", "segment", "given", "strategies", "fairread", "crop", "groupwise")
+OTHER_READERS = ("classify", "segment", "given", "strategies", "learning", "fairread", "crop", "groupwise")
 # What a module of a room imports from its own room, and yet does not compute with.
 LOOKED_UP = {
     # settings classes, and tables of all kinds of which the product names its own

@@ -51,8 +51,8 @@ def product(study: Study, runs: Runs | None = None) -> Product:
 
 
 def _readers(study: Study) -> list[Product]:
-    """The tables of chapter 07, where it is run."""
-    return [fair_diagnosis.judged(study), fair_diagnosis.product(study)] if study.readers else []
+    """The table of measures of chapter 07, where it is run."""
+    return [fair_diagnosis.product(study)] if study.readers else []
 
 
 def products(study: Study) -> list[Product]:

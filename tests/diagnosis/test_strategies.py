@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from reconfair import data, diagnosis, fair_diagnosis, params, tables
-from reconfair.diagnosis import crop, groupwise, strategies
+from reconfair.diagnosis import crop, groupwise, learning, strategies
 from reconfair.params import Network, Reader
 from reconfair.remedies.balance import LossWeights
 from reconfair.remedies.dro import GroupDRO
@@ -69,7 +69,7 @@ def test_the_loss_of_each_image_is_weighed_and_the_best_epoch_is_that_of_the_gro
     module.losses = lambda logits, target: (logits - target).square().mean(1)
     module.forward = lambda images: images[:, 0, :1, 0]
     parts = {"reweight": LossWeights(panel, range(4), 1.0), "dro": GroupDRO(panel, range(4), 0.0)}
-    guide = strategies.Doses(module, parts, groups, np.arange(4))
+    guide = learning.Doses(module, parts, groups, np.arange(4))
     images, target = torch.tensor([1.0, 1, 1, 3]).reshape(4, 1, 1), torch.zeros(4, 1)
     batch = (images, target, torch.arange(4.0))
     assert module.train().loss(batch).item() == pytest.approx((1 + 9) / 2)  # both groups count equally
@@ -205,7 +205,7 @@ def test_an_attribute_that_is_constant_in_training_is_named(study, monkeypatch):
     same = cohort._replace(table=cohort.table.assign(sex="female"))
     monkeypatch.setattr(data, "load", lambda _: same)
     with pytest.raises(ValueError, match=r"readers.attributes.*'sex'"):
-        strategies.zeros(study)
+        groupwise.zeros(study)
 
 
 def test_without_readers_the_chapter_makes_nothing():
