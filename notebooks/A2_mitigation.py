@@ -9,21 +9,28 @@
 # %% [markdown]
 # # A2 Mitigation: does it work where it can?
 #
-# On real scans nobody knows whether a disparity *could* have been mended. Here it is known. In two studies of chest phantoms, women's consolidations are mottled where men's
-# are dense, and 95 % of the women are kept from the images that train the reconstruction; the frozen diagnosis has seen both sexes.
+# On real scans nobody knows whether a disparity *could* have been mended. On phantoms we know, because we made the
+# patients. Two studies of chest phantoms differ in one respect only. In both, women's consolidations are mottled and
+# men's are dense. In both, 95 % of the women are kept from the training of the reconstruction; the diagnostic model has
+# seen both sexes.
 #
-# - `scarce_6e2`: the noisy image still shows what is mottled. A reconstruction that had seen enough women could keep it; one that did not takes it for noise. The disparity
-#   comes from the reconstruction, so a strategy there can mend it.
-# - `erased_4e1`: fifteen times fewer photons hide what is mottled from anybody. No reconstruction can bring it back, and a strategy that "closes the gap" does so by other means.
+# - `scarce_6e2`: the noisy image still shows the mottled lesion. A reconstruction that had seen enough women could keep
+#   it. One that has not takes the lesion for noise. The disparity comes from the reconstruction, so a strategy in the
+#   reconstruction can mend it.
+# - `erased_4e1`: the dose is fifteen times lower, and the noise hides the mottled lesion completely. No reconstruction
+#   can bring it back. If a strategy closes the gap here, it does so by other means.
 #
-# This appendix reads the results of
+# **After this chapter you can**
 #
-# ```
-# python benchmarks/experiment.py
-# ```
+# - explain why the same strategy can work in one study and cannot work in another;
+# - read a front of fairness against quality, and tell a cure from levelling down;
+# - say why a strategy must beat plain fine-tuning and must be tried with held-out seeds;
+# - explain why a penalty on the first guess of a diffusion model does not control its samples.
 #
-# which tries each strategy with several $\lambda$ on one seed, chooses, and trains everything anew with other seeds. Scenarios, models and seeds that have not been run
-# are not shown: look at the first table before you believe the last.
+# *Reading: about 30 minutes.* This appendix only reads results. To make them anew, run `python
+# benchmarks/experiment.py`. The benchmark tries each strategy with several strengths $\lambda$ on one seed, chooses
+# one, and trains everything anew with other seeds. The first table shows how many held-out seeds there are; scenarios
+# without seeds are not shown.
 
 # %%
 from itertools import product
@@ -49,8 +56,9 @@ seeds.rename("held-out seeds").to_frame()
 # %% [markdown]
 # ## Where does the disparity come from?
 #
-# One seed, standard models, by what was read. *Informed*: a diagnosis of the same kind, trained on the noisy images themselves, so that no reconstruction stands between. *Plenty*: reconstructions by models
-# that were trained with all women.
+# The table shows the standard models of one seed. Each row is one kind of image that the diagnostic model has read.
+# *Informed* means a diagnostic model that was trained on the noisy images themselves, so no reconstruction stands
+# between. *Plenty* means reconstructions by models that were trained with all women.
 
 # %%
 standard = rows[rows.strategy.isin(["standard", "informed"]) & (rows.seed == 0)]
@@ -71,20 +79,25 @@ standard.set_index(["study", "read"])[list(shown)].rename(columns=shown).round(2
 )
 
 # %% [markdown]
-# Read the columns of women. In `scarce` the informed diagnosis finds in noisy images nearly what the frozen one finds in originals: the information is there, and standard reconstructions lose it. In `erased`
-# it does hardly better than a coin, while men's dense consolidations are still found. With all women in training a reconstruction keeps more of what is mottled, yet not all: its loss asks for what
-# many pixels have in common, not for what the diagnosis looks at.
+# Compare the columns for women. In `scarce` the informed model finds in noisy images almost as many lesions as the
+# frozen model finds in originals. So the information is there, and the standard reconstructions lose it. In `erased`
+# the informed model is hardly better than chance for women, while it still finds men's dense consolidations. With all
+# women in training (*plenty*), a reconstruction keeps more of the mottled lesion, but not all of it: its loss averages
+# over many pixels, and the lesion has few.
 #
-# **Predict first:** in which of the two should a strategy be able to help, and which of the two sexes would pay in the other?
+# **Predict first.** In which of the two studies should a strategy be able to help? Who would pay for a smaller gap in
+# the other one?
 #
 # ## The sweep
 #
-# Every strategy and $\lambda$ on the first seed: the shift of EODD against originals that is left, against what it cost in PSNR. Dashed: half of what the standard model brought; dotted: 1 dB;
-# what costs more than 4.5 dB lies beyond the edge.
+# Each point is one strategy with one $\lambda$ on the first seed. The vertical axis is the shift of the equalised odds
+# difference (EODD) from the originals that is left. The horizontal axis is the change of PSNR. The dashed line is half
+# the shift of the standard model; the dotted line is a cost of 1 dB. Points that cost more than 4.5 dB lie outside the
+# figure.
 
 
 # %%
-def beside_standard(rows):
+def against_standard(rows):
     """Strategies beside the standard model of the same scenario, model and seed."""
     keys = ["scenario", "model", "seed", "task", "attribute"]
     costs = ["psnr", "performance", "performance_female", "performance_male"]
@@ -106,12 +119,12 @@ def present(rows):
 
 
 def reconstructors(rows):
-    """Models of `rows`, in the order in which they are told of everywhere."""
+    """Models of `rows`, in the order that all chapters use."""
     return [model for model in ("unet", "pix2pix", "sde") if model in set(rows.model)]
 
 
-def drawn(grid, marks):
-    """Name everything, mark half of what the standard model brought and the price of 1 dB, and show the figure once."""
+def finish(grid, marks):
+    """Name the axes, mark half of the standard model's shift and a cost of 1 dB, and show the figure once."""
     for (row, column, hue), part in grid.facet_data():
         if hue == 0:
             grid.axes[row, column].axhline(part.shift_before.mean() / 2, ls="--", lw=0.8, color="grey")
@@ -129,7 +142,7 @@ def drawn(grid, marks):
     return grid.figure
 
 
-tried = beside_standard(rows[~rows.scenario.str.startswith("plenty")])
+tried = against_standard(rows[~rows.scenario.str.startswith("plenty")])
 looks["row_order"] = list(dict.fromkeys(tried.scenario))
 looks["col_order"] = reconstructors(tried)
 sweep = tried[tried.seed == 0].sort_values("psnr_change")
@@ -138,15 +151,18 @@ lines = {"kind": "line", "estimator": None, "sort": False, "style": "part", "mar
 grid = sns.relplot(
     sweep, x="psnr_change", y="shift", hue_order=list(marks), style_order=list(marks), **lines, **looks, legend=False
 )
-drawn(grid, marks)
+finish(grid, marks)
 
 # %% [markdown]
-# Plain fine-tuning (`reweight@0`) is what more training does by itself. A strategy must beat that, and not only the standard model.
+# Plain fine-tuning (`reweight@0`) shows what more training does by itself. A strategy must beat plain fine-tuning, not
+# only the standard model.
 #
 # ## Held-out seeds
 #
-# The chosen strengths, each model trained and tuned anew. Means over seeds with 95 % intervals ($t$); `remains` is the share of the standard model's shift that is left. `met`: the aim that was set before,
-# at least half of the shift gone at a cost of at most 1 dB PSNR and 0.01 AUROC, on the mean over seeds.
+# The next table uses the chosen strengths and models that were trained anew. It shows means over seeds with 95 %
+# intervals (Student's $t$). `remains` is the share of the standard model's shift that is left. `met` says whether the
+# aim was met that was set before the experiment: at least half of the shift is gone, at a cost of at most 1 dB of PSNR
+# and 0.01 of AUROC, as means over seeds.
 
 
 # %%
@@ -166,8 +182,10 @@ table.insert(2, "met", met.map({True: "yes", False: ""}))
 table
 
 # %% [markdown]
-# What closes a gap in EODD? The decision threshold is frozen, so that reconstructions on which a network's scores rise bring findings and false alarms alike. Rates by sex, means over the
-# same seeds; a cure would have those of `original`. A gap that closes because men are found no oftener than women is *levelled down*: see men's TPR under `thresholds`.
+# What can close a gap in EODD? The threshold is frozen. If scores rise, true findings and false alarms rise together.
+# The next table shows the rates by sex, as means over the same seeds. A cure would bring back the rates of `original`.
+# If a gap closes because fewer men are found, the strategy has *levelled down*: compare men's TPR in the rows
+# `thresholds`.
 
 # %%
 arms = rows[(rows.seed > 0) & ~rows.scenario.str.startswith("plenty")]
@@ -176,7 +194,9 @@ rates = ["tpr_female", "tpr_male", "fpr_female", "fpr_male"]
 arms.groupby(["scenario", "model", "strategy"], sort=False)[rates].mean().round(2)
 
 # %% [markdown]
-# The front of fairness against quality, means over seeds with two standard errors (again up to 4.5 dB): no strategy beside another one both fairer and better in PSNR. Others are shown pale.
+# The next figure is the front of fairness against quality: means over seeds with two standard errors, up to a cost of
+# 4.5 dB. A strategy is drawn pale if another one is fairer and has no lower PSNR, or has a higher PSNR and is no less
+# fair.
 
 # %%
 front = held.groupby(["scenario", "model", "part"], sort=False)[["shift", "psnr_change", "shift_before"]].mean()
@@ -199,15 +219,16 @@ def point(data, color, label):
 
 
 marks = present(front)
-drawn(sns.FacetGrid(front, hue_order=list(marks), **looks).map_dataframe(point), marks)
+finish(sns.FacetGrid(front, hue_order=list(marks), **looks).map_dataframe(point), marks)
 
 # %% [markdown]
-# ## The SDE: mended in what it guesses, not in what it draws
+# ## The SDE: mended in its guess, not in its samples
 #
-# A U-Net guesses the image once. An SDE is trained at random times $t$, and at early times $x_t$ shows the true image itself, $e^{-\Theta_t}$ of it. Here is what the frozen network reads in $\hat x_0$ of the
-# standard SDE, by how much of the original $x_t$ shows: where it shows through, nothing is guessed, and there is no disparity. A sampler comes from the other end; what it guessed there it will not
-# forget. So a penalty has to look at the times of guessing, $e^{-\Theta_t} \le 0.4$ (dashed), and it does. (Looking at the others only, as one might in order to be spared noisy $\hat x_0$, would
-# ask for what is there already.)
+# A U-Net guesses the image once. A diffusion model (SDE) is trained at random times $t$. At early times the noisy $x_t$
+# contains the true image itself, with weight $e^{-\Theta_t}$. The figure shows what the frozen diagnostic model reads
+# in the guess $\hat x_0$ of the standard SDE, by this weight. Where the original is visible, there is nothing to guess
+# and no disparity. A sampler starts from the other end, where nothing is visible, and what it guesses there remains in
+# the image. So a penalty must act at the times of guessing, $e^{-\Theta_t} \le 0.4$ (dashed line). Ours does.
 
 # %%
 path = RESULTS / "mitigation_times.csv"
@@ -223,10 +244,12 @@ if len(times):
 figure if len(times) else "not run"
 
 # %% [markdown]
-# Nothing is left to chance in that figure: each $x_t$ was made from the original. On its own way to a sample the SDE has only what it guessed before. Here is a held-out seed, from the first guess
-# (which has seen no more than the noisy image, as a U-Net) to the last, and then one sample, and the mean of two and of four; before and after fine-tuning with `eodd`.
+# In this figure each $x_t$ was made from the original. During sampling, the SDE has only its own earlier guesses. The
+# next figure follows a held-out seed from the first guess, which has seen only the noisy image as a U-Net has, to the
+# last guess. Then it shows one sample and the means of two and four samples. Both the standard model and the one
+# fine-tuned with `eodd` are shown.
 #
-# **Predict first:** texture that is drawn at random, does it make false alarms in women, or in men?
+# **Predict first.** The sampler draws random texture. Does this texture cause false alarms in women or in men?
 
 # %%
 path = RESULTS / "mitigation_path.csv"
@@ -250,26 +273,38 @@ if len(way):
 figure if len(way) else "not run"
 
 # %% [markdown]
-# Women's AUROC falls on the way, from what the first guess knows to what one sample shows; a likely reason is that each step draws texture of its own, and texture passes for what is mottled. (So the standard
-# model's gap may be *smaller* in one sample than in a mean of four: chance finds the lesion in some women who have it, as in some who have not.) Fine-tuning has all but closed the gap in the first guess,
-# where the penalty looks. In one sample it is open again, the other way round, and women's false alarms are three times those on originals, as if a network that was taught to see what is mottled saw it in its
-# own texture, at every step anew. A mean of samples averages away what each of them drew and keeps what they agree on. Therefore the reconstruction of the SDE is the mean of four samples in these two
-# studies (`sde: {samples: 4}`); in one sample nothing is mended, for a penalty on $\hat x_0$ does not see what the sampler will draw.
+# Women's AUROC falls from the first guess to one sample. A likely reason is that each step adds random texture, and the
+# diagnostic model takes texture for a mottled lesion. For the same reason the gap of the standard model can be
+# *smaller* in one sample than in the mean of four: chance marks some ill and some healthy women.
 #
-# In the first table, women's AUROC is hardly higher for `SDE (plenty)` than for `SDE`: more examples alone would not have helped it, a loss that asks for the diagnosis does.
+# Fine-tuning almost closes the gap in the first guess, where the penalty acts. In one sample a gap of the opposite sign
+# opens: women's false alarms are three times those on originals. A network that has learned to preserve mottled lesions
+# seems to see them in its own texture, at every step again. The mean of several samples removes the texture on which
+# they disagree. This is why the reconstruction of the SDE is the mean of four samples in these two studies (`sde:
+# {samples: 4}`). In one sample nothing is mended, because a penalty on $\hat x_0$ does not see what the sampler will
+# add.
+#
+# In the first table, women's AUROC is hardly higher for `SDE (plenty)` than for `SDE`. So more examples alone would not
+# have helped the SDE; a loss that asks for the diagnosis does.
 
 # %% [markdown]
 # ## Why the adversary does harm
 #
-# A likely reason: it is paid for hiding whatever tells women from men. What is mottled is found in women only: it tells. So the adversary pays for erasing the very lesion that the reconstruction should have kept (see
-# women's TPR), and for blurring anatomy that has nothing to do with the disease (see PSNR). An adversary helps where a group is a nuisance in the image, and harms where the group's disease looks different.
+# A likely reason: the adversary rewards a reconstruction for hiding everything that tells women from men. Only women
+# have mottled lesions, so the lesion tells the sex. The adversary therefore rewards the loss of the lesion that should
+# have been kept (see women's TPR), and also the blurring of anatomy that has nothing to do with the disease (see PSNR).
+# An adversary can help where the group is a nuisance in the image. It harms where the disease of a group looks
+# different.
 #
-# Group DRO asks a third question: whose pixels are worst? It looks at all pixels of an image alike, of which the lesion has few.
+# Group DRO asks another question: in which group are the pixels worst? It weighs all pixels of an image alike, and the
+# lesion has few.
 #
 # ## On real scans
 #
-# The same on small versions of real sets (LGG for its tumour, at 128 pixels and at 64), where nobody knows what a disparity comes from. First, what is there to mend: performance (AUROC, and mean Dice of
-# the tumour) and disparity on originals, and what the standard models brought, means over held-out seeds.
+# The next tables repeat the experiment on small versions of real sets: NIH, and LGG for its tumour at 128 and at 64
+# pixels. Here nobody knows where a disparity comes from. The first table shows what there is to mend: performance
+# (AUROC, or mean Dice of the tumour) and disparity on originals, and the shift under the standard models, as means over
+# held-out seeds.
 
 # %%
 unmended = every[~every.scenario.isin(rows.scenario) & (every.seed > 0) & (every.strategy == "standard")]
@@ -278,20 +313,27 @@ brought = unmended.groupby(keys, sort=False)[["performance", "disparity", "shift
 brought.sort_index(level=[0, 1, 2], sort_remaining=False).round(3) if len(unmended) else "not run"
 
 # %% [markdown]
-# The frozen network for NIH, trained on few images and from nothing, is hardly better than a coin on the originals themselves (AUROC 0.53, 53 patients), so that its disparities say little of anybody. Nor do most standard models shift
-# much in either set: there is little to mend, and few people to show it with. How few, LGG tells by itself: two segmenters for the same patients, trained at 128 and at 64 pixels, are equally good (Dice 0.56) and disagree
-# on whether women's tumours are outlined worse than men's at all.
+# The diagnostic model for NIH was trained on few images from random weights. It is hardly better than chance on the
+# originals themselves (AUROC 0.53, 53 patients), so its disparities say little. Most standard models shift little in
+# either set: there is little to mend, and there are few patients to show it. LGG gives an example of how few. Two
+# segmenters for the same patients, trained at 128 and at 64 pixels, are equally good (Dice 0.56), but they disagree on
+# whether women's tumours are outlined worse than men's.
 #
-# The exception is a sample of the SDE on LGG at 128 pixels, in which women's tumours are outlined worse than men's by 0.07 to 0.09 (0.01 on originals), with every seed. That is no fivefold evidence, for the patients are the same
-# in each: the interval over them leaves out zero with one seed of the five, and at 64 pixels the same kind of model shifts the gap by -0.03 to +0.02.
+# There is one exception. In samples of the SDE on LGG at 128 pixels, women's tumours are outlined worse than men's by
+# 0.07 to 0.09 (0.01 on originals), with every seed. This is not five times the evidence, because the patients are the
+# same in each seed. The interval over patients excludes zero with one seed of five. At 64 pixels the same kind of model
+# shifts the gap by -0.03 to +0.02.
 #
-# Each strategy, at the strength that did best on the first seed, on others, beside the standard model of the same seed. The test patients are the same in all seeds, so that the choice of $\lambda$ is
-# hardly more than chance. `sure` counts the seeds in which the interval over patients of the change of disparity leaves out zero.
+# The next table shows each strategy, with the strength that did best on the first seed, on the other seeds, compared
+# with the standard model of the same seed. The test patients are the same in all seeds, so the choice of $\lambda$ is
+# hardly better than chance. `sure` counts the seeds in which the interval over patients of the change of disparity
+# excludes zero.
 #
-# **Predict first:** the test split of LGG holds 22 patients. How large a change could it show? And in how many of a hundred rows will an interval of 95 % leave out zero, if nothing has changed?
+# **Predict first.** The test split of LGG has 22 patients. How large a change could it show? If nothing has changed,
+# how many of a hundred 95 % intervals exclude zero?
 
 # %%
-real = beside_standard(every[~every.scenario.isin(rows.scenario)])
+real = against_standard(every[~every.scenario.isin(rows.scenario)])
 real = real[(real.seed > 0) & (real.strategy != "standard")]
 real = real.assign(sure=(real.shift_standard_low > 0) | (real.shift_standard_high < 0))
 arms = real.groupby(["scenario", "model", "task", "attribute", "strategy"], sort=False)
@@ -309,8 +351,8 @@ if len(real):
     looks = {"row": "scenario", "col": "model", "hue": "attribute", "palette": figures.GROUPS[:2], "order": order}
     looks |= {"col_order": reconstructors(real), "height": 2.6, "aspect": 1.25, "sharex": "row", "legend_out": True}
     bars = {"kind": "point", "errorbar": ("se", 2), "linestyle": "none", "markers": ["o", "s"], "dodge": 0.3}
-    told = real.assign(attribute=real.attribute.map(words.name))
-    grid = sns.catplot(told, x="shift_standard", y="part", markersize=4, err_kws={"linewidth": 1}, **bars, **looks)
+    named = real.assign(attribute=real.attribute.map(words.name))
+    grid = sns.catplot(named, x="shift_standard", y="part", markersize=4, err_kws={"linewidth": 1}, **bars, **looks)
     grid.refline(x=0, color="black", lw=0.8).set_axis_labels("change of disparity", "")
     grid.set_yticklabels(list(map(words.name, order)))
     for (row, column), axis in grid.axes_dict.items():
@@ -324,22 +366,52 @@ figure if len(real) else "not run"
 if len(real):
     change = arms.shift_standard.agg(["mean", "sem", "size"])
     apart = (change["mean"].abs() > stats.t.ppf(0.975, (change["size"] - 1).clip(lower=1)) * change["sem"]).sum()
-    said = f"zero is left out by {real.sure.sum()} of {len(real)} intervals over patients, {apart} of {len(arms)} over seeds"
-said if len(real) else "not run"
+    sentence = (
+        f"{real.sure.sum()} of {len(real)} intervals over patients exclude zero, and {apart} of {len(arms)} over seeds."
+    )
+sentence if len(real) else "not run"
 
 # %% [markdown]
-# Of intervals of 95 % one in twenty leaves out zero by chance, and no more do. On so few patients, *no effect was found* and *none could have been found* are the same sentence: what a strategy does to real patients only a
-# larger cohort will tell. Group thresholds, which cannot change an outline, left the sexes of NIH further apart with every model: they were chosen on the few patients of the validation split, and need not fit
-# those of the test split.
+# If nothing has changed, one of twenty 95 % intervals excludes zero by chance, and here it is no more. With so few
+# patients, *no effect was found* and *no effect could have been found* cannot be told apart. Only a larger cohort will
+# show what a strategy does to real patients. Group thresholds cannot change an outline. On NIH they moved the sexes
+# further apart with every model: the thresholds were chosen on the few patients of the validation split and need not
+# fit those of the test split.
 
 # %% [markdown]
-# ## What does this prove, and what not?
+# ## What this does not prove
 #
-# A strategy has worked if its held-out row is better than that of `reweight@0`, by more than seeds differ; one good seed is no evidence, least of all the one on which $\lambda$ was
-# chosen. A disparity can also vanish because everyone is called positive: read the false alarms and `performance_female_change` beside `remains`. In the control, whatever closes the gap does so at
-# somebody's expense: look at women's AUROC, which stays near chance there, and at the false alarms.
+# A strategy has worked if its held-out row is better than that of `reweight@0` by more than the seeds differ. One good
+# seed is no evidence, least of all the seed on which $\lambda$ was chosen. A disparity can also vanish because everyone
+# is called positive: read the false alarms and `performance_female_change` together with `remains`. In the study
+# `erased`, whatever closes the gap harms somebody: look at women's AUROC, which stays near chance, and at the false
+# alarms.
 #
-# `thresholds`, which leaves every image as it is, is the reference: it evens out error rates as far as scores still rank the patients of each group, and no further. It needs the group of every
-# patient who comes.
+# `thresholds` leaves every image as it is and serves as reference. It evens out error rates as far as the scores rank
+# the patients of each group, and no further. It needs to know the group of each patient.
 #
-# *Not proved:* that real disparities are of the one kind or the other. The phantoms were made so that the question has an answer, and their lesions are easier than real ones.
+# We have *not* shown that real disparities are of one kind or the other. The phantoms were made so that the question
+# has an answer, and their lesions are easier than real ones.
+#
+# ## Three things to take away
+#
+# 1. A strategy in the reconstruction can only keep what the noisy image still shows.
+# 2. Judge a strategy with seeds that did not choose its strength, and beside plain fine-tuning.
+# 3. A penalty controls what it sees. The samples of a diffusion model are not its first guess.
+#
+# ## Exercises
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 1.** Find a row in which the gap closed and the strategy did not help anybody. Which columns show it?
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 2.** Choose the best strategy of the first seed for each model. How often is it the best on the held-out
+# seeds?
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 3.** Run one more held-out seed with `python benchmarks/experiment.py` and compare its rows with the
+# intervals. How many should lie within them?
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 4.** Invent a study in which the adversary should help. What must be true about the disease and about the
+# group?

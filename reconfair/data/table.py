@@ -14,7 +14,7 @@ from reconfair.entries import Sheet, fold
 from reconfair.params import COHORT, SEXES, About, Scans, Section
 
 SEX = {"f": "female", "female": "female", "m": "male", "male": "male"}
-LABELS = {"0": 0, "1": 1, "-1": None}
+LABELS = {"0": 0, "1": 1, "-1": None, "false": 0, "true": 1}
 YAML_WORDS = {"True": ("true", "yes"), "False": ("false", "no")}  # YAML reads an unquoted yes as true
 # Columns of the tables that a study writes, and words that stand there for something of ours. Tasks and columns that
 # are carried along have other names. A task may be called label: so is that of the shortest params file.
@@ -128,7 +128,6 @@ class Table(Scans):
     slices: Slices | None = None
     fit: Literal["squash", "pad", "crop"] = "pad"  # an image that is not square: squeezed, or padded, or cut
     geometry: Literal["check", "ignore"] = "check"  # whether image and mask must say that they lie in the same place
-    links: Literal["refuse", "follow"] = "refuse"  # symbolic links that lead out of root
     channel: Annotated[int, Field(ge=0)] | None = None  # of colour images; None: their grey
     window: tuple[float, float] | None = None  # stored values shown as 0 and 1; None: by percentiles
     percentiles: tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]] = (0, 100)
@@ -221,9 +220,6 @@ class Table(Scans):
 
     def read_image(self, row) -> tuple[np.ndarray, np.ndarray | None]:
         """Image within [0, 1] and its mask or None, both (size, size)."""
-        for path in (row.path, getattr(row, "mask_path", "")):
-            if path and self.links == "refuse" and files.leads_out(path, self.find()):
-                raise ValueError(f"{path}: is a link that leads out of dataset.root; dataset.links: follow allows it")
         cut = {"number": row.slice, "axis": self.slices.axis} if self.slices else {}
         values = {"channel": self.channel, "window": self.window, "percentiles": self.percentiles}
         drawn = {"mask_path": getattr(row, "mask_path", ""), "inside": self.mask.inside if self.mask else None}

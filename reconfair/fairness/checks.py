@@ -110,9 +110,18 @@ def task_of(name, rows, traits):
     if unknown := sorted(set(patient) - set(traits.index)):
         raise ValueError(f"task '{name}': patients absent from the cohort: {_some(unknown)}")
     arms = {arm: frame.loc[labelled, COLUMNS[kind]].reset_index(drop=True) for arm, frame in frames.items()}
+    arms = _of_the_same_images(arms) if kind == "image" else arms
     groups = {attribute: traits[attribute].loc[patient].to_numpy(object) for attribute in traits}
     groups = {"all": np.full(patient.size, "all", object), **groups}
     return Task(name, kind, arms, patient, groups, int((~labelled).sum()))
+
+
+def _of_the_same_images(arms):
+    """Leave out of every arm what one has infinite or missing, such as PSNR where an image equals its original."""
+    for column in COLUMNS["image"]:
+        finite = np.all([np.isfinite(frame[column]) for frame in arms.values()], axis=0)
+        arms = {arm: frame.assign(**{column: frame[column].where(finite)}) for arm, frame in arms.items()}
+    return arms
 
 
 def _aligned(name, rows):
