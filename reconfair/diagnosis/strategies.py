@@ -95,6 +95,8 @@ def check(study: Study, reader: Reader) -> None:
 def settings_of(study: Study, reader: Reader) -> dict:
     """All that the network of a reader is built and trained with, JSON-ready."""
     settings = study.diagnosis.settings(reader.network) | {"seed": study.readers.seed}
+    if reader.network == SENSITIVE:
+        settings["tasks"] = list(groupwise.attributes(study))
     words, options = study.readers.parts(reader.strategy), study.readers.fairread.model_dump(mode="json")
     if not {*words} & {*ALONE}:
         return settings
