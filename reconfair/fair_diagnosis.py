@@ -66,6 +66,18 @@ def products(study: Study) -> list[Product]:
     return list(dict.fromkeys([*weights(study), *before, *made, tables_of, product(study, tables_of.needs)]))
 
 
+def train(study: Study) -> None:
+    """Bring every reader of the chapter up to date, from training to what it says of every source.
+
+    Raises
+    ------
+    ParamsError
+        What an earlier chapter makes is missing and takes long to make.
+    """
+    for made in products(study)[:-2]:  # the tables come last
+        store.make(made)
+
+
 def check(study: Study) -> list[str]:
     """Name strategies that cannot be applied: to a cohort without masks, or with an attribute that does not vary."""
     mistakes = []
