@@ -58,9 +58,9 @@ CLASSIFIERS = [
     ("fairread@0.1", "fairread@0.5", "fairread@1"),
 ]
 COHORTS, SIZE = 300, 200  # of fresh patients under the null
-FULL = {"patients": 1200, "epochs": 12, "fresh": 2000, "xrays": 6000, "x_epochs": 12}
+FULL = {"patients": 800, "epochs": 10, "fresh": 2000, "xrays": 6000, "x_epochs": 12}
 FULL |= {"cohorts": COHORTS, "seeds": SEEDS, "n": SIZE}
-QUICK = {"patients": 120, "epochs": 1, "fresh": 80, "xrays": 300, "x_epochs": 1, "cohorts": 6, "seeds": (0, 1), "n": 40}
+QUICK = {"patients": 80, "epochs": 1, "fresh": 80, "xrays": 200, "x_epochs": 1, "cohorts": 6, "seeds": (0, 1), "n": 40}
 
 
 def main():
@@ -148,8 +148,16 @@ def brains(scenario: str, seed: int, sizes: dict, names: list[str]):
     )
 
 
+def ready(study) -> None:
+    """Train every reader, however long that takes."""
+    for network in study.networks:
+        diagnosis.train(study, network)
+    fair_diagnosis.train(study)
+
+
 def fresh(study, patients: int, readers) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What readers say of patients whom nobody has seen: rows of predictions, and the cohort."""
+    ready(study)
     dataset = study.dataset.model_copy(update={"patients": patients, "seed": seed_of(study.dataset.seed, "fresh")})
     table = splits.derive(dataset.read_table()).assign(split="test").reset_index(drop=True)
     images, masks = truth.drawn(dataset, table, study.compute.workers)
@@ -230,7 +238,7 @@ def classified(scenario: str, seed: int, sizes: dict, results: Path) -> list[dic
     whole = [name for name in study.reader_names if not name.endswith("+thresholds") and name != "standard"]
     predictions, table = fresh(study, sizes["fresh"], whole)
     group, parts = (
-        groupwise.groups(table.drop_duplicates("patient_id").set_index("patient_id"), strategies.zeros(study)),
+        groupwise.groups(table.drop_duplicates("patient_id").set_index("patient_id"), groupwise.zeros(study)),
         [],
     )
     for name in whole:
@@ -348,6 +356,7 @@ def real(name: str) -> list[dict] | None:
         fair = {"epochs": 10, "batch_size": 32, "refusion_batch_size": 32, "lr": 3e-4}
         sections["readers"] |= {"thresholds": "min_gap", "fairread": fair}
     study = params.study(**sections, noise="none", fairness={"min_cases": 3})
+    ready(study)
     found = fair_diagnosis.measured(study)
     shown = ["fairness_gap", "ser_median", "dice_median", "eodd_worst_case", "auroc", "fate_eo"]
     found = found[found.metric.isin(shown) & (found.attribute.isin(["sex", "all"]) | found.metric.eq("auroc"))]

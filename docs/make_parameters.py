@@ -150,6 +150,25 @@ MEANINGS = {
     "lr_factor": "learning rate of fine-tuning, as a multiple of that of the first training",
     "temperature": "temperature of soft decisions, in units of probability",
     "adversary_lr": "learning rate of the adversary",
+    "Readers.strategies": "strategies that train readers, joined by `+`; a strength follows `@`, see below",
+    "Readers.thresholds": "criterion of thresholds by group, which follow every classifier; `none`: only where named",
+    "Readers.attributes": "attributes whose groups are to be treated alike; empty: those that the dataset records",
+    "amplify": "training images are left out until the positive rates of groups differ by so much; 0: none is",
+    "Readers.level": "level of `oversample`: 0 as images come, 1 as many of every group",
+    "Readers.dro": "`online`: weights that follow the losses; `max`: the worst group of a batch; or the published code",
+    "Readers.reweight": "where groups are counted: in the training set, or in the batch as in the published code",
+    "margin": "pixels along each axis by which a crop is larger than the largest box",
+    "fairread": "FCRO and FairREAD, see below",
+    "Readers.dice": "Dice of a patient: of all slices together, or the mean over slices",
+    "as_published": "as the public code of FairREAD, FCRO and Lee et al.",
+    "FairREAD.dropout": "dropout of the second stage",
+    "FairREAD.adversary_lr": "learning rate of the adversary",
+    "FairREAD.epochs": "passes of stage 1 over the training images; the last one is kept",
+    "FairREAD.batch_size": "images in each training step of stage 1, half of them positive",
+    "refusion_batch_size": "images in each training step of stage 2, half of them positive",
+    "alpha": "weight of the adversary where a strategy names none",
+    "rare": "share of the patients of a group that never train the diagnosis",
+    "decoy": "probability of a bright spot in the scalp that is no lesion; MRI",
     "runs": "`this`: this run; `all`: every noise level of the dataset",
     "device": "where networks run; `auto` takes a GPU where there is one",
     "precision": "number format of training; `auto` is bf16-mixed on a CUDA GPU and 32-true elsewhere",
@@ -280,6 +299,22 @@ def page() -> str:
         for word, value in params.REMEDIES.items()
     ]
     blocks += ["\n".join(["| remedy | strength |", "|---|---|", *usual])]
+    blocks += [
+        "## readers",
+        "Without this section chapter 07 is not run.",
+        rows(params.Readers, "readers."),
+        "### fairread",
+        rows(params.FairREAD, "readers.fairread."),
+    ]
+    both, only = "classifiers and segmenters", {"classify": "classifiers", "segment": "segmenters"}
+    kinds = {word: both if len(kinds) > 1 else only[kinds[0]] for word, (kinds, _) in params.READERS.items()}
+    strengths = {"oversample": "`readers.level`", "adversary": "`readers.fairread.alpha`"}
+    strengths["fairread"] = strengths["adversary"]
+    lines = [
+        f"| `{word}` | {kinds[word]} | {strengths.get(word, 'none' if value is None else f'{value:g}')} |"
+        for word, (_, value) in params.READERS.items()
+    ]
+    blocks += ["\n".join(["| strategy | trains | strength without `@` |", "|---|---|---|", *lines])]
     blocks += ["## report", rows(params.Report, "report.")]
     blocks += ["## compute", "These keys never make a result stale.", rows(params.Compute, "compute.")]
     return "\n\n".join(blocks) + "\n"

@@ -65,6 +65,7 @@ study = rf.params.study(
     readers=readers,
     compute=compute,
 )
+fair_diagnosis.train(study)
 performance, gaps = fair_diagnosis.judge_readers(study)
 measures = fair_diagnosis.measured(study)
 Markdown("Readers: " + ", ".join(f"`{reader}`" for reader in study.reader_names))

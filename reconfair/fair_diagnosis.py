@@ -59,9 +59,23 @@ def products(study: Study) -> list[Product]:
     """What this chapter makes."""
     if study.readers is None:
         return []
-    made = [one for one in predictions(study) if one.chapter == CHAPTER]
+    every = predictions(study)
+    made = [one for one in every if one.chapter == CHAPTER]
     before = [need for one in made for need in one.needs if need.name == "predictions" and need.chapter == CHAPTER]
-    return list(dict.fromkeys([*weights(study), *before, *made, judged(study), product(study)]))
+    tables_of = judged(study, every)
+    return list(dict.fromkeys([*weights(study), *before, *made, tables_of, product(study, tables_of.needs)]))
+
+
+def train(study: Study) -> None:
+    """Bring every reader of the chapter up to date, from training to what it says of every source.
+
+    Raises
+    ------
+    ParamsError
+        What an earlier chapter makes is missing and takes long to make.
+    """
+    for made in products(study)[:-2]:  # the tables come last
+        store.make(made)
 
 
 def check(study: Study) -> list[str]:
@@ -74,13 +88,13 @@ def check(study: Study) -> list[str]:
     return mistakes
 
 
-def judged(study: Study) -> Product:
-    """The tables ``performance`` and ``fairness`` of every reader."""
-    return judge.judged(study, CHAPTER, "readers", predictions(study), [], study.reader_names)
+def judged(study: Study, read: list[Product] | None = None) -> Product:
+    """The tables ``performance`` and ``fairness`` of every reader; `read` are its predictions."""
+    return judge.judged(study, CHAPTER, "readers", read or predictions(study), [], study.reader_names)
 
 
-def product(study: Study) -> Product:
-    """The table ``measures``; see `measured`."""
+def product(study: Study, needs=None) -> Product:
+    """The table ``measures``; see `measured`. It needs what `judged` needs."""
     chosen = study.readers.model_dump(mode="json", include={"dice", "attributes", "amplify"})
     settings = study.fairness.model_dump(mode="json", include={"min_cases", "resamples", "seed"})
     return Product(
@@ -91,7 +105,7 @@ def product(study: Study) -> Product:
         write=partial(_write, study),
         parameters=chosen | settings | {"spacing": spacing(study), "of": study.attributes()},
         code=(__name__, *(f"reconfair.fairness.{name}" for name in ("fate", "medians", "metrics", "resampling"))),
-        needs=(data.product(study), *judged(study).needs),
+        needs=needs or judged(study).needs,
         command=study.command,
     )
 
@@ -118,7 +132,7 @@ def judge_readers(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _write(study: Study, folder: Path) -> None:
-    from reconfair.diagnosis import groupwise, strategies
+    from reconfair.diagnosis import groupwise
 
     answers, table = judge.collect("predictions", predictions(study)), data.load(study).table
     test, people = answers[answers.split == "test"], table.drop_duplicates("patient_id").set_index("patient_id")
@@ -126,7 +140,7 @@ def _write(study: Study, folder: Path) -> None:
     how = {"resamples": settings.resamples, "seed": settings.seed, "min_cases": settings.min_cases}
     classified, outlined = (test[test.kind == kind] for kind in ("classify", "segment"))
     if len(classified):
-        zeros = strategies.zeros(study)
+        zeros = groupwise.zeros(study)
         limits = judge.thresholds(study, [name for name in study.reader_names if _classifies(study, name)])
         found = fate.compare(classified, groupwise.groups(people, zeros), limits, base=baseline(study), **how)
         parts.append(found.assign(attribute="*".join(zeros)))

@@ -27,6 +27,9 @@ SMALLEST = {
         "fairness.resamples=99",
         "fairness.min_cases=2",
         "mitigation.epochs=1",
+        "readers.strategies=[fairread, cascade]",
+        "readers.fairread.epochs=1",
+        "readers.fairread.latent=8",
     ],
     "demo_xray": [
         "dataset.patients=120",

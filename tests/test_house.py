@@ -23,7 +23,7 @@ MODULES = {path.relative_to(ROOT).with_suffix("").as_posix(): path for path in s
 GROUND = ("words", "params", "store", "tables", "entries", "keyed", "training", "quality", "figures", "fairness")
 FLOOR = dict.fromkeys(GROUND, 0)
 FLOOR |= {"data": 1, "noise": 2, "recon": 3, "remedies": 3, "diagnosis": 4, "judge": 5, "truth": 5, "mitigation": 6}
-FLOOR |= {"fair_diagnosis": 7, "report": 10, "run": 11}
+FLOOR |= {"fair_diagnosis": 7, "two_stages": 9, "report": 10, "run": 11}
 KNOWS_NOTHING = ("store", "words", "tables")  # of rooms and chapters
 LIGHT = ("data", "noise", "fairness", "figures", "report", "judge", "store", "params", "run")
 SCRIPTS = sorted(FOLDER.glob("*.py"))
@@ -150,7 +150,7 @@ def test_chapters_without_training_import_no_torch():
 
 # --- fingerprints ---
 
-OTHER_READERS = ("classify", "segment", "given", "strategies", "fairread", "crop", "groupwise")
+OTHER_READERS = ("classify", "segment", "given", "strategies", "learning", "fairread", "crop", "groupwise")
 # What a module of a room imports from its own room, and yet does not compute with.
 LOOKED_UP = {
     # settings classes, and tables of all kinds of which the product names its own

@@ -33,6 +33,7 @@ FIGURES = {
         "groups_psnr",
     ],
     "06": ["reweight", "dro", "soft", "adversary", "strengths", "performance", "shift_eodd", "tradeoff", "groups_psnr"],
+    "07": ["game", "spaces", "readers"],
     "10": [
         "framework",
         "examples",
@@ -56,6 +57,7 @@ TINY = {
     "diagnosis": {"classify": {"epochs": 1, "size": 32}, "segment": {"epochs": 1}},
     "fairness": {"resamples": 99, "min_cases": 2},
     "mitigation": {"epochs": 1},
+    "readers": {"strategies": ["fairread", "cascade"], "fairread": {"epochs": 1, "refusion_epochs": 1, "latent": 8}},
 }
 
 
@@ -110,7 +112,7 @@ def test_every_notebook_runs_and_leaves_its_products(demo, outputs, capsys):
 def test_a_chapter_opened_alone_makes_all_it_needs_and_the_others_use_it(outputs):
     """Three chapters in an empty store each, then the rest over what the last of them left."""
     folder = FOLDER
-    for chapter in ("02", "04", "06"):
+    for chapter in ("02", "04", "06", "07"):
         root = outputs / chapter
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("RECONFAIR_OUTPUTS", str(root))
@@ -158,7 +160,7 @@ def test_every_chapter_keeps_the_rhythm(script):
 
 
 def test_every_params_file_is_valid_and_its_chapters_are_known():
-    """Chapter 06 is run where the file names a mitigation; class.yaml has all chapters."""
+    """Chapters 06 and 07 are run where the file names mitigation and readers; class.yaml has all chapters."""
     studies = {path.stem: params.load(path) for path in PARAMS.glob("*.yaml")}
     assert [name for name, study in studies.items() if study.mitigation is None] == ["gallery_1e4"]
     assert chapters(studies["class"]) == list(CHAPTERS) and "06_mitigation" not in chapters(studies["gallery_1e4"])

@@ -174,7 +174,7 @@ def test_the_page_of_parameters_is_up_to_date():
 
 def test_the_page_of_parameters_names_every_default_of_a_study(outputs):
     page = (ROOT / "docs" / "parameters.md").read_text(encoding="utf-8")
-    study = params.study(dataset={"name": "phantom_mri"}, mitigation={}).model_dump(mode="json")
+    study = params.study(dataset={"name": "phantom_mri"}, mitigation={}, readers={}).model_dump(mode="json")
     for section, keys in study.items():
         for key in keys:
             assert f"`{section}.{key}`" in page or f"### {key}\n" in page

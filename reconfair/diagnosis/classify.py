@@ -96,6 +96,12 @@ class Diagnoser(Module):
         known = ~labels.isnan()
         return F.binary_cross_entropy_with_logits(logits[known], labels[known], reduction="sum") / known.sum().clamp(1)
 
+    def losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The criterion of each image alone, (n,)."""
+        known = ~labels.isnan()
+        every = F.binary_cross_entropy_with_logits(logits, labels.nan_to_num(0), reduction="none")
+        return (every * known).sum(1) / known.sum(1).clamp(1)
+
     def loss(self, batch) -> torch.Tensor:
         """Mean cross-entropy of a batch: images (n, s, s), labels (n, tasks)."""
         images, labels = batch

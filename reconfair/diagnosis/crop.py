@@ -13,7 +13,6 @@ import pandas as pd
 
 from reconfair import data, diagnosis, store
 from reconfair.params import Reader, Study
-from reconfair.training import apply, placed
 
 
 def boxes(patients, masks) -> pd.DataFrame:
@@ -162,6 +161,8 @@ def read(study: Study, reader: Reader, images, rows, what: str, table: pd.DataFr
         answer was kept) and ``box_error_y, box_error_x``: difference of the sides of the found and the true box in
         percent of the true one.
     """
+    from reconfair.training import apply, placed
+
     first, second = stages(reader.strategy)
     weights = diagnosis.weights(study, reader._replace(strategy=second))
     shape = tuple(json.loads((store.ready(weights) / "window.json").read_text(encoding="utf-8")))

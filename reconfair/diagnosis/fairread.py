@@ -13,7 +13,6 @@ Gao, Hao, Zhou: FairREAD. arXiv 2412.16373.
 
 import lightning as L
 import numpy as np
-import pandas as pd
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -22,42 +21,7 @@ from reconfair.diagnosis import classify
 from reconfair.fairness.metrics import auroc
 from reconfair.training import Module
 
-REFERENCES = {"sex": "female", "age_group": "younger", "race": "White", "race_merged": "White"}
-PUBLISHED_ALPHA = {"Cardiomegaly": 0.1, "Pleural Effusion": 0.0}  # of other findings 0.5
 MOVING = 3  # epochs in which the subspace may move
-
-
-def references(table: pd.DataFrame, attributes) -> dict[str, str]:
-    """The group of each attribute that is coded 0: of races White, or else the largest group.
-
-    Raises
-    ------
-    ValueError
-        An attribute is the same for every image.
-    """
-    chosen = {}
-    for attribute in attributes:
-        sizes = table[attribute].value_counts()
-        if len(sizes) < 2:
-            raise ValueError(
-                f"readers.attributes: '{attribute}' is the same for all {len(table)} training images, so there is "
-                "nothing to learn from it; leave it out"
-            )
-        usual = REFERENCES.get(attribute)
-        chosen[attribute] = usual if usual in sizes.index else sizes.index[0]
-    return chosen
-
-
-def coded(table: pd.DataFrame, zeros: dict[str, str]) -> np.ndarray:
-    """Attributes as numbers (n, attributes): 0 for the group in `zeros`, 1 for all others, missing where unknown.
-
-    Examples
-    --------
-    >>> coded(pd.DataFrame({"race": ["White", "Asian", None]}), {"race": "White"}).ravel().tolist()
-    [0.0, 1.0, nan]
-    """
-    columns = [(table[name] != zero).astype(float).where(table[name].notna()) for name, zero in zeros.items()]
-    return np.stack(columns, 1).astype(np.float32)
 
 
 # --- the latent space ---

@@ -8,12 +8,15 @@ import json
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from reconfair import data, diagnosis, store, tables
 from reconfair.fairness.threshold import criterion_threshold, moved
 from reconfair.params import ORIGINAL, Source, Study
 from reconfair.store import Product
+
+REFERENCES = {"sex": "female", "age_group": "younger", "race": "White", "race_merged": "White"}
 
 
 def product(study: Study, source: Source, images: Product | None, strategy: str) -> Product:
@@ -48,6 +51,45 @@ def criterion(study: Study) -> str:
 def attributes(study: Study) -> tuple[str, ...]:
     """Attributes that readers are to treat alike."""
     return study.readers.attributes or study.dataset.about.attributes
+
+
+def references(table: pd.DataFrame, attributes) -> dict[str, str]:
+    """The group of each attribute that is coded 0: of races White, or else the largest group.
+
+    Raises
+    ------
+    ValueError
+        An attribute is the same for every image.
+    """
+    chosen = {}
+    for attribute in attributes:
+        sizes = table[attribute].value_counts()
+        if len(sizes) < 2:
+            raise ValueError(
+                f"readers.attributes: '{attribute}' is the same for all {len(table)} training images, so there is "
+                "nothing to learn from it; leave it out"
+            )
+        usual = REFERENCES.get(attribute)
+        chosen[attribute] = usual if usual in sizes.index else sizes.index[0]
+    return chosen
+
+
+def coded(table: pd.DataFrame, zeros: dict[str, str]) -> np.ndarray:
+    """Attributes as numbers (n, attributes): 0 for the group in `zeros`, 1 for all others, missing where unknown.
+
+    Examples
+    --------
+    >>> coded(pd.DataFrame({"race": ["White", "Asian", None]}), {"race": "White"}).ravel().tolist()
+    [0.0, 1.0, nan]
+    """
+    columns = [(table[name] != zero).astype(float).where(table[name].notna()) for name, zero in zeros.items()]
+    return np.stack(columns, 1).astype(np.float32)
+
+
+def zeros(study: Study) -> dict[str, str]:
+    """The group of each attribute that is coded 0, from the images that train the diagnosis; raises as `references`."""
+    table = data.load(study).table
+    return references(table.iloc[data.rows(table, "diag")], attributes(study))
 
 
 def groups(table: pd.DataFrame, zeros: dict[str, str]) -> pd.Series:
@@ -94,7 +136,7 @@ def chosen(study: Study, strategy: str) -> pd.DataFrame:
 
 def applied(predictions: pd.DataFrame, thresholds: pd.DataFrame, group: pd.Series) -> pd.DataFrame:
     """Predictions with scores moved; `group` is that of each row."""
-    score = predictions.score.copy()
+    score = predictions.score.astype(float)
     for task, some in thresholds.groupby("task", sort=False):
         rows, named = predictions.task == task, some[some.group != "all"]
         rest = ~group.isin(named.group)
@@ -118,8 +160,6 @@ def elsewhere(study: Study, strategy: str, predictions: pd.DataFrame, table: pd.
 
 def _group_of(study: Study, table: pd.DataFrame | None = None) -> pd.Series:
     """Group of each patient, by the coding of this study."""
-    from reconfair.diagnosis.strategies import zeros
-
     table = data.load(study).table if table is None else table
     people = table.drop_duplicates("patient_id").set_index("patient_id")
     return groups(people, zeros(study))

@@ -80,6 +80,12 @@ class Diagnoser(Module):
         dice = (2 * (probability * masks).sum() + 1) / (probability.sum() + masks.sum() + 1)
         return 0.5 * (1 - dice) + 0.5 * F.l1_loss(probability, masks)
 
+    def losses(self, logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        """The criterion of each slice alone, (n,)."""
+        probability = logits[:, 0].sigmoid()
+        overlap, total = (probability * masks).sum((1, 2)), probability.sum((1, 2)) + masks.sum((1, 2))
+        return 0.5 * (1 - (2 * overlap + 1) / (total + 1)) + 0.5 * (probability - masks).abs().mean((1, 2))
+
     def training_step(self, batch, batch_idx):
         return self.loss(batch)
 

@@ -79,14 +79,15 @@ def expected(*, score, decision, label, patient, member, rng, permutations=PERMU
     of = np.zeros((len(counts), member.shape[1]), bool)
     of[code] = member  # a patient's rows are of one group
     sums = []
-    for _ in range(permutations):
+    for _ in range(permutations if member.shape[1] > 1 else 0):
         order = np.arange(len(of))
         for stratum in np.unique(strata):
             rows = np.flatnonzero(strata == stratum)
             order[rows] = rng.permutation(rows)
         found = measures(score=score, decision=decision, label=label, member=of[order][code])
         sums.append([found["eodd_worst_case"][0], found["auroc_gap"][0]])
-    return dict(zip(("eodd_worst_case", "auroc_gap"), np.nanmean(sums, axis=0).tolist(), strict=True))
+    names = ("eodd_worst_case", "auroc_gap")
+    return {name: float(np.mean(drawn)) for name, drawn in zip(names, np.transpose(sums), strict=True)} if sums else {}
 
 
 def compare(predictions, groups, thresholds, *, base="standard", min_cases=20, resamples=1000, seed=0):
@@ -139,12 +140,15 @@ def compare(predictions, groups, thresholds, *, base="standard", min_cases=20, r
             keys = known | {"reader": name, "group": "all"}
             for metric, values in each.items():
                 before = None if name == base else found[base][metric]
-                about = {"expected": chance.get(metric, np.nan), "note": note if metric in chance else ""}
+                about = {
+                    "expected": chance.get(metric, np.nan),
+                    "note": note if metric in ("eodd_worst_case", "auroc_gap") else "",
+                }
                 rows.append(keys | {"metric": metric} | _limits(values, before) | about)
             if name != base:
                 for metric, values in _fates(each, found[base]).items():
                     disparity = {"fate_eo": "eodd_worst_case", "fate_auc": "auroc_gap"}[metric]
-                    biased = found[base][disparity][0] > chance[disparity]
+                    biased = found[base][disparity][0] > chance.get(disparity, np.inf)
                     rows.append(keys | {"metric": metric} | (_limits(values) if biased else {"note": NO_BIAS}))
                     if biased:
                         ratios.setdefault((source, name, metric), []).append(values)

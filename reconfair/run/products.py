@@ -25,6 +25,13 @@ from reconfair.store import PACKAGE, Product, Work
 FOLDER = params.project_file("notebooks/01_data.ipynb").parent  # yours, if the project's folder has notebooks
 _REPORT = sorted(f"reconfair.report.{path.stem}" for path in (PACKAGE / "report").glob("[a-z]*.py"))
 _READERS = ["reconfair.fair_diagnosis", "reconfair.remedies.balance", "reconfair.diagnosis.fairread"]
+_SHOWN = {  # what a chapter shows beyond the products it needs
+    "04": ["reconfair.diagnosis.curves"],
+    "06": _REPORT,
+    "07": _READERS,
+    "09": ["reconfair.two_stages", "reconfair.fairness.grid"],
+    "10": _REPORT,
+}
 _TABLES = ("dataset", "noise", "reconstruction", "diagnosis", "fairness")
 # The chapters, and the sections of a params file that each uses.
 CHAPTERS = {
@@ -56,9 +63,7 @@ def copies(study: Study, products: list[Product]) -> list[Product]:
         sections = study.sections(*(set(CHAPTERS[notebook]) - {"compute"}))
         text = sha256((FOLDER / f"{notebook}.ipynb").read_bytes()).hexdigest()
         shown = ["reconfair.figures", "reconfair.words", "reconfair.judge"]
-        shown += {"04": ["reconfair.diagnosis.curves"], "06": _REPORT, "07": _READERS, "10": _REPORT}.get(
-            notebook[:2], []
-        )
+        shown += _SHOWN.get(notebook[:2], [])
         copy = Product(
             chapter=notebook[:2],
             run=study.name,

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from reconfair.diagnosis import fairread
+from reconfair.diagnosis import fairread, groupwise
 from reconfair.params import FairREAD
 
 SETTINGS = {
@@ -155,9 +155,9 @@ def test_the_last_feature_map_of_any_backbone(name):
 
 def test_attributes_are_coded_by_reference_groups():
     table = pd.DataFrame({"sex": ["male", "female"] * 3, "race": ["Asian", "White", "Black", "White", None, "Asian"]})
-    zeros = fairread.references(table, ["sex", "race"])
+    zeros = groupwise.references(table, ["sex", "race"])
     assert zeros == {"sex": "female", "race": "White"}
-    assert fairread.coded(table, zeros)[:, 0].tolist() == [1, 0] * 3
-    assert np.isnan(fairread.coded(table, zeros)[4, 1])
+    assert groupwise.coded(table, zeros)[:, 0].tolist() == [1, 0] * 3
+    assert np.isnan(groupwise.coded(table, zeros)[4, 1])
     with pytest.raises(ValueError, match=r"readers.attributes.*'race'"):
-        fairread.references(table.assign(race="White"), ["sex", "race"])
+        groupwise.references(table.assign(race="White"), ["sex", "race"])

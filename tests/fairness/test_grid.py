@@ -173,7 +173,9 @@ def test_variance_between_seeds_is_told_from_that_between_patients():
     table = grid.replicated(drawn).query("metric == 'gap'").set_index("row")
     assert table.sd_seeds["eodd"] == pytest.approx(0.06) and table.sd_seeds["standard"] == pytest.approx(0, abs=1e-12)
     assert table.sd_patients["eodd"] == pytest.approx(0.02, abs=0.001)
-    assert table.share_seeds["eodd"] == pytest.approx(0.9, abs=0.01) and table.share_seeds["standard"] == pytest.approx(0, abs=1e-12)
+    assert table.share_seeds["eodd"] == pytest.approx(0.9, abs=0.01) and table.share_seeds["standard"] == pytest.approx(
+        0, abs=1e-12
+    )
     wide, narrow = (table.high[row] - table.low[row] for row in ("eodd", "standard"))
     assert narrow == pytest.approx(2 * 1.96 * 0.02, rel=0.1) and wide > 1.4 * narrow
     assert table.value.tolist() == pytest.approx([0.2, 0.2]) and (table.seeds == 3).all()
