@@ -48,9 +48,10 @@ def decisions(task, thresholds, published=False):
     Returns
     -------
     cut : dict of float
-        By arm; empty for tasks without a decision.
+        By arm; empty for tasks without a threshold.
     called : dict of numpy.ndarray of bool, shape (n,)
-        By arm, which units score at or above it.
+        By arm, which units score at or above it. Of a class among several: which are given to it, by the decision of
+        the table; of a task of several classes: the number of the class.
 
     Raises
     ------
@@ -58,6 +59,9 @@ def decisions(task, thresholds, published=False):
         Naming the task, and the reader, without a threshold.
     """
     cut = {}
+    if "decision" in next(iter(task.arms.values())):
+        kind = int if task.classes else bool
+        return {}, {arm: rows.decision.to_numpy().astype(kind) for arm, rows in task.arms.items()}
     for arm, rows in task.arms.items() if task.kind == "classify" else ():
         if published:
             cut[arm] = balanced_threshold(score=rows.score, label=rows.label)
