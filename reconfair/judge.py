@@ -320,6 +320,7 @@ def _assessed(study: Study, read: list[Product], rated: list[Product]) -> tuple[
         quality=None if quality is None else _shared(quality[quality.split == "test"], ["image_id"]),
         attributes=study.attributes(),
         thresholds=diagnosis.thresholds(study),
+        ordinal=study.ordinal,
         **study.fairness.model_dump(exclude={"attributes"}),
     )
     return tuple(ordered(table, study) for table in assessed)
@@ -337,7 +338,8 @@ def _shared(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 def ordered(table: pd.DataFrame, study: Study) -> pd.DataFrame:
     """Rows in the order of tasks, then original, noisy, reconstructors, each followed by its strategies."""
-    order = {word: at for at, word in enumerate([*study.tasks, "image", ORIGINAL.model, NOISY.model, *study.models])}
+    tasks = dict.fromkeys(word for task in study.tasks for word in (task.partition(": ")[0], task))
+    order = {word: at for at, word in enumerate([*tasks, "image", ORIGINAL.model, NOISY.model, *study.models])}
     strategies = dict.fromkeys(source.strategy for source in study.mitigated)
     order |= {strategy: at for at, strategy in enumerate(["standard", *strategies])}
     readers = [reader for reader in dict.fromkeys(table.reader) if reader not in order]

@@ -47,8 +47,8 @@ RACES = (
     "American Indian/Alaska Native",
 )
 GAPS = ("eodd", "eop", "fpr_gap", "demographic_parity", "auroc_gap", "auprc_gap", "calibration_gap")
-GAPS += ("delta_dice", "ser", "psnr_gap", "ssim_gap")
-MEASURES = ("tpr", "fpr", "ppr", "auroc", "auprc", "calibration", "dice", "psnr", "ssim")
+GAPS += ("delta_dice", "ser", "psnr_gap", "ssim_gap", "eodd_worst", "accuracy_gap", "kappa_gap", "nar", "essp")
+MEASURES = ("tpr", "fpr", "ppr", "auroc", "auprc", "calibration", "accuracy", "kappa", "dice", "psnr", "ssim")
 COHORT = ("image_id", "patient_id", "split", "age", *ATTRIBUTES, "path", "mask_path", "slice")  # columns of every one
 GROUPS = {"sex": SEXES, "age_group": AGE_GROUPS, "race": RACES}
 PAPER_SDE_EPOCHS = {"mri": 300, "xray": 40}
@@ -91,6 +91,20 @@ class About(NamedTuple):
     folder: str = ""  # its name under RECONFAIR_DATA
     metadata: tuple[str, ...] = ()  # the files that must be in that folder; * stands for a version
     where: str = ""  # to get it
+    classes: dict[str, tuple[str, ...]] = {}  # of tasks of several classes, in order
+    ordinal: tuple[str, ...] = ()  # those whose classes go from low to high
+    whole: tuple[str, ...] = ()  # attributes whose numbers, in the column <attribute>_value, have a slope
+
+    def decisions(self, task: str) -> tuple[str, ...]:
+        """What is decided in a task: itself, or, of several classes, whether it is of each.
+
+        Examples
+        --------
+        >>> about = About("mri", "image", {"dx": "classify"}, classes={"dx": ("nv", "mel", "bcc")})
+        >>> about.decisions("dx")
+        ('dx: nv', 'dx: mel', 'dx: bcc')
+        """
+        return tuple(f"{task}: {name}" for name in self.classes[task]) if task in self.classes else (task,)
 
 
 class Network(NamedTuple):
@@ -100,6 +114,7 @@ class Network(NamedTuple):
     kind: str
     tasks: tuple[str, ...]
     model: str = ""  # a model of the user's own, as the params file names it; empty: one that is trained here
+    classes: bool = False  # whether its tasks are the classes of one task, of which each unit has one
 
 
 class Source(NamedTuple):
@@ -173,8 +188,9 @@ class Dataset(Section):
     """What every dataset has. A dataset has a class variable `about` and two methods.
 
     ``read_table()`` returns one row per image: ``image_id, patient_id, sex, age, race`` and a column for each task (1,
-    0 or missing); rows with ``evaluated`` False are seen in training alone. ``read_image(row)`` returns an image within
-    [0, 1] and its mask or None, both (size, size); None for an image that shows nothing and is to leave the cohort.
+    0 or missing; of several classes their number); rows with ``evaluated`` False are seen in training alone.
+    ``read_image(row)`` returns an image within [0, 1], (size, size) or, where the dataset has ``channels`` 3,
+    (3, size, size), and its mask (size, size) or None; None for an image that shows nothing and is to leave the cohort.
     """
 
     name: str
@@ -193,6 +209,17 @@ class Dataset(Section):
         if min(self.split) == 0:
             raise ValueError(f"split: each of train, val and test needs patients, not {list(self.split)}")
         return self
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of an image: (size, size), of colour (3, size, size)."""
+        side = (self.size, self.size)
+        return (3, *side) if getattr(self, "channels", 1) == 3 else side
+
+    @property
+    def inputs(self) -> dict[str, int]:
+        """What the settings of a network say of colour: ``{"inputs": 3}``, and nothing of grey images."""
+        return {"inputs": 3} if len(self.shape) == 3 else {}
 
     def find(self) -> Path | None:
         """Return the folder of the scans; None where nothing is read from disk."""
@@ -291,6 +318,8 @@ class Classify(Training):
     batch_size: Annotated[int, Field(ge=1)] = 16
     lr: Annotated[float, Field(gt=0)] = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0
+    # Of several classes: every image counts the same, or every class does.
+    class_weights: Literal["equal", "balanced"] = "equal"
 
     @model_validator(mode="after")
     def _weights_fit(self):
@@ -324,8 +353,11 @@ class Diagnosis(Section):
     def settings(self, network: Network) -> dict:
         """All that the training of `network` depends on, JSON-ready; of a model of the user's own, what it is."""
         if network.model:
-            return {"model": network.model, "kind": network.kind, "tasks": list(network.tasks)}
+            named = {"model": network.model, "kind": network.kind, "tasks": list(network.tasks)}
+            return named | ({"classes": True} if network.classes else {})
         section = getattr(self, network.kind).model_dump(mode="json")
+        weights = section.pop("class_weights", None)
+        section |= {"classes": True, "class_weights": weights} if network.classes else {}
         return {**section, "tasks": list(network.tasks), "seed": self.seed}
 
 
@@ -355,7 +387,7 @@ class Mitigation(Section):
 
     strategies: tuple[str, ...] = ("reweight", "eodd", "adv")  # also dro, remedies joined by +, and thresholds
     models: tuple[str, ...] = ()  # empty: every reconstructor of the study
-    attributes: tuple[Literal[ATTRIBUTES], ...] = ()  # empty: those that the dataset records
+    attributes: tuple[str, ...] = ()  # empty: those that the dataset records
     lam: Annotated[float, Field(ge=0)] = 1  # of eodd and adv where a strategy names none, as in eodd@0.3
     epochs: Annotated[int, Field(ge=1)] = 10
     lr_factor: Annotated[float, Field(gt=0)] = 0.1  # of the learning rate of the first training
@@ -468,6 +500,20 @@ class Study(Section):
         return self
 
     @model_validator(mode="after")
+    def _takes_colour(self):
+        if self.dataset.inputs and not getattr(type(self.noise), "COLOUR", False):
+            valid = ", ".join(kind for kind, section in NOISES.items() if getattr(section, "COLOUR", False))
+            raise ValueError(
+                f"noise.kind: {self.noise.kind} measures one channel, and dataset.channels is 3; valid here: {valid}"
+            )
+        if self.dataset.inputs and str(self.diagnosis.classify.pretrained) in XRV:
+            raise ValueError(
+                f"diagnosis.classify.pretrained: {self.diagnosis.classify.pretrained} has seen one channel, and "
+                "dataset.channels is 3; valid here: true, false"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _known_models(self):
         for key, word in self.diagnosis.models.items():
             one_of(key, {network.name for network in self.networks} | self.tasks.keys(), "diagnosis.models: task")
@@ -486,20 +532,33 @@ class Study(Section):
 
     @property
     def tasks(self) -> dict[str, str]:
-        """Tasks of this study and their kind, ``classify`` or ``segment``."""
-        every = self.dataset.about.tasks
-        return {task: every[task] for task in self.diagnosis.tasks or every}
+        """Tasks of this study and their kind, ``classify`` or ``segment``; each class of several is one."""
+        about = self.dataset.about
+        return {decision: about.tasks[task] for task in self._named for decision in about.decisions(task)}
+
+    @property
+    def ordinal(self) -> tuple[str, ...]:
+        """Tasks of this study whose several classes are in order."""
+        return tuple(task for task in self._named if task in self.dataset.about.ordinal)
+
+    @property
+    def _named(self) -> tuple[str, ...]:
+        return self.diagnosis.tasks or tuple(self.dataset.about.tasks)
 
     @property
     def networks(self) -> tuple[Network, ...]:
         """The diagnostic networks that carry the tasks; a model of the user's own is a network by itself."""
-        models = self.diagnosis.models
-        alone = tuple(Network(task, kind, (task,), models.get(task, "")) for task, kind in self.tasks.items())
-        if self.dataset.about.modality == "mri":
+        models, about = self.diagnosis.models, self.dataset.about
+        alone = tuple(
+            Network(task, about.tasks[task], about.decisions(task), models.get(task, ""), task in about.classes)
+            for task in self._named
+        )
+        if about.modality == "mri":
             return alone
-        findings = tuple(task for task, kind in self.tasks.items() if kind == "classify" and task not in models)
+        apart = tuple(network for network in alone if network.kind == "segment" or network.model or network.classes)
+        findings = tuple(network.name for network in alone if network not in apart)
         together = (Network("findings", "classify", findings, models.get("findings", "")),) if findings else ()
-        return together + tuple(network for network in alone if network.kind == "segment" or network.model)
+        return together + apart
 
     @property
     def readers(self) -> tuple[str, ...]:

@@ -82,8 +82,8 @@ class Stored(NamedTuple):
 
 def picture(
     path: str, size: int, *, number: int | None = None, axis: int = 0, mask_path: str = "", channel: int | None = None,
-    window: tuple[float, float] | None = None, percentiles: tuple[float, float] = (0, 100), fit: str = "squash",
-    geometry: str = "check", inside: tuple[float, ...] | None = None,
+    colour: bool = False, window: tuple[float, float] | None = None, percentiles: tuple[float, float] = (0, 100),
+    fit: str = "squash", geometry: str = "check", inside: tuple[float, ...] | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
     """Read an image, or a slice of a volume, and its mask.
 
@@ -100,6 +100,8 @@ def picture(
         File of the same shape and place, see `outline`; empty: none.
     channel : int, optional
         Of a colour image; by default its grey.
+    colour : bool
+        Keep red, green and blue; one scale serves all three.
     window : (float, float), optional
         Values that become 0 and 1; by default `percentiles` of the whole file, volume or not.
     fit : {"squash", "pad", "crop"}
@@ -112,7 +114,7 @@ def picture(
 
     Returns
     -------
-    image : ndarray, shape (size, size)
+    image : ndarray, shape (size, size), or with `colour` (3, size, size)
         Float32 within [0, 1].
     mask : ndarray of bool, shape (size, size), or None
 
@@ -128,7 +130,12 @@ def picture(
         raise ValueError(f"{path}: slice {number} is wanted, counted from 0, and there are {volume.shape[axis]}")
     if len(volume) > 1 and not axes:
         _notes.append(f"{Path(path).suffix} volumes of {volume.shape} values: axes are taken as stored")
-    image = scaled(volume.take(number or 0, axis), size, window or limits, fit)
+    if colour:
+        colours, limits = _colours(path, _changed(path), percentiles)
+        chosen = colours.take(number or 0, axis)
+        image = np.stack([scaled(chosen[..., k], size, window or limits, fit) for k in range(3)])
+    else:
+        image = scaled(volume.take(number or 0, axis), size, window or limits, fit)
     if np.ptp(image) == 0:
         _notes.append("images of one value throughout: they have no contrast")
     if not mask_path:
@@ -334,6 +341,19 @@ def _volume(path: str, changed: int, channel: int | None = None, percentiles: tu
         if shown is not volume:
             volume = np.where(stored.padding, shown.min(), volume)
     return volume, limits, stored.place, stored.axes
+
+
+@lru_cache(maxsize=2)
+def _colours(path: str, changed: int, percentiles: tuple[float, float]):
+    """(slices, rows, columns, 3), and the values at `percentiles` of all three."""
+    with _named(path):
+        values = _stored(path).values
+        if values.ndim != 4:
+            raise ValueError("it has one channel; dataset.channels: 3 expects red, green and blue")
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise ValueError("it holds values that are not finite")
+        limits = (values.min(), values.max()) if percentiles == (0, 100) else np.percentile(values, percentiles)
+    return values, tuple(float(limit) for limit in limits)
 
 
 @lru_cache(maxsize=2)

@@ -32,6 +32,23 @@ def derive(table: pd.DataFrame, boundary: float | None = None) -> pd.DataFrame:
     )
 
 
+def by_class(table: pd.DataFrame, about) -> pd.DataFrame:
+    """Replace the column of a task of several classes, which holds their numbers, by one column of 0 and 1 for each.
+
+    Examples
+    --------
+    >>> from reconfair.params import About
+    >>> about = About("mri", "image", {"dx": "classify"}, classes={"dx": ("nv", "mel", "bcc")})
+    >>> by_class(pd.DataFrame({"dx": [1.0, 0.0, np.nan]}), about)["dx: mel"].tolist()
+    [1.0, 0.0, nan]
+    """
+    for task, names in about.classes.items():
+        number = table[task]
+        columns = {f"{task}: {name}": (number == k).astype(float).where(number.notna()) for k, name in enumerate(names)}
+        table = table.drop(columns=task).assign(**columns)
+    return table
+
+
 def assign(table: pd.DataFrame, shares: tuple[float, ...], seed: int, modality: str) -> pd.DataFrame:
     """Add ``split``: by patient, seeded, stratified over the joint attribute group.
 

@@ -27,7 +27,7 @@ def weights(study: Study, reader: Reader) -> Product:
 
     Of a model of the user's own it is the thresholds alone.
     """
-    settings, network = study.diagnosis.settings(reader.network), reader.network
+    settings, network = _settings(study, reader.network), reader.network
     code = ("reconfair.training", __name__, f"{__name__}.installed", "reconfair.fairness.threshold")
     if network.model:
         settings |= {"files": given.contents(network.model)}
@@ -121,11 +121,16 @@ def build(study: Study, network: Network):
 
     from reconfair.keyed import seed_of
 
-    settings = study.diagnosis.settings(network)
+    settings = _settings(study, network)
     if network.model:
         return given.diagnoser(settings)
     torch.manual_seed(seed_of(settings["seed"], "weights", network.name))
     return diagnoser(network.kind)(settings)
+
+
+def _settings(study: Study, network: Network) -> dict:
+    """All that a network depends on; of colour images, how many channels they have."""
+    return study.diagnosis.settings(network) | study.dataset.inputs
 
 
 def diagnoser(kind: str) -> type:
@@ -155,7 +160,7 @@ def evaluate_on(study: Study, other: Study) -> pd.DataFrame:
     study : Study
         Trained up to chapter 04; its thresholds are to be kept.
     other : Study
-        Of a cohort with tasks of the same names, at as many pixels.
+        Of a cohort with tasks of the same names, and of the same classes, at as many pixels.
 
     Returns
     -------
@@ -169,12 +174,13 @@ def evaluate_on(study: Study, other: Study) -> pd.DataFrame:
         The two share no task, or their images differ in size.
     """
     shared = {net: [task for task in net.tasks if other.tasks.get(task) == net.kind] for net in study.networks}
+    shared |= {net: [] for net in shared if net.classes and len(shared[net]) < len(net.tasks)}
     if not any(shared.values()):
         tasks = [f"{one.label} has {', '.join(one.tasks)}" for one in (study, other)]
         raise ValueError(f"no task of the same name and kind: {'; '.join(tasks)}")
-    if study.dataset.size != other.dataset.size:
-        sizes = f"{other.label} has {other.dataset.size} pixels, {study.label} {study.dataset.size}"
-        raise ValueError(f"dataset.size: {sizes}; prepare both at the same size")
+    if study.dataset.shape != other.dataset.shape:
+        sizes = f"{other.label} has images {other.dataset.shape}, {study.label} {study.dataset.shape}"
+        raise ValueError(f"dataset.size: {sizes}; prepare both at the same size and with the same channels")
     cohort = data.prepare(other)
     rows, predictions = data.rows(cohort.table, "test"), []
     for network, tasks in shared.items():
@@ -212,7 +218,7 @@ def looked_at(study: Study, source: Source, images: Product | None = None) -> tu
     Returns
     -------
     array : ndarray
-        (n, size, size) float16, memory-mapped.
+        (n, size, size), of colour (n, 3, size, size), float16, memory-mapped.
     rows : ndarray of int
         The images, as rows of `array`.
     table : DataFrame
@@ -228,14 +234,15 @@ def looked_at(study: Study, source: Source, images: Product | None = None) -> tu
     else:
         folder = store.ready(images or images_of(study, source))
         array, rows = np.load(folder / "reconstructed.npy", mmap_mode="r"), np.arange(len(rows))
-    there = np.isfinite(array[rows, 0, 0])
+    there = data.there(array, rows)
     return array, rows[there], table[there]
 
 
 def units(study: Study, network: Network, table: pd.DataFrame, answers: np.ndarray, masks=None) -> pd.DataFrame:
     """Turn the answers of `network` to the images in `table` into rows of ``predictions``.
 
-    Classification: one row per unit and task, a patient's score being the median over the images.
+    Classification: one row per unit and task, a patient's score being the median over the images. Of several classes
+    one row for each: scores are divided by their sum, and the class with the largest one is the decision.
     Segmentation: one row per slice, Dice missing where neither truth nor answer holds anything;
     `masks` are indexed by the labels of `table`'s index.
     """
@@ -251,6 +258,14 @@ def units(study: Study, network: Network, table: pd.DataFrame, answers: np.ndarr
         grouped = rows.groupby("unit", sort=False)
         decided = grouped[["patient_id", "split", "label"]].first().assign(score=grouped.score.median())
         parts.append(decided.reset_index().assign(task=task, kind="classify", dice=np.nan))
+    if network.classes:
+        score = np.stack([part.score for part in parts], axis=1)
+        score, first = score / score.sum(axis=1, keepdims=True), score.argmax(axis=1)
+        parts = [
+            part.assign(**{"score": score[:, k], "class": part.task.iloc[0].partition(": ")[2], "decision": first == k})
+            for k, part in enumerate(parts)
+        ]
+        parts = [part.astype({"decision": float}) for part in parts]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -291,7 +306,7 @@ def _training_work(study: Study, reader: Reader) -> Work:
     from reconfair import training
 
     network = reader.network
-    settings, size = study.diagnosis.settings(network), study.dataset.size
+    settings, size = _settings(study, network), study.dataset.size
     if network.model:
         return given.work(data.sizes(study)["eval"] / 2, size, study.compute)
     module, images = partial(build, study, network), data.sizes(study)["diag"] * settings["epochs"]
@@ -304,7 +319,7 @@ def _work(study: Study) -> Work:
 
     images, size, works = data.sizes(study)["eval"], study.dataset.size, []
     for network in study.networks:
-        settings, module = study.diagnosis.settings(network), partial(build, study, network)
+        settings, module = _settings(study, network), partial(build, study, network)
         if network.model:
             works.append(given.work(images, size, study.compute))
             continue
@@ -323,6 +338,8 @@ def _train(study: Study, reader: Reader, folder: Path) -> None:
     target = cohort.masks if network.kind == "segment" else cohort.table[list(network.tasks)].to_numpy(np.float32)
     if network.kind == "classify":  # an image without any label teaches nothing
         rows, val = (some[~np.isnan(target[some]).all(1)] for some in (rows, val))
+    if module.settings.get("class_weights") == "balanced":
+        module.balance(target[rows])
     batch_size, seed = module.settings["batch_size"], module.settings["seed"]
     training.fit(
         module,

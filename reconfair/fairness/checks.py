@@ -1,5 +1,6 @@
 """What predictions must look like: read into tasks, or refused in one sentence that names the rows."""
 
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +10,8 @@ COLUMNS = {"classify": ["label", "score"], "segment": ["dice"], "image": ["psnr"
 CLASS = ": "  # between the name of a task of several classes and that of a class
 SUM = 0.01  # by which the scores of all classes may miss 1
 ARM = ["source", "strategy", "reader"]
+_NUMBER = r"-?[\d.]+(?:e[+-]?\d+)?"
+_RANGE = re.compile(rf"(?:up to |{_NUMBER} to )({_NUMBER})|above {_NUMBER}")  # a group of numbers, by its upper end
 _KEYS = ["unit", "patient_id", "source", "strategy"]
 _VALID = {
     "label": ("0, 1 or NaN", lambda v: v.isna() | v.isin([0, 1])),
@@ -124,6 +127,25 @@ def task_of(name, rows, traits):
     groups = {attribute: traits[attribute].loc[patient].to_numpy(object) for attribute in traits}
     groups = {"all": np.full(patient.size, "all", object), **groups}
     return Task(name, kind, arms, patient, groups, int((~labelled).sum()))
+
+
+def in_order(names):
+    """Names of groups in the order of figures and tables: by name, but ranges of numbers from low to high.
+
+    Examples
+    --------
+    >>> in_order(["above 30", "18.5 to 30", "up to 18.5"]), in_order(["White", "Asian"])
+    (['up to 18.5', '18.5 to 30', 'above 30'], ['Asian', 'White'])
+    """
+    ranges = [[_RANGE.fullmatch(part) for part in name.split(", ")] for name in names]
+    if not any(any(parts) for parts in ranges):
+        return sorted(names)
+
+    def place(name):
+        parts = [(_RANGE.fullmatch(part), part) for part in name.split(", ")]
+        return [(np.inf if not match[1] else float(match[1]), "") if match else (0.0, part) for match, part in parts]
+
+    return sorted(names, key=place)
 
 
 def joined(tasks, predictions, ordinal):

@@ -8,6 +8,7 @@ import pandas as pd
 
 from . import gaps, metrics, resampling
 from .cells import Groups, pooled
+from .checks import in_order
 
 CHANGES = ("change", "change_standard")  # from the reference, from the unmitigated counterpart
 
@@ -78,8 +79,8 @@ class Panel:
 
     def __init__(self, task, decided, attribute, patient):
         group, names = pd.factorize(np.where(pd.isna(task.groups[attribute]), None, task.groups[attribute]))
-        rank = np.argsort(np.argsort(names.astype(str), kind="stable"), kind="stable")
-        self.task, self.attribute, self.names = task, attribute, sorted(names.astype(str).tolist())
+        self.task, self.attribute, self.names = task, attribute, in_order(names.astype(str).tolist())
+        rank = np.array([self.names.index(name) for name in names.astype(str)], int)
         self.rows = group >= 0
         group, patient = rank[group[self.rows]] if len(names) else group[:0], patient[self.rows]
         self.patients, first, code = np.unique(patient, return_index=True, return_inverse=True)
