@@ -645,8 +645,9 @@ def hidden(folder: str) -> str:
 
 
 def folder_of(name: str) -> Path:
-    """The folder that a params file names; see `hidden`."""
-    return Path(os.path.expanduser(json.loads(os.environ.get("RECONFAIR_ROOTS", "{}")).get(name, name)))
+    """The folder that a params file names, where ``~`` and ``$RECONFAIR_DATA`` may stand; see `hidden`."""
+    name = json.loads(os.environ.get("RECONFAIR_ROOTS", "{}")).get(name, name)
+    return Path(os.path.expandvars(os.path.expanduser(name)))
 
 
 def is_external(word: str) -> bool:

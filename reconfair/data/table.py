@@ -223,7 +223,7 @@ class Table(Scans):
         folds = [fold(name) for name in names]
         for name in names:
             if folds.count(fold(name)) > 1:
-                raise ValueError(f"'{name}' names two tasks, attributes or columns of the cohort; choose another name")
+                raise ValueError(f"'{name}' names two tasks or columns of the cohort; choose another name")
             if fold(name) in RESERVED or name.startswith("z_"):
                 raise ValueError(f"'{name}' has a meaning of its own in the tables of a study; choose another name")
         if not self.about.tasks or not self.about.attributes:
