@@ -247,11 +247,3 @@ def _value(row) -> str:
 def _arm(task: str, source: str, strategy: str, reader: str) -> str:
     """Task, source, and, where they are not the standard ones, strategy and reader."""
     return ", ".join([task, source, *(word for word in (strategy, reader) if word != "standard")])
-
-
-def _refuse(table: pd.DataFrame, column: str, wrong: pd.Series, expected: str) -> None:
-    """Name the first row that is wrong, what it says, and what was expected."""
-    if wrong.any():
-        row = wrong.idxmax()
-        said = "empty" if pd.isna(table[column][row]) else f"'{table[column][row]}'"
-        raise ValueError(f"row {row}: {column} is {said}, expected {expected}")
