@@ -321,6 +321,7 @@ def _assessed(study: Study, read: list[Product], rated: list[Product]) -> tuple[
         attributes=study.attributes(),
         thresholds=diagnosis.thresholds(study),
         ordinal=study.ordinal,
+        whole=[word for word in study.dataset.about.whole if word in study.attributes()],
         **study.fairness.model_dump(exclude={"attributes"}),
     )
     return tuple(ordered(table, study) for table in assessed)

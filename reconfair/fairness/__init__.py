@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .checks import joined, task_of, tasks_of, traits_of
+from . import slopes
+from .checks import joined, numbers_of, task_of, tasks_of, traits_of
 from .classes import ClassPanel
 from .resampling import patient_weights
 from .rows import CHANGES, MEASURES, Panel, bootstrapped, closed_form
@@ -44,6 +45,7 @@ def assess(
     min_cases=20,
     margins=None,
     ordinal=(),
+    whole=(),
     resamples=1000,
     seed=0,
 ):
@@ -87,6 +89,9 @@ def assess(
         Changes that would not matter, where they are not those of `MARGINS`.
     ordinal : sequence of str
         Tasks whose classes are in order: they are judged by kappa with quadratic weights as well.
+    whole : sequence of str
+        Attributes whose numbers, in the column ``<attribute>_value`` of the cohort, are kept whole: beside the rows of
+        their groups ``fairness`` has rows of metric ``tpr_slope, fpr_slope, dice_slope``, see `slopes`.
     resamples, seed : int
         Of ``p_swap``, of AUPRC and of the bootstraps.
 
@@ -140,6 +145,7 @@ def assess(
         raise ValueError(f"margins: ser is a ratio above 1, such as 1.1, not {margins['ser']}")
     traits, blocks, fairness = traits_of(cohort, attributes), [], []
     how = {"combine": eodd, "min_cases": max(min_cases, 2), "resamples": resamples, "seed": seed}
+    numbers = numbers_of(cohort, whole)
     tasks = {name: task_of(name, rows, traits) for name, rows in tasks_of(predictions, quality).items()}
     for task in (tasks | joined(tasks, predictions, ordinal)).values():
         by_image = inference == "as_published"
@@ -152,6 +158,8 @@ def assess(
             some, gaps = rows_of(panel, weights, one_sided=by_image, **how)
             blocks += some
             fairness += gaps
+            if attribute in whole:
+                fairness += slopes.rows_of(task, decided, numbers[attribute], attribute, panel.references)
     return _performance(blocks, primary, margins), _fairness(fairness, margins, inference, resamples)
 
 

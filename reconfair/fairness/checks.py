@@ -81,6 +81,14 @@ def traits_of(cohort, attributes):
     return pd.DataFrame({attribute: _joined(traits[attribute.split("*")]) for attribute in attributes}, dtype=object)
 
 
+def numbers_of(cohort, attributes):
+    """Numbers of attributes that are kept whole, by patient; in the cohort they are in ``<attribute>_value``."""
+    columns = [f"{attribute}_value" for attribute in attributes]
+    _require(cohort, ["patient_id", *columns], "cohort")
+    patients = cohort.drop_duplicates("patient_id").set_index("patient_id")
+    return patients[columns].astype(float).set_axis(list(attributes), axis=1)
+
+
 def _joined(traits):
     """Values of each row side by side, None where one is missing."""
     values = [None if pd.isna(list(row)).any() else ", ".join(map(str, row)) for row in traits.itertuples(index=False)]

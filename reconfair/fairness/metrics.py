@@ -363,6 +363,9 @@ UNITS = {
     "eodd_worst": "EODD of the class where it is largest, 0 to 1; of a task of several classes",
     "accuracy_gap": "range of accuracy over groups, 0 to 1",
     "kappa_gap": "range of kappa over groups, 0 to 2",
+    "tpr_slope": "change of TPR for each standard deviation of an attribute that is kept whole",
+    "fpr_slope": "change of FPR for each standard deviation of an attribute that is kept whole",
+    "dice_slope": "change of Dice for each standard deviation of an attribute that is kept whole",
     "nar": "range of accuracy over groups divided by its mean, from 0",
     "essp": "accuracy of everyone divided by 1 + the sum over groups of its distance from theirs, 0 to 1; "
     "larger is better",

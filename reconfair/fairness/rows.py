@@ -337,6 +337,8 @@ def gap(panel, arm, metric, names, kept, combine, swapped):
     value[kept] = sum(sign * one.cells.value[kept] for sign, one in zip(good, after, strict=True))
     column |= panel.extremes(value) if any(good) else {"worst": "", "best": ""}
     for change, other in panel.references(arm).items():
+        if panel.silent(other, names):  # of a class that the reference never predicts, nothing is a change
+            continue
         before = [panel.measure(other, name) for name in names]
         changed = [panel.change(arm, other, name)[kept] for name in names]
         between = [new.residual - old.residual for new, old in zip(after, before, strict=True)]
