@@ -9,6 +9,7 @@ from scipy.special import ndtr
 from reconfair.data.lgg import MRI_TASKS
 from reconfair.data.phantom import (
     Phantom,
+    Recorded,
     axes,
     dial,
     edge,
@@ -115,7 +116,7 @@ class PhantomMRI(Phantom):
     """Settings of the simulated cohort, and its patients and images."""
 
     name: Literal["phantom_mri"]
-    about: ClassVar[About] = About("mri", "patient", MRI_TASKS)
+    about: ClassVar[About] = Recorded(About("mri", "patient", MRI_TASKS))
 
     def read_table(self) -> pd.DataFrame:
         """Draw the cohort, one row per slice.

@@ -7,6 +7,7 @@ import pandas as pd
 from scipy.stats.contingency import association, chi2_contingency
 from statsmodels.stats.proportion import proportion_confint
 
+from reconfair.fairness.checks import in_order
 from reconfair.keyed import generator
 
 MERGED = ("American Indian/Alaska Native", "Native Hawaiian/Pacific Islander")
@@ -151,7 +152,7 @@ def cases(table: pd.DataFrame, tasks, attributes) -> pd.DataFrame:
     for attribute in attributes:
         groups = groups_of(table, attribute).fillna("not recorded")
         patients = table.groupby([groups, "split"]).patient_id.nunique().unstack(fill_value=0)
-        for group in patients.index:
+        for group in in_order(patients.index):
             test = table[(groups == group) & (table.split == "test")]
             number = {task: [test[test[task] == label].patient_id.nunique() for label in (1, 0)] for task in tasks}
             labels = {f"{task} 1/0": f"{one}/{nil}" for task, (one, nil) in number.items()}

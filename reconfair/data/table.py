@@ -21,7 +21,7 @@ YAML_WORDS = {"True": ("true", "yes"), "False": ("false", "no")}  # YAML reads a
 # are carried along have other names. A task may be called label: so is that of the shortest params file.
 RESERVED = {*COHORT, *(column for name in ("cohort", "quality", "predictions") for column in tables.SCHEMAS[name])}
 RESERVED |= {"all", "image", "images", "findings", "evaluated", "lost", "reason", "index"}
-RESERVED |= {"group", "attribute", "metric", "original_image_id", "original_patient_id"}
+RESERVED |= {"group", "attribute", "metric", "class", "decision", "original_image_id", "original_patient_id"}
 RESERVED -= {"label"}
 
 Meaning = TypeVar("Meaning")
@@ -79,7 +79,9 @@ class Labels(Column[Annotated[int, Field(ge=0, le=99)]]):
         numbers = {meaning for meaning in self.values.values() if meaning is not None}
         lacking = sorted(set(range(max(numbers, default=0) + 1)) - numbers)
         if max(numbers, default=0) > 1 and lacking:
-            raise ValueError(f"labels: classes are numbered from 0 without gaps, and no entry is {lacking[0]}")
+            word = max(self.values, key=lambda word: self.values[word] or 0)
+            numbered = f"labels: '{word}' is {max(numbers)}, and no entry is {lacking[0]}"
+            raise ValueError(f"{numbered}; classes are numbered from 0 without gaps")
         if self.ordinal and not self.classes:
             raise ValueError("ordinal: only a task of more than two classes has an order; give its labels 0, 1, 2, ...")
         for name in self.classes:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from reconfair.params import Section
 
@@ -30,7 +30,24 @@ class Numbers(Section):
     cuts: Cuts = "median"
 
 
-Shares = Annotated[dict[Annotated[str, Field(min_length=1)], Annotated[float, Field(gt=0, le=1)]], Field(min_length=2)]
+def _whole(shares):
+    if abs(sum(shares.values()) - 1) > 1e-6:
+        raise ValueError(f"shares must add up to 1, not {sum(shares.values()):g}")
+    return shares
+
+
+Shares = Annotated[
+    dict[Annotated[str, Field(min_length=1)], Annotated[float, Field(gt=0, le=1)]],
+    Field(min_length=2),
+    AfterValidator(_whole),
+]
+
+
+def _kind(given) -> str:
+    return "numbers" if isinstance(given, Numbers) or (isinstance(given, dict) and "mean" in given) else "shares"
+
+
+Drawn = Annotated[Annotated[Numbers, Tag("numbers")] | Annotated[Shares, Tag("shares")], Discriminator(_kind)]
 
 
 def cut(values: pd.Series, cuts, patient: pd.Series) -> pd.Series:
@@ -56,7 +73,7 @@ def cut(values: pd.Series, cuts, patient: pd.Series) -> pd.Series:
     ['up to 25', 'up to 25', 'above 25', nan]
     """
     ends = (values.groupby(patient).first().median(),) if isinstance(cuts, str) else cuts
-    names = groups(ends)
+    names = groups([float(f"{end:.4g}") for end in ends] if isinstance(cuts, str) else ends)
     place = np.searchsorted(np.asarray(ends, float), values.fillna(0), side="left")
     return pd.Series(np.array(names)[place], values.index, dtype="str").where(values.notna())
 
