@@ -200,7 +200,7 @@ def montage(rows: list[list[np.ndarray]], titles: list[str], labels: list[str], 
         row, column = divmod(k, len(titles))
         low, high = limits[column]
         colours = "gray" if low >= 0 else "RdBu_r"
-        picture = shown(rows[row][column], differs=low < 0)
+        picture = as_drawn(rows[row][column], differs=low < 0)
         picture = picture.clip(0, 1) if picture.ndim == 3 else picture  # as colours are drawn
         image = axis.imshow(picture, cmap=colours, vmin=low, vmax=high, aspect="auto")
         axis.set(xticks=[], yticks=[], box_aspect=1, title="" if row else titles[column])
@@ -212,7 +212,7 @@ def montage(rows: list[list[np.ndarray]], titles: list[str], labels: list[str], 
     return figure
 
 
-def shown(picture, differs: bool = False) -> np.ndarray:
+def as_drawn(picture, differs: bool = False) -> np.ndarray:
     """A picture as it is drawn: (s, s), or of colour (s, s, 3); of a difference the mean over its channels."""
     picture = np.asarray(picture, float)
     if picture.ndim == 2:
@@ -237,7 +237,7 @@ def texture(errors: dict[str, np.ndarray], power: dict[str, tuple]) -> Figure:
     reach = max(np.abs(error).max() for error in errors.values()) / 2
     greys = plt.get_cmap("Greys")(np.linspace(0.4, 1, len(errors)))
     for axis, (level, error), grey, line in zip(axes, errors.items(), greys, ["-", "--", ":", "-."], strict=False):
-        image = axis.imshow(shown(error, differs=True), cmap="RdBu_r", vmin=-reach, vmax=reach)
+        image = axis.imshow(as_drawn(error, differs=True), cmap="RdBu_r", vmin=-reach, vmax=reach)
         axis.set(xticks=[], yticks=[])
         axes[-1].semilogy(*power[level], line, color=grey, label=level)
     figure.colorbar(image, ax=axes[:-1], shrink=0.8, label="error")

@@ -81,6 +81,17 @@ NAMES = {
     "calibration": "mean score - prevalence",
     "calibration_gap": "calibration gap",
     "tnr": "true negative rate",
+    "accuracy": "accuracy",
+    "cas": "classification accuracy score (CAS)",
+    "kappa": "weighted kappa",
+    "eodd_worst": "EODD of the worst class",
+    "accuracy_gap": "accuracy gap",
+    "kappa_gap": "kappa gap",
+    "nar": "normalised accuracy range (NAR)",
+    "essp": "equity-scaled accuracy (ESSP)",
+    "tpr_slope": "slope of the true positive rate",
+    "fpr_slope": "slope of the false positive rate",
+    "dice_slope": "slope of Dice",
 }
 MARKERS = {"standard": "o", "reweight": "s", "dro": "v", "eodd": "^", "adv": "D", "thresholds": "*"}
 MARKERS |= {"reweight+eodd": "P", "reweight+adv": "h", "reweight@0": "X"}

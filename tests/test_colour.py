@@ -117,8 +117,8 @@ def test_stored_images_are_widened_and_narrowed():
 
 
 def test_figures_show_colours_and_the_mean_difference():
-    assert figures.shown(COLOURED[0]).shape == (64, 64, 3)
-    assert figures.shown(COLOURED[0], differs=True) == pytest.approx(COLOURED[0].mean(axis=0))
+    assert figures.as_drawn(COLOURED[0]).shape == (64, 64, 3)
+    assert figures.as_drawn(COLOURED[0], differs=True) == pytest.approx(COLOURED[0].mean(axis=0))
     figure = figures.comparison(COLOURED[:2], {"noisy": COLOURED[2:]}, ["a", "b"])
     drawn = [axis.images[0].get_array().shape for axis in figure.axes if axis.images]
     assert drawn[:3] == [(64, 64, 3), (64, 64, 3), (64, 64)]

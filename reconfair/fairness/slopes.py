@@ -83,11 +83,11 @@ def rows_of(task, decided, numbers, attribute, references):
     for arm in task.arms:
         for measure in MEASURES.get(task.kind, ()):
             value = _values(task, decided, arm, measure)
-            found = slope(number / spread, value, task.patient)
+            answer = slope(number / spread, value, task.patient)
             row = dict(zip(("source", "strategy", "reader"), arm, strict=True)) | {"task": task.name}
             row |= {"attribute": attribute, "metric": f"{measure}_slope", "groups": "", "left_out": ""}
-            row |= {name: found[name] for name in ("value", "low", "high", "p")}
-            row |= {"n_smallest": float(found["patients"]), "missing": int(np.isnan(number).sum()) + task.unlabelled}
+            row |= {name: answer[name] for name in ("value", "low", "high", "p")}
+            row |= {"n_smallest": float(answer["patients"]), "missing": int(np.isnan(number).sum()) + task.unlabelled}
             row["note"] = f"per standard deviation, {spread:.3g} of {attribute}"
             for change, other in references(arm).items():
                 moved = slope(number / spread, value - _values(task, decided, other, measure), task.patient)

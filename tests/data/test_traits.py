@@ -40,8 +40,8 @@ def test_groups_of_one_column_and_of_numbers(tmp_path):
     assert set(table.scanner) == {"Siemens", "GE"}
     assert table.bmi.value_counts().to_dict() == {"up to 18.5": 8, "18.5 to 25": 14, "above 25": 18}
     assert (table.bmi_value == ROWS["bmi"]).all()
-    shown = splits.cases(data.cohort_table(study), [], ["bmi"])
-    assert shown.group.tolist() == ["up to 18.5", "18.5 to 25", "above 25"]
+    listed = splits.cases(data.cohort_table(study), [], ["bmi"])
+    assert listed.group.tolist() == ["up to 18.5", "18.5 to 25", "above 25"]
 
 
 @pytest.mark.parametrize(("cuts", "whole"), [("median", ()), ("none", ("bmi",))])
