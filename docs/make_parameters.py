@@ -154,6 +154,16 @@ MEANINGS = {
     "device": "where networks run; `auto` takes a GPU where there is one",
     "precision": "number format of training; `auto` is bf16-mixed on a CUDA GPU and 32-true elsewhere",
     "workers": "threads and processes; 0: one for each core",
+    "Table.image": "column with the file, or a path with columns in braces such as `images/{image_id}.jpg`",
+    "Table.attributes": "attributes of your own, by name, see below",
+    "Table.tasks": "tasks, by name: a column of 1 and 0, or what its entries mean, see below",
+    "PhantomMRI.attributes": "attributes of your own: `{scanner: {a: 0.6, b: 0.4}}` draws groups by their shares, "
+    "`{bmi: {mean: 27, sd: 4, cuts: [22, 27]}}` normal numbers that are cut into groups",
+    "PhantomXray.attributes": "attributes of your own, as for phantom_mri",
+    "Table.channels": "3: red, green and blue are kept; 1: a grey image",
+    "class_weights": "of a task of several classes: every image counts the same in the loss (`equal`), or every class",
+    "Trait.cuts": "makes groups of numbers: `median`, the upper ends of all groups but the last, or `none`: the number is "
+    "kept whole (groups at the median, and the slope of each rate over it); null: every entry is a group",
     "compile": "compile each network before training; worth it for long trainings on a GPU",
 }
 BOUNDS = {"ge": "at least {}", "gt": "above {}", "le": "at most {}", "lt": "below {}", "multiple_of": "multiple of {}"}
@@ -253,6 +263,8 @@ def page() -> str:
     nested = {
         "Bias planted in a phantom (`dials`), as `{attribute: {group: value}}`": (phantom.Dials, "dataset.dials."),
         "A column of your table": (table.Column, "dataset.<column>."),
+        "Labels of a task of your table (`labels` is another name of `values`)": (table.Labels, "dataset.tasks.NAME."),
+        "An attribute of your own": (table.Trait, "dataset.attributes.NAME."),
         "Masks of your table": (table.Mask, "dataset.mask."),
         "Slices of the volumes of your table": (table.Slices, "dataset.slices."),
     }

@@ -13,8 +13,8 @@ from reconfair.noise import gaussian
 from reconfair.params import ParamsError
 
 RNG = np.random.default_rng(0)
-COLOURED = RNG.random((4, 3, 64, 64), np.float32)
-HOSPITAL = {"name": "table", "size": 64, "channels": 3, "age": None, "race": None}
+COLOURED = RNG.random((4, 3, 32, 32), np.float32)
+HOSPITAL = {"name": "table", "size": 32, "channels": 3, "age": None, "race": None}
 SMALL = {
     "seed": 0,
     "lr": 1e-3,
@@ -33,7 +33,7 @@ def test_noise_of_each_channel_is_independent_and_clipped():
     section = gaussian.Gaussian(kind="gaussian", sigma=0.5)
     noisy = noise.degrade(COLOURED, list("abcd"), section)
     assert noisy.shape == COLOURED.shape and noisy.min() == 0 and noisy.max() == 1
-    draws = noise.degrade(np.full((1, 3, 64, 64), 0.5), ["a"], section.model_copy(update={"sigma": 0.05}))[0] - 0.5
+    draws = noise.degrade(np.full((1, 3, 32, 32), 0.5), ["a"], section.model_copy(update={"sigma": 0.05}))[0] - 0.5
     assert draws.std(axis=(1, 2)) == pytest.approx([0.05] * 3, rel=0.05)
     between = np.corrcoef(draws.reshape(3, -1))[np.triu_indices(3, 1)]
     assert np.abs(between).max() < 0.06
@@ -70,7 +70,7 @@ def test_quality_is_that_of_scikit_image_with_a_channel_axis():
 @pytest.mark.parametrize("model", ["unet", "pix2pix", "sde"])
 def test_a_reconstructor_maps_colour_to_colour_and_learns_from_all_channels(model):
     torch.manual_seed(0)
-    module = recon.reconstructor(model)({**SMALL, "inputs": 3, "steps": 10}, 64)
+    module = recon.reconstructor(model)({**SMALL, "inputs": 3, "steps": 10}, 32)
     if model == "sde":
         torch.nn.init.normal_(module.net.last[-1].weight)  # zero at first, which lets no gradient pass
     noisy, original = torch.from_numpy(COLOURED[:2]), torch.from_numpy(COLOURED[2:])
@@ -88,11 +88,11 @@ def test_readers_see_three_channels_and_each_has_its_own_range():
     module = classify.Diagnoser({**READER, "tasks": ["a", "b"], "inputs": 3})
     seen = []
     module.net.register_forward_pre_hook(lambda net, inputs: seen.append(inputs[0]))
-    module(torch.zeros(2, 3, 64, 64))
+    module(torch.zeros(2, 3, 32, 32))
     expected = [-mean / sd for mean, sd in zip((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)]
     assert seen[0][0, :, 0, 0].tolist() == pytest.approx(expected)
     outlined = segment.Diagnoser({"encoder": "resnet18", "decoder": [16] * 5, "inputs": 3}).eval()
-    assert outlined.diagnose(torch.from_numpy(COLOURED)).shape == (4, 64, 64)
+    assert outlined.diagnose(torch.from_numpy(COLOURED)).shape == (4, 32, 32)
     assert module.loss((torch.from_numpy(COLOURED), torch.zeros(4, 2))).isfinite()
 
 
@@ -101,13 +101,13 @@ def test_a_model_of_one_channel_is_refused_before_anything_runs(tmp_path, monkey
         "import torch\n"
         "class Reader:\n"
         "    def diagnose(self, images):\n"
-        "        return torch.nn.functional.conv2d(images, torch.ones(1, 1, 64, 64))[:, :, 0, 0].sigmoid()\n"
+        "        return torch.nn.functional.conv2d(images, torch.ones(1, 1, 32, 32))[:, :, 0, 0].sigmoid()\n"
     )
     monkeypatch.chdir(tmp_path)
     settings = {"model": "mine.py:Reader", "kind": "classify", "tasks": ["a"]}
-    given.check(given.diagnoser(settings), 64)
+    given.check(given.diagnoser(settings), 32)
     with pytest.raises(RuntimeError, match="channels"):
-        given.check(given.diagnoser(settings | {"inputs": 3}), 64)
+        given.check(given.diagnoser(settings | {"inputs": 3}), 32)
 
 
 def test_stored_images_are_widened_and_narrowed():
@@ -117,11 +117,11 @@ def test_stored_images_are_widened_and_narrowed():
 
 
 def test_figures_show_colours_and_the_mean_difference():
-    assert figures.as_drawn(COLOURED[0]).shape == (64, 64, 3)
+    assert figures.as_drawn(COLOURED[0]).shape == (32, 32, 3)
     assert figures.as_drawn(COLOURED[0], differs=True) == pytest.approx(COLOURED[0].mean(axis=0))
     figure = figures.comparison(COLOURED[:2], {"noisy": COLOURED[2:]}, ["a", "b"])
     drawn = [axis.images[0].get_array().shape for axis in figure.axes if axis.images]
-    assert drawn[:3] == [(64, 64, 3), (64, 64, 3), (64, 64)]
+    assert drawn[:3] == [(32, 32, 3), (32, 32, 3), (32, 32)]
 
 
 def test_given_images_are_read_in_colour(tmp_path):

@@ -23,7 +23,7 @@ def lesions(real_data, tmp_path_factory):
         f"dataset.root={folder}", "dataset.links=follow", "dataset.size=32", "dataset.split=[0.4, 0.2, 0.4]",
         "reconstruction.models=[unet]", "reconstruction.unet={channels: 4, depth: 2, epochs: 1}",
         "diagnosis.classify={architecture: resnet18, pretrained: false, size: 0, epochs: 1, batch_size: 32, lr: 1e-3}",
-        "fairness={min_cases: 2, resamples: 99}", "compute={device: cpu, workers: 1}",
+        "fairness.min_cases=2", "fairness.resamples=99", "compute.device=cpu", "compute.workers=1",
     ]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECONFAIR_OUTPUTS", str(folder / "outputs"))

@@ -190,7 +190,7 @@ class Table(Scans):
     where: dict[str, tuple[str, ...]] = {}  # rows that count, by column: {view: [PA, AP]}; all others are left out
     modality: Literal["mri", "xray"] = "mri"
     unit: Literal["patient", "image"] | None = None  # what is decided; None: a patient by MRI, an image by X-ray
-    # Column with the file (PNG, JPEG, TIFF, NIfTI, NPY, or DICOM whatever its suffix), or what it is made of.
+
     image: str = "path"
     patient: str = "patient_id"  # column
     sex: Sexes | None = Sexes(column="sex")  # None: not recorded

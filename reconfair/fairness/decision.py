@@ -45,6 +45,8 @@ def decision_view(predictions, cohort, *, attributes=("sex", "age_group", "race"
         if task.kind != "classify":
             continue
         cut, called = decisions(task, thresholds)
+        if not cut:  # a class among several: no threshold is used
+            continue
         for attribute in task.groups:
             panel = Panel(task, called, attribute, np.unique(task.patient, return_inverse=True)[1])
             for arm in task.arms:

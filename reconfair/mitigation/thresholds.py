@@ -79,7 +79,7 @@ def write(study: Study, source: Source, folder: Path) -> None:
 
     Thresholds come from the validation patients. A joint group with fewer than ``fairness.min_cases`` of them of
     either label takes the threshold of its group of the first attribute, else of the next one, else that of all.
-    `read` says which groups got a threshold.
+    `read` says which groups got a threshold. Several classes keep their scores: no threshold enters their decision.
     """
     predictions = tables.read("predictions", store.ready(diagnosis.product(study, source.standard)))
     cohort, by_task = data.load(study).table, diagnosis.thresholds(study)
@@ -93,7 +93,8 @@ def write(study: Study, source: Source, folder: Path) -> None:
         val = rows & label.notna() & (predictions.split == "val")
         tpr, fpr = ((score[val & (label == y)] >= common).mean() for y in (1, 0))
         waiting = rows.copy()
-        for attribute, group_of in levels.items():
+        several = "class" in predictions and predictions["class"][rows].notna().any()  # their decision has no threshold
+        for attribute, group_of in () if several else levels.items():
             group = predictions.patient_id.map(group_of)
             for group_name in sorted(group[waiting].unique()):
                 members, known = waiting & (group == group_name), val & (group == group_name)
