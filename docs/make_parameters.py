@@ -162,8 +162,8 @@ MEANINGS = {
     "PhantomXray.attributes": "attributes of your own, as for phantom_mri",
     "Table.channels": "3: red, green and blue are kept; 1: a grey image",
     "class_weights": "of a task of several classes: every image counts the same in the loss (`equal`), or every class",
-    "Trait.cuts": "makes groups of numbers: `median`, the upper ends of all groups but the last, or `none`: the number is "
-    "kept whole (groups at the median, and the slope of each rate over it); null: every entry is a group",
+    "Trait.cuts": "makes groups of numbers: `median`, the upper ends of all groups but the last, or `none`: the number "
+    "is kept whole (groups at the median, and the slope of each rate over it); null: every entry is a group",
     "compile": "compile each network before training; worth it for long trainings on a GPU",
 }
 BOUNDS = {"ge": "at least {}", "gt": "above {}", "le": "at most {}", "lt": "below {}", "multiple_of": "multiple of {}"}

@@ -93,7 +93,13 @@ class About(NamedTuple):
     where: str = ""  # to get it
     classes: dict[str, tuple[str, ...]] = {}  # of tasks of several classes, in order
     ordinal: tuple[str, ...] = ()  # those whose classes go from low to high
+    further: dict[str, str] = {}  # tasks that are studied only where `diagnosis.tasks` names them, and their kind
     whole: tuple[str, ...] = ()  # attributes whose numbers, in the column <attribute>_value, have a slope
+
+    @property
+    def every(self) -> dict[str, str]:
+        """All tasks and their kind."""
+        return self.tasks | self.further
 
     def decisions(self, task: str) -> tuple[str, ...]:
         """What is decided in a task: itself, or, of several classes, whether it is of each.
@@ -479,7 +485,7 @@ class Study(Section):
     def _known_tasks(self):
         about = self.dataset.about
         for task in self.diagnosis.tasks:
-            one_of(task, about.tasks, f"diagnosis.tasks: task of {self.dataset.name}")
+            one_of(task, about.every, f"diagnosis.tasks: task of {self.dataset.name}")
         recorded = about.attributes + (("race_merged",) if "race" in about.attributes else ())
         for attribute in self.fairness.attributes:
             words = attribute.split("*")
@@ -534,7 +540,7 @@ class Study(Section):
     def tasks(self) -> dict[str, str]:
         """Tasks of this study and their kind, ``classify`` or ``segment``; each class of several is one."""
         about = self.dataset.about
-        return {decision: about.tasks[task] for task in self._named for decision in about.decisions(task)}
+        return {decision: about.every[task] for task in self._named for decision in about.decisions(task)}
 
     @property
     def ordinal(self) -> tuple[str, ...]:
@@ -550,7 +556,7 @@ class Study(Section):
         """The diagnostic networks that carry the tasks; a model of the user's own is a network by itself."""
         models, about = self.diagnosis.models, self.dataset.about
         alone = tuple(
-            Network(task, about.tasks[task], about.decisions(task), models.get(task, ""), task in about.classes)
+            Network(task, about.every[task], about.decisions(task), models.get(task, ""), task in about.classes)
             for task in self._named
         )
         if about.modality == "mri":

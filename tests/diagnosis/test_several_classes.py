@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from reconfair import diagnosis, params, tables
+from reconfair import data, diagnosis, params, tables
+from reconfair.data import ucsf_pdgm
 from reconfair.diagnosis import classify, given
 from reconfair.params import Network
 
@@ -91,3 +92,22 @@ def test_radiographs_keep_one_network_for_findings_beside_one_for_classes():
     )
     assert list(chosen.tasks) == ["dx: a", "dx: b", "dx: c"]
     assert chosen.diagnosis.settings(chosen.networks[0])["class_weights"] == "balanced"
+
+
+def test_tasks_of_several_classes_are_studied_only_where_they_are_named():
+    settings = {"name": "phantom_mri", "patients": 200, "size": 64, "slices": 1}
+    assert list(params.study(dataset=settings).tasks) == ["grade", "type", "tumour"]
+    study = params.study(dataset=settings, diagnosis={"tasks": ["entity"]})
+    table = data.cohort_table(study)
+    assert list(study.tasks) == [f"entity: {name}" for name in ("low sharp", "high sharp", "low ragged", "high ragged")]
+    assert (table["entity: high ragged"] == table.grade * table.type).all()
+    with pytest.raises(params.ParamsError, match="'entty' is unknown; did you mean 'entity'"):
+        params.study(dataset=settings, diagnosis={"tasks": ["entty"]})
+
+
+def test_histologies_of_real_gliomas(real_data, monkeypatch):
+    monkeypatch.setenv("RECONFAIR_DATA", str(real_data))
+    table = params.study(dataset={"name": "lgg"}).dataset.read_table().drop_duplicates("patient_id")
+    assert table.histology.value_counts(dropna=False).sort_index().tolist() == [33, 29, 47, 1]
+    known = ucsf_pdgm.read_clinical(real_data / "ucsf_pdgm" / "UCSF-PDGM-metadata_v2.csv").table
+    assert known.diagnosis.value_counts().sort_index().tolist() == [374, 114, 13]
