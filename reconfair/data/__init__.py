@@ -108,7 +108,8 @@ def _code(kind: type) -> list[str]:
     modules = [base.__module__ for base in kind.__mro__ if issubclass(base, params.Dataset)]
     names = dict.fromkeys(name for name in modules if name != params.__name__)
     paths = [name if name.startswith("reconfair.") else sys.modules[name].__file__ for name in names]
-    return paths if "reconfair.data.phantom" in names else [*paths, f"{__name__}.files", "reconfair.entries"]
+    paths += [f"{__name__}.traits"] if {f"{__name__}.phantom", f"{__name__}.table"} & names.keys() else []
+    return paths if f"{__name__}.phantom" in names else [*paths, f"{__name__}.files", "reconfair.entries"]
 
 
 def _work(study: Study) -> Work:

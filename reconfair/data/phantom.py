@@ -9,7 +9,6 @@ from scipy.special import ndtri
 
 from reconfair import params
 from reconfair.data import traits
-from reconfair.data.table import RESERVED
 from reconfair.entries import fold
 from reconfair.keyed import generator
 from reconfair.params import GROUPS, About, Section, one_of
@@ -67,7 +66,7 @@ class Phantom(params.Dataset):
     @classmethod
     def _free_names(cls, attributes):
         for name in attributes:
-            if fold(name) in RESERVED or name in cls.about.tasks or name.startswith("z_"):
+            if fold(name) in traits.RESERVED or name in cls.about.every or name.startswith("z_"):
                 raise ValueError(f"'{name}' has a meaning of its own in the tables of a study; choose another name")
         return attributes
 

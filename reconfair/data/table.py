@@ -9,20 +9,13 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, field_validator, model_serializer, model_validator
 
-from reconfair import tables
 from reconfair.data import files, traits
 from reconfair.entries import Sheet, fold
-from reconfair.params import COHORT, SEXES, About, Scans, Section
+from reconfair.params import SEXES, About, Scans, Section
 
 SEX = {"f": "female", "female": "female", "m": "male", "male": "male"}
 LABELS = {"0": 0, "1": 1, "-1": None}
 YAML_WORDS = {"True": ("true", "yes"), "False": ("false", "no")}  # YAML reads an unquoted yes as true
-# Columns of the tables that a study writes, and words that stand there for something of ours. Tasks and columns that
-# are carried along have other names. A task may be called label: so is that of the shortest params file.
-RESERVED = {*COHORT, *(column for name in ("cohort", "quality", "predictions") for column in tables.SCHEMAS[name])}
-RESERVED |= {"all", "image", "images", "findings", "evaluated", "lost", "reason", "index"}
-RESERVED |= {"group", "attribute", "metric", "class", "decision", "original_image_id", "original_patient_id"}
-RESERVED -= {"label"}
 
 Meaning = TypeVar("Meaning")
 
@@ -226,7 +219,7 @@ class Table(Scans):
         for name in names:
             if folds.count(fold(name)) > 1:
                 raise ValueError(f"'{name}' names two tasks or columns of the cohort; choose another name")
-            if fold(name) in RESERVED or name.startswith("z_"):
+            if fold(name) in traits.RESERVED or name.startswith("z_"):
                 raise ValueError(f"'{name}' has a meaning of its own in the tables of a study; choose another name")
         if not self.about.tasks or not self.about.attributes:
             raise ValueError("name at least one of tasks and mask, and one of sex, age, race and attributes")

@@ -7,7 +7,15 @@ import numpy as np
 import pandas as pd
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
-from reconfair.params import Section
+from reconfair import tables
+from reconfair.params import COHORT, Section
+
+# Columns of the tables that a study writes, and words that stand there for something of ours. Tasks and columns that
+# are carried along have other names. A task may be called label: so is that of the shortest params file.
+RESERVED = {*COHORT, *(column for name in ("cohort", "quality", "predictions") for column in tables.SCHEMAS[name])}
+RESERVED |= {"all", "image", "images", "findings", "evaluated", "lost", "reason", "index"}
+RESERVED |= {"group", "attribute", "metric", "class", "decision", "original_image_id", "original_patient_id"}
+RESERVED -= {"label"}
 
 
 def _rising(cuts):
