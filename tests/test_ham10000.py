@@ -28,12 +28,12 @@ def lesions(real_data, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECONFAIR_OUTPUTS", str(folder / "outputs"))
         patch.setenv("RECONFAIR_DATA", str(real_data))
-        yield params.load(PARAMS / "ham10000_gaussian_small.yaml", small)
+        yield params.load(PARAMS / "ham10000_sigma-0.2_small.yaml", small)
 
 
 def test_the_params_file_reads_all_lesions(real_data, monkeypatch):
     monkeypatch.setenv("RECONFAIR_DATA", str(real_data))
-    table = params.load(PARAMS / "ham10000_gaussian_small.yaml").dataset.read_table()
+    table = params.load(PARAMS / "ham10000_sigma-0.2_small.yaml").dataset.read_table()
     assert len(table) == 1847 and table.patient_id.is_unique
     assert table.sex.isna().sum() == 10 and table.age.isna().sum() == 11 and table.age.median() == 60
     assert table.dx.value_counts().sort_index().tolist() == [600, 400, 400, 264, 183]

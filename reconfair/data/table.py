@@ -222,7 +222,7 @@ class Table(Scans):
             if fold(name) in traits.RESERVED or name.startswith("z_"):
                 raise ValueError(f"'{name}' has a meaning of its own in the tables of a study; choose another name")
         if not self.about.tasks or not self.about.attributes:
-            raise ValueError("name at least one of tasks and mask, and one of sex, age, race and attributes")
+            raise ValueError("name at least one of tasks and mask, and one of sex, age and race, or attributes")
         if self.channels == 3 and self.channel is not None:
             raise ValueError("channel picks one of three, and channels: 3 keeps them all; leave one of them out")
         if leaves(self.file):

@@ -68,7 +68,7 @@ def test_values_of_one_column_are_named(tmp_path):
         ({"attributes": {"bmi": {"column": "bmi", "cuts": [25, 18]}}}, ["cuts", "rise", "18"]),
         ({"attributes": {"bmi": {"column": "bmi", "cuts": "medain"}}}, ["cuts", "median"]),
         ({"attributes": {"bmi": {"column": "bmi", "cuts": [25], "values": {"1": "a"}}}}, ["values", "cuts"]),
-        ({"attributes": {}}, ["sex, age, race and attributes"]),
+        ({"attributes": {}}, ["sex, age and race, or attributes"]),
         ({"tasks": {"dx": {"column": "dx", "labels": {"nv": 0, "mel": 2}}}}, ["labels", "no entry is 1"]),
         ({"tasks": {"dx": {"column": "dx", "labels": {"nv": 0, "mel": 1}, "ordinal": True}}}, ["ordinal"]),
         ({"tasks": {"dx": {**DX["dx"], "values": {"nv": 0}}}}, ["labels", "values"]),
