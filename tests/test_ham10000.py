@@ -1,10 +1,11 @@
 """HAM10000, photographs in colour with five classes: chapters 01 to 05 on a few of them."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from smallest import PARAMS
 
-from reconfair import data, diagnosis, judge, noise, params, recon
+from reconfair import data, diagnosis, judge, mitigation, noise, params, recon
 
 CLASSES = ["nv", "mel", "bkl", "bcc", "akiec"]
 
@@ -24,6 +25,7 @@ def lesions(real_data, tmp_path_factory):
         "reconstruction.models=[unet]", "reconstruction.unet={channels: 4, depth: 2, epochs: 1}",
         "diagnosis.classify={architecture: resnet18, pretrained: false, size: 0, epochs: 1, batch_size: 32, lr: 1e-3}",
         "fairness.min_cases=2", "fairness.resamples=99", "compute.device=cpu", "compute.workers=1",
+        "mitigation={strategies: [eodd, thresholds], epochs: 1}",
     ]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECONFAIR_OUTPUTS", str(folder / "outputs"))
@@ -56,3 +58,13 @@ def test_chapters_one_to_five_judge_colour_and_classes(lesions):
     assert set(whole.metric) == {"accuracy", "auroc"} and whole.value.between(0, 1).all()
     metrics = set(fairness[fairness.task == "dx"].metric)
     assert {"eodd", "eodd_worst", "eop", "demographic_parity", "accuracy_gap", "essp", "nar"} <= metrics
+
+
+def test_mitigation_meets_colour_and_classes(lesions):
+    performance, _ = judge.judge(lesions, mitigation.judged(lesions))
+    rows = performance[(performance.source == "unet") & (performance.group == "all")]
+    values = rows.pivot(index=["task", "metric"], columns="strategy", values="value")
+    assert {"standard", "eodd", "thresholds"} <= set(values)
+    whole = values.loc["dx"]
+    assert (whole.thresholds == whole.standard).all()  # no threshold enters the decision of several classes
+    assert (whole.eodd != whole.standard).any() and np.isfinite(whole.eodd).all()
