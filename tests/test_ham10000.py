@@ -42,6 +42,7 @@ def test_the_params_file_reads_all_lesions(real_data, monkeypatch):
     assert table.malignant.sum() == 400 + 264 + 183
 
 
+@pytest.mark.slow
 def test_chapters_one_to_five_judge_colour_and_classes(lesions):
     cohort = data.prepare(lesions)
     assert cohort.images.shape == (150, 3, 32, 32)
@@ -60,6 +61,7 @@ def test_chapters_one_to_five_judge_colour_and_classes(lesions):
     assert {"eodd", "eodd_worst", "eop", "demographic_parity", "accuracy_gap", "essp", "nar"} <= metrics
 
 
+@pytest.mark.slow
 def test_mitigation_meets_colour_and_classes(lesions):
     performance, _ = judge.judge(lesions, mitigation.judged(lesions))
     rows = performance[(performance.source == "unet") & (performance.group == "all")]

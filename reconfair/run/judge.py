@@ -14,34 +14,15 @@ from reconfair.judge import called_alike, change_sentence, changes, limits, main
 from reconfair.params import ATTRIBUTES
 from reconfair.words import name, nearest, number
 
-COLUMNS = (
-    "patient",
-    "unit",
-    "task",
-    "source",
-    "strategy",
-    "reader",
-    "split",
-    "label",
-    "score",
-    "dice",
-    "class",
-    "decision",
-)
+COLUMNS = ("patient", "unit", "task", "source", "strategy", "reader", "split", "label", "score", "dice")
+COLUMNS += ("class", "decision")  # of our own predictions of several classes
 DEFAULTS = {"source": "original", "strategy": "standard", "reader": "standard", "split": "test"}
 ARM = ["task", "source", "strategy", "reader"]  # what was read, and by whom
 MANY = 20  # values of an attribute that may be groups
 
 
 def judge_file(
-    path: Path,
-    *,
-    attributes=(),
-    thresholds=None,
-    inference="closed_form",
-    min_cases=20,
-    ordinal=(),
-    out: Path | None = None,
+    path: Path, *, attributes=(), thresholds=None, inference="closed_form", min_cases=20, ordinal=(), out=None
 ) -> list[str]:
     """Judge anyone's scores, one table with their attributes, and write ``performance`` and ``fairness``.
 
