@@ -1,6 +1,6 @@
 """What strangers bring: scans, masks, tables and params files of many kinds, each with the value that is right.
 
-Run ``python benchmarks/strange.py``; it takes about a minute. Every input is made in a temporary folder, in the formats
+Run ``python benchmarks/strange.py``; it takes one to four minutes. Every input is made in a temporary folder, in the formats
 and with the habits that public bug reports of imaging libraries tell of, and read as a study reads it. It should give
 the right value, or be refused in a sentence that names its file or key. The table has a row for each kind:
 
@@ -32,6 +32,7 @@ import sys
 import tempfile
 import time
 import warnings
+import zlib
 from collections import Counter
 from functools import partial
 from itertools import product
@@ -39,15 +40,16 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import openpyxl
 import pandas as pd
 import pydicom
 import tifffile
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, PngImagePlugin
 from pydantic import ValidationError
 from scipy.ndimage import gaussian_filter
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from scans import dicom, nifti
+from scans import compress, dicom, lossless_jpeg, nifti
 
 from reconfair import data, noise, params, store
 from reconfair.data import files
@@ -112,10 +114,69 @@ def pictures(folder):
     yield "suffix in capitals", "CAPITALS.PNG", unit(SMOOTH), partial(image, folder / "CAPITALS.PNG"), 0.01
     (folder / "wrong.png").write_bytes((folder / "L.jpg").read_bytes())
     yield "JPEG called PNG", "wrong.png", unit(SMOOTH), partial(image, folder / "wrong.png"), 0.03
+    chunks = PngImagePlugin.PngInfo()
+    for name, content in ((b"gAMA", b"\0\0\x80\0"), (b"sBIT", b"\5")):
+        chunks.add(name, content)
+    base.save(folder / "gamma.png", pnginfo=chunks)
+    yield "gamma and significant bits", "gamma.png", unit(SMOOTH), partial(image, folder / "gamma.png"), 0.01
+    deep = FILM.astype(">u2")
+    for name, kind, samples in (
+        ("16 bits with opacity", 4, (deep, deep * 0 + 65535)),
+        ("16 bits of colours", 2, (deep,) * 3),
+    ):
+        path = folder / f"deep{kind}.png"
+        png(path, kind, np.stack(samples, -1).astype(">u2"))
+        yield name, path.name, REFUSED, partial(image, path), 0
+    png(folder / "deep0.png", 0, deep[..., None])
+    yield "16 bits of grey", "deep0.png", unit(FILM), partial(image, folder / "deep0.png"), 1e-3
+    shades = [Image.fromarray(np.full((SIZE, SIZE), at, np.uint8)) for at in (0, 90, 200)]
+    for suffix, options in {"gif": {}, "png": {"default_image": False}, "webp": {}, "jp2": None}.items():
+        path = folder / f"moving.{suffix}"
+        if options is None:
+            shades[1].save(path)
+        else:
+            shades[0].save(path, save_all=True, append_images=shades[1:], duration=50, **options)
+        yield (
+            f"several frames in {suffix}" if options is not None else suffix,
+            path.name,
+            REFUSED,
+            partial(image, path),
+            0,
+        )
+    grey = base.convert("RGB").quantize(8)
+    grey.info["transparency"] = 0
+    grey.save(folder / "clear index.png", transparency=0)
+    yield (
+        "palette with a clear entry",
+        "clear index.png",
+        unit(np.asarray(grey.convert("L"))),
+        partial(image, folder / "clear index.png"),
+        0.02,
+    )
+    base.convert("RGB").save(
+        folder / "profile.jpg", icc_profile=ImageCms.ImageCmsProfile(profiles[0]).tobytes(), quality=95
+    )
+    yield "with a colour profile", "profile.jpg", unit(SMOOTH), partial(image, folder / "profile.jpg"), 0.03
+    base.save(folder / "progressive.jpg", progressive=True, quality=95)
+    yield "progressive JPEG", "progressive.jpg", unit(SMOOTH), partial(image, folder / "progressive.jpg"), 0.03
+    base.save(folder / "name with blank, comma; \u00fc\u4e2d.png")
+    path = folder / "name with blank, comma; \u00fc\u4e2d.png"
+    yield "blank, comma and letters of any script in the name", path.name, unit(SMOOTH), partial(image, path), 0.01
     Image.new("L", (9_000, 9_000)).save(folder / "huge.png")
     yield "81 million pixels", "huge.png", REFUSED, partial(image, folder / "huge.png"), 0
     Image.fromarray(np.full((SIZE, SIZE), 77, np.uint8)).save(folder / "flat.png")
     yield "constant", "flat.png", np.zeros((SIZE, SIZE)), partial(image, folder / "flat.png"), 0
+
+
+def png(path, kind, samples):
+    """Write a PNG of 16 bits; kind 0 is grey, 2 colours, 4 grey with opacity."""
+    rows, columns = samples.shape[:2]
+    header = columns.to_bytes(4, "big") + rows.to_bytes(4, "big") + bytes([16, kind, 0, 0, 0])
+    lines = b"".join(b"\0" + row.tobytes() for row in samples)
+    with path.open("wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        for name, content in ((b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")):
+            PngImagePlugin.putchunk(file, name, content)
 
 
 def orientations(folder):
@@ -127,6 +188,14 @@ def orientations(folder):
         path = folder / f"{orientation}.{suffix}"
         (stored.transpose(Image.Transpose(back[orientation])) if orientation > 1 else stored).save(path, exif=exif)
         yield f"{orientation} in {suffix}", path.name, unit(upright), partial(image, path), 0.1
+        if suffix == "jpg" and orientation > 1:
+            seen = upright > 60
+            for how, turn in (("turned", True), ("upright", False)):
+                drawn = Image.fromarray(seen * np.uint8(255))
+                drawn = drawn.transpose(Image.Transpose(back[orientation])) if turn else drawn
+                drawn.save(folder / f"{how}{orientation}.png", **({"exif": exif} if turn else {}))
+                read = partial(outline, path, folder / f"{how}{orientation}.png")
+                yield f"{orientation} in jpg, {how} mask", f"{how}{orientation}.png", seen, read, 0
 
 
 def tiffs(folder):
@@ -150,6 +219,31 @@ def tiffs(folder):
         tifffile.imwrite(path, VOLUME.astype(dtype), photometric="minisblack")
         right = (VOLUME[3] - VOLUME.min()) / np.ptp(VOLUME)
         yield path.stem, path.name, right, partial(image, path, number=3), 1e-3
+    pages = [Image.fromarray(GREY), Image.fromarray(GREY[::4, ::4])]
+    pages[0].save(folder / "thumbnail.tif", save_all=True, append_images=pages[1:])
+    yield "a small second page", "thumbnail.tif", REFUSED, partial(image, folder / "thumbnail.tif"), 0
+    pages[0].save(folder / "pages.tif", save_all=True, append_images=pages[:1])
+    yield "two pages, and no slice is named", "pages.tif", REFUSED, partial(image, folder / "pages.tif"), 0
+    tifffile.imwrite(folder / "rgb16.tif", np.repeat(FILM[..., None], 3, -1), photometric="rgb")
+    yield "16 bits of colours", "rgb16.tif", REFUSED, partial(image, folder / "rgb16.tif"), 0
+    for name, value in (("nan", np.nan), ("inf", -np.inf)):
+        floats = GREY.astype(np.float32)
+        floats[4, 4] = value
+        tifffile.imwrite(folder / f"{name}.tif", floats, photometric="minisblack")
+        yield f"floats with {name}", f"{name}.tif", REFUSED, partial(image, folder / f"{name}.tif"), 0
+    tifffile.imwrite(folder / "below.tif", GREY.astype(np.int16) - 200, photometric="minisblack")
+    yield "values below zero", "below.tif", unit(GREY), partial(image, folder / "below.tif"), 1e-3
+    for white, order in product(("minisblack", "miniswhite"), "<>"):
+        name = f"deflate {white} {'le' if order == '<' else 'be'}"
+        stored = (65535 - GREY.astype("u2") * 257 if white == "miniswhite" else GREY.astype("u2") * 257).astype(
+            f"{order}u2"
+        )
+        tifffile.imwrite(
+            folder / f"{name}.tif", stored, photometric=white, byteorder=order, compression="zlib", predictor=True
+        )
+        yield name, f"{name}.tif", unit(GREY), partial(image, folder / f"{name}.tif"), 1e-3
+    Image.fromarray(SPOT).save(folder / "fax.tif", compression="group4")
+    yield "1 bit, compressed as a fax", "fax.tif", SPOT, partial(image, folder / "fax.tif"), 0
     tifffile.imwrite(folder / "white32.tif", GREY.astype(np.float32), photometric="miniswhite")
     yield "floats, white is zero", "white32.tif", REFUSED, partial(image, folder / "white32.tif"), 0
 
@@ -201,6 +295,74 @@ def dicoms(folder):
     lookup |= {f"{colour}PaletteColorLookupTableDescriptor": [256, 0, 16] for colour in ("Red", "Green", "Blue")}
     dicom(folder / "palette.dcm", GREY, PhotometricInterpretation="PALETTE COLOR", **lookup)
     yield "PALETTE COLOR", "palette.dcm", unit(bright[GREY]), partial(image, folder / "palette.dcm"), 1e-3
+    table = pydicom.Dataset()
+    table.LUTDescriptor, table.LUTData = [4096, 0, 16], (np.arange(4096, dtype=np.uint16)[::-1] * 16).tobytes()
+    table.LUTExplanation = "falling"
+    shown = {"window": {"WindowCenter": 900, "WindowWidth": 80}, "several windows": {"WindowCenter": [900, 40], "WindowWidth": [80, 400]},
+             "sigmoid": {"WindowCenter": 900, "WindowWidth": 80, "VOILUTFunction": "SIGMOID"}, "VOI table": {"VOILUTSequence": [table]}}  # fmt: skip
+    for name, tags in shown.items():  # how a viewer shows it; the values are the same
+        dicom(folder / f"{name}.dcm", FILM, BitsStored=12, HighBit=11, **tags)
+        yield f"{name} of the viewer", f"{name}.dcm", unit(FILM), partial(image, folder / f"{name}.dcm"), 1e-3
+    table.ModalityLUTType = "US"
+    for photometry in ("MONOCHROME1", "MONOCHROME2"):
+        path = folder / f"modality {photometry}.dcm"
+        dicom(path, FILM, BitsStored=12, HighBit=11, PhotometricInterpretation=photometry, ModalityLUTSequence=[table])
+        yield (
+            path.stem,
+            path.name,
+            unit(FILM) if photometry == "MONOCHROME1" else 1 - unit(FILM),
+            partial(image, path),
+            1e-3,
+        )
+    dicom(folder / "inverse.dcm", FILM, BitsStored=12, HighBit=11, PresentationLUTShape="INVERSE")
+    yield "MONOCHROME2, shown inverted", "inverse.dcm", REFUSED, partial(image, folder / "inverse.dcm"), 0
+    dicom(folder / "left.dcm", FILM << 4, BitsStored=12, HighBit=15)
+    yield "12 bits at the upper end of 16", "left.dcm", unit(FILM), partial(image, folder / "left.dcm"), 1e-3
+    padded = FILM.astype(np.int16) - 1500
+    padded[:, :9], limits = -2000, {"PixelPaddingValue": -2000, "PixelPaddingRangeLimit": -1990}
+    right = np.zeros(FILM.shape)
+    right[:, 9:] = unit(FILM[:, 9:])
+    for name, tags in {"padding range": limits, "padding": {"PixelPaddingValue": -2000}}.items():
+        dicom(folder / f"{name}.dcm", padded, **tags)
+        yield f"signed, {name}", f"{name}.dcm", right, partial(image, folder / f"{name}.dcm"), 1e-3
+    for dtype, name in ((np.float32, "Float"), (np.float64, "DoubleFloat")):
+        path, values = folder / f"{name}.dcm", FILM.astype(dtype) / 7
+        values[:, :9] = -9999
+        dicom(path, values, **{f"{name}PixelPaddingValue": -9999.0})
+        file = pydicom.dcmread(path)
+        setattr(file, f"{name}PixelData", file.PixelData)
+        del file.PixelData
+        file.save_as(path)
+        yield f"{name}PixelData with padding", path.name, right, partial(image, path), 1e-3
+    planes = np.stack([GREY, GREY.T, GREY[::-1]])
+    dicom(folder / "planes.dcm", planes.transpose(1, 2, 0), PlanarConfiguration=1)
+    file = pydicom.dcmread(folder / "planes.dcm")
+    file.PixelData = planes.tobytes()
+    file.save_as(folder / "planes.dcm")
+    luma = unit(planes.transpose(1, 2, 0) @ files.LUMA)
+    yield "colours, planes apart", "planes.dcm", luma, partial(image, folder / "planes.dcm"), 1e-3
+    dicom(
+        folder / "bits.dcm",
+        np.packbits(SPOT, bitorder="little")[None],
+        Rows=SIZE,
+        Columns=SIZE,
+        BitsAllocated=1,
+        BitsStored=1,
+        HighBit=0,
+    )
+    yield "1 bit", "bits.dcm", SPOT, partial(image, folder / "bits.dcm"), 0
+    for name, tags in {
+        "no rows": {"Rows": 0},
+        "more frames than pixels": {"NumberOfFrames": 9},
+        "24 bits": {"BitsAllocated": 24},
+    }.items():
+        dicom(folder / f"{name}.dcm", GREY, **tags)
+        yield name, f"{name}.dcm", REFUSED, partial(image, folder / f"{name}.dcm"), 0
+    sequence = pydicom.uid.JPEGLosslessSV1
+    if pydicom.pixels.get_decoder(sequence).is_available:
+        dicom(folder / "film.dcm", FILM, BitsStored=12, HighBit=11)
+        compress(folder / "film.dcm", folder / "lossless.dcm", sequence, lossless_jpeg(FILM, 12))
+        yield "JPEG Lossless", "lossless.dcm", unit(FILM), partial(image, folder / "lossless.dcm"), 1e-3
     groups = []
     for slope, shift in ((1, 0), (2, 100), (0.5, -50)):
         inner, outer = pydicom.Dataset(), pydicom.Dataset()
@@ -235,6 +397,8 @@ def dicoms(folder):
             file.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8\xff\xd9"])
             file.save_as(path)
             yield f"{syntax.name}, no decoder", path.name, REFUSED, partial(image, path), 0
+    compress(folder / "plain.dcm", folder / "film.mpg.dcm", pydicom.uid.MPEG2MPML, bytes(8))
+    yield "a video", "film.mpg.dcm", REFUSED, partial(image, folder / "film.mpg.dcm"), 0
     dicom(folder / "lying.dcm", GREY, Rows=60_000, Columns=60_000)
     yield "60,000 rows in the header", "lying.dcm", REFUSED, partial(image, folder / "lying.dcm"), 0
 
@@ -263,6 +427,49 @@ def arrays(folder):
     turns = np.exp(1j * np.linspace(0, 6, VOLUME.size).reshape(VOLUME.shape))
     nifti(folder / "phase.nii", turned(VOLUME * turns).astype(np.complex64))
     yield "NIfTI with phase", "phase.nii", right, partial(image, folder / "phase.nii", number=3), 1e-3
+    for name, slope in (("0", 0.0), ("nan", np.nan)):
+        nibabel.save(nibabel.Nifti1Image(turned(VOLUME), np.eye(4)), folder / f"slope {name}.nii")
+        raw = bytearray((folder / f"slope {name}.nii").read_bytes())
+        raw[112:116] = np.float32(slope).tobytes()
+        (folder / f"slope {name}.nii").write_bytes(raw)
+        read = partial(image, folder / f"slope {name}.nii", number=3)
+        yield f"NIfTI with a slope of {name}", f"slope {name}.nii", right, read, 1e-3
+    forms = nibabel.Nifti1Image(turned(VOLUME), np.eye(4))
+    for name, other, expected in (
+        ("apart", np.diag([-1.0, 1, 1, 1]), REFUSED),
+        ("alike", np.diag([1.01, 1, 1, 1]), right),
+    ):
+        forms.set_sform(np.eye(4), 1), forms.set_qform(other, 1)
+        nibabel.save(forms, folder / f"forms {name}.nii")
+        read = partial(image, folder / f"forms {name}.nii", number=3)
+        yield f"NIfTI, sform and qform {name}", f"forms {name}.nii", expected, read, 1e-3
+    nifti(folder / "one of 4d.nii", turned(VOLUME)[..., None])
+    yield (
+        "NIfTI of one volume in four dimensions",
+        "one of 4d.nii",
+        right,
+        partial(image, folder / "one of 4d.nii", number=3),
+        1e-3,
+    )
+    empty = turned(VOLUME).astype(np.float32)
+    empty[0, 0, 0] = np.nan
+    nifti(folder / "nan.nii", empty)
+    yield "NIfTI with nan", "nan.nii", REFUSED, partial(image, folder / "nan.nii", number=3), 0
+    nibabel.save(nibabel.Nifti1Pair(turned(VOLUME), np.eye(4)), folder / "pair.img")
+    nibabel.save(nibabel.MGHImage(turned(VOLUME).astype(np.int32), np.eye(4)), folder / "brain.mgz")
+    np.savez(folder / "several.npz", VOLUME)
+    for name in ("pair.img", "pair.hdr", "brain.mgz", "several.npz"):
+        yield f"{name[-3:]}, which is no known suffix", name, REFUSED, partial(image, folder / name, number=3), 0
+    nibabel.save(nibabel.Nifti2Image(turned(VOLUME), np.eye(4)), folder / "second.nii.gz")
+    yield "NIfTI-2", "second.nii.gz", right, partial(image, folder / "second.nii.gz", number=3), 1e-3
+    (folder / "plain.nii.gz").write_bytes((folder / "int16.nii").read_bytes())
+    yield (
+        "NIfTI called .gz and not compressed",
+        "plain.nii.gz",
+        REFUSED,
+        partial(image, folder / "plain.nii.gz", number=3),
+        0,
+    )
     nifti(folder / "4d.nii", np.repeat(turned(VOLUME)[..., None], 2, -1))
     yield "NIfTI of two volumes", "4d.nii", REFUSED, partial(image, folder / "4d.nii", number=3), 0
     colours = np.zeros((SIZE, SIZE, 1), [("R", "u1"), ("G", "u1"), ("B", "u1")])
@@ -347,6 +554,21 @@ def masks(folder):
     yield "few shades", "shades.npy", shades > 120, partial(read, folder / "shades.npy"), 0
     dicom(folder / "mask.dcm", SPOT.astype(np.uint8))
     yield "DICOM", "mask.dcm", SPOT, partial(read, folder / "mask.dcm"), 0
+    for value in (254, 128, 7):
+        Image.fromarray(SPOT * np.uint8(value)).save(folder / f"inside {value}.png")
+        yield f"0 and {value}", f"inside {value}.png", SPOT, partial(read, folder / f"inside {value}.png"), 0
+    np.save(folder / "65535.npy", SPOT * np.uint16(65535))
+    yield "0 and 65535", "65535.npy", SPOT, partial(read, folder / "65535.npy"), 0
+    Image.fromarray(SPOT).save(folder / "bits.png")
+    yield "1 bit", "bits.png", SPOT, partial(read, folder / "bits.png"), 0
+    Image.fromarray(SPOT).save(folder / "bits.tif", compression="group4")
+    yield "1 bit in TIFF", "bits.tif", SPOT, partial(read, folder / "bits.tif"), 0
+    tifffile.imwrite(folder / "white.tif", ~SPOT * np.uint8(255), photometric="miniswhite")
+    yield "TIFF whose white is zero", "white.tif", SPOT, partial(read, folder / "white.tif"), 0
+    tifffile.imwrite(folder / "pages.tif", np.stack([SPOT, SPOT]).astype(np.uint8), photometric="minisblack")
+    yield "a mask of two pages", "pages.tif", REFUSED, partial(read, folder / "pages.tif"), 0
+    np.save(folder / "below.npy", np.where(SPOT, 0, -1024).astype(np.int16))
+    yield "0 inside -1024", "below.npy", REFUSED, partial(read, folder / "below.npy"), 0
     strange = {
         "an image": GREY, "-1, 0, 1": np.where(SPOT, np.where(GREY > 99, 1, -1), 0), "1 and 2": np.where(SPOT, 2, 1),
         "0, 128, 255": np.where(SPOT, np.where(np.arange(SIZE) < 25, 255, 128), 0), "nan": np.where(SPOT, 1, np.nan),
@@ -410,6 +632,50 @@ def places(folder):
         path = folder / f"{name}.dcm"
         dicom(path, SPOT.astype(np.uint8), **(place | tags))
         yield f"DICOM, {name}", path.name, expected, partial(outline, folder / "scan.dcm", path), 0
+
+
+def links(folder):
+    away = folder / "away.png"
+    Image.fromarray(GREY).save(away)
+
+    def read(name, root, file, **settings):
+        dataset = params.study(dataset={"name": name, "root": str(root), "size": SIZE, **settings}).dataset
+        return data.images_of(pd.DataFrame({"path": [str(root / file)], "mask_path": "", "slice": 0}), dataset)[0][0]
+
+    metadata = {
+        "table": "cohort.csv",
+        "nih": "Data_Entry_2017_v2020.csv",
+        "lgg": "kaggle_3m/data.csv",
+        "ucsf_pdgm": "UCSF-PDGM-metadata_v5.csv",
+        "chexpert": "CheXpert-v1.0-small/train.csv",
+    }
+    for name, file in metadata.items():
+        root = folder / name
+        (root / file).parent.mkdir(parents=True)
+        for one in (file, "CHEXPERT DEMO.xlsx"):
+            (root / one).touch()
+        (root / "out.png").symlink_to(away)
+        (root / "folder").symlink_to(folder)
+        (root / "loop.png").symlink_to(root / "loop.png")
+        (root / "lost.png").symlink_to(root / "nowhere.png")
+        for at in ("out.png", "folder/away.png", "loop.png", "lost.png"):
+            yield f"{name}, {at}", at, REFUSED, partial(read, name, root, at), 0
+    Image.fromarray(GREY).save(folder / "table" / "there.png")
+    (folder / "table" / "within.png").symlink_to(folder / "table" / "there.png")
+    yield (
+        "a link within the folder",
+        "within.png",
+        unit(GREY),
+        partial(read, "table", folder / "table", "within.png"),
+        1e-3,
+    )
+    yield (
+        "a link that may be followed",
+        "out.png",
+        unit(GREY),
+        partial(read, "table", folder / "table", "out.png", links="follow"),
+        1e-3,
+    )
 
 
 def damage(folder):
@@ -556,6 +822,148 @@ def tables(folder):
     )
     yield entry("sex", REFUSED, "a quote that is left open", text=csv().to_csv(index=False).replace("0.png", '"0.png'))
     yield entry("sex", REFUSED, "NUL", text=csv().to_csv(index=False).replace("0.png", "0\0.png"))
+    same = {"patient_id": ["a"] * 2 + ["c", "d"], "sex": list("FFFM"), "age": list("4467"), "label": list("0001")}
+    for one, other in (("12", "12.0"), ("P-1", "P\u20131"), ("P1", "p1\u200f"), ("P\u00a01", "P 1"), ("\uff301", "P1")):
+        given = [one, other, "c", "d"]
+        text = csv(**same | {"patient_id": given}).to_csv(index=False)
+        file, read = "entry", partial(lambda text, file: len(set(column("patient_id", text, file))), text)
+        file = f"{len(list(folder.iterdir()))}.csv"
+        (folder / file).touch()
+        yield f"patients {given[:2]}", file, 3, partial(read, file), 0
+    for given in ("#N/A", "-", ".", "1.23457E+11", "not reported"):
+        yield entry("patient_id", REFUSED, f"a patient called {given!r}", patient_id=["a", given, "c", "d"])
+    for given in ("#N/A", "#REF!", "-", ".", "?", "n.a.", "missing", "\u200b"):
+        yield entry("race", ["?", "A", "B", "B"], f"race {given!r}", race=[given, "A", "B", "B"])
+    for given in ("wh\u00adite", "White\u200e", "White\u3000", "\uff37hite", "W\u200bhite", "WHITE\u2028"):
+        yield entry(
+            "race",
+            ["White", "White", "White", "B"],
+            f"White and {given!r}",
+            race=["White", "White", given, "B"],
+            patient_id=list("abcd"),
+        )
+    dashes = ["Non-Hispanic", "Non\u2011Hispanic", "Non-Hispanic", "Non\u2013Hispanic"]
+    yield entry("race", ["Non-Hispanic"] * 4, "four dashes", race=dashes)
+    for given, right in {
+        "45Y": 45,
+        "45 years": 45,
+        "45 yrs": 45,
+        "6 months": 0.5,
+        "\uff14\uff15": 45,
+        "\u0664\u0665": 45,
+        "45,50": 45.5,
+    }.items():
+        yield entry("age", [right, 5, 6, 7], f"age {given!r}", age=[given, "5", "6", "7"])
+    for given in ("90+", ">89", "40-50", "1975-03-02", "-45", "45 50", "4\u00bd", "forty", "999", "inf", "1975"):
+        yield entry("age", REFUSED, f"age {given!r}", age=[given, "5", "6", "7"])
+    for given in ("w", "weiblich", "1", "0", "X", "F/M", "femme", "\u2640"):
+        yield entry("sex", REFUSED, f"sex {given!r}", sex=[given, "M", "F", "M"])
+    for given, right in {"TRUE": 1, "false": 0, "\u22121": "?", "1,0": 1, " 0 ": 0, "#N/A": "?"}.items():
+        yield entry("label", [right, 1, 0, 1], f"label {given!r}", label=[given, "1", "0", "1"])
+    for given in ("positive", "10", "1e0", "+", "1;0", "0.999"):
+        yield entry("label", REFUSED, f"label {given!r}", label=[given, "1", "0", "1"])
+    yield entry(
+        "age",
+        [58.5, 5, 6, 7],
+        "semicolons and decimal commas",
+        text=csv(age=["58,5", "5", "6", "7"]).to_csv(index=False, sep=";"),
+    )
+    plain = csv().to_csv(index=False)
+    for name, text in {
+        "a title above the header": "Export of the clinic\n" + plain, "a comment above the header": "# 2024-01-01, v2\n" + plain,
+        "bars between columns": plain.replace(",", "|"), "UTF-16 without a mark": plain.encode("utf-16-le"), "UTF-32": plain.encode("utf-32"),
+        "commas above, semicolons below": plain.split("\n")[0] + "\n" + plain.split("\n", 1)[1].replace(",", ";"), "cp1252": plain.replace("A", "\u2019").encode("cp1252"),
+        "decimal commas without quotes": plain.replace(",4,", ",4,5,"), "a page of HTML": "<html><body><table><tr><td>path</td></tr></table></body></html>",
+        "JSON": csv().to_json(orient="records"), "quotes escaped by a bar": plain.replace("a,F", '"a\\"b",F'), "sex and SEX": plain.replace("race", "SEX"),
+        "units in the header": plain.replace("age", "age (years)"), "a header that is repeated below": plain + plain.split("\n")[0] + "\n",
+    }.items():  # fmt: skip
+        yield entry("sex", REFUSED, name, text=text)
+    for name, text in {
+        "blanks around names of columns": plain.replace("sex,", " sex ,"), "a column without a name": "\n".join(f"{at if at else ''},{line}" for at, line in enumerate(plain.splitlines())),
+        "quotes around everything": csv().to_csv(index=False, quoting=1), "a mark of UTF-8 and quotes": "\ufeff" + csv().to_csv(index=False, quoting=1),
+        "no last line end": plain.rstrip(), "blank lines first": "\n\n" + plain, "blanks after separators": plain.replace(",", ", "), "a column that is empty": "".join(f"{line},{'more' if not at else ''}\n" for at, line in enumerate(plain.splitlines())),
+        "line ends within quotes": csv(race=["A\nA"] * 4).to_csv(index=False), "quotes within quotes": csv(race=['A "A"'] * 4).to_csv(index=False),
+        "a line that names the separator": "sep=;\n" + plain.replace(",", ";"), "the letters of Windows": csv(race=["\u00e9"] * 4).to_csv(index=False).encode("utf-8-sig"),
+    }.items():  # fmt: skip
+        yield entry("sex", sexes, name, text=text)
+    book = openpyxl.Workbook()
+    book.active.append(["path", "patient_id", "sex", "age", "race", "label"])
+    book.active.append(["9.png", "z", "M", "99", "Z", "0"])
+    book.active.sheet_state = "hidden"
+    shown = book.create_sheet("people")
+    for row in [csv().columns.tolist(), *csv().to_numpy().tolist()]:
+        shown.append(row)
+    book.active = 1
+    book.save(folder / "hidden.xlsx")
+    yield (
+        "Excel, a hidden sheet first",
+        "hidden.xlsx",
+        sexes,
+        partial(column, "sex", (folder / "hidden.xlsx").read_bytes(), "hidden.xlsx"),
+        0,
+    )
+    dates = csv().assign(patient_id=pd.date_range("2024-03-01", periods=4))
+    dates.to_excel(folder / "dates.xlsx", index=False)
+    days = [f"2024-03-0{at}" for at in range(1, 5)]
+    first = partial(
+        lambda: [value[:10] for value in column("patient_id", (folder / "dates.xlsx").read_bytes(), "dates.xlsx")]
+    )
+    yield "Excel, days as ids", "dates.xlsx", days, first, 0
+    numbers = csv().assign(patient_id=[1.0, 2.0, 3.0, 4.0], label=[False, True, False, True])
+    numbers.to_excel(folder / "numbers.xlsx", index=False)
+    whole = (folder / "numbers.xlsx").read_bytes()
+    for name, right in {"patient_id": list("1234"), "label": [0, 1, 0, 1]}.items():
+        yield (
+            f"Excel, numbers and truth values as {name}",
+            "numbers.xlsx",
+            right,
+            partial(column, name, whole, "numbers.xlsx"),
+            0,
+        )
+    for share in (2, 20):
+        yield (
+            f"Excel, cut at 1 in {share}",
+            f"cut{share}.xlsx",
+            REFUSED,
+            partial(column, "sex", whole[: len(whole) // share], f"cut{share}.xlsx"),
+            0,
+        )
+    csv(label=[0, 1, 0, 1]).astype({"label": bool, "race": "category"}).to_parquet(folder / "categories.parquet")
+    for name, right in {"label": [0, 1, 0, 1], "race": list("AABB")}.items():
+        yield (
+            f"Parquet, {name} of another type",
+            "categories.parquet",
+            right,
+            partial(column, name, (folder / "categories.parquet").read_bytes(), "categories.parquet"),
+            0,
+        )
+    csv(sex=[["F"], ["M"], ["F"], ["M"]]).to_parquet(folder / "lists.parquet")
+    yield (
+        "Parquet, a list in each cell",
+        "lists.parquet",
+        REFUSED,
+        partial(column, "sex", (folder / "lists.parquet").read_bytes(), "lists.parquet"),
+        0,
+    )
+
+    def drawn(text):
+        (folder / "drawn.csv").write_text(text)
+        return data.cohort_table(params.study(dataset={"name": "table", "root": str(folder), "file": "drawn.csv"}))
+
+    many = pd.DataFrame(
+        {
+            "path": [f"{at}.png" for at in range(100)],
+            "patient_id": range(100),
+            "sex": list("FM") * 50,
+            "age": 50,
+            "race": "A",
+        }
+    )
+    for name, named, changes in (
+        ("labels of one value", "'label'", {"label": 1}), ("no label at all", "'label'", {"label": ""}), ("one patient", "split", {"patient_id": "a", "sex": "F", "label": 1}),
+        ("a patient of two sexes", "'7'", {"patient_id": [7, 7, *range(10, 108)], "label": [0, 0, *[0, 1] * 49]}),
+    ):  # fmt: skip
+        yield name, named, REFUSED, partial(drawn, many.assign(**changes).to_csv(index=False)), 0
     typed = csv(age=[4.0, np.nan, 6.0, 7.0], label=[0.0, 1.0, np.nan, 1.0])
     typed.to_parquet(folder / "typed.parquet")
     typed.to_excel(folder / "typed.xlsx", index=False)
@@ -579,10 +987,14 @@ def scores(folder):
         "exponents": ("id,score\na,5e-1\nb,nan\n", [0.5, -1]), "quotes": ('id,score\n"a, b","0.5"\nb,\n', [0.5, -1]),
         "too large": ("id,score\na,1.5\n", REFUSED), "words": ("id,score\na,high\n", REFUSED), "inf": ("id,score\na,inf\n", REFUSED),
         "thousands": ("id;score\na;1,234,5\n", REFUSED), "no column": ("id,Score\na,1\n", REFUSED), "percent": ("id,score\na,50%\n", REFUSED),
+        "percent with a comma": ("id;score\na;45,5%\n", REFUSED), "below zero": ("id,score\na,-0.1\n", REFUSED), "a minus of typesetters": ("id,score\na,\u22120.1\n", REFUSED),
+        "truth values": ("id,score\na,True\n", REFUSED), "hexadecimal": ("id,score\na,0x1\n", REFUSED), "complex": ("id,score\na,1j\n", REFUSED), "errors of a spreadsheet": ("id,score\na,#DIV/0!\nb,0.5\n", [-1, 0.5]),
+        "digits of full width": ("id,score\na,\uff10.\uff15\n", [0.5]), "blanks around": ("id,score\na, 0.5 \nb,1\n", [0.5, 1]), "exponents with a comma": ("id;score\na;5,0E-1\n", [0.5]),
+        "an underscore": ("id,score\na,1_0\n", REFUSED), "bounds": ("id,score\na,less than 0.1\n", REFUSED), "many digits": ("id,score\na,0.30000000000000004\n", [0.30000000000000004]),
     }  # fmt: skip
     for name, (text, right) in texts.items():
         path = folder / f"{name}.csv"
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         yield name, path.name, right, partial(numbers, path, 0, 1), 1e-9
 
 
@@ -647,6 +1059,43 @@ def studies(folder):
             value = getattr(value, step)
         return value
 
+    for key, right in (
+        ("seed: true", REFUSED), ("seed: 1.5", REFUSED), ("seed: 1e3", 1000), ("seed: .inf", REFUSED), ("seed: 0x10", REFUSED), ("seed: 0o17", REFUSED), ("seed: 1_000", 1000), ("seed: \"7\"", REFUSED),
+        ("seed: 2024-01-01", REFUSED), ("seed: [1]", REFUSED), ("seed: null", REFUSED), ("seed: -0", 0), ("seed: 7  # of the study", 7), ("{<<: {seed: 3}, name: table}", 3),
+        ("<<: {seed: 3}", 3), ("<<: &usual {seed: 4}", 4), ("<<: [{seed: 5}, {seed: 6}]", 5), ("seed: 1\n  seed: 2", REFUSED), ("seed: !!int \"7\"", 7), ("seed: *nowhere", REFUSED),
+        ("\tseed: 1", REFUSED), ("? seed\n  : 8", 8), ("\u200bseed: 1", REFUSED), ("seed : 9", 9), ("Seed: 9", REFUSED), ("seed\uff1a 9", REFUSED),
+    ):  # fmt: skip
+        text = f"dataset: {key}\n" if key.startswith("{") else f"dataset:\n  name: table\n  {key}\n"
+        yield f"YAML, {key!r}", ".yaml", right, partial(loaded, text, "dataset.seed"), 0
+    plain = "dataset:\n  name: table\n  seed: 5\n"
+    for name, content, right in (
+        ("latin-1", plain.encode() + "# caf\u00e9".encode("latin-1"), REFUSED), ("UTF-16", plain.encode("utf-16"), REFUSED), ("a mark of UTF-8", b"\xef\xbb\xbf" + plain.encode(), 5),
+        ("line ends of Windows", plain.replace("\n", "\r\n").encode(), 5), ("two documents", (plain + "---\n" + plain).encode(), REFUSED), ("JSON", b'{"dataset": {"name": "table", "seed": 5}}', 5),
+        ("NUL", plain.encode() + b"\0", REFUSED), ("an escape", plain.encode() + b"# \x1b[31m\n", REFUSED), ("a list of sections", b"[" + plain.encode() + b"]", REFUSED), ("an archive", b"PK\3\4" + bytes(40), REFUSED),
+        ("a key of no name", plain.encode() + b"  : 1\n", REFUSED), ("a number as section", plain.encode() + b"noise: 8\n", REFUSED), ("a section that stands twice", (plain + plain).encode(), REFUSED),
+    ):  # fmt: skip
+        path = folder / f"{name}.yaml"
+        path.write_bytes(content)
+        yield name, path.name, right, partial(lambda path: params.load(path).dataset.seed, path), 0
+    for name in (
+        "with blank.yaml",
+        "\u00fcber \u4e2d\u6587.yaml",
+        "it's; $HOME & more.yaml",
+        "-start.yaml",
+        "no suffix",
+    ):
+        (folder / name).write_text(plain)
+        yield (
+            f"a params file called {name!r}",
+            name,
+            5,
+            partial(lambda path: params.load(path).dataset.seed, folder / name),
+            0,
+        )
+    (folder / "folder.yaml").mkdir()
+    (folder / "loop.yaml").symlink_to(folder / "loop.yaml")
+    for name in ("folder.yaml", "loop.yaml", "lost.yaml"):
+        yield f"a params file called {name!r}", name, REFUSED, partial(params.load, folder / name), 0
     for word in ("image", "findings", "all", "kind", "group", "score", "split", "patient_id", "z_age"):
         yield f"a task called {word}", word, REFUSED, partial(built, tasks={word: "label"}), 0
     for word in ("path", "reader", "source", "Unit"):
@@ -678,7 +1127,21 @@ def studies(folder):
         yield name, ".yaml", right, partial(loaded, text, key), 0
 
 
-KINDS = (pictures, orientations, tiffs, dicoms, arrays, masks, places, damage, tables, scores, publishers, studies)
+KINDS = (
+    pictures,
+    orientations,
+    tiffs,
+    dicoms,
+    arrays,
+    masks,
+    places,
+    links,
+    damage,
+    tables,
+    scores,
+    publishers,
+    studies,
+)
 
 
 def judged(named, right, read, tolerance) -> tuple[str, str]:

@@ -84,7 +84,7 @@ MEANINGS = {
     "where": "rows that count, by column, such as `{view: [PA, AP]}`; all others are left out",
     "fit": "an image that is not square is padded with black, cut to its middle, or squeezed",
     "geometry": "`check`: image and mask must lie in the same place; `ignore`: their pixels are matched as stored",
-    "links": "symbolic links that lead out of `root`",
+    "links": "symbolic links to images that lead out of `root`",
     "first": "first slice, counted from 0",
     "last": "last slice, included",
     "step": "distance between slices",

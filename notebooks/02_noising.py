@@ -147,11 +147,11 @@ Markdown(
 
 # %%
 def quality_of(sections, versions, attributes):
-    rated = []
-    for section, version in zip(sections, versions, strict=True):
-        rows = rf.quality.by_group(rf.quality.rate(table, images, version, section.level), table, attributes)
-        rated.append(rows.assign(level=section.level))
-    return pd.concat(rated, ignore_index=True)
+    pairs = zip(sections, versions, strict=True)
+    rated = pd.concat([rf.quality.rate(table, images, version, section.level) for section, version in pairs])
+    levels = rf.quality.comparable(rated).groupby("source", sort=False)  # the same images at every level
+    groups = [rf.quality.by_group(rows, table, attributes).assign(level=level) for level, rows in levels]
+    return pd.concat(groups, ignore_index=True)
 
 
 published = [rf.noise.as_published(level) for level in [without, *ladder]]
@@ -211,11 +211,13 @@ rf.figures.keep(rf.figures.by_level(groups, "psnr"), study, "02_psnr_by_group")
 here = groups[(groups.metric == "psnr") & (groups.level == names[-1])]
 worst, best = here.loc[here.value.idxmin()], here.loc[here.value.idxmax()]
 pairs = [part for _, part in here.groupby("attribute") if part.low.max() > part.high.min()]
+infinite = here.groupby("attribute").infinite.sum().max()
 Markdown(
     f"At {names[-1]}, {best.group} has the highest PSNR ({best.value:.1f} dB, {best.patients} patients) and {worst.group} the "
     f"lowest ({worst.value:.1f} dB, {worst.patients} patients). Intervals that do not overlap: "
     + (", ".join(rf.words.name(part.attribute.iloc[0]) for part in pairs) or "none")
     + ". Patients without a recorded attribute are left out of its panel."
+    + (f" Left out as well: {infinite} images whose PSNR is infinite at some level." if infinite else "")
 )
 
 # %% [markdown]

@@ -241,6 +241,8 @@ rf.figures.keep(pictures, study, "03_reconstructions")
 # %%
 quality = rf.judge.collect("quality", rf.judge.qualities(study))
 quality = quality[quality.split == "test"]
+infinite = quality.image_id[np.isinf(quality.psnr)].nunique()
+quality = rf.quality.comparable(quality)  # all means are of the same images
 measures = [measure for measure in ("psnr", "ssim", "lpips") if measure in quality]
 quality.groupby("source", sort=False)[measures].agg(["mean", "std"]).round(3)
 
@@ -251,6 +253,7 @@ Markdown(
     f"{rf.words.name(best)} has the highest mean PSNR, {psnr[best]:.1f} dB, {psnr[best] - psnr['noisy']:.1f} dB more than "
     "the noisy images. "
     + (f"Below the noisy images: {', '.join(worse)}. " if worse else "")
+    + (f"{infinite} images have an infinite PSNR in some source and are left out of all. " if infinite else "")
     + ("" if "lpips" in quality else "LPIPS is left out, because the weights of its network are not on this machine.")
 )
 

@@ -23,19 +23,24 @@ import pandas as pd
 
 from reconfair.words import nearest
 
-MISSING = ("", "unknown", "not available", "not recorded", "na", "n/a", "nan", "none", "null", "<na>", "nat")
-PER_YEAR = {"": 1, "y": 1, "m": 12, "w": 365.25 / 7, "d": 365.25}
+MISSING = ("", "unknown", "not available", "not recorded", "not reported", "not stated", "missing", "na", "n/a", "n.a.")
+MISSING += ("nan", "none", "null", "<na>", "nat", "-", "--", ".", "?")
+MISSING += ("#n/a", "#ref!", "#value!", "#name?", "#div/0!", "#null!", "#num!")  # of spreadsheets
+UNITS = {"y": 1, "yr": 1, "yrs": 1, "year": 1, "years": 1, "m": 12, "month": 12, "months": 12}
+UNITS |= {"w": 365.25 / 7, "week": 365.25 / 7, "weeks": 365.25 / 7, "d": 365.25, "day": 365.25, "days": 365.25}
 MAX_BYTES, MAX_ENTRIES = 2 * 2**30, 100_000_000  # of a table
 SHEET_BYTES, SHEET_SECONDS = 4 * 2**30, 300  # of memory and time that an Excel file may take
 LISTED = 20  # different entries that a message lists
 
-# Writes the first sheet as CSV within a limit of memory. It runs in a process of its own, since a small file may unpack
-# to anything.
+# Writes the first sheet that is not hidden as CSV, within a limit of memory. It runs in a process of its own, since a
+# small file may unpack to anything.
 _READ_SHEET = """
 import csv, resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]),) * 2)
 from python_calamine import CalamineWorkbook
-rows = CalamineWorkbook.from_path(sys.argv[1]).get_sheet_by_index(0).to_python(skip_empty_area=False)
+book = CalamineWorkbook.from_path(sys.argv[1])
+seen = [at for at, sheet in enumerate(book.sheets_metadata) if str(sheet.visible).endswith(".Visible")]
+rows = book.get_sheet_by_index(seen[0] if seen else 0).to_python(skip_empty_area=False)
 sys.stdout.reconfigure(encoding="utf-8", newline="")
 whole = lambda entry: int(entry) if isinstance(entry, float) and entry.is_integer() else entry
 csv.writer(sys.stdout).writerows([whole(entry) for entry in row] for row in rows)
@@ -72,8 +77,8 @@ def _written(entry) -> str:
         entry = int(entry)
     if not isinstance(entry, str):
         return "" if pd.api.types.is_scalar(entry) and pd.isna(entry) else str(entry)
-    visible = re.sub("[\u200b-\u200d\u2060\ufeff]", "", unicodedata.normalize("NFC", entry))
-    return " ".join(visible.split())
+    visible = (letter for letter in unicodedata.normalize("NFC", entry) if unicodedata.category(letter) != "Cf")
+    return " ".join("".join(visible).split())
 
 
 def folded(entries: pd.Series) -> pd.Series:
@@ -88,8 +93,10 @@ def folded(entries: pd.Series) -> pd.Series:
 
 
 def fold(word) -> str:
-    """One entry as `folded` has it."""
-    return re.sub(r"^(-?\d+)\.0+$", r"\1", _written(word).casefold())
+    """One entry as `folded` has it: forms of one letter, dash or apostrophe are the same, as are 2, 2.0 and 2,0."""
+    plain = unicodedata.normalize("NFKC", _written(word)).casefold().replace("\u2019", "'").replace("\u2212", "-")
+    plain = "".join("-" if unicodedata.category(letter) == "Pd" else letter for letter in plain)
+    return re.sub(r"^(-?\d+)(?:\.0+|,0{1,2})$", r"\1", plain)
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -98,8 +105,8 @@ def read(path: Path) -> pd.DataFrame:
     Parameters
     ----------
     path : Path
-        Parquet, Excel (``.xlsx``, the first sheet), else text whose columns are parted by commas, semicolons or tabs,
-        in UTF-8 or, as Excel writes it, UTF-16. Upper and lower case of the suffix are the same.
+        Parquet, Excel (``.xlsx``, the first sheet that is not hidden), else text whose columns are parted by commas,
+        semicolons or tabs, in UTF-8 or, as Excel writes it, UTF-16. Upper and lower case of the suffix are the same.
 
     Returns
     -------
@@ -278,10 +285,15 @@ class Sheet:
     def names(self, column: str, what: str = "patient") -> pd.Series:
         """Names of patients or other units. Those that differ in blanks or upper case are one, by a note.
 
-        An empty entry, or one such as ``nan`` or ``unknown``, names nobody and is refused.
+        An empty entry, or one such as ``nan`` or ``unknown``, names nobody and is refused, as is ``1.23E+11``.
         """
         entries = self.table[column]
         self.refuse(column, folded(entries).isin(MISSING), f"names no {what}; every row needs one")
+        shortened = text(entries).str.fullmatch(r"\d([.,]\d+)?E\+\d+")
+        why = (
+            f"is a number that a spreadsheet has shortened, so that it may stand for several {what}s; store ids as text"
+        )
+        self.refuse(column, shortened, why)
         return self._merged(column, text(entries), f"are taken for one {what}")
 
     def groups(self, column: str, values: dict | None = None, key: str = "") -> pd.Series:
@@ -344,8 +356,8 @@ class Sheet:
         [58.0, 58.0, 0.5, nan]
         """
         entries, named = folded(self.table[column]), {fold(word): age for word, age in (values or {}).items()}
-        parts = entries.str.replace(",", ".").str.extract(r"^(\d+(?:\.\d+)?) ?([ymwd]?)$")
-        age = parts[0].astype(float) / parts[1].map(PER_YEAR).astype(float)
+        parts = entries.str.replace(",", ".").str.extract(r"^(\d+(?:\.\d+)?) ?([a-z]*)$")
+        age = parts[0].astype(float) / parts[1].map({"": 1, **UNITS}).astype(float)
         age = age.mask(entries.isin(list(named)), entries.map(named).astype(float))
         unknown = self._unknown(column, entries, named)
         strange = age.isna() & ~unknown & ~entries.isin(list(named))

@@ -166,7 +166,10 @@ class Section(BaseModel):
     @classmethod
     def _numbers_are_no_text(cls, value, info):
         kinds = _kinds(cls.model_fields[info.field_name].annotation)
-        texts = [item for item in (value if isinstance(value, list | tuple) else [value]) if isinstance(item, str)]
+        items = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(item, bool) for item in items) and kinds & {int, float} and bool not in kinds:
+            raise ValueError("yes, no, true and false are truth values, a number was expected")
+        texts = [item for item in items if isinstance(item, str)]
         if texts and kinds & {int, float} and str not in kinds and not any(isinstance(kind, str) for kind in kinds):
             raise ValueError(f"'{texts[0]}' is text, a number was expected, without quotes and leading zeros")
         return value
@@ -240,6 +243,7 @@ class Scans(Dataset):
     """Real scans in the layout of their publishers."""
 
     root: str = ""  # folder of the dataset; empty: the dataset's folder under RECONFAIR_DATA
+    links: Literal["refuse", "follow"] = "refuse"  # symbolic links to images that lead out of root
 
     def find(self) -> Path:
         """Return the folder of the scans.

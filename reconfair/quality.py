@@ -89,7 +89,8 @@ def rate(table: pd.DataFrame, originals, images, source: str, strategy: str = "s
 def by_group(rated: pd.DataFrame, table: pd.DataFrame, attributes) -> pd.DataFrame:
     """Mean quality of each group with a normal 95 % interval over patients.
 
-    Images that equal their original have an infinite PSNR. They enter no mean; they are counted.
+    Images that equal their original have an infinite PSNR. They enter no mean; they are counted. Of several sources the
+    rows are made `comparable` first.
 
     Parameters
     ----------
@@ -102,8 +103,8 @@ def by_group(rated: pd.DataFrame, table: pd.DataFrame, attributes) -> pd.DataFra
     Returns
     -------
     DataFrame
-        Rows ``attribute, group, metric, value, low, high, patients``, and ``infinite``, the number of images with an
-        infinite value.
+        Rows ``attribute, group, metric, value, low, high, patients``, and ``infinite``, the number of images left
+        out because their value is infinite, or missing.
     """
     patients, traits = _by_patient(rated, table)
     rows = []
@@ -116,6 +117,23 @@ def by_group(rated: pd.DataFrame, table: pd.DataFrame, attributes) -> pd.DataFra
                 row["infinite"] = int(members[f"{metric}_infinite"].sum())
                 rows.append({"attribute": attribute, "group": group, "metric": metric, **row})
     return pd.DataFrame(rows)
+
+
+def comparable(rated: pd.DataFrame) -> pd.DataFrame:
+    """Leave out of every source what one of them has infinite or missing, so that means are of the same images.
+
+    Parameters
+    ----------
+    rated : DataFrame
+        Rows as `rate` returns them, of several sources.
+
+    Returns
+    -------
+    DataFrame
+        The same rows; what is left out is missing.
+    """
+    values = rated[rated.columns.intersection(["psnr", "ssim"])]
+    return rated.assign(**values.where(np.isfinite(values).groupby(rated.image_id.to_numpy()).transform("all")))
 
 
 def gaps(rated: pd.DataFrame, table: pd.DataFrame, attributes) -> pd.DataFrame:
@@ -162,7 +180,7 @@ def _by_patient(rated: pd.DataFrame, table: pd.DataFrame) -> tuple[pd.DataFrame,
     """Mean quality of each patient over finite values, the number of infinite ones, and the patients' attributes."""
     values = rated[rated.columns.intersection(["psnr", "ssim"])]
     finite = values.where(np.isfinite(values)).groupby(rated.patient_id.to_numpy()).mean()
-    infinite = np.isinf(values).groupby(rated.patient_id.to_numpy()).sum().add_suffix("_infinite")
+    infinite = (~np.isfinite(values)).groupby(rated.patient_id.to_numpy()).sum().add_suffix("_infinite")
     patients = finite.join(infinite).rename_axis("patient_id")
     traits = table.drop_duplicates("patient_id").set_index("patient_id").reindex(patients.index)
     return patients, traits

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, wraps
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -410,6 +410,31 @@ def _held(lock: Path) -> bool:
         return True
     except OSError:  # a folder that nobody may write to: nobody writes
         return False
+
+
+def sparingly(least: float = 0) -> Callable:
+    """Decorate a function that looks at many files: no more than a twentieth of the time goes into its looks.
+
+    What it answers is kept for `least` seconds, or, where the look took more than half a second, for 20 times as long
+    as it took. A change of the files is noticed after that.
+    """
+
+    def decorate(look: Callable) -> Callable:
+        kept = {}
+
+        @wraps(look)
+        def answer(*question):
+            begun = time.monotonic()
+            if begun >= kept.get(question, (0.0, None))[0]:
+                answer = look(*question)
+                took = time.monotonic() - begun
+                kept[question] = begun + took + (20 * took if took > 0.5 else least), answer
+            return kept[question][1]
+
+        answer.cache_clear = kept.clear
+        return answer
+
+    return decorate
 
 
 @cache

@@ -1,8 +1,10 @@
 """Tables that people bring: nothing is guessed, merged or dropped without a word."""
 
+import re
 import zipfile
 
 import numpy as np
+import openpyxl
 import pandas as pd
 import pytest
 
@@ -190,6 +192,53 @@ def test_nobody_is_no_patient(tmp_path, entry):
         read.check()
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("African-American", "African\u2011American"),
+        ("30-40", "30\u201340"),
+        ("Int'l", "Int\u2019l"),
+        ("White", "\uff37hite"),
+        ("White", "Wh\u00adite"),
+        ("White", "\u200eWhite\ufeff"),
+        ("White", "\u2003White\u00a0"),
+        ("2", "2,0"),
+    ],
+)
+def test_groups_that_look_the_same_are_one(tmp_path, one, other):
+    read = sheet(tmp_path, race=[one, one, other, "Other"])
+    assert read.groups("race").tolist() == [one, one, one, "Other"]
+    assert len(read.notes) == 1 and "are one group" in read.notes[0]
+
+
+@pytest.mark.parametrize("entry", ["#N/A", "#REF!", "-", ".", "?", "n.a.", "not reported"])
+def test_errors_of_a_spreadsheet_and_marks_for_nothing_are_no_group_and_no_patient(tmp_path, entry):
+    read = sheet(tmp_path, race=["White", entry])
+    assert read.groups("race").isna().tolist() == [False, True] and f"'{entry}' (1)" in read.notes[0]
+    read.names("race")
+    assert f"'{entry}'" in read.mistakes[0]
+
+
+def test_ids_that_a_spreadsheet_has_shortened_are_refused(tmp_path):
+    read = sheet(tmp_path, patient=["12345", "1.23457E+11"])
+    read.names("patient")
+    with pytest.raises(ValueError, match=r"row 3, column 'patient': '1\.23457E\+11'"):
+        read.check()
+
+
+def test_a_hidden_sheet_is_not_the_first(tmp_path):
+    book = openpyxl.Workbook()
+    book.active.append(["notes"])
+    book.active.sheet_state = "hidden"
+    seen = book.create_sheet("seen")
+    for row in (["a", "b"], [1, 2.5]):
+        seen.append(row)
+    book.active = 1
+    book.save(tmp_path / "a.xlsx")
+    read = entries.read(tmp_path / "a.xlsx")
+    assert read.columns.tolist() == ["a", "b"] and read.to_numpy().tolist() == [["1", "2.5"]]
+
+
 def test_groups_that_differ_in_blanks_or_case_are_one_by_their_usual_spelling(tmp_path):
     read = sheet(tmp_path, race=["White", "white ", "WHITE", "White", "Black"])
     assert read.groups("race").tolist() == ["White"] * 4 + ["Black"]
@@ -246,6 +295,10 @@ def test_the_pasted_line_explains_the_entries(tmp_path):
         ("026W", 0.4983),
         ("10 d", 0.0274),
         (" 58 ", 58),
+        ("45 years", 45),
+        ("45yr", 45),
+        ("6 Months", 0.5),
+        ("\uff14\uff15\u00a0Y", 45),
     ],
 )
 def test_ages_are_read_as_hospitals_write_them(tmp_path, entry, age):
@@ -257,11 +310,13 @@ def test_an_unknown_age_is_missing(tmp_path, entry):
     assert sheet(tmp_path, age=[entry, "3"], x="1").years("age").isna().tolist() == [True, False]
 
 
-@pytest.mark.parametrize("entry", ["old", "-3", "58X", "5 8", "0", "000Y", "121", "inf"])
+@pytest.mark.parametrize("entry", ["old", "-3", "58X", "90+", ">89", "45 yards", "5 8", "0", "000Y", "121", "inf"])
 def test_what_is_no_age_is_named(tmp_path, entry):
     read = sheet(tmp_path, Age=["3", entry])
     read.years("Age")
-    with pytest.raises(ValueError, match=rf"a\.csv, column 'Age': .*'{entry}' \(1, first in row 3\); expected an age"):
+    with pytest.raises(
+        ValueError, match=rf"a\.csv, column 'Age': .*'{re.escape(entry)}' \(1, first in row 3\); expected an age"
+    ):
         read.check()
 
 

@@ -333,6 +333,14 @@ def test_a_table_without_attributes_is_refused(scores, tmp_path):
         judged(scores.drop(columns=["sex", "site"]), tmp_path)
 
 
+@pytest.mark.parametrize("text", ["patient,label,score,sex\n", "patient;label;score;sex\r\n;;;\r\n", ""])
+def test_a_table_without_rows_is_refused_by_name(tmp_path, text):
+    (tmp_path / "mine.csv").write_text(text, newline="")
+    with pytest.raises(ValueError, match=r"mine\.csv: .*(no rows|empty)"):
+        judge_file(tmp_path / "mine.csv")
+    assert not (tmp_path / "mine_judged").exists()
+
+
 def test_a_file_that_is_not_there_is_refused_with_the_nearest(tmp_path):
     (tmp_path / "predictions.csv").write_text("patient\n")
     with pytest.raises(ValueError, match=r"predictons\.csv: .*did you mean 'predictions\.csv'"):

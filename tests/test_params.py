@@ -327,6 +327,7 @@ MISTAKES = {
     "named twice": ({"fairness": {"attributes": ["sex", "sex"]}}, ["'sex'"]),
     "negative seed": ({"diagnosis": {"seed": -1}}, ["diagnosis.seed", "-1"]),
     "negative seed of a dataset": ({"dataset": {**MRI, "seed": -1}}, ["dataset.seed", "-1"]),
+    "truth value as number": ({"diagnosis": {"seed": True}}, ["diagnosis.seed", "True", "number"]),
     "split without validation": ({"dataset": {**MRI, "split": [1, 0, 0]}}, ["dataset", "split", "[1.0, 0.0, 0.0]"]),
     "range of one value": ({"diagnosis": {"classify": {"value_range": [0, 0]}}}, ["value_range", "[0.0, 0.0]"]),
     "half an intersection": ({"fairness": {"attributes": ["sex*"]}}, ["fairness.attributes", "''", "sex, age_group"]),

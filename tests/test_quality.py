@@ -126,6 +126,25 @@ def test_infinite_psnr_enters_no_mean_and_is_counted():
     assert rows.infinite["male", "psnr"] == 0 and rows.value["female", "ssim"] == 0.75
 
 
+def test_sources_are_compared_on_the_same_images():
+    rated = pd.DataFrame(
+        {"image_id": list("abcabc"), "patient_id": list("ppqppq"), "source": ["noisy"] * 3 + ["unet"] * 3}
+    )
+    rated = rated.assign(psnr=[np.inf, 30.0, 20.0, 44.0, 32.0, 22.0], ssim=[1.0, 0.5, np.nan, 0.9, 0.6, 0.7])
+    same, table = quality.comparable(rated), pd.DataFrame({"patient_id": list("pq"), "sex": ["female", "male"]})
+    assert same.psnr.fillna(0).tolist() == [0, 30, 20, 0, 32, 22] and same.ssim.fillna(0).tolist() == [
+        1,
+        0.5,
+        0,
+        0.9,
+        0.6,
+        0,
+    ]
+    for _, rows in same.groupby("source"):
+        counts = quality.by_group(rows, table, ["sex"]).set_index(["group", "metric"]).infinite
+        assert counts["female", "psnr"] == 1 and counts["male", "ssim"] == 1 and counts["male", "psnr"] == 0
+
+
 def test_the_gap_in_psnr_is_that_of_the_means_over_patients_with_welch_s_p():
     rng = np.random.default_rng(0)
     sex = np.repeat(["female", "male", "male"], [40, 30, 30])

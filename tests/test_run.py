@@ -90,6 +90,30 @@ def test_check_validates_and_runs_nothing(outputs, capsys):
     assert "valid" in capsys.readouterr().out and not any(outputs.iterdir())
 
 
+def test_too_little_memory_is_one_sentence(outputs, monkeypatch, capsys):
+    def check(arguments):
+        raise MemoryError("scan.nii: there is too little memory to read it")
+
+    monkeypatch.setattr(run, "_check", check)
+    assert run.main(["check", str(PARAMS / "demo.yaml")]) == 2
+    assert capsys.readouterr().err == "scan.nii: there is too little memory to read it\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "usual"), [("phantom_mri", "sinogram", "kspace"), ("phantom_xray", "kspace", "sinogram")]
+)
+def test_noise_of_another_modality_is_allowed_with_a_sentence(outputs, tmp_path, capsys, name, kind, usual):
+    paths = [tmp_path / f"{noise}.yaml" for noise in (kind, usual)]
+    for path in paths:
+        path.write_text(f"dataset: {{name: {name}, size: 64}}\nnoise: {{kind: {path.stem}}}\n")
+    assert run.main(["check", *map(str, paths)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "noise.kind" in line] == [
+        line for line in lines if kind in line and usual in line
+    ]
+    assert sum("noise.kind" in line for line in lines) == 1
+
+
 def test_every_params_file_passes_check_where_its_scans_are(outputs, monkeypatch, capsys):
     monkeypatch.setenv("RECONFAIR_DATA", str(outputs / "nowhere"))
     paths = sorted(PARAMS.glob("*.yaml"))

@@ -718,6 +718,28 @@ def test_no_more_than_a_few_results_wait_for_a_slow_consumer(workers):
     assert len(begun) == len(ahead) == 40 and max(ahead) <= 2 * workers
 
 
+def test_long_looks_at_many_files_take_at_most_a_twentieth_of_the_time(monkeypatch):
+    now, looks = [0.0], []
+    monkeypatch.setattr(store.time, "monotonic", lambda: now[0])
+
+    def look(what, seconds):
+        now[0] += seconds
+        looks.append(what)
+        return len(looks)
+
+    sparing, eager = store.sparingly(1)(look), store.sparingly()(look)
+    assert [sparing("a", 3.0), sparing("a", 3.0), sparing("b", 3.0)] == [1, 1, 2]
+    now[0] += 59
+    assert sparing("a", 3.0) == 3  # 62 seconds after its first look
+    assert sparing("b", 3.0) == 4
+    assert [sparing("c", 0.1), sparing("c", 0.1)] == [5, 5]
+    now[0] += 1.1
+    assert sparing("c", 0.1) == 6
+    assert [eager("c", 0.1), eager("c", 0.1)] == [7, 8]  # short looks see each change
+    sparing.cache_clear()
+    assert sparing("c", 0.1) == 9
+
+
 @pytest.mark.parametrize("threads", [False, True])
 def test_work_side_by_side_comes_back_in_order(threads):
     assert list(store.parallel(abs, range(-20, 0), "numbers", 2, threads)) == list(range(20, 0, -1))

@@ -89,18 +89,37 @@ def products(study: Study) -> list[Product]:
 
 def _inputs(study: Study, content: bool) -> str:
     """Signature of the files that the images of a cohort were read from: their dates and sizes, or their contents."""
-    folder = store.outputs() / study.label / "cohort"
+    file = store.outputs() / study.label / "cohort" / "cohort.parquet"
+    if not content:
+        return _dates(file, files.changed(file))
     try:
-        table = pd.read_parquet(folder / "cohort.parquet")
+        paths = _paths(pd.read_parquet(file))
     except (OSError, ValueError):
         return ""
-    paths = pd.concat([table[name] for name in ("path", "mask_path") if name in table] or [pd.Series(dtype="str")])
-    digest = xxh3_128()
-    for path in map(Path, paths[paths.notna() & (paths != "")].unique()):
-        status = path.stat() if path.is_file() else None
-        known = store.checksum(path) if content else (status and (status.st_size, status.st_mtime_ns))
-        digest.update(repr((path.name, known)).encode())
-    return digest.hexdigest()
+    return _signed([(os.path.basename(path), store.checksum(Path(path))) for path in paths])
+
+
+@store.sparingly()
+def _dates(cohort: Path, changed: int) -> str:
+    """Signature of the names, sizes and dates of the files that a table names."""
+    try:
+        paths = _paths(pd.read_parquet(cohort))
+    except (OSError, ValueError):
+        return ""
+    return _signed([*map(os.path.basename, paths), *_asked(paths, _date)])
+
+
+def _signed(known: list) -> str:
+    return xxh3_128(repr(known).encode()).hexdigest()
+
+
+def _date(path: str) -> tuple[int, int] | None:
+    """Size and date of a file, if it is there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return (status.st_size, status.st_mtime_ns)
 
 
 def _code(kind: type) -> list[str]:
@@ -277,10 +296,21 @@ def absent(table: pd.DataFrame) -> list[str]:
 
 def _among(table: pd.DataFrame, test) -> list[str]:
     """The files named by a cohort table of which `test` is true."""
+    paths = _paths(table)
+    return [path for path, true in zip(paths, _asked(paths, test), strict=True) if true]
+
+
+def _paths(table: pd.DataFrame) -> list[str]:
+    """The files that a cohort table names, each once."""
     named = [table[column].dropna() for column in ("path", "mask_path") if column in table]
-    paths = [path for path in dict.fromkeys(path for column in named for path in column) if path]
-    with ThreadPoolExecutor(16) as pool:  # a network disk answers many questions at once
-        return [path for path, true in zip(paths, pool.map(test, paths), strict=True) if true]
+    return [path for path in dict.fromkeys(path for column in named for path in column) if path]
+
+
+def _asked(paths: list[str], question) -> list:
+    """Ask `question` about each file; a network disk answers many at once."""
+    chunks = [paths[at : at + 1000] for at in range(0, len(paths), 1000)]
+    with ThreadPoolExecutor(16) as pool:
+        return [answer for some in pool.map(lambda chunk: list(map(question, chunk)), chunks) for answer in some]
 
 
 def _absence(missing: list[str]) -> str:
@@ -315,7 +345,7 @@ def preview(study: Study) -> list[str]:
     skipping = dataset.on_bad_image == "skip"
     if missing and not (skipping and (~table.path.isin(missing)).any()):
         mistakes.append(_absence(missing))
-    if getattr(dataset, "links", "follow") == "refuse":
+    if _guarded(dataset):
         out = _among(table, partial(files.leads_out, root=dataset.find()))
         mistakes += [f"{len(out)} files are links that lead out of dataset.root: {', '.join(out[:5])}"] if out else []
     mistakes += (
@@ -430,7 +460,7 @@ def _attempt(chunk: pd.DataFrame, dataset) -> tuple[list[int], np.ndarray, np.nd
     files.notes()  # of whoever read before in this process
     for row in chunk.itertuples():
         try:
-            read = dataset.read_image(row)
+            read = _read(row, dataset)
             became.append(EMPTY if read is None else KEPT)
         except ValueError as error:
             if dataset.on_bad_image == "error":
@@ -444,10 +474,22 @@ def _attempt(chunk: pd.DataFrame, dataset) -> tuple[list[int], np.ndarray, np.nd
     return became, np.array(images), masks, Counter(files.notes())
 
 
+def _read(row, dataset):
+    """As ``dataset.read_image``; links of any dataset lead out of its folder only where ``dataset.links`` says so."""
+    for path in (getattr(row, name, None) for name in ("path", "mask_path")):
+        if path and _guarded(dataset) and files.leads_out(path, dataset.find()):
+            raise ValueError(f"{path}: is a link that leads out of dataset.root; dataset.links: follow allows it")
+    return dataset.read_image(row)
+
+
+def _guarded(dataset) -> bool:
+    return getattr(dataset, "links", "follow") == "refuse"
+
+
 def _reason(row, dataset) -> str:
     """Why an image cannot be read; asked once more, so that only whole chunks need be remembered."""
     try:
-        dataset.read_image(row)
+        _read(row, dataset)
     except ValueError as error:
         return str(error)
     return "could be read when tried again"

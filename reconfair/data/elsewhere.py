@@ -5,8 +5,7 @@ They are read as originals are, and must show the same pixels: of the same shape
 
 from __future__ import annotations
 
-import time
-from functools import lru_cache, partial
+from functools import partial
 from glob import escape
 from pathlib import Path
 from string import Formatter
@@ -162,12 +161,12 @@ def _groups(study: Study, lost: pd.DataFrame) -> str:
 def _listed(settings: Given) -> list[tuple[Path, int, int]]:
     """The files that a path may stand for, with size and date."""
     ending = settings.path.rpartition("}")[2].rpartition("/")[2]
-    return _under(folder_of(settings.folder), f"*{escape(ending)}", int(time.monotonic()))
+    return _under(folder_of(settings.folder), f"*{escape(ending)}")
 
 
-@lru_cache(maxsize=8)
-def _under(folder: Path, pattern: str, second: int) -> list[tuple[Path, int, int]]:
-    """List files in a folder and its folders; within one second they are listed once, since many products ask."""
+@store.sparingly(1)  # many products ask at once
+def _under(folder: Path, pattern: str) -> list[tuple[Path, int, int]]:
+    """List files in a folder and its folders, with size and date."""
     every = ((path, path.stat()) for path in sorted(folder.rglob(pattern)) if path.is_file())
     return [(path, status.st_size, status.st_mtime_ns) for path, status in every]
 

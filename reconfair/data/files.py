@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, ImageSequence
+from PIL import Image, ImageCms, ImageOps, ImageSequence, TiffImagePlugin
 from scipy.ndimage import binary_dilation, binary_erosion
 from skimage.transform import resize
 
@@ -27,7 +27,12 @@ PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 MAX_PIXELS, MAX_VOXELS = 64_000_000, 512_000_000  # of one image or slice, and of a file; a mammogram has 20 million
 FEW = 16  # different values that the labels of a mask may have
 LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue (ITU-R BT.601)
+# JPEG Baseline, JPEG Extended and JPEG-LS Near-Lossless: compression of DICOM that always changes values.
+LOSSY = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81")
 AFTER_FLIP = np.diag([-1.0, -1.0, 1.0])  # from DICOM's axes of the patient (LPS) to those of NIfTI (RAS)
+
+# Pillow knows 16 bits in which white is zero (tag 262 is 0) of little-endian TIFF alone; the pixels are stored alike.
+TiffImagePlugin.OPEN_INFO.setdefault((TiffImagePlugin.MM, 0, (1,), 1, (16,), ()), ("I;16B", "I;16B"))
 
 _notes: list[str] = []
 
@@ -123,15 +128,18 @@ def picture(
     ValueError
         A file cannot be read, has no such slice, or is a mask that does not belong to the image; it is named.
     """
-    volume, limits, place, axes = _volume(path, _changed(path), channel, percentiles)
+    volume, limits, place, axes = _volume(path, changed(path), channel, percentiles)
     if number is None and len(volume) > 1:
         raise ValueError(f"{path}: is a volume of {len(volume)} slices; dataset.slices says which of them to look at")
     if (number or 0) >= volume.shape[axis]:
         raise ValueError(f"{path}: slice {number} is wanted, counted from 0, and there are {volume.shape[axis]}")
+    if axis == 0 and place.spacing and max(place.spacing) > 1.01 * min(place.spacing):
+        sides = " x ".join(f"{side:.3g}" for side in place.spacing)
+        _notes.append(f"pixels are not square in the patient ({sides} mm); they are shown as stored")
     if len(volume) > 1 and not axes:
         _notes.append(f"{Path(path).suffix} volumes of {volume.shape} values: axes are taken as stored")
     if colour:
-        colours, limits = _colours(path, _changed(path), percentiles)
+        colours, limits = _colours(path, changed(path), percentiles)
         chosen = colours.take(number or 0, axis)
         image = np.stack([scaled(chosen[..., k], size, window or limits, fit) for k in range(3)])
     else:
@@ -140,7 +148,7 @@ def picture(
         _notes.append("images of one value throughout: they have no contrast")
     if not mask_path:
         return image, None
-    drawn, where, note = _outlined(mask_path, _changed(mask_path), inside, path if geometry == "ignore" else "")
+    drawn, where, note = _outlined(mask_path, changed(mask_path), inside, path if geometry == "ignore" else "")
     if drawn.shape != volume.shape:
         shapes = [one.shape[len(one) == 1 :] for one in (drawn, volume)]
         raise ValueError(f"{mask_path}: mask of {shapes[0]} for an image of {shapes[1]} pixels")
@@ -163,7 +171,7 @@ def notes() -> list[str]:
 
 def geometry(path: str) -> tuple[tuple[int, int, int], Place]:
     """Slices, rows and columns of a file, and where they lie."""
-    volume, _, place, _ = _volume(path, _changed(path))
+    volume, _, place, _ = _volume(path, changed(path))
     return volume.shape, place
 
 
@@ -266,6 +274,8 @@ def outline(stored: Stored, inside: tuple[float, ...] | None = None) -> tuple[np
             raise ValueError(unclear)
     elif len(values) == 1 or (len(values) == 2 and 0 in values):
         only = next((value for value in values if value), None)
+        if only is not None and only < 0 and only != -1:  # that is background
+            raise ValueError(unclear)
         return (
             code != 0,
             "masks without anything inside" if only is None else f"masks of 0, {only:g}: inside is {only:g}",
@@ -322,13 +332,13 @@ def _named(path: str):
         raise ValueError(f"{path}: cannot be read as an image ({why})") from None
 
 
-def _changed(path: str) -> int:
+def changed(path: str | Path) -> int:
     """When the file was last written, so that what was read before is not taken for what is there now."""
     return Path(path).stat().st_mtime_ns if Path(path).is_file() else 0
 
 
 @lru_cache(maxsize=2)  # the next slice is most often of the same volume
-def _volume(path: str, changed: int, channel: int | None = None, percentiles: tuple[float, float] = (0, 100)):
+def _volume(path: str, date: int, channel: int | None = None, percentiles: tuple[float, float] = (0, 100)):
     """(slices, rows, columns), the values at `percentiles`, the place, and whether the axes are the patient's."""
     with _named(path):
         stored = _stored(path)
@@ -344,7 +354,7 @@ def _volume(path: str, changed: int, channel: int | None = None, percentiles: tu
 
 
 @lru_cache(maxsize=2)
-def _colours(path: str, changed: int, percentiles: tuple[float, float]):
+def _colours(path: str, date: int, percentiles: tuple[float, float]):
     """(slices, rows, columns, 3), and the values at `percentiles` of all three."""
     with _named(path):
         values = _stored(path).values
@@ -357,7 +367,7 @@ def _colours(path: str, changed: int, percentiles: tuple[float, float]):
 
 
 @lru_cache(maxsize=2)
-def _outlined(path: str, changed: int, inside: tuple[float, ...] | None, image: str):
+def _outlined(path: str, date: int, inside: tuple[float, ...] | None, image: str):
     """A mask of (slices, rows, columns), its place and what was taken for inside."""
     with _named(path):
         stored = _stored(path, image)
@@ -420,6 +430,10 @@ def _nifti(path: str, image: str) -> Stored:
     _bounded(*shape)
     given = nibabel.load(image) if image else file
     known = bool(given.header["sform_code"] or given.header["qform_code"])
+    if getattr(given.header, "get_qform", None) and given.header["sform_code"] and given.header["qform_code"]:
+        turns = [nibabel.io_orientation(form) for form in (given.get_sform(), given.get_qform())]
+        if not np.array_equal(*turns):
+            raise ValueError("its sform and its qform say differently how the patient lies; remove the wrong one")
     values = np.asanyarray(file.dataobj).reshape(shape)
     if values.dtype.names:  # red, green and blue in one
         values = np.stack([values[name] for name in values.dtype.names[:3]], -1)
@@ -450,6 +464,9 @@ def _page(page: Image.Image) -> tuple[np.ndarray, np.ndarray | None, np.ndarray 
     """Values, opacity and palette's entries of one page, as it is seen."""
     white_is_zero = page.format == "TIFF" and page.tag_v2.get(262) == 0
     bits = page.tag_v2.get(258, (8,))[0] if page.format == "TIFF" else 8
+    how = page.tile[0].args if page.tile else ""
+    if ";16" in (how if isinstance(how, str) else str(how[0])) and not page.mode.startswith("I"):
+        raise ValueError("it has several channels of 16 bits, of which 8 would be read; store it in grey or as NPY")
     page = ImageOps.exif_transpose(page)
     page = page.convert({"La": "LA", "RGBa": "RGBA"}.get(page.mode, page.mode))
     clear = page.has_transparency_data and not page.mode.startswith("I")
@@ -473,7 +490,7 @@ def _page(page: Image.Image) -> tuple[np.ndarray, np.ndarray | None, np.ndarray 
 
 def _dicom(path: str) -> Stored:
     import pydicom
-    from pydicom.pixels import apply_color_lut, pixel_array
+    from pydicom.pixels import apply_color_lut
 
     file = pydicom.dcmread(path, force=True)  # without preamble too
     if "Rows" not in file or not {"PixelData", "FloatPixelData", "DoubleFloatPixelData"} & set(dir(file)):
@@ -485,11 +502,8 @@ def _dicom(path: str) -> Stored:
         uid = pydicom.uid
         explicit = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
         file.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else explicit
-    syntax = file.file_meta.TransferSyntaxUID
-    if syntax.is_compressed and syntax.is_encapsulated and not pydicom.pixels.get_decoder(syntax).is_available:
-        raise ValueError(f"it is compressed as {syntax.name}; to read that, install the extra: reconfair[dicom]")
-    lossy = file.get("LossyImageCompression") == "01"
-    stored = pixel_array(file)  # RGB where the file has Y, Cb and Cr
+    lossy = file.get("LossyImageCompression") == "01" or file.file_meta.TransferSyntaxUID in LOSSY
+    stored = _decoded(file)
     if file.SamplesPerPixel > 1:
         return Stored(stored.reshape(-1, *stored.shape[-3:]), _dicom_place(file, frames), lossy=lossy)
     stored = stored.reshape(-1, *stored.shape[-2:])
@@ -499,9 +513,34 @@ def _dicom(path: str) -> Stored:
     padding = _padding(stored, file)
     if stored.dtype.kind in "iu":  # bits beyond those stored may hold an overlay
         spare = stored.dtype.type(8 * stored.itemsize - file.BitsStored)
-        stored = (stored << spare) >> spare
+        stored = stored >> spare if _at_upper_end(file) else (stored << spare) >> spare
     values = np.stack([_rescaled(stored[at], file, at) for at in range(len(stored))])
     return Stored(values, _dicom_place(file, frames), padding if padding.any() else None, lossy=lossy)
+
+
+def _decoded(file) -> np.ndarray:
+    """Pixels as they are stored, decompressed; red, green and blue where the file has Y, Cb and Cr."""
+    from pydicom.pixels import get_decoder, pixel_array
+
+    syntax = file.file_meta.TransferSyntaxUID
+    try:
+        return pixel_array(file, correct_unused_bits=not _at_upper_end(file))
+    except NotImplementedError:
+        raise ValueError(f"it is compressed as {syntax.name}, which is not read") from None
+    except RuntimeError as error:
+        if not syntax.is_encapsulated:
+            raise
+        why = f" ({str(error).splitlines()[-1].strip()})"
+        if "pylibjpeg" not in get_decoder(syntax).available_plugins:
+            why = "; to read that, install the extra: reconfair[dicom]"
+        raise ValueError(f"it is compressed as {syntax.name} and cannot be decoded{why}") from None
+
+
+def _at_upper_end(file) -> bool:
+    """Whether the stored bits are the upper ones of each number; no compression keeps them there."""
+    above = file.get("BitsAllocated", 0) - 1
+    packed = file.file_meta.TransferSyntaxUID.is_encapsulated
+    return not packed and file.get("HighBit", 0) == above >= file.get("BitsStored", above + 1)
 
 
 def _groups(file, frame: int) -> list:
@@ -520,10 +559,11 @@ def _attribute(file, frame: int, name: str, otherwise=None):
 
 
 def _padding(stored: np.ndarray, file) -> np.ndarray:
-    first, last = file.get("PixelPaddingValue"), file.get("PixelPaddingRangeLimit")
-    if not isinstance(first, int):
+    prefix = "" if stored.dtype.kind in "iu" else "Float" if stored.itemsize == 4 else "DoubleFloat"
+    first, last = (file.get(f"{prefix}PixelPadding{end}") for end in ("Value", "RangeLimit"))
+    if not isinstance(first, int | float):
         return np.zeros(stored.shape, bool)
-    ends = [first, last if isinstance(last, int) else first]
+    ends = [first, last if isinstance(last, int | float) else first]
     if stored.dtype.kind == "i":  # the standard lets it be written as unsigned
         ends = [end - 2 ** (8 * stored.itemsize) if end > np.iinfo(stored.dtype).max else end for end in ends]
     return (stored >= min(ends)) & (stored <= max(ends))
@@ -533,12 +573,16 @@ def _rescaled(frame: np.ndarray, file, at: int) -> np.ndarray:
     """Values of a frame in which greater is brighter: inverted within the stored bits, then as its rescaling says."""
     from pydicom.pixels import apply_modality_lut
 
-    if _attribute(file, at, "PhotometricInterpretation") == "MONOCHROME1":
+    white = _attribute(file, at, "PhotometricInterpretation") == "MONOCHROME1"
+    if not white and file.get("PresentationLUTShape") == "INVERSE":
+        raise ValueError("it is MONOCHROME2 and shown inverted, so that it does not say which values are bright")
+    if "ModalityLUTSequence" in file:
+        values = apply_modality_lut(frame, file).astype(np.float64)
+        return 2 ** file.ModalityLUTSequence[0].LUTDescriptor[2] - 1 - values if white else values
+    if white:
         if frame.dtype.kind not in "iu":
             raise ValueError("white is least in it, and floating point does not say what is most")
         frame = (-1 if frame.dtype.kind == "i" else 2**file.BitsStored - 1) - frame.astype(np.int64)
-    if "ModalityLUTSequence" in file:
-        return apply_modality_lut(frame, file).astype(np.float64)
     slope = float(_attribute(file, at, "RescaleSlope", 1))
     shift = float(_attribute(file, at, "RescaleIntercept", 0))
     return frame if (slope, shift) == (1, 0) else frame * slope + shift

@@ -14,7 +14,7 @@ from reconfair.entries import Sheet, fold
 from reconfair.params import SEXES, About, Scans, Section
 
 SEX = {"f": "female", "female": "female", "m": "male", "male": "male"}
-LABELS = {"0": 0, "1": 1, "-1": None}
+LABELS = {"0": 0, "1": 1, "-1": None, "false": 0, "true": 1}
 YAML_WORDS = {"True": ("true", "yes"), "False": ("false", "no")}  # YAML reads an unquoted yes as true
 
 Meaning = TypeVar("Meaning")
@@ -197,7 +197,6 @@ class Table(Scans):
     slices: Slices | None = None
     fit: Literal["squash", "pad", "crop"] = "pad"  # an image that is not square: squeezed, or padded, or cut
     geometry: Literal["check", "ignore"] = "check"  # whether image and mask must say that they lie in the same place
-    links: Literal["refuse", "follow"] = "refuse"  # symbolic links that lead out of root
     channels: Literal[1, 3] = 1  # 3: red, green and blue are kept
     channel: Annotated[int, Field(ge=0)] | None = None  # of colour images; None: their grey
     window: tuple[float, float] | None = None  # stored values shown as 0 and 1; None: by percentiles
@@ -307,9 +306,6 @@ class Table(Scans):
 
     def read_image(self, row) -> tuple[np.ndarray, np.ndarray | None]:
         """Image within [0, 1], (size, size) or (3, size, size), and its mask (size, size) or None."""
-        for path in (row.path, getattr(row, "mask_path", "")):
-            if path and self.links == "refuse" and files.leads_out(path, self.find()):
-                raise ValueError(f"{path}: is a link that leads out of dataset.root; dataset.links: follow allows it")
         cut = {"number": row.slice, "axis": self.slices.axis} if self.slices else {}
         values = {"channel": self.channel, "window": self.window, "percentiles": self.percentiles}
         values["colour"] = self.channels == 3

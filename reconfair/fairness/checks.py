@@ -132,6 +132,7 @@ def task_of(name, rows, traits):
         raise ValueError(f"task '{name}': patients absent from the cohort: {_some(unknown)}")
     columns = COLUMNS[kind] + ["decision"] * (_class_of(rows) is not None)
     arms = {arm: frame.loc[labelled, columns].reset_index(drop=True) for arm, frame in frames.items()}
+    arms = _of_the_same_images(arms) if kind == "image" else arms
     groups = {attribute: traits[attribute].loc[patient].to_numpy(object) for attribute in traits}
     groups = {"all": np.full(patient.size, "all", object), **groups}
     return Task(name, kind, arms, patient, groups, int((~labelled).sum()))
@@ -219,6 +220,14 @@ def _whole(name, classes, ordinal):
 def _class_of(rows):
     """The class that the rows of a task tell from the rest; None of any other task."""
     return rows["class"].iloc[0] if "class" in rows and rows["class"].notna().all() else None
+
+
+def _of_the_same_images(arms):
+    """Leave out of every arm what one has infinite or missing, such as PSNR where an image equals its original."""
+    for column in COLUMNS["image"]:
+        finite = np.all([np.isfinite(frame[column]) for frame in arms.values()], axis=0)
+        arms = {arm: frame.assign(**{column: frame[column].where(finite)}) for arm, frame in arms.items()}
+    return arms
 
 
 def _aligned(name, rows):

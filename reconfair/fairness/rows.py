@@ -323,6 +323,9 @@ def _note(panel, arm, name, row, cases, min_cases, change):
         notes += ["no decision differed" if name in RATES else "no value differed"] if nothing else []
     if name == "auprc":
         notes.append("not calibrated")
+    lost = np.isnan(panel.column(arm, name)) if panel.task.kind == "image" else np.zeros(len(panel.units.patient), bool)
+    if left := lost[panel.units.group[panel.units.patient] == g].sum():
+        notes.append(f"{left} images are left out of all sources, because one has an infinite value or none")
     return "; ".join(notes)
 
 

@@ -39,6 +39,7 @@ params.NOISES |= {"gaussian": gaussian.Gaussian, "given": given.Given}
 # The level without noise and those that the paper looks at; the settings of its published code.
 LEVELS = {"kspace": ("acceleration", (1, 4, 8, 16)), "sinogram": ("photons", (1e12, 1e5, 1e4, 3e3))}
 LEVELS |= {"gaussian": ("sigma", (0, 0.05, 0.1, 0.2))}
+SIMULATES = {"kspace": ("mri", "undersampling of MRI"), "sinogram": ("xray", "X-ray with few photons")}
 PUBLISHED = {"kspace": {"angles": "uniform", "magnitude": "real_part"}, "sinogram": {"physics": "as_published"}}
 
 
@@ -203,6 +204,21 @@ def products(study: Study) -> list[Product]:
     return [product(study)] if study.noise.kind != "none" else []
 
 
+def remarks(study: Study) -> list[str]:
+    """A sentence where the noise is that of another modality than the images; this is allowed.
+
+    Examples
+    --------
+    >>> remarks(params.study(dataset={"name": "phantom_mri"}, noise={"kind": "sinogram"}))
+    ['noise.kind: sinogram simulates X-ray with few photons, and the images are of modality mri; kspace is usual']
+    """
+    kind, modality = study.noise.kind, study.dataset.about.modality
+    place, what = SIMULATES.get(kind, (modality, ""))
+    usual = next((other for other, (place, _) in SIMULATES.items() if place == modality), kind)
+    sentence = f"noise.kind: {kind} simulates {what}, and the images are of modality {modality}; {usual} is usual"
+    return [sentence] if place != modality else []
+
+
 def check_given(study: Study) -> list[str]:
     """Name the folder of given images, or the images, that are not there."""
     return elsewhere.check(study, study.noise, "noise", "all") if study.noise.kind == "given" else []
@@ -217,7 +233,9 @@ def _work(study: Study) -> Work:
 
 
 def prepare(study: Study) -> np.ndarray:
-    """Make the noisy images unless they are fresh, and open them: float16, of the cohort's shape."""
+    """Make the noisy images unless they are fresh, and open them; print the `remarks`."""
+    for line in remarks(study):
+        print(line)
     store.make(product(study))
     return load(study)
 

@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would show the kernel's traceback as well
         print("stopped; run the same command again to go on", file=sys.stderr)
         return 130
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError) as error:
         print(sentence(error), file=sys.stderr)
         return 2
 
@@ -313,7 +313,7 @@ def _run(arguments) -> int:
     _say_earlier(studies.values())
     rows = []
     for path, study in studies.items():
-        print(f"{path}: {study.name}", flush=True)
+        print(f"{path}: {study.name}", *noise.remarks(study), sep="\n  ", flush=True)
         try:
             rows += run_study(study, names[path], lambda line: print(line, flush=True), arguments.part)
         except (ValueError, OSError) as error:
@@ -352,6 +352,7 @@ def _check(arguments) -> int:
         except (ValueError, OSError) as error:
             mistakes += [f"{path}: {line}" for line in sentence(error).splitlines()]
             continue
+        lines = [*noise.remarks(study), *lines]
         print(f"{path}: valid; writes {store.outputs() / study.name}", *lines, sep="\n  ")
     if mistakes:
         print(*mistakes, sep="\n", file=sys.stderr)

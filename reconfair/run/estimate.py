@@ -25,9 +25,9 @@ def costs(plans: list[tuple[Study, list[str]]]) -> list[Cost]:
     for study, names in plans:
         numbers = [name[:2] for name in names]
         for product in products(study):
-            if product.chapter in numbers and product not in by_product and not product.fresh:
-                seconds, basis = store.estimate(product, rates)
-                work = product.work() if product.work else Work("", 0, 0)
+            counted = product.work is not None  # else its notebook's time holds it
+            if counted and product.chapter in numbers and product not in by_product and not product.fresh:
+                (seconds, basis), work = store.estimate(product, rates), product.work()
                 key = product.key.removeprefix(f"{product.run}/")
                 by_product[product] = Cost(study.name, key, product.state, seconds, work, basis)
     return list(by_product.values())

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from reconfair import data, params
-from reconfair.data import splits
+from reconfair.data import files, splits
 from reconfair.params import ParamsError
 
 CHAPTER = {"compute": {"workers": 1}, "diagnosis": {"tasks": ["tumour"]}}
@@ -376,3 +376,24 @@ def test_a_cohort_of_another_study_under_the_same_label_is_kept_whoever_asks(out
     with pytest.raises(params.ParamsError, match=r"dataset\.seed"):
         data.load(params.study(dataset=sections | {"seed": 1}))
     assert (folder / "cohort.parquet").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["table", "nih", "lgg", "chexpert", "ucsf_pdgm"])
+def test_links_that_lead_out_of_any_dataset_are_refused_unless_told(tmp_path, monkeypatch, name):
+    root, away = tmp_path / "root", tmp_path / "away.png"
+    root.mkdir()
+    for path in (root / "there.png", away):
+        Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(path)
+    (root / "out.png").symlink_to(away)
+    (root / "within.png").symlink_to(root / "there.png")
+    kind = params.DATASETS[name]
+    monkeypatch.setattr(kind, "find", lambda self: root)
+    monkeypatch.setattr(kind, "read_image", lambda self, row: files.picture(row.path, self.size))
+    rows = pd.DataFrame({"path": [str(root / f"{at}.png") for at in ("there", "within", "out")]})
+    dataset = params.study(dataset={"name": name, "size": 64}).dataset
+    assert len(data.images_of(rows[:2], dataset)[0]) == 2
+    with pytest.raises(ValueError, match=r"out\.png: .*dataset\.links: follow"):
+        data.images_of(rows, dataset)
+    follows = params.study(dataset={"name": name, "size": 64, "links": "follow"}).dataset
+    images = data.images_of(rows, follows)[0]
+    assert (images == images[0]).all()

@@ -1,14 +1,18 @@
 """Reading scans: a bad file is named; scale, size, orientation and masks keep what they mean."""
 
 import os
+import re
+import zlib
+from io import BytesIO
 
 import nibabel
 import numpy as np
 import pydicom
 import pytest
 import tifffile
-from PIL import Image, ImageCms
-from scans import dicom, nifti
+from PIL import Image, ImageCms, PngImagePlugin
+from pydicom.data import get_testdata_file
+from scans import compress, dicom, lossless_jpeg, nifti
 from scipy.ndimage import gaussian_filter
 from skimage.transform import resize
 
@@ -297,6 +301,83 @@ def test_bits_beyond_those_stored_are_no_values(tmp_path):
     assert seen(tmp_path / "a.dcm") == pytest.approx((FILM - FILM.min()) / np.ptp(FILM), abs=1e-6)
 
 
+def test_bits_may_stand_at_the_upper_end(tmp_path):
+    film = np.random.default_rng(0).integers(0, 4096, (64, 64)).astype(np.uint16)
+    dicom(tmp_path / "a.dcm", film << 4, BitsStored=12, HighBit=15)
+    assert seen(tmp_path / "a.dcm") == pytest.approx((film - film.min()) / np.ptp(film), abs=1e-6)
+
+
+@pytest.mark.parametrize("photometry", ["MONOCHROME1", "MONOCHROME2"])
+def test_a_table_of_values_is_looked_up_before_white_and_black_change_places(tmp_path, photometry):
+    film, table = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint16), pydicom.Dataset()
+    values = np.sqrt(np.arange(256)) * 255
+    table.LUTDescriptor, table.LUTData = [256, 0, 16], values.astype(np.uint16).tobytes()
+    table.ModalityLUTType = "US"
+    tags = {"BitsStored": 8, "HighBit": 7, "PhotometricInterpretation": photometry, "ModalityLUTSequence": [table]}
+    dicom(tmp_path / "a.dcm", film, **tags)
+    right = values.astype(int)[film] * (-1 if photometry == "MONOCHROME1" else 1)
+    assert seen(tmp_path / "a.dcm") == pytest.approx((right - right.min()) / np.ptp(right), abs=1e-6)
+
+
+def test_what_is_shown_inverted_against_its_photometry_is_refused(tmp_path):
+    dicom(tmp_path / "a.dcm", GREY, PresentationLUTShape="INVERSE")
+    with pytest.raises(ValueError, match=r"a\.dcm: .*MONOCHROME2.*inverted"):
+        seen(tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_colours_of_sixteen_bits_are_refused_where_only_eight_would_be_read(tmp_path, suffix):
+    deep = np.repeat(GREY[..., None].astype(np.uint16), 3, -1)  # in eight bits all would be black
+    if suffix == "tif":
+        tifffile.imwrite(tmp_path / "a.tif", deep, photometric="rgb")
+    else:
+        lines = b"".join(b"\0" + row.astype(">u2").tobytes() for row in deep)
+        header = bytes([0, 0, 0, 64, 0, 0, 0, 64, 16, 2, 0, 0, 0])
+        with (tmp_path / "a.png").open("wb") as file:
+            file.write(b"\x89PNG\r\n\x1a\n")
+            for kind, content in ((b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")):
+                PngImagePlugin.putchunk(file, kind, content)
+    with pytest.raises(ValueError, match=rf"a\.{suffix}: .*16 bits"):
+        seen(tmp_path / f"a.{suffix}")
+
+
+def test_padding_of_floating_point_takes_no_part_in_the_contrast(tmp_path):
+    values = GREY.astype(np.float32) / 7
+    values[:, :9] = -9999
+    dicom(tmp_path / "a.dcm", values, FloatPixelPaddingValue=-9999.0)
+    file = pydicom.dcmread(tmp_path / "a.dcm")
+    file.FloatPixelData = file.PixelData
+    del file.PixelData
+    file.save_as(tmp_path / "a.dcm")
+    shown = GREY[:, 9:].astype(float)
+    image = seen(tmp_path / "a.dcm")
+    assert (image[:, :9] == 0).all()
+    assert image[:, 9:] == pytest.approx((shown - shown.min()) / np.ptp(shown), abs=1e-5)
+
+
+def test_pixels_that_are_not_square_in_the_patient_are_noted(tmp_path):
+    files.notes()
+    for name, spacing in (("a", [0.5, 0.5]), ("b", [0.5, 0.7])):
+        dicom(tmp_path / f"{name}.dcm", GREY, PixelSpacing=spacing)
+        seen(tmp_path / f"{name}.dcm")
+    assert [note for note in files.notes() if "not square" in note and "0.5 x 0.7 mm" in note]
+    seen(tmp_path / "a.dcm")
+    assert not files.notes()
+
+
+@pytest.mark.parametrize("scale", [1.01, -1])
+def test_two_places_in_one_file_must_not_turn_the_patient(tmp_path, scale):
+    image = nibabel.Nifti1Image(VOLUME.T, np.eye(4))
+    image.set_sform(np.eye(4), 1)
+    image.set_qform(np.diag([scale, 1, 1, 1]), 1)
+    nibabel.save(image, tmp_path / "a.nii")
+    if scale > 0:
+        seen(tmp_path / "a.nii", number=0)
+        return
+    with pytest.raises(ValueError, match=r"a\.nii: .*sform.*qform"):
+        seen(tmp_path / "a.nii", number=0)
+
+
 def test_colours_of_twelve_bits_are_not_taken_modulo(tmp_path):
     colours = np.repeat(FILM[..., None], 3, -1).astype(np.uint16)
     dicom(tmp_path / "a.dcm", colours, BitsStored=12, HighBit=11)
@@ -339,22 +420,84 @@ def test_a_dicom_file_without_preamble_is_read(tmp_path):
         assert (seen(tmp_path / "bare.dcm") == seen(tmp_path / "a.dcm")).all()
 
 
-def test_compression_that_needs_another_library_is_named_with_the_extra(tmp_path):
-    dicom(tmp_path / "a.dcm", GREY)
+def needs_decoder(syntax):
+    """Skip a test where the extra that reads a compression is absent."""
+    if not pydicom.pixels.get_decoder(syntax).is_available:
+        pytest.skip(f"the extra reconfair[dicom] is not installed, which reads {syntax.name}")
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize("photometry", ["MONOCHROME1", "MONOCHROME2"])
+def test_lossless_jpeg_is_read_to_the_last_bit(tmp_path, bits, photometry):
+    needs_decoder(pydicom.uid.JPEGLosslessSV1)
+    film = np.random.default_rng(1).integers(0, 2**bits, (24, 20)).astype(np.uint16)
+    dicom(tmp_path / "a.dcm", film, BitsStored=bits, HighBit=bits - 1, PhotometricInterpretation=photometry)
+    compress(tmp_path / "a.dcm", tmp_path / "b.dcm", pydicom.uid.JPEGLosslessSV1, lossless_jpeg(film, bits))
+    assert (seen(tmp_path / "b.dcm") == seen(tmp_path / "a.dcm")).all()
+
+
+@pytest.mark.parametrize("syntax", ["RLELossless", "JPEG2000Lossless"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
+def test_what_pydicom_compresses_is_read_to_the_last_bit(tmp_path, syntax, dtype):
+    syntax, high = getattr(pydicom.uid, syntax), 256 if dtype == np.uint8 else 4096
+    needs_decoder(syntax)
+    if not pydicom.pixels.get_encoder(syntax).is_available:
+        pytest.skip(f"the extra reconfair[dicom] is not installed, which writes {syntax.name}")
+    dicom(tmp_path / "a.dcm", np.random.default_rng(1).integers(0, high, (48, 40)).astype(dtype))
     file = pydicom.dcmread(tmp_path / "a.dcm")
-    file.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLosslessSV1
-    file.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8\xff\xd9"])
+    file.compress(syntax)
     file.save_as(tmp_path / "b.dcm")
-    if pydicom.pixels.get_decoder(pydicom.uid.JPEGLosslessSV1).is_available:
-        pytest.skip("pylibjpeg is installed")
-    with pytest.raises(ValueError, match=r"b\.dcm: .*JPEG Lossless.*reconfair\[dicom\]"):
+    assert (seen(tmp_path / "b.dcm") == seen(tmp_path / "a.dcm")).all()
+
+
+@pytest.mark.parametrize("name", ["MR_small_RLE", "MR_small_jp2klossless", "MR_small_jpeg_ls_lossless"])
+def test_compressed_scans_of_pydicom_are_those_that_are_not_compressed(name):
+    plain, path = (get_testdata_file(f"{one}.dcm", download=False) for one in ("MR_small", name))
+    if not plain or not path:
+        pytest.skip("this pydicom is installed without its test files")
+    needs_decoder(pydicom.dcmread(path).file_meta.TransferSyntaxUID)
+    assert (seen(path) == seen(plain)).all() and np.ptp(seen(path)) == 1
+
+
+@pytest.mark.parametrize("syntax", ["JPEGLosslessSV1", "JPEGLossless", "JPEGLSLossless"])
+def test_without_the_extra_a_compressed_file_is_named_with_its_syntax_and_the_extra(tmp_path, monkeypatch, syntax):
+    uid = getattr(pydicom.uid, syntax)
+    monkeypatch.setattr(pydicom.pixels.get_decoder(uid), "_available", {})  # as if nothing were installed
+    dicom(tmp_path / "a.dcm", GREY)
+    compress(tmp_path / "a.dcm", tmp_path / "b.dcm", uid, b"\xff\xd8\xff\xd9")
+    with pytest.raises(ValueError) as error:
         seen(tmp_path / "b.dcm")
+    assert all(word in str(error.value) for word in ("b.dcm", uid.name, "reconfair[dicom]"))
+    assert len(str(error.value).splitlines()) == 1
 
 
+def test_a_video_and_damaged_compressed_pixels_are_refused_by_name(tmp_path):
+    dicom(tmp_path / "a.dcm", GREY)
+    for at, syntax in enumerate((pydicom.uid.MPEG2MPML, pydicom.uid.RLELossless)):
+        compress(tmp_path / "a.dcm", tmp_path / f"b{at}.dcm", syntax, b"\1\0\0\0")
+        with pytest.raises(ValueError, match=rf"b{at}\.dcm: .*{re.escape(syntax.name)}"):
+            seen(tmp_path / f"b{at}.dcm")
+
+
+def test_shades_that_lossy_compression_left_in_a_dicom_mask_are_no_labels(tmp_path):
+    """The syntax says it where the tag LossyImageCompression is absent."""
+    inside = np.zeros((32, 32), bool)
+    inside[8:24, 8:24] = True
+    picture = BytesIO()
+    Image.fromarray(inside * np.uint8(255)).save(picture, "JPEG", quality=60)
+    dicom(tmp_path / "a.dcm", inside * np.uint8(255))
+    compress(tmp_path / "a.dcm", tmp_path / "b.dcm", pydicom.uid.JPEGBaseline8Bit, picture.getvalue())
+    Image.fromarray(GREY[:32, :32]).save(tmp_path / "scan.png")
+    drawn = files.picture(str(tmp_path / "scan.png"), 32, mask_path=str(tmp_path / "b.dcm"))[1]
+    assert (drawn != inside).mean() < 0.01
+
+
+@pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("bits", [8, 16])
-def test_a_tiff_whose_white_is_zero_is_inverted(tmp_path, bits):
+def test_a_tiff_whose_white_is_zero_is_inverted(tmp_path, bits, order):
     stored = GREY.astype(f"uint{bits}") * (1 if bits == 8 else 257)
-    tifffile.imwrite(tmp_path / "a.tif", 2**bits - 1 - stored, photometric="miniswhite")
+    stored = (2**bits - 1 - stored).astype(f"{order}u{bits // 8}")
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="miniswhite", byteorder=order)
     assert seen(tmp_path / "a.tif") == pytest.approx((GREY - GREY.min()) / np.ptp(GREY), abs=1e-6)
 
 

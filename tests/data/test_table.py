@@ -287,17 +287,6 @@ def test_repeated_rows_are_left_out_and_repeated_images_refused(write):
         rows(root)
 
 
-def test_a_link_that_leads_out_of_the_folder_is_refused_unless_told(write, tmp_path_factory):
-    elsewhere, root = tmp_path_factory.mktemp("elsewhere"), write()
-    Image.fromarray(GREY).save(elsewhere / "a.png")
-    Image.fromarray(GREY).save(root / "c.png")
-    (root / "a.png").symlink_to(elsewhere / "a.png")
-    (root / "d.png").symlink_to(root / "c.png")
-    with pytest.raises(ValueError, match=r"a\.png: is a link that leads out .*dataset\.links: follow"):
-        image(root, 0)
-    assert (image(root, 0, links="follow")[0] == image(root, 3)[0]).all()
-
-
 def test_images_that_are_not_square_are_padded_unless_told(write):
     root = write()
     Image.fromarray(np.full((16, 32), 200, np.uint8)).save(root / "a.png")

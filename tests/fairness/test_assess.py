@@ -513,3 +513,24 @@ def test_a_mistake_is_named(message):
     with pytest.raises(ValueError) as error:
         judge(*MISTAKES[message](rows, people))
     assert message in str(error.value)
+
+
+@every_inference
+def test_sources_are_compared_on_the_same_images(inference):
+    """An image that equals its original has an infinite PSNR; it leaves every source, with a note, and so do NaN."""
+    people = cohort(200, images=2)
+    rng, quality = np.random.default_rng(0), []
+    for source, gain in (("noisy", 0), ("unet", 3)):
+        rated = people[["image_id", "patient_id"]].assign(source=source, strategy="standard", split="test")
+        quality.append(rated.assign(psnr=rng.normal(30 + gain, 1, len(people)), ssim=0.9))
+    quality[0].loc[:19, "psnr"] = np.inf
+    quality[1].loc[20:24, "psnr"] = np.nan
+    whole = pd.concat(quality)
+    scores = pd.concat([binormal(people), binormal(people, "noisy"), binormal(people, "unet")])
+    performance, _ = judge(scores, people, quality=whole, inference=inference)
+    rows = performance.query("metric == 'psnr' and attribute == 'all'").set_index("source")
+    left = whole[~whole.image_id.isin(people.image_id[:25])]
+    for source, values in left.groupby("source"):
+        by = values.psnr if inference == "as_published" else values.groupby("patient_id").psnr.mean()
+        assert rows.value[source] == pytest.approx(by.mean(), abs=1e-9) and rows.n[source] == len(people) - 25
+        assert inference == "as_published" or "25 images" in rows.note[source]
