@@ -3,6 +3,7 @@
     python benchmarks/calibration.py --quick    # within a minute: prints the kept values and reruns 30 studies
     python benchmarks/calibration.py            # up to 2,000 studies a scenario; killed and started again, it goes on
     python benchmarks/calibration.py --minutes 30 --only S     # that long, scenarios whose name begins so
+    python benchmarks/calibration.py --markdown    # writes the table of docs/results.md from what is kept
 
 The truth of every scenario is known. Rates: one image a patient, decisions that turn one way or both ways
 (A, B, J, N, S, R); clusters: 1 to 60 images a patient (D, E, Q); Dice, SER and PSNR: paired values of patients
@@ -48,6 +49,7 @@ from reconfair.fairness.simulation import simulate
 
 RESULTS = Path(__file__).parent / "results" / "calibration.csv"
 BEFORE = RESULTS.with_name("calibration_before.csv")
+PAGE = RESULTS.parents[2] / "docs" / "results.md"
 CHUNK, STUDIES, SEED, FEWEST = 50, 2000, 20260727, 20
 LABELS = {"eodd": (0, 1), "worst_case": (0, 1), "eop": (0,), "fpr_gap": (1,)}
 PROPORTIONS = np.array([36110, 9634, 6936, 3093, 861, 176]) / 56810
@@ -608,13 +610,59 @@ def aims(table):
     yield "type1_paper_2", pooled("paper", cohort & name.str.startswith("2") & still & none)
 
 
+# What each printed line is about, its aim, and whether it is a lower (1) or an upper (-1) bound.
+AIMS = {
+    "coverage_shift_worst": ("limits hold the true shift of the gap", 0.93, 1),
+    "coverage_change_worst": ("limits hold the true changes of all groups", 0.92, 1),
+    "coverage_change_ser_20": ("the same, of SER with 20 patients a group", 0.92, 1),
+    "coverage_eodd_worst": ("limits hold the true gap", 0.93, 1),
+    "false_equivalence_worst": ("a bound is below the true unequal change", 0.07, -1),
+    "wrong_sign_worst": ("a gap is said to grow or fall, with the wrong sign", 0.025, -1),
+    "size_disparity_worst": ("equal groups are found to differ", 0.08, -1),
+    "size_unequal_worst": ("equal changes are found unequal", 0.08, -1),
+    "size_unequal_ser_worst": ("the same, of SER", 0.08, -1),
+    "interval_length_ratio": ("length of the shift's limits against version 0.1.0", 1.4, -1),
+}
+
+
+def markdown(table):
+    """The table of docs/results.md and the power, from the lines of `aims`."""
+    columns = ["share of studies, worst scenario", "aim", "measured", "met", "scenario", "error", "studies"]
+    lines, printed = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"], dict(aims(table))
+    for name, (what, aim, side) in AIMS.items():
+        value, where, error, studies = printed.get(name, (np.nan, "", np.nan, 0))
+        if np.isfinite(value):
+            over = side * (value - aim)
+            met = "yes" if over >= 0 else "within two errors" if over >= -2 * error else "**no**"
+            bound = "at least" if side > 0 else "at most"
+            cells = what, f"{bound} {aim:g}", f"{value:.3f}", met, where.replace("_", " "), f"{error:.3f}", str(studies)
+            lines.append(f"| {' | '.join(cells)} |")
+    power = {"power_shift_verdict_": "a shift is found", "power_unequal_": "unequal change is found"}
+    for start, what in power.items():
+        some = {where: value for name, (value, where, *_) in printed.items() if name.startswith(start)}
+        found = ", ".join(f"{value:.2f} in {where.replace('_', ' ')}" for where, value in some.items())
+        lines += ["", f"Power, {what}: {found}."]
+    return "\n".join(lines)
+
+
+def written(page, table):
+    """A page whose calibration table, between two comments, is that of the counts."""
+    first, last = "<!-- calibration: written by benchmarks/calibration.py --markdown -->", "<!-- end of calibration -->"
+    head, rest = page.split(first)
+    return f"{head}{first}\n\n{markdown(table)}\n\n{last}{rest.split(last)[1]}"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--studies", type=int, default=STUDIES, help="studies per scenario")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after so long; a later call goes on")
     parser.add_argument("--only", default="", help="scenarios whose name begins so")
     parser.add_argument("--quick", action="store_true", help="rerun 30 studies, stored nowhere; print the kept values")
+    parser.add_argument("--markdown", action="store_true", help="write the table of docs/results.md; run nothing")
     arguments = parser.parse_args()
+    if arguments.markdown:
+        PAGE.write_text(written(PAGE.read_text(), summary(load())))
+        return
     if arguments.quick:
         some = [line for name in ("J1", "S9", "D1") for line in chunk(name, 10**6, 10)]
         print(summary(pd.DataFrame(some)).round(3).to_string(), end="\n\n")

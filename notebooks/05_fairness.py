@@ -30,7 +30,7 @@ from scipy import stats
 import reconfair as rf
 from reconfair import judge
 from reconfair.diagnosis import probe
-from reconfair.fairness import cells, gaps, metrics, planning, resampling, simulation
+from reconfair.fairness import cells, decision, gaps, metrics, planning, resampling, sensitivity, simulation
 
 # %% [markdown]
 # The next cell chooses the study. It starts from a base, here `params/class.yaml`, and each line changes one section
@@ -571,6 +571,90 @@ asked |= disparities.metric.str.endswith("_slope")
 rows = disparities[asked & (disparities.source != "noisy")].set_index(["task", "attribute", "metric", "source"])
 rows = rows[["value", "low", "high", "shift", "shift_low", "shift_high", "verdict", "note"]].round(3)
 rows if len(rows) else print("This study has no task of several classes, and no attribute is kept whole.")
+
+# %% [markdown]
+# ## What if the data are not what they seem?
+#
+# Attributes can be missing, labels can be wrong, groups can differ in their case mix, and a hospital can see other
+# patients than we sampled. For each doubt the gap is computed again: (1) the attribute of every tenth patient is hidden,
+# and all of them are given to one group, then to another; (2) a twentieth of the labels is taken to be wrong; (3) within
+# each label, every group gets the same mix of a second attribute; (4) one half of the patients counts twice.
+#
+# **Predict first:** which doubt moves the gap most?
+
+# %%
+rows = judge.collect("predictions", judge.predictions(study)).query("split == 'test' and kind == 'classify'")
+rows = rows[rows.source.isin(["original", source])]
+people, cut = rf.data.load(study).table, rf.diagnosis.thresholds(study)
+attribute, second = (study.attributes() * 2)[:2]
+numbers = pd.factorize(people.patient_id)[0]
+people = people.assign(weight=np.where(people[second] == people[second].min(), 2, 1))
+hidden = people.assign(**{attribute: people[attribute].mask(numbers % 10 == 0)})
+how = {"thresholds": cut, "min_cases": study.fairness.min_cases}
+arm, doubts = ["task", "source"], {}
+if len(rows):
+    mixed = sensitivity.weighted(rows, people, attribute, strata=[second], **how).query("metric == 'eodd'")
+    sampled = sensitivity.weighted(rows, people, attribute, weight="weight", **how).query("metric == 'eodd'")
+    labels = sensitivity.label_errors(performance[performance.attribute == attribute], 0.05)
+    labels = labels[labels.source.isin(rows.source) & (labels.strategy == "standard")]
+    missing = sensitivity.missing_attribute(rows, hidden, attribute, resamples=99, **how).query("metric == 'eodd'")
+    doubts["as it is"] = mixed.set_index(arm).value
+    for assumed, some in missing.groupby("assumed", sort=False):
+        doubts[f"hidden: {assumed}"] = some.set_index(arm).value
+    doubts["5 % wrong labels"] = labels.groupby(arm).eodd_true.first()
+    doubts[f"same mix of {rf.words.name(second)}"] = mixed.set_index(arm).value_weighted
+    doubts["weighted"] = sampled.set_index(arm).value_weighted
+doubted = pd.DataFrame(doubts).dropna(how="all")
+doubted.round(3)
+
+# %%
+moves = doubted.drop(columns="as it is").sub(doubted["as it is"], axis=0).abs() if len(doubted) else doubted
+Markdown(
+    f"By {rf.words.name(attribute)}, the largest move of EODD is {moves.max().max():.3f}, under the doubt "
+    f"'{moves.max().idxmax()}'. Under '{moves.max().idxmin()}' it moves by at most {moves.max().min():.3f}."
+    if len(moves)
+    else "No classification has two groups with enough cases."
+)
+
+# %% [markdown]
+# *Not proved:* that the truth lies between these values. Each column doubts one thing at a time, wrong labels are taken
+# to be spread at random, and the column "weighted" is invented.
+#
+# ## What are the decisions worth to each group?
+#
+# A TPR does not say whether acting on the decisions does good. The *net benefit* at threshold $t$ does (Vickers and Elkin
+# 2006): true positives minus false positives, each of which costs $t / (1 - t)$ of a true one, per unit. Calling nobody
+# positive has 0. Scores are risks only if they are calibrated: the *slope* of the log odds of the label on those of the
+# score should be 1, and the *intercept*, with that slope held at 1, should be 0.
+
+# %%
+worth = decision.decision_view(rows, people, attributes=[attribute], thresholds=cut) if len(rows) else pd.DataFrame()
+if len(worth):
+    worth["cell"] = [
+        f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})" if np.isfinite(row.value) else "too few cases"
+        for row in worth.itertuples()
+    ]
+    worth = worth[worth.attribute == attribute]
+worth.pivot_table("cell", ["task", "source", "group"], "metric", "first", sort=False) if len(worth) else worth
+
+# %%
+off = {"slope": 1, "intercept": 0}
+worth_of = worth.pivot_table("value", [*arm, "group"], "metric") if len(worth) else worth
+lines = []
+for metric, right in off.items() if len(worth) else ():
+    known = worth[(worth.metric == metric) & worth.value.notna()]
+    wrong = known[(known.low > right) | (known.high < right)]
+    lines.append(f"the {metric} is shown to differ from {right} in {len(wrong)} of {len(known)}")
+Markdown(
+    f"In {(worth_of.net_benefit <= worth_of.net_benefit_all.clip(lower=0)).sum()} of {len(worth_of)} rows, calling "
+    f"everybody or nobody positive is worth at least as much as the reader's decisions; {'; '.join(lines)}."
+    if len(worth)
+    else "There is no classification."
+)
+
+# %% [markdown]
+# *Not proved:* that anybody should act at this threshold. It balances sensitivity and specificity; a clinic would choose
+# the risk from which treatment does more good than harm. The limits are those of each group alone.
 #
 # ## How many patients would be needed?
 #

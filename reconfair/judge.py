@@ -14,12 +14,13 @@ from reconfair import data, diagnosis, noise, recon, store, tables
 from reconfair.fairness import PRIMARY, assess
 from reconfair.params import NOISY, ORIGINAL, Reader, Source, Study
 from reconfair.store import PACKAGE, Product, Work
-from reconfair.words import name, number, p_value
+from reconfair.words import counted, name, number, p_value
 
 ASIDE = ("simulation", "planning", "sensitivity", "decision")  # statistics that enter no table
 STATISTICS = [f"reconfair.fairness.{path.stem}" for path in sorted((PACKAGE / "fairness").glob("*.py"))]
 STATISTICS = [module.removesuffix(".__init__") for module in STATISTICS if not module.endswith(ASIDE)]
 ARM = ("dataset", "level", "task", "source", "strategy", "reader")  # what identifies an arm; one run has no dataset
+SPARSE = 30  # patients of a group; below, a few can make most of the error of Dice (benchmarks/calibration.py: H1, H4)
 STANDARD = "strategy == 'standard' and reader == 'standard'"
 
 
@@ -197,14 +198,13 @@ def change_sentence(row) -> str:
     --------
     >>> row = {"group": "female", "metric": "tpr", "value": 0.59, "change": -0.12, "change_low": -0.21, "n": 90}
     >>> row |= {"change_high": -0.03, "change_bound": -0.2, "margin": 0.05, "kept": 0.0, "verdict": "worse"}
-    >>> change_sentence(pd.Series(row | {"patients": 80, "positives": 54.0, "note": ""}))
+    >>> change_sentence(pd.Series(row | {"patients": 90, "positives": 54.0, "note": ""}))
     'female: true positive rate fell by 0.120 (0.030 to 0.210) to 0.590; 54 positives; margin 0.050.'
     """
     who, note = "everyone" if row.group == "all" else row.group, str(row.note)
     if not np.isfinite(row.change):
         return f"{who}: {name(row.metric)} {note or 'not judged'}."
-    cases = {"tpr": f"{row.positives:.0f} positives", "fpr": f"{row.n - row.positives:.0f} negatives"}
-    cases, margin = cases.get(row.metric, f"{row.patients:.0f} patients"), number(row.margin)
+    margin = number(row.margin)
     differed = next((each for each in note.split("; ") if each.endswith("differed")), "")
     if row.verdict in ("worse", "better", "changed"):
         sizes = sorted(abs(limit) for limit in (row.change_low, row.change_high))
@@ -215,13 +215,30 @@ def change_sentence(row) -> str:
     else:
         text = f"changed by {number(row.change, sign=True)} ({limits(row.change_low, row.change_high)})"
     small = row.verdict == "worse" and row.kept == 1
+    excluded = f"a {'rise' if row.metric == 'fpr' else 'loss'} beyond the margin of {margin} is excluded"
     ending = {
-        "worse": f"a loss beyond the margin of {margin} is excluded" if small else f"margin {margin}",
-        "kept": f"a loss beyond the margin of {margin} is excluded",
+        "worse": excluded if small else f"margin {margin}",
+        "kept": excluded,
         "not shown": f"margin {margin}; neither a change nor its absence is shown",
         "not judged": f"margin {margin}; not judged: {note or 'this inference gives no verdict'}",
     }
-    return f"{who}: {name(row.metric)} {text}; {cases}; {ending.get(row.verdict, f'margin {margin}')}."
+    return f"{who}: {name(row.metric)} {text}; {cases(row)}; {ending.get(row.verdict, f'margin {margin}')}."
+
+
+def cases(row) -> str:
+    """Write what a row of ``performance`` rests on: positives for TPR, negatives for FPR, else patients.
+
+    Examples
+    --------
+    >>> row = {"metric": "tpr", "n": 2400, "positives": 1000.0, "patients": 60}
+    >>> cases(pd.Series(row)), cases(pd.Series(row | {"metric": "dice"}))
+    ('1000 positives in a group of 60 patients', '60 patients')
+    """
+    label = {"tpr": (row.positives, "positive"), "fpr": (row.n - row.positives, "negative")}.get(row.metric)
+    patients = counted(row.patients, "patient")
+    if label is None:
+        return patients
+    return counted(*label) + f" in a group of {patients}" * bool(row.n > row.patients)
 
 
 def sentences(row, names=name) -> list[str]:
@@ -240,7 +257,7 @@ def sentences(row, names=name) -> list[str]:
     >>> for sentence in sentences(pd.Series(row)):
     ...     print(sentence)
     EODD 0.190 (0.000 to 0.260); if groups did not differ, 0.180 would be expected (p = 0.40).
-    Not compared: Other (3). Nothing is known about them.
+    Not compared: Other (3). There are too few cases; the gap says nothing about them.
     Rows without label or attribute: 2.
     """
     lines = []
@@ -249,6 +266,8 @@ def sentences(row, names=name) -> list[str]:
         if np.isfinite(row.expected):
             text += f"; if groups did not differ, {number(row.expected)} would be expected"
             text += f" ({p_value(row.p)})" * bool(np.isfinite(row.p))
+        elif np.isfinite(row.low):
+            text += "; a resampled gap is hardly ever 0, so these limits cannot show that groups differ"
         lines.append(f"{text}.")
         if row.worst and row.get("p_adjusted", 1.0) <= 0.05:
             lines.append(f"The groups differ. In this sample {row.worst} is served worst and {row.best} best.")
@@ -256,8 +275,12 @@ def sentences(row, names=name) -> list[str]:
         lines.append(_shift_sentence(row))
     if row.note:
         lines.append(f"Note: {row.note}.")
+    if row.metric in ("ser", "delta_dice") and row.get("n_smallest", np.nan) < SPARSE:
+        short = " and the limits of the shift are too short" * (row.metric == "ser")
+        few = f"a group has fewer than {SPARSE} patients"
+        lines.append(f"Note: {few}; if a few of them make most of the error, p is too small{short}.")
     if row.left_out:
-        lines.append(f"Not compared: {row.left_out}. Nothing is known about them.")
+        lines.append(f"Not compared: {row.left_out}. There are too few cases; the gap says nothing about them.")
     if row.missing > 0:
         lines.append(f"Rows without label or attribute: {row.missing:.0f}.")
     return lines

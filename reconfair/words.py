@@ -126,6 +126,17 @@ def number(value: float, digits: int = 3, sign: bool = False) -> str:
     return f"{value:{'+' if sign and value else ''}.{digits}f}"
 
 
+def counted(n: float, noun: str) -> str:
+    """Write how many there are of something.
+
+    Examples
+    --------
+    >>> counted(1.0, "patient"), counted(0, "negative")
+    ('1 patient', '0 negatives')
+    """
+    return f"{n:.0f} {noun}{'s' * (n != 1)}"
+
+
 def p_value(p: float) -> str:
     """Write a p-value.
 

@@ -124,7 +124,7 @@ def group(**changes):
     columns = {"task": "grade", "source": "unet", "strategy": "standard", "reader": "standard", "attribute": "sex"}
     columns |= {"group": "female", "metric": "tpr", "value": 0.59, "change": -0.12, "change_low": -0.21, "n": 90}
     columns |= {"change_high": -0.03, "change_bound": -0.2, "margin": 0.05, "kept": 0.0, "verdict": "worse"}
-    return columns | {"patients": 80, "positives": 54.0, "note": "", "compared": 1.0} | changes
+    return columns | {"patients": 90, "positives": 54.0, "note": "", "compared": 1.0} | changes
 
 
 def test_a_change_of_a_group_is_told_with_its_size_limits_cases_and_margin():
@@ -145,6 +145,9 @@ def test_a_change_of_a_group_is_told_with_its_size_limits_cases_and_margin():
     assert "no decision differed; limits -0.070 to +0.070" in same
     nothing = sentence(change=np.nan, value=np.nan, note="cannot be judged (0 positive patients)")
     assert nothing == "female: true positive rate cannot be judged (0 positive patients)."
+    kept = {"verdict": "kept", "change_low": -0.02, "change_high": 0.02}
+    assert "a rise beyond the margin of 0.050 is excluded" in sentence(metric="fpr", **kept)
+    assert "; 54 positives in a group of 9 patients; " in sentence(patients=9)
     few = sentence(verdict="not judged", compared=0.0, note="too few to compare (3 positive patients, 20 needed)")
     assert "not judged: too few to compare" in few
 
@@ -271,6 +274,86 @@ def test_it_is_printed_who_is_read_worse_and_the_same_parts_under_every_inferenc
             limits = f"fell by {-worse.change:.3f} ({-worse.change_high:.3f} to {-worse.change_low:.3f})"
             assert f"sex m: true positive rate {limits}" in text and f"; {worse.positives:.0f} positives" in text
     assert parts["closed_form"] == parts["bootstrap"] == parts["as_published"] and len(parts["bootstrap"]) == 3
+
+
+# --- awkward tables ---
+
+
+def judged_rows(people, change, folder, **options):
+    """What is printed about one row a patient, read from the original and from a source whose scores are changed."""
+    rng = np.random.default_rng(0)
+    score = 1 / (1 + np.exp(-1.2 * people.label + 0.6 + rng.normal(size=len(people))))
+    rows = [people.assign(source=source, score=s) for source, s in (("original", score), ("unet", change(score)))]
+    return judged(pd.concat(rows), folder, thresholds={"mine": 0.5}, **options)
+
+
+@pytest.fixture
+def people():
+    rng = np.random.default_rng(1)
+    table = pd.DataFrame({"patient": np.arange(200), "label": rng.integers(2, size=200)})
+    return table.assign(sex=rng.choice(["f", "m"], 200))
+
+
+def test_a_gap_of_zero_where_everybody_is_called_positive_is_no_equality(people, tmp_path):
+    lines, _, fairness = judged_rows(people, lambda score: score * 0 + 0.9, tmp_path)
+    assert fairness.query("source == 'unet' and metric == 'eodd'").value.item() == 0
+    where = next(k for k, line in enumerate(lines) if "not because groups are equal" in line)
+    assert "everybody" in lines[where] and any("mine, unet, sex" in line for line in lines[where - 4 : where])
+    assert sum("not because groups are equal" in line for line in lines) == 1
+
+
+def test_a_group_of_three_has_its_plain_rate_and_one_that_borrows_and_no_claim(people, tmp_path):
+    people["sex"] = np.where(people.patient < 3, "rare", people.sex)
+    lines, performance, _ = judged_rows(people, lambda score: (score - 0.15).clip(0), tmp_path)
+    row = performance.query("group == 'rare' and metric == 'fpr' and source == 'original'").iloc[0]
+    (line,) = [line for line in lines if line.strip().startswith("rare: false positive rate")]
+    assert f"{row.pooled:.3f} ({row.pooled_low:.3f} to {row.pooled_high:.3f})" in line and "too few" in line
+    assert row.value in (0, 1 / 3, 1 / 2, 2 / 3, 1) and 0 < row.pooled < 1
+    assert not any("sex rare:" in line for line in lines)
+
+
+def test_identical_decisions_are_no_proof_that_nothing_changes(people, tmp_path):
+    lines, _, fairness = judged_rows(people, lambda score: score, tmp_path)
+    changes = [line for line in lines if "since no decision differed" in line]
+    assert len(changes) == 6 and "neither a change nor its absence is shown" in changes[-1]
+    row = fairness.query("source == 'unet' and metric == 'eodd'").iloc[0]
+    assert row.bound > row.margin and any(f"no gap changed by more than {row.bound:.3f}" in line for line in lines)
+
+
+def test_a_share_of_missing_attributes_is_told_where_it_is_large(people, tmp_path):
+    people["site"] = np.where(people.patient % 2, "here", "there")
+    people.loc[people.patient < 60, "sex"] = None
+    people.loc[people.patient < 10, "site"] = None
+    lines, *_ = judged_rows(people, lambda score: score, tmp_path)
+    (line,) = [line for line in lines if "missing_attribute" in line]
+    assert "sex is missing in 60 of 200 rows (30 %)" in line
+
+
+def test_many_images_of_few_patients_are_not_counted_as_patients(people, tmp_path):
+    people = people.loc[people.index.repeat(np.where(people.sex == "f", 1, 10))].reset_index(drop=True)
+    people["unit"] = people.index
+    lines, performance, _ = judged_rows(people, lambda score: (score - 0.1).clip(0), tmp_path)
+    row = performance.query("group == 'm' and metric == 'tpr' and source == 'unet'").iloc[0]
+    assert any(f"{row.positives:.0f} positives in a group of {row.patients} patients" in line for line in lines)
+    assert row.positives > row.patients
+
+
+def test_ser_of_small_groups_is_printed_with_its_known_failure(tmp_path):
+    rng = np.random.default_rng(2)
+    for patients, wanted in ((44, True), (80, False)):
+        table = pd.DataFrame({"patient": np.arange(patients), "sex": ["f", "m"] * (patients // 2)})
+        table = pd.concat([table.assign(source=name, dice=rng.beta(9, 1, patients)) for name in ("original", "unet")])
+        lines, *_ = judged(table, tmp_path)
+        assert any("fewer than 30 patients" in line for line in lines) == wanted
+
+
+def test_a_bootstrap_interval_away_from_zero_is_not_presented_as_a_difference(people, tmp_path):
+    lines, *_ = judged_rows(people, lambda score: score, tmp_path, inference="bootstrap")
+    eodd = [line for line in lines if line.strip().startswith("EODD")]
+    assert len(eodd) == 2 and all("cannot show that groups differ" in line for line in eodd)
+
+
+# --- tables that are refused ---
 
 
 def changed(column, row, value):

@@ -200,3 +200,19 @@ def test_the_citation_names_this_version_and_licence():
     assert citation["version"] == run.reconfair.__version__
     assert citation["license"] == "Apache-2.0" and "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert f"## {citation['version']}\n" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_calibration_table_is_that_of_the_kept_counts():
+    names = runpy.run_path(str(ROOT / "benchmarks" / "calibration.py"))
+    page = (ROOT / "docs" / "results.md").read_text()
+    assert page == names["written"](page, names["summary"](names["load"]())), "calibration.py --markdown writes it anew"
+
+
+def test_the_calibration_table_says_which_aim_is_missed():
+    names = runpy.run_path(str(ROOT / "benchmarks" / "calibration.py"))
+    lines = names["load"]()
+    worse = lines.assign(cover_shift=0.8 * lines.studies, studies=100 * lines.studies, wrong=0)
+    worse["cover_shift"] *= 100
+    text = names["markdown"](names["summary"](worse))
+    assert "| limits hold the true shift of the gap | at least 0.93 | 0.800 | **no** |" in text
+    assert "wrong sign | at most 0.025 | 0.000 | yes |" in text

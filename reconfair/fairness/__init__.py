@@ -191,13 +191,21 @@ def _performance(blocks, primary, margins):
                 if change == "change":
                     low, high = cells.limits(stats.norm.ppf(one_sided))
                     columns["change_bound"] = {1: low, -1: high}.get(MEASURES[block["metric"]].good, low * np.nan)
-                block["table"] = block["table"].assign(**columns, judged=True)
-    table = pd.concat([block["table"] for block in blocks], ignore_index=True)
-    columns = [name for change in CHANGES for name in (change, f"{change}_low", f"{change}_high")]
-    table = table.reindex(
-        columns=list(dict.fromkeys([*table, *columns, "change_bound", "pooled", "pooled_low", "pooled_high", "judged"]))
-    )
-    return _judged(table, margins)
+                block["table"] |= columns | {"judged": [True] * cells.value.size}
+    return _judged(_stacked([block["table"] for block in blocks]), margins)
+
+
+def _stacked(tables):
+    """Rows of all blocks, a missing column as NaN; one frame for all is much faster than one for each."""
+    needed = [name for change in CHANGES for name in (change, f"{change}_low", f"{change}_high")]
+    needed += ["change_bound", "pooled", "pooled_low", "pooled_high", "se", "judged"]
+    columns = dict.fromkeys([*tables[0], *needed])
+    missing = [[np.nan] * len(table["group"]) for table in tables]
+    stacked = {
+        column: [value for table, nothing in zip(tables, missing, strict=True) for value in table.get(column, nothing)]
+        for column in columns
+    }
+    return pd.DataFrame(stacked).astype({"note": object})
 
 
 def _judged(table, margins):

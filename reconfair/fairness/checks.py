@@ -91,8 +91,9 @@ def numbers_of(cohort, attributes):
 
 def _joined(traits):
     """Values of each row side by side, None where one is missing."""
-    values = [None if pd.isna(list(row)).any() else ", ".join(map(str, row)) for row in traits.itertuples(index=False)]
-    return pd.Series(values, traits.index, dtype=object)
+    columns = [traits[part].map(str) for part in traits]
+    joined = columns[0].str.cat(columns[1:], sep=", ").astype(object)
+    return joined.where(traits.notna().all(axis=1), None)
 
 
 def tasks_of(predictions, quality):

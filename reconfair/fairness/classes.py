@@ -39,7 +39,7 @@ class ClassPanel(Panel):
         """Scores of the classes, a list of (n,)."""
         return [part.column(arm, "score") for part in self.parts.values()]
 
-    def cases(self, name):
+    def _cases(self, name):
         """Patients of each group that count for a measure; of the rarest class where it needs all, (K,)."""
         if name in ("accuracy", "ppr", "kappa"):
             return self.units.sums(np.ones(self.patients.size)).astype(int)

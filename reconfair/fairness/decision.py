@@ -53,7 +53,7 @@ def decision_view(predictions, cohort, *, attributes=("sex", "age_group", "race"
                 for metric, value, half in _measures(panel, arm, cut[arm]):
                     keys = panel.keys(arm) | {"group": panel.names, "metric": metric}
                     rows.append(pd.DataFrame(keys | {"value": value, "low": value - half, "high": value + half}))
-    return pd.concat(rows, ignore_index=True)
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
 
 
 def calibration_slope(score, label, patient, *, slope=None):

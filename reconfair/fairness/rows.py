@@ -97,6 +97,7 @@ class Panel:
         self.of_class = self.rare and "decision" in next(iter(task.arms.values()))
         self.counted = task.kind not in ("classify", "classes")  # units without a value do not count
         self.measure, self.change, self.values = cache(self._measure), cache(self._change), cache(self._values)
+        self.of_row, self.cases = self.units.group[self.units.patient], cache(self._cases)
 
     def column(self, arm, name):
         """Score or value of each unit, (n,)."""
@@ -107,7 +108,7 @@ class Panel:
         labels = MEASURES[name].labels
         return np.isin(self.label, labels) if labels else np.ones(self.label.size, bool)
 
-    def cases(self, name):
+    def _cases(self, name):
         """Patients of each group that count for a measure, of the rarer label where it needs both, (K,)."""
         if self.counted:
             return self.units.sums(self.valid(name) * 1.0).astype(int)
@@ -126,7 +127,7 @@ class Panel:
         labels = MEASURES[name].labels
         if not labels:
             return "patients"
-        rows = self.units.group[self.units.patient] == g
+        rows = self.of_row == g
         return _WORDS[min(labels, key=lambda y: np.unique(self.units.patient[rows & (self.label == y)]).size)]
 
     def _values(self, arm, name):
@@ -220,7 +221,7 @@ def closed_form(panel, weights, *, combine, min_cases, resamples, seed, one_side
     Returns
     -------
     blocks : list of dict
-        By arm and measure: the ``table`` of its groups, ``cells`` of the changes, and which groups are ``named``.
+        By arm and measure: columns of its groups (``table``), ``cells`` of the changes, and which groups are ``named``.
     rows : list of dict
     """
     task, attribute = panel.task, panel.attribute
@@ -278,9 +279,8 @@ def _nothing(panel, min_cases):
 
 def _block(panel, arm, name, drawn, min_cases):
     """Values of the groups by one arm and measure, and the cells of their changes."""
-    rows, cases = panel.rows, panel.cases(name)
-    group = panel.units.group[panel.units.patient]
-    counted = np.isfinite(panel.column(arm, name)) if panel.counted else np.ones(rows.sum(), bool)
+    cases, group, size = panel.cases(name), panel.of_row, len(panel.names)
+    counted = np.isfinite(panel.column(arm, name)) if panel.counted else np.ones(group.size, bool)
     table, cells = {"group": panel.names}, {}
     if name in drawn:
         table |= _percentiles(panel, arm, drawn[name])
@@ -289,35 +289,40 @@ def _block(panel, arm, name, drawn, min_cases):
         low, high = measure.limits(1.959964)
         table |= {"value": measure.value, "low": low, "high": high, "se": measure.se}
         cells = {change: panel.change(arm, other, name) for change, other in panel.references(arm).items()}
-        if name in RATES and panel.attribute != "all" and len(panel.names) > 1:
+        if name in RATES and panel.attribute != "all" and size > 1:
             table |= dict(zip(("pooled", "pooled_low", "pooled_high"), pooled(measure), strict=True))
     table |= {
         "compared": np.full(cases.size, np.nan) if panel.attribute == "all" else (cases >= min_cases) * 1.0,
-        "n": np.bincount(group[counted], minlength=len(panel.names)),
+        "n": np.bincount(group[counted], minlength=size),
         "patients": panel.units.sums((panel.units.by_patient(counted) > 0) * 1.0).astype(int),
-        "positives": np.bincount(group, panel.label == 1, len(panel.names)) if panel.rare else np.nan,
-        "missing": panel.missing,
+        "positives": np.bincount(group, panel.label == 1, size) if panel.rare else [np.nan] * size,
+        "missing": [panel.missing] * size,
     }
-    table = pd.DataFrame(panel.keys(arm) | {"metric": name} | table)
-    table["note"] = [_note(panel, arm, name, row, cases, min_cases, cells.get("change")) for row in table.itertuples()]
-    table["note"] = table["note"].astype(object)
+    table |= {key: [value] * size for key, value in (panel.keys(arm) | {"metric": name}).items()}
+    notes = [_note(panel, arm, name, g, table, cases, min_cases, cells.get("change")) for g in range(size)]
+    table["note"] = notes
     named = cases >= (min_cases if panel.attribute != "all" else 1)
     return {"table": table, "cells": cells, "named": named, "metric": name, "attribute": panel.attribute}
 
 
-def _note(panel, arm, name, row, cases, min_cases, change):
-    """Why a row cannot be judged, or what else it says."""
-    g, notes = row.Index, []
-    if not np.isfinite(row.value):
+def _note(panel, arm, name, g, table, cases, min_cases, change):
+    """Why group g cannot be judged, or what else is to be known about its row."""
+    notes, (value, low, high) = [], (table[column][g] for column in ("value", "low", "high"))
+    if not np.isfinite(value):
         notes.append(f"cannot be judged (0 {panel.lacking(name, g)})")
     elif panel.attribute != "all" and cases[g] < min_cases:
         lacking = panel.lacking(name, g)
         whose = "patients" if lacking == "patients" else f"patients with {lacking}"
         notes.append(f"too few to compare ({cases[g]} {whose}, {min_cases} needed)")
-    if name in RATES and panel.rare and row.n and (called := panel.measure(arm, "ppr").cells.value[g]) in (0, 1):
+    if (
+        name in RATES
+        and panel.rare
+        and table["n"][g]
+        and (called := panel.measure(arm, "ppr").cells.value[g]) in (0, 1)
+    ):
         notes.append("all called positive" if called else "none called positive")
-    if name == "auroc" and row.low <= 0.5:
-        notes.append("not distinguishable from chance" if row.high >= 0.5 else "below chance")
+    if name == "auroc" and low <= 0.5:
+        notes.append("not distinguishable from chance" if high >= 0.5 else "below chance")
     if change is not None and change.value[g] == 0 and (name in RATES or change.se[g] == 0):
         nothing = name not in RATES or change.first.value[g] == 0
         notes += ["no decision differed" if name in RATES else "no value differed"] if nothing else []

@@ -253,6 +253,11 @@ def _how_sure(runs: Runs) -> str:
     if not lines:
         return "No bound can be given: there are too few patients, or this inference has none."
     lines.append(f"The smallest compared group has {judged.n_smallest.min():.0f} patients of the label that is rarer.")
+    if (judged[judged.metric == "ser"].n_smallest < judge.SPARSE).any():
+        lines.append(
+            f"Where a group has fewer than {judge.SPARSE} patients, p of SER can be too small and the limits of its "
+            "shift too short, if a few patients make most of the error."
+        )
     left_out = [row for row in rows.itertuples() if row.left_out]
     left_out = dict.fromkeys(f"{name(row.attribute)}, {name(row.metric)}: {row.left_out}" for row in left_out)
     lines += [f"Not compared, with their patients of the rarer label: {' | '.join(left_out)}."] if left_out else []

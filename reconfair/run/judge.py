@@ -10,7 +10,7 @@ from reconfair.entries import Sheet
 from reconfair.fairness import assess
 from reconfair.fairness.checks import CLASS, SUM
 from reconfair.fairness.threshold import balanced_threshold
-from reconfair.judge import called_alike, change_sentence, changes, limits, main_measure, sentences
+from reconfair.judge import called_alike, cases, change_sentence, changes, limits, main_measure, sentences
 from reconfair.params import ATTRIBUTES
 from reconfair.words import name, nearest, number
 
@@ -257,6 +257,23 @@ def _everyone(cut: dict[str, float], performance: pd.DataFrame) -> list[str]:
     for row in called_alike(performance).itertuples():
         who = f"{_arm(row.task, row.source, row.strategy, row.reader)}: {row.called} is called positive"
         lines.append(f"  {who}, so rates and their gaps say nothing about groups.")
+    moved = everyone[everyone.metric.isin(["tpr", "fpr", "dice"]) & everyone.change.notna()]
+    lines += [f"  {_arm(*row[ARM])}, {change_sentence(row)}" for _, row in moved.iterrows()]
+    return lines + _missing(performance, everyone)
+
+
+def _missing(performance: pd.DataFrame, everyone: pd.DataFrame) -> list[str]:
+    """Name the attributes that a tenth of the labelled rows lacks, and what follows."""
+    lines, labelled, unlabelled = [], everyone.groupby("task").n.max(), everyone.groupby("task").missing.max()
+    groups = performance[performance.attribute != "all"]
+    for (task, attribute), missing in groups.groupby(["task", "attribute"], sort=False).missing.max().items():
+        lacking = missing - unlabelled[task]
+        if lacking >= 0.1 * labelled[task]:
+            share = f"{lacking:.0f} of {labelled[task]:.0f} rows ({100 * lacking / labelled[task]:.0f} %)"
+            lines.append(
+                f"  {task}: {attribute} is missing in {share} with a label. The results by {attribute} are those of "
+                "the others; reconfair.fairness.sensitivity.missing_attribute shows how far the gaps could differ."
+            )
     return lines
 
 
@@ -276,16 +293,19 @@ def _changes(performance: pd.DataFrame) -> list[str]:
         lines.append("  The limits hold for all groups, tasks and sources of an attribute at once:")
     lines += [text for text, first in zip(texts, worse, strict=True) if first]
     if not all(worse):
-        lines += ["", "The other compared groups:"]
+        lines += ["", "All other changes of groups that are compared:"]
         lines += [text for text, first in zip(texts, worse, strict=True) if not first]
     return lines
 
 
 def _gaps(performance: pd.DataFrame, fairness: pd.DataFrame) -> list[str]:
     lines = ["", "Are there gaps between groups, and did they change?"]
+    alike = {tuple(row[ARM]): row.called for _, row in called_alike(performance).iterrows()}
     for _, row in main_measure(fairness).iterrows():
         lines.append(f"  {_arm(*row[ARM])}, {row.attribute}:")
         lines += [f"    {sentence}" for sentence in sentences(row)]
+        if called := alike.get(tuple(row[ARM])):
+            lines.append(f"    These gaps are 0 because {called} is called positive, not because groups are equal.")
         if not np.isfinite(row["shift"]):  # of a reference; what changed from it is above
             same = (performance[[*ARM, "attribute"]] == row[[*ARM, "attribute"]]).all(axis=1)
             groups = performance[same & performance.metric.isin(["tpr", "fpr", "dice"])]
@@ -297,10 +317,12 @@ def _value(row) -> str:
     """A group's performance with limits and cases, or why there is none."""
     if not np.isfinite(row.value):
         return f"{row.group}: {name(row.metric)} {row.note}"
-    cases = {"tpr": f"{row.positives:.0f} positives", "fpr": f"{row.n - row.positives:.0f} negatives"}
-    cases = cases.get(row.metric, f"{row.patients} patients")
-    text = f"{number(row.value)} ({limits(row.low, row.high, sign=False)}); {cases}"
-    return f"{row.group}: {name(row.metric)} {text}" + (f"; {row.note}" if row.note else "")
+    text = f"{number(row.value)} ({limits(row.low, row.high, sign=False)}); {cases(row)}"
+    text += f"; {row.note}" if row.note else ""
+    if row.compared == 0 and np.isfinite(row.pooled):
+        pooled = f"{number(row.pooled)} ({limits(row.pooled_low, row.pooled_high, sign=False)})"
+        text += f"; {pooled} if the group borrows from the others (empirical Bayes)"
+    return f"{row.group}: {name(row.metric)} {text}"
 
 
 def _arm(task: str, source: str, strategy: str, reader: str) -> str:
