@@ -120,7 +120,7 @@ DRAWN = {  # by function: what draws it, and a text that it must show
     ),
     "verdicts": (lambda: figures.verdicts(VERDICTS), GROUP),
 }
-HELPERS = {"keep", "panels", "key", "points", "forest", "sentence"}
+HELPERS = {"keep", "panels", "key", "points", "forest", "sentence", "as_drawn"}
 HELPERS |= {"arms", "of_arm", "arm_word", "arm_points", "arm_handles", "verdict_handles"}
 
 
