@@ -45,7 +45,12 @@ The outputs of each run hold a file `run.yaml` with every value that this run us
 MEANINGS = {
     "name": "which dataset, or a class of your own such as `my_data.py:MyHospital`",
     "label": "name of the output folder; empty: the name of the dataset",
-    "split": "share of patients in train, val and test",
+    "split": "share of patients in train, val and test; with folds, train and val share in this proportion",
+    "folds": "number of folds of the patients, each tested by models that trained on the others; null: one split",
+    "training": "whether reconstruction and diagnosis train on the same patients (`shared`) or not (`parted`); null: "
+    "`parted` by X-ray, `shared` by MRI",
+    "outlined": "true: train on images alone in which something is outlined, since other slices may not show the label",
+    "linear_probe": "true: first fit the last layer alone to features of the pretrained network; epochs 0: no more",
     "age_boundary": "years; the oldest age of the younger group; null: the median over patients",
     "on_bad_image": "`error` stops at an image that cannot be read; `skip` leaves it out and lists it in `skipped.csv`",
     "size": "pixels a side",

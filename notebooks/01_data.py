@@ -52,13 +52,18 @@ compute = {}
 
 # %%
 study = rf.params.study(base, dataset=dataset, noise=noise, diagnosis=diagnosis, compute=compute)
-cohort = rf.data.prepare(study)
+rf.data.prepare(study)
+cohort = rf.data.load(study.folds[0])
 cohort.table.iloc[:, :12].head()
 
 # %% [markdown]
 # This is the start of the cohort table: one row for each image. A patient can have several images. Two slices of one
 # brain are not two independent observations, so we split and count by **patient**. Otherwise a model could be tested on
 # a patient that it has seen in training.
+#
+# A small cohort has few test patients. With `dataset = {"folds": 3}` the patients are divided into three folds, and each
+# fold is tested by models that were trained on the other two. So every patient is tested once (*cross-fitting*). This
+# chapter then shows the split of fold 1.
 
 # %%
 attributes = list(study.dataset.about.attributes)
@@ -258,20 +263,159 @@ Markdown(sentence)
 # 2. The smallest test group limits every comparison of its attribute.
 # 3. Prevalence and associations come before any model. They explain part of what a model will do.
 #
+# ## Quiz
+#
+# Click an answer to read why it is right or wrong.
+
+# %% [markdown] tags=["quiz"]
+# **1. Why are patients split, and not images?**
+#
+# <details><summary>Because there are fewer patients than images.</summary>No. The number does not matter: a split of
+# images would be just as large.</details>
+# <details><summary>Because two images of one patient are alike.</summary>Yes. A model could recognise in the test a
+# patient that it has seen in training. Its result would then be too good.</details>
+# <details><summary>Because labels belong to patients.</summary>No. In radiographs the labels belong to images, and the
+# split is still by patient.</details>
+
+# %% [markdown] tags=["quiz"]
+# **2. A group has 1,000 patients in training and 4 in the test. What can we say about it?**
+#
+# <details><summary>Much, because the model has seen many of them.</summary>No. Training makes a model good. Only the test
+# patients tell how good it is.</details>
+# <details><summary>That the model is fair to it.</summary>No. With 4 patients almost any result is possible by
+# chance.</details>
+# <details><summary>Almost nothing.</summary>Yes. The test patients limit every statement about the group.</details>
+
+# %% [markdown] tags=["quiz"]
+# **3. The intervals of two groups overlap. What follows?**
+#
+# <details><summary>The groups have the same prevalence.</summary>No. The difference can be too small for this number of
+# patients.</details>
+# <details><summary>This figure does not show a difference.</summary>Yes. It does not show that there is none, either. For
+# a test, look at the difference itself.</details>
+# <details><summary>The difference is not significant.</summary>No. Two 95 % intervals can overlap a little while the
+# difference is significant at 5 %.</details>
+
+# %% [markdown] tags=["quiz"]
+# **4. Older patients have more high grades. A model has a higher TPR in older patients. What is the cause?**
+#
+# <details><summary>The model is biased by age.</summary>No, this is not known. Harder or easier cases can explain
+# it.</details>
+# <details><summary>The prevalence.</summary>No, this is not known either. TPR looks at patients with the disease only, but
+# their disease can be more or less severe.</details>
+# <details><summary>The data alone do not tell.</summary>Yes. Age and grade are associated. One must compare patients of
+# equal grade, or plant the difference in a simulation.</details>
+
+# %% [markdown] tags=["quiz"]
+# **5. All unreadable files come from one hospital. What is the risk if they are skipped?**
+#
+# <details><summary>Groups that are treated there get smaller.</summary>Yes. Which patients are lost is as important as how
+# many.</details>
+# <details><summary>None, if they are fewer than 1 %.</summary>No. They can be half of a small group.</details>
+# <details><summary>The model cannot be trained.</summary>No. It can be trained, and nobody notices the loss.</details>
+
+# %% [markdown]
 # ## Exercises
+#
+# Solutions are in the cells below each exercise. `make exercises` writes a copy of this notebook without them.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 1.** Write a function `wilson(k, n)` with the formula above, and compare it with the interval of one group
-# in the figure. What does the plain interval $\hat p \pm 1.96 \sqrt{\hat p (1 - \hat p) / n}$ give for $k = 0$?
+# **Exercise 1 (write).** Write a function `wilson(k, n)` with the formula above, and compare it with the interval of one
+# group in the figure. What does the plain interval $\hat p \pm 1.96 \sqrt{\hat p (1 - \hat p) / n}$ give for $k = 0$?
+
+# %% tags=["exercise", "solution"]
+# Hint: name the parts: the share p, the common factor 1 / (1 + z**2 / n), and the square root.
+import numpy as np
+
+
+def wilson(k, n, z=1.96):
+    p, factor = k / n, 1 / (1 + z**2 / n)
+    half = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    return factor * (p + z**2 / (2 * n) - half), factor * (p + z**2 / (2 * n) + half)
+
+
+row = rates.iloc[0]
+print("by hand", wilson(row["sum"], row["count"]), "in the figure", (row.low, row.high))
+
+# %% tags=["exercise"]
+# A check. It gives a hint, and does not say that you are right.
+if "wilson" not in globals():
+    print("Hint: define wilson(k, n) first; it returns the lower and the upper limit.")
+else:
+    lower, upper = wilson(0, 10)
+    if abs(lower) > 1e-9:
+        print("Hint: for k = 0 the lower limit is 0. Is z**2 / (4 n**2) inside the square root?")
+    elif not 0.27 < upper < 0.29:
+        print("Hint: for k = 0 the upper limit is z**2 / (n + z**2). Does the factor multiply both parts?")
+    else:
+        print("Hint: now try k = n. What should the upper limit be?")
+
+# %% [markdown] tags=["exercise", "solution"]
+# The plain interval is 0 to 0 for $k = 0$: it claims to be certain after a few patients. Wilson's upper limit is
+# $z^2 / (n + z^2)$, about $3.8 / (n + 3.8)$.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 2.** Double the number of patients (`dataset = {"label": "double", "patients": ...}`). By which factor do
-# the widths of the intervals change? Which groups still have fewer than 20 test patients?
+# **Exercise 2 (predict, then run).** Double the number of patients (`dataset = {"label": "double", "patients": ...}`).
+# Write down first: by which factor do the widths of the intervals change? Which groups still have fewer than 20 test
+# patients?
+
+# %% tags=["exercise", "solution"]
+# Hint: the width of an interval falls with the square root of the number of patients.
+narrow = pd.DataFrame([wilson(2 * k, 2 * n) for k, n in zip(rates["sum"], rates["count"], strict=True)])
+factors = (narrow[1] - narrow[0]) / (rates.high - rates.low)
+print(
+    f"half the patients' intervals times {factors.min():.2f} to {factors.max():.2f}; 1 / sqrt(2) = {1 / np.sqrt(2):.2f}"
+)
+print("still below 20:", compared[2 * compared.patients < 20].group.tolist())
+
+# %% [markdown] tags=["exercise", "solution"]
+# Twice the patients make the intervals about 0.71 times as wide. To halve them, one needs four times as many patients.
+# The run itself gives slightly other numbers, because the new patients are other patients.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 3.** Split the images at random instead of the patients. How many test patients then have an image in the
-# training split? What does this do to a model that recognises patients?
+# **Exercise 3 (break it).** Split the images at random instead of the patients. How many test patients then have an image
+# in the training split? What does this do to a model that recognises patients?
+
+# %% tags=["exercise", "solution"]
+# Hint: permute the column `split` of cohort.table.
+shuffled = np.random.default_rng(0).permutation(cohort.table.split.to_numpy())
+trained = set(cohort.table.patient_id[np.char.startswith(shuffled.astype(str), "train")])
+tested = cohort.table.patient_id[shuffled == "test"].unique()
+seen = np.mean([patient in trained for patient in tested])
+print(f"{seen:.0%} of {len(tested)} test patients have an image in training")
+
+# %% tags=["exercise"]
+if "seen" not in globals():
+    print("Hint: call your share of test patients with an image in training `seen`.")
+elif not 0 < seen <= 1:
+    print("Hint: with several images for each patient, some test patients must have one in training.")
+else:
+    print("Hint: which share do you expect if each image falls into training with a chance of 60 %, two images each?")
+
+# %% [markdown] tags=["exercise", "solution"]
+# With two images for each patient, the second image of a test image falls into training with about the share of the
+# training split. A model that recognises patients then looks better in the test than it is.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 4.** Plant a difference in prevalence: `dataset = {"label": "planted", "dials": {"prevalence": {"sex":
-# {"female": 0.2}}}}`. Which pairs of columns are now at the top of the table of associations?
+# **Exercise 4 (plant it).** Plant a difference in prevalence: `dataset = {"label": "planted", "dials": {"prevalence":
+# {"sex": {"female": 0.2}}}}`. Which pairs of columns are now at the top of the table of associations?
+
+# %% tags=["exercise", "solution"]
+# Hint: prepare a second cohort with rf.params.study("class", dataset=...), and compare its table of associations.
+dials = {"prevalence": {"sex": {"female": 0.2}}}
+planted_study = rf.params.study("class", dataset={"label": "planted", "patients": 100, "dials": dials})
+planted_patients = rf.data.prepare(planted_study).table.drop_duplicates("patient_id")
+splits.associations(planted_patients, [*attributes, *tasks]).head(4).round(3)
+
+# %% [markdown] tags=["exercise", "solution"]
+# The pairs of sex with a task rise, as far as 100 patients can show it: compare `v` with `expected`. A model can now
+# use sex to guess the task.
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 5 (open).** Choose one difference between two groups in this cohort, or in one that you know. Name two causes
+# that could explain it, and the column that you would need to tell them apart. Who would have to record it?
+
+# %% [markdown] tags=["exercise", "solution"]
+# An example: women have fewer bedside radiographs. They can be less severely ill, or they can be sent to other wards. The
+# severity at the time of the scan would tell the two apart; the ward would have to record it for all patients in the same
+# way. There are other good answers. A good answer names a column that could prove it wrong.

@@ -251,19 +251,137 @@ groups.pivot_table(["value", "patients"], ["metric", "attribute", "group"], "lev
 # 2. Fine detail is lost first.
 # 3. Groups can lose image quality differently before any model is trained.
 #
+# ## Quiz
+#
+# Click an answer to read why it is right or wrong.
+
+# %% [markdown] tags=["quiz"]
+# **1. A scan at acceleration 8 measures an eighth of k-space. Why is so much of the image still there?**
+#
+# <details><summary>Most of the signal is in the centre of k-space, which is measured.</summary>Yes. The large shapes live
+# there. What is lost is fine detail.</details>
+# <details><summary>The zeros are filled in by the reconstruction.</summary>No. The zeros stay in $y$; only chapter 03 fills
+# them in.</details>
+# <details><summary>The scanner measures the same place several times.</summary>No. Each spoke goes another way, and they
+# share only the centre.</details>
+
+# %% [markdown] tags=["quiz"]
+# **2. Where in a chest radiograph does a low dose hurt most?**
+#
+# <details><summary>Everywhere alike.</summary>No. That would be white noise, added to the image.</details>
+# <details><summary>Along rays through dense parts.</summary>Yes. The fewest photons arrive there, so their number is the
+# least sure.</details>
+# <details><summary>In the background.</summary>No. Rays through air lose almost no photons.</details>
+
+# %% [markdown] tags=["quiz"]
+# **3. Image A has 3 dB more PSNR than image B. What does this say?**
+#
+# <details><summary>A has half the mean squared error of B.</summary>Yes. $10 \log_{10} 2$ is about 3.</details>
+# <details><summary>A shows more lesions.</summary>No. A lesion is a few pixels; it hardly counts in the mean.</details>
+# <details><summary>A is 3 percent better.</summary>No. Decibels are logarithms, not percent.</details>
+
+# %% [markdown] tags=["quiz"]
+# **4. Why is the noise after filtered back-projection not white?**
+#
+# <details><summary>Because photons are counted.</summary>No. Counting makes the noise depend on the ray. The counts of two
+# bins are still independent of each other.</details>
+# <details><summary>Because the ramp filter amplifies high frequencies.</summary>Yes. It shapes the spectrum of the noise,
+# until the Hann window cuts it off.</details>
+# <details><summary>Because the patient moves.</summary>No. Nothing moves in this simulation.</details>
+
+# %% [markdown] tags=["quiz"]
+# **5. One group has a lower PSNR in the noisy images. Is a model unfair?**
+#
+# <details><summary>Yes, image quality should be equal.</summary>No. No model has seen these images yet.</details>
+# <details><summary>No. Anatomy and physics alone can cause it.</summary>Yes. Whether a diagnosis suffers is another
+# question, which later chapters ask.</details>
+# <details><summary>Only if the intervals do not overlap.</summary>No. Then the difference is real, but it still does not
+# come from a model.</details>
+
+# %% [markdown]
 # ## Exercises
+#
+# Solutions are in the cells below each exercise. `make exercises` writes a copy of this notebook without them.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 1.** Write the MRI formula yourself: compute `np.fft.fft2` of `images[example]`, keep the central 16 rows of
-# k-space and set the rest to zero, and transform back. Which direction is blurred? Compare the streaks of the spokes.
+# **Exercise 1 (write).** Write the MRI formula yourself: compute `np.fft.fft2` of `images[example]`, keep the central 16
+# rows of k-space and set the rest to zero, and transform back to an image `y_rows`. Predict first: which direction is
+# blurred? Compare with the streaks of the spokes.
+
+# %% tags=["exercise", "solution"]
+# Hint: np.fft.fftshift puts the centre of k-space into the middle of the array; np.fft.ifftshift puts it back.
+k = np.fft.fftshift(np.fft.fft2(images[example]))
+middle, M = len(k) // 2, np.zeros(k.shape)
+M[middle - 8 : middle + 8] = 1
+y_rows = np.abs(np.fft.ifft2(np.fft.ifftshift(M * k)))
+shown = [images[example], np.log1p(np.abs(M * k)), y_rows]
+rf.figures.montage([shown], ["original", "k-space (log)", "noisy"], [""], [(0, 1), (0, shown[1].max()), (0, 1)])
+
+# %% tags=["exercise"]
+# A check. It gives a hint, and does not say that you are right.
+if "y_rows" not in globals():
+    print("Hint: call your image y_rows.")
+elif np.iscomplexobj(y_rows):
+    print("Hint: an inverse Fourier transform is complex. Take its absolute value.")
+elif abs(y_rows.mean() - images[example].mean()) > 0.05:
+    print("Hint: the mean intensity stands in the centre of k-space. Is the centre where your mask keeps it?")
+else:
+    print("Hint: now compare the differences between neighbouring rows with those between neighbouring columns.")
+
+# %% [markdown] tags=["exercise", "solution"]
+# The vertical direction is blurred: the rows of k-space far from the centre hold the fast changes from row to row. The
+# spokes lose detail in all directions and make streaks instead.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 2.** Add white noise with the same root mean squared error as the last level to `images[example]`. Draw both
-# errors side by side. Which of the two hides a small lesion better?
+# **Exercise 2 (predict, then run).** Add white noise with the same root mean squared error as the last level to
+# `images[example]`. Draw both errors side by side. Which of the two hides a small lesion better?
+
+# %% tags=["exercise", "solution"]
+# Hint: sizes[names[-1]] is the root mean squared error over all images; np.random.default_rng(0).normal draws.
+white = np.random.default_rng(0).normal(0, sizes[names[-1]], images[example].shape)
+error = errors[names[-1]][example]
+rf.figures.montage([[error, white]], [names[-1], "white"], ["error"], [(-0.3, 0.3), (-0.3, 0.3)])
+
+# %% [markdown] tags=["exercise", "solution"]
+# White noise has the same size everywhere, and the eye averages it away over a few pixels. The error of the scan has
+# structure: it follows edges or rays, and it can look like anatomy. With the same PSNR, it hides a lesion better.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 3.** Change one line to `noise = {"acceleration": 4}` and run again. By how many dB does the mean PSNR of this
-# study change? For which group does it change most?
+# **Exercise 3 (predict, then run).** Change one line to `noise = {"acceleration": 16}` and run again. By how many dB does
+# the mean PSNR of this study change? For which group does it change most?
+
+# %% tags=["exercise", "solution"]
+# Hint: `groups` has the means at all three levels already.
+falls = groups[groups.metric == "psnr"].pivot_table("value", ["attribute", "group"], "level", sort=False)
+(falls[names[-1]] - falls[names[0]]).rename("dB").round(2).sort_values().to_frame()
+
+# %% [markdown] tags=["exercise", "solution"]
+# The table gives the change from the first to the last level, by group. The order of the groups hardly changes: what is
+# hard to restore at one level is hard at the next.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 4.** How many decibels are a tenth of the squared error? Check your answer with `rf.quality.psnr`.
+# **Exercise 4 (write).** How many decibels does PSNR rise if the squared error falls to a tenth? Compute it for two
+# images, and check your answer `decibels` with `rf.quality.psnr`.
+
+# %% tags=["exercise", "solution"]
+# Hint: the error falls to a tenth in its square, so each difference shrinks by sqrt(10).
+x, y = images[example], degraded[-1][example]
+decibels = rf.quality.psnr(x, x + (y - x) / np.sqrt(10)) - rf.quality.psnr(x, y)
+round(float(decibels), 2)
+
+# %% tags=["exercise"]
+if "decibels" not in globals():
+    print("Hint: call your answer decibels.")
+elif 19 < decibels < 21:
+    print("Hint: this is the answer for a tenth of the error. The question is about its square.")
+else:
+    print("Hint: -10 * log10(0.1) should agree with your number. Does it?")
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 5 (open, break it).** Make two images with the same PSNR against an original: one in which a doctor would find
+# the lesion, and one in which it is gone. What should a measure of image quality look at instead?
+
+# %% [markdown] tags=["exercise", "solution"]
+# An example: replace the lesion by the tissue around it, and compute the mean squared error of that change. Then spread
+# the same squared error as weak noise over the whole image. Both have the same PSNR. A measure for diagnosis must know
+# the task: it asks whether a reader, human or network, still decides in the same way. Chapter 04 does this.

@@ -45,14 +45,19 @@ compute = {}
 # %%
 study = rf.params.study(base, dataset=dataset, noise=noise, reconstruction=reconstruction, compute=compute)
 models = study.models
-cohort, noisy = rf.data.load(study), rf.noise.load(study)
-folders = {model: rf.recon.train(study, model) for model in study.trained}
-restored = {model: rf.recon.reconstruct(study, model) for model in models}
+for fold in study.folds[::-1]:  # fold 1 is the last, and shown below
+    folders = {model: rf.recon.train(fold, model) for model in study.trained}
+    restored = {model: rf.recon.reconstruct(fold, model) for model in models}
+cohort, noisy = rf.data.load(fold), rf.noise.load(fold)
 evaluated = rf.data.rows(cohort.table, "eval")
 there = np.all([rf.data.there(images) for images in restored.values()], axis=0)  # made elsewhere, some may lack
 test = np.flatnonzero((cohort.table.split.iloc[evaluated] == "test") & there & rf.data.there(noisy, evaluated))
 
 # %% [markdown]
+# Without `dataset.folds` there is one fold, the study itself. With folds, every model is trained once for each fold; the
+# models, pictures and learning curves below are those of fold 1, and the tables of image quality count the test
+# patients of all folds.
+#
 # We compare three families: a network that answers with a mean image, one whose image must also look real, and one that
 # draws an image at random from those that are possible. For the formulas below, here are 24 test images as tensors:
 
@@ -73,7 +78,7 @@ y.shape
 
 # %%
 if "unet" in models:
-    f = rf.recon.load(study, "unet")
+    f = rf.recon.load(fold, "unet")
     with torch.inference_mode():
         loss = (f(y) - x).square().mean()
     print(f"mean squared error of the U-Net {loss:.5f}, of the noisy images {(y - x).square().mean():.5f}")
@@ -95,7 +100,7 @@ if "unet" in models:
 
 # %%
 if "pix2pix" in models:
-    pix2pix = rf.recon.load(study, "pix2pix")
+    pix2pix = rf.recon.load(fold, "pix2pix")
     with torch.inference_mode():
         x_hat = pix2pix.generator(y)
         D_fake, D_real = (torch.sigmoid(pix2pix.discriminator(y, image)) for image in (x_hat, x))
@@ -125,11 +130,13 @@ figure if "pix2pix" in models else None
 # $$dx = \theta_t\,(y - x)\,dt + \sigma_t\,dw, \qquad
 # x_t \mid x_0 \sim N\bigl(y + (x_0 - y)\,e^{-\bar\theta_t},\; \lambda^2 (1 - e^{-2 \bar\theta_t})\bigr).$$
 #
-# In training, one random time $t$ for each image is enough, because $x_t$ can be drawn at once:
+# Here $\bar\theta_t = \int_0^t \theta_s\, ds$ is the total pull towards $y$ up to time $t$, $w$ is Brownian motion, and
+# $\sigma_t^2 = 2 \lambda^2 \theta_t$. With this choice the noise never grows beyond the standard deviation $\lambda$. In
+# training, one random time $t$ for each image is enough, because $x_t$ can be drawn at once:
 
 # %%
 if "sde" in models:
-    sde = rf.recon.load(study, "sde")
+    sde = rf.recon.load(fold, "sde")
     one, draw, times = len(y) // 2, torch.Generator().manual_seed(0), [0, 10, 25, 50, sde.schedule.steps]
     forward = []
     for t in times:
@@ -142,8 +149,13 @@ if "sde" in models:
 figure if "sde" in models else None
 
 # %% [markdown]
-# A network sees $x_t$, $y$ and $t$, and predicts the noise in $x_t$. With that prediction, the equation can be followed
-# backwards: from $y$ plus noise (left) to an image (right). The upper row shows where it is at time $t$. The lower row
+# A network sees $x_t$, $y$ and $t$, and predicts the noise in $x_t$. Divided by the standard deviation of that noise and
+# with a minus sign, it is the score $\nabla_x \log p_t(x \mid y)$: the direction in which an image becomes more probable.
+# With the score, the equation can be followed backwards in time,
+#
+# $$dx = \bigl[\theta_t\,(y - x) - \sigma_t^2\, \nabla_x \log p_t(x \mid y)\bigr]\,dt + \sigma_t\,d\bar w,$$
+#
+# from $y$ plus noise (left) to an image (right). The upper row shows where it is at time $t$. The lower row
 # shows the image that the network expects at the end.
 
 # %%
@@ -193,9 +205,16 @@ if "sde" in models:
         f"The mean of eight samples has {gain:.1f} dB more than one sample; the argument above gives {expected:.1f} dB. "
         "A smaller gain means that the samples differ less from each other than they differ from the original."
     )
+    if "unet" in models:
+        lead = means["mean of 8 samples"] - others[rf.words.name("unet")]
+        sentence += f" The mean of eight samples is {abs(lead):.1f} dB {'above' if lead > 0 else 'below'} the U-Net."
 Markdown(sentence if "sde" in models else "This study has no SDE.")
 
 # %% [markdown]
+# No image has a higher expected PSNR than the mean $m$. The U-Net is trained to give $m$, and the mean of many samples
+# tends to it. A trained network is only near to it: how near depends on its size, its number of epochs and the number of
+# images. So the mean of samples can beat the U-Net, if the network of the SDE has learned more.
+#
 # Where samples differ, the measurement does not determine the image. A mean image hides this, and so does a single
 # sample: a reader who sees one sample sees one possibility, drawn by chance.
 #
@@ -261,9 +280,25 @@ Markdown(
 rf.figures.keep(rf.figures.tradeoff(quality), study, "03_tradeoff")
 
 # %% [markdown]
-# No model can be best in both: the image with the smallest mean error does not look like an original (Blau and Michaeli
-# 2018). Means gain PSNR, samples gain likeness. Which of the two a diagnosis needs, neither measure can tell.
-#
+# PSNR and SSIM both compare an image with its own original. Whether images *look* like originals is another question.
+# Blau and Michaeli (2018) prove that, from some point on, a smaller error costs likeness in this second sense: a mean of
+# possible images is smooth, and no original is.
+
+# %%
+means_of = quality.groupby("source", sort=False)[measures].mean().drop("noisy")
+first = means_of.psnr.idxmax(), means_of.ssim.idxmax()
+alike = "lpips" in measures and means_of.lpips.idxmin()
+Markdown(
+    (
+        f"{rf.words.name(first[0])} is best in both PSNR and SSIM. This does not contradict the theorem: both are errors."
+        if first[0] == first[1]
+        else f"{rf.words.name(first[0])} is best in PSNR, {rf.words.name(first[1])} in SSIM."
+    )
+    + (f" {rf.words.name(alike)} has the smallest LPIPS." if alike else "")
+    + " Which of these a diagnosis needs, no measure of quality can tell."
+)
+
+# %% [markdown]
 # ### Next to the paper
 
 # %%
@@ -281,8 +316,8 @@ pd.concat({"paper": paper, "ours": ours})[[model for model in models if model in
 #
 # ## For whom?
 #
-# The next table has, for each model and attribute, the largest difference in mean PSNR between two groups: in dB (`gap`)
-# and in percent of the mean. `p` is that of Welch's test that all means are equal. It counts patients, not images.
+# The next table has, for each model and attribute, the largest difference in mean PSNR between two groups, in dB (`gap`).
+# `p` is that of Welch's test that all means are equal. It counts patients, not images.
 #
 # **Predict first:** will the gap between groups be larger in the noisy images or in the reconstructions?
 
@@ -293,7 +328,7 @@ parts = [
     for source, part in quality.groupby("source", sort=False)
 ]
 gaps = pd.concat(parts).set_index(["source", "attribute"])
-gaps.round(3)
+gaps.drop(columns="percent").round(3).assign(p=[f"{p:.3f}" if p >= 0.001 else "< 0.001" for p in gaps.p])
 
 # %%
 wide = gaps.gap.unstack("source")
@@ -331,20 +366,151 @@ long.pivot_table("psnr", ["attribute", "group"], "source", sort=False).round(2)
 # 2. Sharp does not mean true. Samples show what the measurement leaves open.
 # 3. Compare decibels on the same images only, and compare gaps with those of the noisy images.
 #
+# ## Quiz
+#
+# Click an answer to read why it is right or wrong.
+
+# %% [markdown] tags=["quiz"]
+# **1. Why is an image of the U-Net smooth?**
+#
+# <details><summary>Its network is too small to draw detail.</summary>No. A larger network would be smooth as well, if the
+# measurement leaves a choice.</details>
+# <details><summary>The mean squared error is smallest at the mean of all possible images.</summary>Yes. A mean of many
+# sharp images is smooth.</details>
+# <details><summary>The noisy image is smooth.</summary>No. Noisy images have streaks or grain.</details>
+
+# %% [markdown] tags=["quiz"]
+# **2. What does the discriminator of Pix2Pix reward?**
+#
+# <details><summary>Detail that looks real.</summary>Yes. It does not know the patient, so it cannot ask whether the detail
+# is true.</details>
+# <details><summary>Detail that is true.</summary>No. Only the second term of $L_G$ compares with the original.</details>
+# <details><summary>A high PSNR.</summary>No. A sharp but wrong edge costs PSNR twice: where it is and where it should
+# be.</details>
+
+# %% [markdown] tags=["quiz"]
+# **3. Two samples of the SDE show different lesions. What follows?**
+#
+# <details><summary>The sampler has an error.</summary>No. Samples are meant to differ where the measurement leaves a
+# choice.</details>
+# <details><summary>The measurement does not determine the lesion.</summary>Yes, if the network has learned well. A single
+# sample would have hidden this.</details>
+# <details><summary>The patient has two lesions.</summary>No. Each sample is one possible image.</details>
+
+# %% [markdown] tags=["quiz"]
+# **4. Our U-Net has 30 dB and the paper's has 38 dB. Whose U-Net is better?** (The numbers are invented.)
+#
+# <details><summary>The paper's.</summary>No. Other images, other noise: decibels can be compared on the same images
+# only.</details>
+# <details><summary>Ours, because our task is harder.</summary>No. We do not know how the paper's network would do
+# here.</details>
+# <details><summary>These numbers do not tell.</summary>Yes. Compare both networks on the same noisy images.</details>
+
+# %% [markdown] tags=["quiz"]
+# **5. A gap in PSNR between two groups is 1 dB in the noisy images and 1 dB after the U-Net. What did the U-Net do?**
+#
+# <details><summary>It is unfair to one group.</summary>No. The gap was there before.</details>
+# <details><summary>It kept the gap.</summary>Yes. Whether this matters for a diagnosis is the question of the next
+# chapters.</details>
+# <details><summary>It did nothing.</summary>No. Both groups can have gained 5 dB each.</details>
+
+# %% [markdown]
 # ## Exercises
+#
+# Solutions are in the cells below each exercise. `make exercises` writes a copy of this notebook without them. Exercises
+# 1 and 3 train a network: some seconds to a minute.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 1.** Train the U-Net for twice as many epochs (`reconstruction = {"unet": {"epochs": ...}}`). How much PSNR
-# does it gain? Does the gap between groups become smaller as well?
+# **Exercise 1 (predict, then run).** Train the U-Net for twice as many epochs (`reconstruction = {"unet": {"epochs":
+# ...}}`). How much PSNR does it gain? Does the gap between groups become smaller as well?
+
+# %% tags=["exercise", "solution"]
+# Hint: a second study with a label of its own leaves the first as it is; rf.recon.reconstruct trains it.
+epochs = 2 * study.reconstruction.unet.epochs
+changes = {"reconstruction": {"models": ["unet"], "unet": {"epochs": epochs}}, "mitigation": "none"}
+longer = rf.params.study(base, dataset=dataset | {"label": "longer"}, noise=noise, **changes)
+longer_images = rf.recon.reconstruct(longer, "unet")
+gain = [
+    rf.quality.psnr(original, after.astype(np.float32)) - rf.quality.psnr(original, before.astype(np.float32))
+    for original, after, before in zip(
+        np.asarray(cohort.images[evaluated[test]], np.float32), longer_images[test], restored["unet"][test], strict=True
+    )
+]
+print(f"{epochs} epochs: {np.mean(gain):+.2f} dB on average over {len(gain)} test images")
+
+# %% [markdown] tags=["exercise", "solution"]
+# More epochs help as long as the validation loss falls; then they stop helping. All groups gain, and there is no reason
+# why the gap should shrink: the loss knows no groups.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 2.** Compute the standard deviation of `samples` over its first axis and show it as a picture for one image.
-# Where are the samples unsure? Compare with the error of the U-Net on the same image.
+# **Exercise 2 (write).** Compute the standard deviation `spread` of `samples` over its first axis and show it as a picture
+# for one image. Where are the samples unsure? Compare with the error of the U-Net on the same image.
+
+# %% tags=["exercise", "solution"]
+# Hint: `samples` has the axes sample, image, row, column.
+spread = samples.std(axis=0)
+wrong = np.abs(restored["unet"][some][one].astype(np.float32) - x[one, 0].numpy())
+rf.figures.montage([[spread[one], wrong]], ["spread of samples", "error of the U-Net"], [""], [(0, 0.2), (0, 0.2)])
+
+# %% tags=["exercise"]
+# A check. It gives a hint, and does not say that you are right.
+if "spread" not in globals():
+    print("Hint: call your standard deviations spread.")
+elif spread.shape != samples.shape[1:]:
+    print("Hint: the standard deviation is over samples, so one picture for each image stays.")
+else:
+    print("Hint: do large values lie on edges, in the background, or in the lesion?")
+
+# %% [markdown] tags=["exercise", "solution"]
+# Both are large at edges and small in the background. The spread needs no original, so it can be shown to a reader. It
+# misses errors that all samples share.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 3.** Set the weight of the second term of $L_G$ to 1 (`reconstruction = {"pix2pix": {"l1": 1}}`). What happens
-# to PSNR, and what do the images look like?
+# **Exercise 3 (predict, then run).** Set the weight of the second term of $L_G$ to 1 (`reconstruction = {"pix2pix": {"l1":
+# 1}}`). What happens to PSNR, and what do the images look like?
+
+# %% tags=["exercise", "solution"]
+# Hint: again a study with a label of its own.
+changes = {"reconstruction": {"models": ["pix2pix"], "pix2pix": {"l1": 1}}, "mitigation": "none"}
+free = rf.params.study(base, dataset=dataset | {"label": "free"}, noise=noise, **changes)
+free_images = rf.recon.reconstruct(free, "pix2pix")
+shown = test[len(test) // 2]
+row = [cohort.images[evaluated[shown]], restored["pix2pix"][shown], free_images[shown]]
+rf.figures.montage([row], ["original", f"w = {study.reconstruction.pix2pix.l1:g}", "w = 1"], [""])
+
+# %% [markdown] tags=["exercise", "solution"]
+# Almost nothing now asks for the truth, so $G$ follows the discriminator alone. PSNR falls far; after a short training the
+# images do not even look real. The second term also makes the training stable.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 4.** Draw a square of 4 by 4 pixels with intensity 1 into one original. By how much does its PSNR against
-# the original without the square fall? What does this say about small lesions?
+# **Exercise 4 (break it).** Draw a square of 4 by 4 pixels with intensity 1 into one original. What PSNR does it have
+# against the original without the square? What does this say about small lesions?
+
+# %% tags=["exercise", "solution"]
+# Hint: copy the image first. The mean squared error of 16 changed pixels is 16 d**2 / 64**2, with d the difference.
+original = x[one, 0].numpy()
+marked = original.copy()
+marked[30:34, 30:34] = 1
+square = rf.quality.psnr(original, marked)
+print(f"{square:.1f} dB; the U-Net has {mean_psnr(restored['unet'][some].astype(np.float32)):.1f} dB on average")
+
+# %% tags=["exercise"]
+if "square" not in globals():
+    print("Hint: call your PSNR square.")
+elif not np.isfinite(square):
+    print("Hint: an infinite PSNR means that both images are equal. Did you change the original as well?")
+else:
+    print("Hint: compute it on paper for a square that differs by d = 0.5. How far is your number from that?")
+
+# %% [markdown] tags=["exercise", "solution"]
+# For $d = 0.5$ the mean squared error is $16 \cdot 0.25 / 4096 \approx 0.001$, so PSNR is about 30 dB: a lesion can come or
+# go, and PSNR is as good as that of a good reconstruction.
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 5 (open).** A hospital must choose one of the three models for a screening of tumours. Which numbers do you ask
+# for, on which patients, and which number of this chapter would you not use at all?
+
+# %% [markdown] tags=["exercise", "solution"]
+# An example: sensitivity and specificity of the readers that the hospital has, on its own scans, for each group with
+# enough patients, and images of the cases that changed. Mean PSNR over all pixels is of no use for this choice. There are
+# other good answers. A good answer names the harm of a wrong choice.

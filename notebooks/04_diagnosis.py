@@ -58,9 +58,10 @@ study = rf.params.study(
     compute=compute,
 )
 cohort, attributes = rf.data.load(study), list(study.attributes())
-folders = {network.name: rf.diagnosis.train(study, network) for network in study.networks}
-for model in set(study.models) - set(study.trained):
-    rf.recon.reconstruct(study, model)  # images that were made elsewhere are read
+for fold in study.folds[::-1]:  # fold 1 is the last, and shown below
+    folders = {network.name: rf.diagnosis.train(fold, network) for network in study.networks}
+    for model in set(study.models) - set(study.trained):
+        rf.recon.reconstruct(fold, model)  # images that were made elsewhere are read
 predictions = pd.concat([rf.diagnosis.predict(study, source) for source in study.sources], ignore_index=True)
 predictions.groupby(["task", "split", "source"], sort=False).size().unstack()
 
@@ -68,12 +69,17 @@ predictions.groupby(["task", "split", "source"], sort=False).size().unstack()
 # The table counts decisions: one for each patient where the task is about the patient (the score is then the median over
 # the slices), and one for each image where the task is about the image.
 #
+# Without `dataset.folds` there is one fold, the study itself. With folds, each fold has readers and thresholds of its own.
+# Every patient is tested once, by readers that were not trained on that patient, and the tables and groups below count
+# them all. The learning curves, the choice of the threshold, and the ROC curves are those of fold 1, because scores
+# of two readers cannot be compared.
+#
 # ## Did the models learn?
 #
 # A classifier minimises the cross-entropy of its scores $p_i$, and a segmenter the mean of two errors of its outline
 # $p$ against the true mask $m$:
 #
-# $$L_\text{classify} = -\frac1n \sum_i y_i \log p_i + (1 - y_i) \log(1 - p_i), \qquad
+# $$L_\text{classify} = -\frac1n \sum_i \bigl[y_i \log p_i + (1 - y_i) \log(1 - p_i)\bigr], \qquad
 # L_\text{segment} = \tfrac12 (1 - \mathrm{Dice}) + \tfrac12\, \overline{\lvert p - m \rvert},
 # \qquad \mathrm{Dice} = \frac{2 \sum p\,m}{\sum p + \sum m}.$$
 
@@ -111,7 +117,8 @@ Markdown(
 # $$\tau = \arg\min_t \lvert \mathrm{TPR}(t) - \mathrm{TNR}(t) \rvert.$$
 
 # %%
-validation = predictions[(predictions.source == "original") & (predictions.split == "val") & predictions.label.notna()]
+in_fold = predictions[predictions.fold == fold.number] if fold.number else predictions
+validation = in_fold[(in_fold.source == "original") & (in_fold.split == "val") & in_fold.label.notna()]
 
 
 def balanced(rows):
@@ -121,7 +128,7 @@ def balanced(rows):
     return candidates[np.argmin(np.abs(tpr - tnr).round(12))]
 
 
-thresholds = rf.diagnosis.thresholds(study)
+thresholds = rf.diagnosis.thresholds(fold)
 five_lines = {task: balanced(rows) for task, rows in validation.groupby("task")}
 pd.DataFrame({"these five lines": five_lines, "stored": thresholds}).round(4)
 
@@ -160,11 +167,17 @@ test = predictions[predictions.split == "test"]
 originals = test[test.source == "original"]
 settings = study.fairness.model_dump(exclude={"attributes"})
 performance, gaps = rf.fairness.assess(
-    originals, cohort.table, attributes=attributes, thresholds=thresholds, ordinal=study.ordinal, **settings
+    originals,
+    cohort.table,
+    attributes=attributes,
+    thresholds=rf.diagnosis.thresholds(study),
+    ordinal=study.ordinal,
+    **settings,
 )
 order = {task: place for place, task in enumerate(study.tasks)}  # the whole of several classes comes first
 performance = performance.sort_values("task", key=lambda names: names.map(order).fillna(-1), kind="stable")
-drawn = curves.roc(originals), curves.precision_recall(originals)
+shown = in_fold[(in_fold.source == "original") & (in_fold.split == "test")]
+drawn = curves.roc(shown), curves.precision_recall(shown)
 rf.figures.keep(rf.figures.curves(*drawn, performance), study, "04_roc")
 
 # %%
@@ -251,6 +264,12 @@ Markdown(
 rf.figures.keep(rf.figures.group_values(groups, "tpr", "fpr"), study, "04_errors")
 
 # %% [markdown]
+# **What the AUROC of a group means.** The AUROC of women compares women with the disease and women without it. It does not
+# mean that the reader ignores sex: the reader can see it. From radiographs and brain MRI, a simple probe of a frozen
+# network can tell sex, often better than the disease. So the reader may use the group, or what goes together with it, for
+# its decision. The attribute probe of chapter 05 measures how well each group can be told from the features of these
+# readers.
+#
 # Overlapping intervals do not prove equality. The largest difference between many groups does not prove a disparity
 # either, because it is large by chance alone. So the table of the **baseline bias** has a column `expected`: the value
 # that the same measure would have on average if the groups did not differ. The measures are
@@ -328,11 +347,8 @@ Markdown(
 # The share of decisions that differ from the decision on the original:
 
 # %%
-decided = test[test.kind == "classify"]
-decided = decided.assign(called=decided.score >= decided.task.map(thresholds))
-if "decision" in decided:  # of several classes: the class with the largest score
-    decided = decided.assign(called=decided.called.mask(decided.decision.notna(), decided.decision == 1))
-called = decided.pivot(index=["task", "unit"], columns="source", values="called").dropna().astype(bool)
+decided = test[test.kind == "classify"].assign(called=rf.diagnosis.called(study, test))
+called = decided.pivot(index=["task", "unit"], columns="source", values="called").dropna()
 changed = called.drop(columns="original").ne(called.original, axis=0).groupby("task").mean()
 changed.round(3)
 

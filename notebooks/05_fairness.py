@@ -66,6 +66,11 @@ len(performance), len(disparities)
 # These are the rows of the two tables of this chapter: performance (of everyone and of each group) and fairness
 # (differences between groups). Everything below is read from them.
 #
+# If the study has `dataset.folds`, every patient was tested once, by models that were not trained on that patient. Rates
+# count the decisions of all folds, each at the threshold of its fold. AUROC compares only pairs of patients of one fold,
+# because scores of different models have different scales. The intervals are given these trained models: patients vary
+# in them, and the noise of training does not.
+#
 # ## Performance of everyone
 #
 # AUROC is the probability that a patient with the disease has a higher score than one without; 0.5 is chance. Dice is
@@ -430,7 +435,7 @@ for seed in range(100):
     drawn = metrics.eodd(tpr=rate[:, :, 0], fpr=rate[:, :, 1])
     ps["paper's bootstrap"].append(resampling.shift(drawn[:, 0], drawn[:, 1])["p"])
 panels = {test: {"nothing happened": np.array(values)} for test, values in ps.items()}
-rf.figures.keep(rf.figures.histograms(panels, "p", {"0.05": 0.05}), study, "05_p_values")
+rf.figures.keep(rf.figures.histograms(panels, "p", {"0.05": 0.05}, uniform=True), study, "05_p_values")
 
 # %%
 shares = {test: np.mean(np.array(values) <= 0.05) for test, values in ps.items()}

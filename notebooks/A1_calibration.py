@@ -33,7 +33,7 @@ from IPython.display import Markdown
 import reconfair as rf
 
 # %%
-stored = pd.read_csv(rf.store.PACKAGE.parent / "benchmarks" / "results" / "calibration.csv")
+stored = pd.read_csv(rf.params.shipped() / "benchmarks" / "results" / "calibration.csv")
 truth = stored.groupby(["scenario", "metric"])[["true_gap", "true_shift", "true_unequal"]].mean()
 columns = ["studies", "cover_gap", "reject_gap", "cover_shift", "verdict", "wrong", "reject_unequal"]
 columns += ["false_equivalence", "cover_change", "paper"]

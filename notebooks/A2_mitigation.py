@@ -44,7 +44,7 @@ from scipy import stats
 import reconfair as rf
 from reconfair import figures, words
 
-RESULTS = rf.store.PACKAGE.parent / "benchmarks" / "results"
+RESULTS = rf.params.shipped() / "benchmarks" / "results"
 pd.set_option("display.max_rows", 200)
 every = pd.read_csv(RESULTS / "mitigation.csv").sort_values(["scenario", "model"], ascending=False, kind="stable")
 plain = every.strategy == "reweight@0"  # the strategies' training, without a strategy

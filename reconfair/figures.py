@@ -34,6 +34,7 @@ sns.set_theme(style="whitegrid", rc={"figure.dpi": 90, "savefig.dpi": 150, "axes
 # How a point is filled by its verdict: in its colour, in a pale one, grey, or not at all.
 FILLS = dict.fromkeys(("worse", "better", "changed", "grew", "fell"), "full") | {"unequal": "pale"}
 FILLS |= dict.fromkeys(("kept", "no change"), "#C8C8C8") | dict.fromkeys(("not shown", "not judged"), "white")
+RATES = ("tpr", "fpr", "ppr")
 FEW = "no attribute has two groups with enough cases to compare"
 
 
@@ -205,7 +206,7 @@ def montage(rows: list[list[np.ndarray]], titles: list[str], labels: list[str], 
         image = axis.imshow(picture, cmap=colours, vmin=low, vmax=high, aspect="auto")
         axis.set(xticks=[], yticks=[], box_aspect=1, title="" if row else titles[column])
         if column == 0:
-            axis.set_ylabel(labels[row], fontsize="x-small")
+            axis.set_ylabel(labels[row], fontsize="small")
         differences = image if low < 0 else differences
     if differences is not None:
         figure.colorbar(differences, ax=axes, shrink=0.8, label="difference")
@@ -264,7 +265,10 @@ def by_group(groups: pd.DataFrame) -> Figure:
         left, at = wide.cumsum(axis=1) - wide, range(len(wide))
         for split, shade in zip(splits, shades, strict=False):
             bars = axis.barh(at, wide[split], left=left[split], color=shade, label=split, edgecolor="white")
-        axis.bar_label(bars, [f"{total:.0f}" for total in wide.sum(axis=1)], padding=3, fontsize="small")
+        totals = [f"{total:.0f}" for total in wide.sum(axis=1)]
+        paper = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # no line of the grid runs through a number
+        axis.bar_label(bars, totals, padding=3, fontsize="small", bbox=paper)
+        axis.grid(axis="y", visible=False)
         axis.set_yticks(at, list(map(mathtext, wide.index)))
         axis.set(ylabel=mathtext(name(attribute)))
         axis.margins(x=0.1)
@@ -438,7 +442,7 @@ def by_level(rows: pd.DataFrame, metric: str) -> Figure:
     for axis, panel in zip(axes, attributes.values(), strict=True):
         groups = list(panel.groupby("group", sort=False))
         for k, (group, some) in enumerate(groups):
-            at = some.level.map(levels.index) + 0.5 * ((k + 0.5) / len(groups) - 0.5)
+            at = some.level.map(levels.index)  # side by side, lines that fall would seem closer or farther apart
             points(axis, at, some, fmt="o-", color=GROUPS[k % len(GROUPS)], label=mathtext(group))
         axis.set(xlim=(-0.5, len(levels) - 0.5))
         axis.set_xticks(range(len(levels)), levels)
@@ -485,6 +489,8 @@ def group_values(rows: pd.DataFrame, *metrics: str) -> Figure:
     figure, axes = panels(titles, 2.4, 0.5 * len(lines) + 0.8, margin=2.4, sharey=True)
     for axis, some in zip(axes, tasks.values(), strict=True):
         forest(axis, some, lines, arms(rows))
+        if some.metric.iloc[0] in RATES:
+            axis.set_xlim(-0.04, 1.04)  # one axis for all rates, so that panels can be compared
     return key(figure, *arm_handles(arms(rows)))
 
 
@@ -561,15 +567,22 @@ def shift_histogram(rows: pd.DataFrame) -> Figure:
     return key(figure)
 
 
-def histograms(drawn: dict[str, dict[str, np.ndarray]], xlabel: str, marks: dict[str, float] | None = None) -> Figure:
-    """Draw distributions, a panel per title and a colour per name; `marks` are vertical lines by name."""
+def histograms(drawn: dict[str, dict[str, np.ndarray]], xlabel: str, marks=None, uniform: bool = False) -> Figure:
+    """Draw distributions, a panel per title and a colour per name.
+
+    `marks` are vertical lines by name. If `uniform`, values are from 0 to 1, and a line shows the height that all bars
+    would have if every value were equally probable.
+    """
     figure, axes = panels(list(drawn), 3.6, 2.6, xlabel=xlabel, ylabel="draws")
     for axis, samples in zip(axes, drawn.values(), strict=True):
-        edges = np.histogram_bin_edges(np.concatenate(list(samples.values())), 24)
+        values = np.concatenate(list(samples.values()))
+        edges = np.linspace(0, 1, 21) if uniform else np.histogram_bin_edges(values, 24)
         for (label, sample), shade in zip(samples.items(), GROUPS, strict=False):
             axis.hist(sample, edges, color=shade, alpha=0.7, label=mathtext(label))
         for (label, value), line in zip((marks or {}).items(), ["-", "--", ":"], strict=False):
             axis.axvline(value, color="black", ls=line, lw=1, label=mathtext(label))
+        if uniform:
+            axis.axhline(len(values) / len(samples) / 20, color="black", ls="--", lw=1, label="expected")
         axis.locator_params(axis="x", nbins=6)
         axis.legend(fontsize="x-small")
     return figure
@@ -645,17 +658,23 @@ def framework(models, strategies, attributes) -> Figure:
 
 
 def against_noise(rows: pd.DataFrame) -> Figure:
-    """Draw image quality and every task's performance against the noise level, in percent of a reference.
+    """Draw image quality and every task's performance against the noise level, relative to a reference.
 
-    Rows of ``performance`` for all patients, with ``level`` (in order of noise) and, in percent of the reference,
-    ``share, share_low, share_high, share_published``; every panel has the same axis.
+    Rows of ``performance`` for all patients, with ``level`` (in order of noise) and ``share, share_low, share_high,
+    share_published``: of PSNR the difference from the reference in dB, of the others percent of it, on one axis.
     """
     levels, tasks = list(rows.level.unique()), dict(list(rows.groupby(["task", "metric"], sort=False)))
     titles = [name(metric) if task == "image" else f"{task}: {name(metric)}" for task, metric in tasks]
-    figure, axes = panels(titles, 2.4, 2.3, 3, ylabel="percent", sharey=True)
-    sources = ordered(rows.source)
-    for axis, panel in zip(axes, tasks.values(), strict=True):
-        axis.axhline(100, color=colour("original"), lw=0.8)
+    figure, axes = panels(titles, 2.6, 2.3, 3)
+    sources, percent = ordered(rows.source), None
+    for axis, ((_, metric), panel) in zip(axes, tasks.items(), strict=True):
+        if metric == "psnr":
+            axis.set_ylabel("change (dB)")
+        else:
+            axis.set_ylabel("percent")
+            percent = percent or axis
+            axis.sharey(percent)
+        axis.axhline(0 if metric == "psnr" else 100, color=colour("original"), lw=0.8)
         for k, source in enumerate(sources):
             line = panel[panel.source == source]
             at = line.level.map(levels.index) + 0.4 * ((k + 0.5) / len(sources) - 0.5)
@@ -707,21 +726,24 @@ def amounts(rows: pd.DataFrame, ylabel: str) -> Figure:
 def costs(rows: pd.DataFrame) -> Figure:
     """Draw what mitigation changes against the standard model: diagnosis against PSNR, and against bias.
 
-    Rows ``source, strategy, metric`` (EODD or SER), ``psnr, downstream, bias`` in percent; a row of panels per metric.
+    Rows ``source, strategy, metric`` (EODD or SER), ``decibels`` of PSNR, ``downstream, bias`` in percent; a row of
+    panels per metric.
     """
     measures = dict(list(rows.groupby("metric", sort=False)))
     figure, axes = panels([""] * 2 * len(measures), 3.2, 2.6, 2)
     for k, (metric, some) in enumerate(measures.items()):
         score = "Dice" if metric == "ser" else "AUROC"
         for axis, column, label in zip(
-            axes[2 * k :], ("psnr", "bias"), ("PSNR", f"{name(metric)}, median"), strict=False
+            axes[2 * k :], ("decibels", "bias"), ("PSNR (dB)", f"{name(metric)}, median (%)"), strict=False
         ):
             axis.axhline(0, color="black", lw=0.8)
             axis.axvline(0, color="black", lw=0.8)
             for row in some.itertuples():
-                style = {"marker": marker(row.strategy), "color": colour(row.source)}
-                axis.plot(getattr(row, column), row.downstream, ms=8, ls="none", **style)
-            axis.set_xlabel(f"change of {label} (%)")
+                shape = marker(row.strategy)
+                style = {"marker": shape, "color": colour(row.source), "mec": "white", "alpha": 0.85}
+                star = {"ms": 13, "zorder": 4} if shape == "*" else {"ms": 8, "zorder": 3}  # no mark hides another
+                axis.plot(getattr(row, column), row.downstream, ls="none", **style, **star)
+            axis.set_xlabel(f"change of {label}")
             axis.locator_params(axis="x", nbins=5)
         axes[2 * k].set_ylabel(f"change of {score} (%)")
     return key(figure, *arm_handles(arms(rows)))

@@ -26,12 +26,12 @@ STANDARD = "strategy == 'standard' and reader == 'standard'"
 
 def predictions(study: Study) -> list[Product]:
     """Predictions on every source that no strategy has changed."""
-    return [diagnosis.product(study, source) for source in study.sources]
+    return [diagnosis.product(fold, source) for fold in study.folds for source in study.sources]
 
 
 def qualities(study: Study) -> list[Product]:
     """Products that rate the images of these sources; originals are not rated."""
-    models = [recon.product(study, Source(model)) for model in study.models]
+    models = [recon.product(fold, Source(model)) for fold in study.folds for model in study.models]
     return [noise.product(study), *models] if NOISY in study.sources else models
 
 
@@ -42,7 +42,7 @@ def product(study: Study) -> Product:
 
 def judged(study: Study, chapter: str, name: str, read: list[Product], rated: list[Product]) -> Product:
     """The tables of some predictions and qualities, which are those of chapters 05, 06 and later ones."""
-    readers = [diagnosis.weights(study, Reader(network)) for network in study.networks]
+    readers = [diagnosis.weights(fold, Reader(network)) for fold in study.folds for network in study.networks]
     return Product(
         chapter=chapter,
         run=study.name,

@@ -7,6 +7,8 @@ that names the nearest valid one. Rooms own the settings of what they hold and r
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -206,6 +208,8 @@ class Dataset(Section):
     label: str = Field("", pattern=r"^[\w-]*$", max_length=80)  # names the output folder; empty: the name
     size: Size = 256  # pixels a side
     split: tuple[Fraction, Fraction, Fraction] = (0.7, 0.1, 0.2)  # train, val, test; by patient
+    folds: int | None = None  # parts of the patients, each tested by models of its own; None: one split
+    training: Literal["shared", "parted"] | None = None  # reconstruction and diagnosis; None: parted by X-ray
     seed: Seed = 0
     age_boundary: Annotated[float, Field(gt=0)] | None = None  # years, the oldest of the younger; None: the median
     on_bad_image: Literal["error", "skip"] = "error"  # skip: leave it out, and list it in skipped.csv
@@ -217,6 +221,8 @@ class Dataset(Section):
             raise ValueError(f"split must add up to 1, not {sum(self.split):g}")
         if min(self.split) == 0:
             raise ValueError(f"split: each of train, val and test needs patients, not {list(self.split)}")
+        if self.folds is not None and self.folds < 2:
+            raise ValueError(f"folds must be 2 or more, or left out for one split, not {self.folds}")
         return self
 
     @property
@@ -229,6 +235,11 @@ class Dataset(Section):
     def inputs(self) -> dict[str, int]:
         """What the settings of a network say of colour: ``{"inputs": 3}``, and nothing of grey images."""
         return {"inputs": 3} if len(self.shape) == 3 else {}
+
+    @property
+    def parted(self) -> bool:
+        """Whether reconstruction and diagnosis train on different patients."""
+        return (self.training or {"xray": "parted"}.get(self.about.modality)) == "parted"
 
     def find(self) -> Path | None:
         """Return the folder of the scans; None where nothing is read from disk."""
@@ -324,7 +335,9 @@ class Classify(Training):
     pretrained: Literal[(True, False, *XRV)] = True  # start from ImageNet weights, or from some of TorchXRayVision
     size: Annotated[int, Field(ge=0)] = 0  # pixels the network sees; 0: as the image comes, or as a ViT needs it
     value_range: tuple[float, float] | None = None  # of the network's input; None: as in its first training
-    epochs: Annotated[int, Field(ge=1)] = 20
+    linear_probe: bool = False  # first fit the last layer alone to features of the pretrained network
+    outlined: bool = False  # train on images alone in which something is outlined
+    epochs: Annotated[int, Field(ge=0)] = 20  # 0: the linear probe is all
     batch_size: Annotated[int, Field(ge=1)] = 16
     lr: Annotated[float, Field(gt=0)] = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0
@@ -337,6 +350,8 @@ class Classify(Training):
             raise ValueError(f"pretrained {self.pretrained} goes with densenet121, not with {self.architecture}")
         if self.value_range and self.value_range[0] >= self.value_range[1]:
             raise ValueError(f"value_range {list(self.value_range)} is empty; the lower end comes first")
+        if self.epochs == 0 and not self.linear_probe:
+            raise ValueError("epochs: 0 trains nothing unless linear_probe is true; expected 1 or more")
         return self
 
 
@@ -484,12 +499,15 @@ class Study(Section):
     report: Report = Report()
     compute: Compute = Compute()
     _command: str = PrivateAttr("")  # what to write after `reconfair run` for this study
+    _number: int = PrivateAttr(0)  # of the fold that this is
 
     @model_validator(mode="after")
     def _known_tasks(self):
         about = self.dataset.about
         for task in self.diagnosis.tasks:
             one_of(task, about.every, f"diagnosis.tasks: task of {self.dataset.name}")
+        if self.diagnosis.classify.outlined and "segment" not in about.tasks.values():
+            raise ValueError(f"diagnosis.classify.outlined: {self.dataset.name} has no outlines; expected false")
         recorded = about.attributes + (("race_merged",) if "race" in about.attributes else ())
         for attribute in self.fairness.attributes:
             words = attribute.split("*")
@@ -628,6 +646,43 @@ class Study(Section):
         """``<dataset label>/<level>``, the folder of this run under the outputs."""
         return f"{self.label}/{self.level}"
 
+    @property
+    def folds(self) -> tuple[Study, ...]:
+        """The studies in which models are trained: one for each of ``dataset.folds``, or this study alone."""
+        if self._number or not self.dataset.folds:
+            return (self,)
+        return tuple(self._in_fold(number) for number in range(1, self.dataset.folds + 1))
+
+    @property
+    def number(self) -> int:
+        """Number of the fold that this study is, counted from 1; 0: it is a whole study."""
+        return self._number
+
+    @property
+    def fold(self) -> str:
+        """Name of the folder of a fold, such as ``fold-2``; empty for a whole study."""
+        return f"fold-{self._number}" if self._number else ""
+
+    def job(self, name: str) -> str:
+        """Name of a job that trains models or uses them, such as ``unet`` or ``fold-2/unet``.
+
+        Raises
+        ------
+        ParamsError
+            This is a whole study, and its models are trained in folds.
+        """
+        if self.dataset.folds and not self._number:
+            raise ParamsError(
+                f"dataset.folds: each of the {self.dataset.folds} folds has models of its own; ask one of study.folds, "
+                "such as study.folds[0]"
+            )
+        return f"{self.fold}/{name}" if self.fold else name
+
+    def _in_fold(self, number: int) -> Study:
+        fold = self.model_copy()
+        fold._number = number
+        return fold
+
     def sections(self, *names: str) -> dict:
         """The sections named, or all, JSON-ready. Absolute folders of images are written as hashes (`hidden`)."""
         sections = self.model_dump(mode="json", include=set(names) or None)
@@ -734,9 +789,29 @@ def file_of(word: str) -> Path:
 
 
 def root() -> Path:
-    """The project's folder: the nearest one upwards that holds ``params``, else where the package stands."""
+    """The project's folder: the nearest one upwards that holds ``params``, else the package's checkout, else here."""
     here = Path.cwd()
-    return next((folder for folder in (here, *here.parents) if (folder / "params").is_dir()), Path(__file__).parents[1])
+    usual = shipped() if shipped() == Path(__file__).parents[1] else here
+    return next((folder for folder in (here, *here.parents) if (folder / "params").is_dir()), usual)
+
+
+@cache
+def shipped() -> Path:
+    """Folder of the notebooks and params files that come with the package: the checkout, or ``share/reconfair``."""
+    checkout, sign = Path(__file__).parents[1], Path("notebooks", "01_data.ipynb")
+    if (checkout / sign).is_file():
+        return checkout
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        for file in importlib.metadata.files("reconfair") or ():
+            if file.match(f"share/reconfair/{sign.as_posix()}"):
+                return Path(file.locate()).resolve().parents[1]
+    return checkout
+
+
+def project_file(name: str) -> Path:
+    """Path of a file such as ``params/demo.yaml``: the one in the project's folder, else the one of the package."""
+    mine, original = root() / name, shipped() / name
+    return original if original.exists() and not mine.exists() else mine
 
 
 def one_of(word: str, valid, what: str) -> None:
@@ -774,7 +849,7 @@ def study(base: str = "", **sections: dict[str, Any]) -> Study:
     command, dataset = "", sections.get("dataset")
     if base and not (isinstance(dataset, dict) and "name" in dataset):
         sections = {name: section for name, section in sections.items() if section != {}}
-        base_sections = read(root() / "params" / f"{base}.yaml")
+        base_sections = read(project_file(f"params/{base}.yaml"))
         kind, usual = (_kind_of_noise(some.get("noise")) for some in (sections, base_sections))
         replaced = {"noise"} if kind not in (None, usual) else set()  # another kind of noise shares no settings
         command = _command(f"params/{base}.yaml", _leaves(sections, replaced))

@@ -246,7 +246,14 @@ def fit(
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
         warnings.filterwarnings("ignore", message="The `srun` command is available.*")
+        warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode.*")  # frozen normalisation
         trainer.fit(module, train, val, ckpt_path=last if last.exists() else None, weights_only=True)
+
+
+def save(module: Module, row: dict, folder: Path) -> None:
+    """Leave ``best.ckpt`` and ``log.csv`` of a network that is not trained by `fit`, with the one `row` of its log."""
+    torch.save({"state_dict": module.state_dict(), "settings": module.settings, **row}, folder / "best.ckpt")
+    pd.DataFrame([row]).to_csv(folder / "log.csv", index=False)
 
 
 def load(path: Path, module: torch.nn.Module) -> torch.nn.Module:

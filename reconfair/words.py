@@ -21,16 +21,16 @@ COLOURS = {  # of sources, in their order
 }
 SPARE = ("#CC79A7", "#E69F00", "#56B4E9", "#F0E442")  # for models that users add
 GROUPS = ("#E69F00", "#56B4E9", "#CC79A7", "#F0E442", "#009E73", "#000000")
-STRATEGIES = {  # in their order; the colours are for figures in which no model has one
-    "standard": "#0173B2",
-    "reweight@0": "#DE8F05",
-    "reweight": "#029E73",
-    "dro": "#D55E00",
-    "eodd": "#CC78BC",
-    "adv": "#CA9161",
-    "reweight+eodd": "#FBAFE4",
-    "reweight+adv": "#949494",
-    "thresholds": "#ECE133",
+STRATEGIES = {  # in their order; the colours are for figures in which no model has one, and none is a model's
+    "standard": "#332288",
+    "reweight@0": "#444444",
+    "reweight": "#DDAA33",
+    "dro": "#882255",
+    "eodd": "#AA4499",
+    "adv": "#999933",
+    "reweight+eodd": "#CC6677",
+    "reweight+adv": "#88CCEE",
+    "thresholds": "#44AA99",
 }
 VERDICTS = {  # blue: no harm; orange: harm; grey: not known
     "better": BLUE,

@@ -115,7 +115,7 @@ DRAWN = {  # by function: what draws it, and a text that it must show
     "against_baseline": (lambda: figures.against_baseline(CHANGES.assign(x=0.9)), MODEL),
     "amounts": (lambda: figures.amounts(fairness(["standard", "eodd"]), "absolute shift"), MODEL),
     "costs": (
-        lambda: figures.costs(rows(**COSTS).assign(psnr=1.0, downstream=2.0, bias=3.0)),
+        lambda: figures.costs(rows(**COSTS).assign(decibels=1.0, downstream=2.0, bias=3.0)),
         MODEL,
     ),
     "verdicts": (lambda: figures.verdicts(VERDICTS), GROUP),
@@ -162,7 +162,7 @@ def test_names_are_shown_as_they_stand_and_nothing_is_cut_off(function):
 @pytest.mark.parametrize("drawn", ["costs", "strengths", "amounts", "verdicts"])
 def test_a_legend_of_many_entries_fits_into_the_figure(drawn):
     arms = ["standard", "reweight@1", "eodd@0.3", "adv@0.03", "reweight@1+eodd@0.3", "reweight@1+adv@0.3", "dro@0.05"]
-    table = pd.DataFrame({"strategy": arms, "source": "unet", "psnr": 1.0, "downstream": 1.0, "bias": 1.0})
+    table = pd.DataFrame({"strategy": arms, "source": "unet", "decibels": 1.0, "downstream": 1.0, "bias": 1.0})
     table = table.assign(attribute="sex", metric="eodd", amount=1.0, reader="standard")
     figure = {
         "costs": lambda: figures.costs(table),
@@ -223,3 +223,32 @@ def test_nothing_to_compare_is_said_in_place_of_a_figure():
     for figure in (figures.shifts(empty, "eodd"), figures.shift_histogram(empty), figures.amounts(empty, "")):
         assert "two groups" in figure.axes[0].texts[0].get_text()
     assert "no group" in figures.changes(performance().iloc[:0]).axes[0].texts[0].get_text()
+
+
+def test_groups_at_one_noise_level_stand_at_one_place():
+    # Side by side on a line that falls, two groups would seem closer or farther apart than they are.
+    table = rows(level=["x4", "x8"], attribute=["sex"], group=[GROUP, "b"], metric=["psnr"])
+    (axis,) = figures.by_level(table, "psnr").axes
+    assert {tuple(line.get_xdata()) for line in axis.lines if len(line.get_xdata()) == 2} == {(0, 1)}
+
+
+def test_rates_of_all_tasks_have_one_axis_and_decibels_their_own():
+    table = rows(
+        task=[TASK, "grade"], metric=["tpr"], source=["unet"], strategy=["standard"], attribute=["sex"], group=["a"]
+    )
+    limits = {axis.get_xlim() for axis in figures.group_values(table, "tpr").axes}
+    assert limits == {(-0.04, 1.04)}
+    noise = pd.concat([NOISE[NOISE.task == "image"], NOISE[NOISE.task != "image"].assign(metric="auroc", share=90.0)])
+    image, task = figures.against_noise(noise).axes
+    assert image.get_ylabel() == "change (dB)" and task.get_ylabel() == "percent"
+    assert image.get_ylim() != task.get_ylim()
+
+
+def test_no_strategy_has_the_colour_of_a_model():
+    assert not {*words.STRATEGIES.values()} & {*words.COLOURS.values()}
+    assert len({*words.STRATEGIES.values()}) == len(words.STRATEGIES)
+
+
+def test_uniform_values_are_drawn_with_the_height_that_is_expected():
+    (axis,) = figures.histograms({"p": {"none": np.full(200, 0.5)}}, "p", uniform=True).axes
+    assert [line.get_ydata()[0] for line in axis.lines] == [10] and len(axis.patches) == 20

@@ -243,6 +243,23 @@ def test_a_validation_score_changes_the_threshold_and_is_not_judged(scores, tmp_
     pd.testing.assert_frame_equal(before[metric == "auroc"], after[metric == "auroc"])
 
 
+def test_folds_have_thresholds_and_scales_of_their_own(scores, tmp_path):
+    number = scores.patient.astype(int) % 2 + 1
+    folds = scores.assign(fold=number)
+    bent = folds.assign(score=folds.score.where(number == 1, folds.score**3))
+    (lines, before, _), (_, after, _) = judged(folds, tmp_path), judged(bent, tmp_path)
+    ranked = before.metric.isin(["auroc", "tpr", "fpr"])
+    pd.testing.assert_frame_equal(before[ranked], after[ranked])
+    val = folds[(folds.split == "val") & (folds.source == "original")]
+    cut = {fold: balanced_threshold(score=some.score, label=some.label) for fold, some in val.groupby("fold")}
+    ill = folds[(folds.split == "test") & (folds.source == "original") & (folds.label == 1)]
+    tpr = before.query("metric == 'tpr' and group == 'all' and source == 'original'").value.item()
+    assert tpr == pytest.approx((ill.score >= ill.fold.map(cut)).mean()) and "threshold" not in "\n".join(lines[3:])
+    both = folds.assign(split="test", fold=np.where(folds.source == "unet", 1, number))
+    with pytest.raises(ValueError, match=r"patient.*more than one fold"):
+        judged(both, tmp_path)
+
+
 def test_masks_are_judged_by_their_dice(tmp_path):
     rng = np.random.default_rng(1)
     dice = pd.Series(rng.beta(8, 2, 120)).where(rng.random(120) < 0.9)

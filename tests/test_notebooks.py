@@ -87,6 +87,10 @@ def test_every_notebook_runs_and_leaves_its_products(demo, outputs, capsys):
     for notebook in CHAPTERS:
         copy = nbformat.read(folder / "chapters" / f"{notebook}.ipynb", 4)
         assert not any(output.output_type == "error" for cell in copy.cells for output in cell.get("outputs", ()))
+        answers = [
+            cell for cell in copy.cells if cell.cell_type == "code" and "exercise" in cell.metadata.get("tags", ())
+        ]
+        assert all(cell.execution_count is None for cell in answers)  # a run leaves them out
         assert (folder / "chapters" / f"{notebook}.html").stat().st_size > 10_000
         for figure in FIGURES[notebook[:2]]:
             drawn = folder / ("exhibits" if notebook == "10_report" else "chapters/figures")

@@ -155,6 +155,7 @@ def test_costs_are_changes_against_the_standard_model_of_the_same_reconstructor(
     value = everyone.pivot_table("value", ["task", "metric"], "strategy")
     percent = 100 * (value.reweight / value.standard - 1)
     assert row.psnr == pytest.approx(percent["image", "psnr"])
+    assert row.decibels == pytest.approx(value.reweight["image", "psnr"] - value.standard["image", "psnr"])
     assert row.downstream == pytest.approx(percent.drop("image").mean())
     gaps = mri.shifts("eodd").query("source == 'unet'").pivot_table("value", ["task", "attribute"], "strategy")
     assert row.bias == pytest.approx((100 * (gaps.reweight / gaps.standard - 1)).median())
@@ -179,7 +180,8 @@ def test_values_are_percent_of_originals_or_of_the_best_image(mri):
         exhibits.against_noise.__wrapped__.__wrapped__(mri)
     rows = drawn["rows"]
     assert "original" not in set(rows.source) and rows.task.iloc[0] == "image"
-    assert rows[rows.metric == "psnr"].share.max() == pytest.approx(100)
+    assert rows[rows.metric == "psnr"].share.max() == pytest.approx(0)  # decibels below the best
+    assert rows[rows.metric == "ssim"].share.max() == pytest.approx(100)
     original = mri.overall("dice").query("source == 'original' and level == 'x4'").value.item()
     dice = rows[(rows.metric == "dice") & (rows.level == "x4") & (rows.source == "unet")].iloc[0]
     assert dice.share == pytest.approx(100 * dice.value / original)

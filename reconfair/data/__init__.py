@@ -26,6 +26,7 @@ from reconfair.data.nih import NIH
 from reconfair.data.phantom import Phantom, scarce
 from reconfair.data.phantom_mri import PhantomMRI
 from reconfair.data.phantom_xray import PhantomXray
+from reconfair.data.sunnybrook import Sunnybrook
 from reconfair.data.table import Table
 from reconfair.data.ucsf_pdgm import UCSFPDGM
 from reconfair.params import ParamsError, Study
@@ -38,6 +39,7 @@ DATASETS = {
     "nih": NIH,
     "chexpert": CheXpert,
     "ucsf_pdgm": UCSFPDGM,
+    "sunnybrook": Sunnybrook,
     "table": Table,
 }
 params.DATASETS |= DATASETS
@@ -142,16 +144,20 @@ def sizes(study: Study) -> dict[str, float]:
     """Number of images by use: those of the cohort, or as many as are to be expected."""
     cohort, dataset = product(study), study.dataset
     if cohort.fresh:
-        table = tables.read("cohort", cohort.folder)
+        table = seen(tables.read("cohort", cohort.folder), study)
         return {"all": len(table), **{use: len(rows(table, use)) for use in ("recon", "diag", "eval")}}
-    mri = dataset.about.modality == "mri"
+    mri, parted = dataset.about.modality == "mri", dataset.parted
     number = (
         dataset.patients * (dataset.slices if mri else 2) if isinstance(dataset, Phantom) else IMAGES.get(dataset.name)
     )
     if number is None:
         number = _rows_of(type(dataset), dataset.model_dump_json())
     train, val, test = dataset.split
-    shares = {"all": 1, "recon": train * (1 if mri else 0.7), "diag": train * (1 if mri else 0.3), "eval": val + test}
+    if dataset.folds:
+        test = 1 / dataset.folds if study.number else 1
+        train, val = (share / (train + val) * (1 - test) for share in (train, val))
+    shares = {"all": 1, "recon": train * (0.7 if parted else 1), "diag": train * (0.3 if parted else 1)}
+    shares["eval"] = val + test
     return {use: number * share for use, share in shares.items()}
 
 
@@ -169,9 +175,8 @@ def prepare(study: Study) -> Cohort:
     check_label(study)
     store.make(product(study))
     cohort = load(study)
-    check(
-        cohort.table, _classified(study), study.dataset.about.attributes
-    )  # a cohort made for other tasks may lack a class of these
+    # A cohort made for other tasks may lack a class of these.
+    check_study(tables.read("cohort", product(study).folder), study)
     lost = skipped(study)
     if len(lost) and study.dataset.on_bad_image == "error":
         raise ValueError(
@@ -196,12 +201,29 @@ def check_label(study: Study) -> None:
 def load(study: Study) -> Cohort:
     """Open the cohort of `study`; arrays are read when they are used. A cohort that is missing is made first."""
     folder = store.ready(product(study))
-    masks, table = folder / "masks.npy", tables.read("cohort", folder)
+    masks, table = folder / "masks.npy", seen(tables.read("cohort", folder), study)
     return Cohort(
         table.drop(columns=table.columns.intersection(IDENTIFYING)),
         np.load(folder / "images.npy", mmap_mode="r"),
         np.load(masks, mmap_mode="r") if masks.exists() else None,
     )
+
+
+def _sizes_of_folds(table: pd.DataFrame, study: Study) -> list[str]:
+    """Patients by split of each fold, a line each; nothing where there are no folds."""
+    lines = []
+    for fold in study.folds if study.dataset.folds else ():
+        patients = seen(table, fold).groupby("split").patient_id.nunique()
+        counted = ", ".join(f"{split} {n}" for split, n in patients.items())
+        lines.append(f"fold {fold.number} of {study.dataset.folds}, patients: {counted}")
+    return lines
+
+
+def seen(table: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """The cohort's table as a study sees it: in a fold, with the ``split`` of that fold."""
+    every = [f"split_{number}" for number in range(1, (study.dataset.folds or 0) + 1)]
+    seen = table.drop(columns=every, errors="ignore")
+    return seen.assign(split=table[f"split_{study.number}"]) if study.number else seen
 
 
 def skipped(study: Study) -> pd.DataFrame:
@@ -224,7 +246,7 @@ def cohort_table(study: Study) -> pd.DataFrame:
         patient, an empty split, or a class with no case in one.
     """
     table = _drawn(study)
-    check(table, _classified(study), study.dataset.about.attributes)
+    check_study(table, study)
     return table
 
 
@@ -234,7 +256,14 @@ def _drawn(study: Study) -> pd.DataFrame:
     read = dataset.read_table()
     notes = read.attrs.pop("notes", [])  # what was merged or left out
     table = splits.by_class(splits.derive(read, dataset.age_boundary), dataset.about)
-    table = splits.assign(table, dataset.split, dataset.seed, dataset.about.modality)
+    if dataset.folds:
+        evaluated = table.pop("evaluated") if "evaluated" in table else True
+        table = splits.fold(table, dataset.folds, dataset.seed).assign(split=np.where(evaluated, "test", "train"))
+        how = (dataset.split, dataset.seed, dataset.parted)
+        numbers = range(1, dataset.folds + 1)  # kept in the table, since patients have other ids in a cohort of scans
+        table = table.assign(**{f"split_{k}": splits.within(table, k, *how).split for k in numbers})
+    else:
+        table = splits.assign(table, dataset.split, dataset.seed, dataset.parted)
     if isinstance(dataset, Phantom):
         table = scarce(dataset, table)
     if "evaluated" in table:
@@ -242,6 +271,28 @@ def _drawn(study: Study) -> pd.DataFrame:
     table = table.reset_index(drop=True)
     table.attrs["notes"] = notes
     return table
+
+
+def check_study(table: pd.DataFrame, study: Study) -> None:
+    """Refuse a cohort that cannot carry the study, in any of its folds; as `check`."""
+    faults = list(_faults_of(table, study))
+    if faults:
+        raise ValueError("\n".join(faults))
+
+
+def _faults_of(table: pd.DataFrame, study: Study):
+    """What is wrong with a cohort, in every fold."""
+    number, patients = study.dataset.folds, table.patient_id.nunique()
+    if number and number > patients // 2:
+        yield f"dataset.folds: {number} folds of {patients} patients; each must test 2 patients at least"
+        return
+    said = set()
+    for fold in study.folds:
+        inside = seen(table, fold)
+        for fault in _faults(inside[inside.split != "unused"], _classified(study), study.dataset.about.attributes):
+            if fault not in said:
+                yield fault + (f" (fold {fold.number} of dataset.folds: {number})" if number else "")
+            said.add(fault)
 
 
 def check(table: pd.DataFrame, tasks: list[str], attributes=()) -> None:
@@ -285,7 +336,7 @@ def _faults(table: pd.DataFrame, tasks: list[str], attributes=()):
                 lacking = f"'{name}'" if several and 1.0 in absent else int(min(absent))
                 yield (
                     f"task '{whole if several else task}': no case of class {lacking} in split '{split}'; leave it out "
-                    "of diagnosis.tasks, or give another dataset.split or dataset.seed"
+                    "of diagnosis.tasks, or give another dataset.split, dataset.seed or dataset.folds"
                 )
 
 
@@ -348,13 +399,13 @@ def preview(study: Study) -> list[str]:
     if _guarded(dataset):
         out = _among(table, partial(files.leads_out, root=dataset.find()))
         mistakes += [f"{len(out)} files are links that lead out of dataset.root: {', '.join(out[:5])}"] if out else []
-    mistakes += (
-        [] if mistakes else _faults(table, tasks, dataset.about.attributes)
-    )  # what is wrong with entries is wrong with all that follows
+    # What is wrong with entries is wrong with all that follows.
+    mistakes += [] if mistakes else _faults_of(table, study)
     if mistakes:
         raise ValueError("\n".join(mistakes))
     lines = [f"{table.patient_id.nunique()} patients, {len(table)} images", *table.attrs["notes"]]
     lines += [f"{_absence(missing)}; they are left out (on_bad_image: skip)"] if missing else []
+    lines += _sizes_of_folds(table, study)
     lines += splits.cases(table, tasks, study.attributes()).to_string(index=False).splitlines()
     for task, kind in study.tasks.items():
         for attribute in study.attributes():
@@ -363,7 +414,7 @@ def preview(study: Study) -> list[str]:
     if study.mitigation and any("thresholds" in strategy for strategy in study.mitigation.strategies):
         for task in tasks:
             for attribute in study.attributes("mitigation"):
-                few = splits.too_few(table, task, attribute, 1, "val")
+                few = splits.too_few(seen(table, study.folds[0]), task, attribute, 1, "val")
                 lines.append(
                     f"{task}, {attribute}: thresholds by group " + (f"lack cases: {few}" if few else "can be fitted")
                 )

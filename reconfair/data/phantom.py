@@ -84,6 +84,10 @@ class Phantom(params.Dataset):
     def _null_has_no_dials(self):
         if self.null and self.dials != Dials():
             raise ValueError("null: true means no bias at all; remove the dials or set null: false")
+        if self.folds and self.dials.scarce:
+            raise ValueError(
+                "dials.scarce keeps patients from one training, and folds have several; leave out one of both"
+            )
         return self
 
 

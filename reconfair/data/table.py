@@ -261,6 +261,11 @@ class Table(Scans):
         places = [self.image, *([self.mask.column] if self.mask else [])]
         named = [*(name for place in places for name in columns_of(place)), self.patient]
         sheet.need([*named, *(column.column for column in columns.values() if column), *self.keep, *self.where])
+        if self.folds and "split" in sheet.table:
+            sheet.mistakes.append(
+                f"{path}: column 'split' gives the set a split, and dataset.folds: {self.folds} makes others; leave "
+                "out folds, or rename the column"
+            )
         sheet.where({column: [YAML_WORDS.get(word, (word,)) for word in words] for column, words in self.where.items()})
         sheet.distinct()
         for place in places:

@@ -14,7 +14,7 @@ from reconfair.params import COHORT, Section
 # are carried along have other names. A task may be called label: so is that of the shortest params file.
 RESERVED = {*COHORT, *(column for name in ("cohort", "quality", "predictions") for column in tables.SCHEMAS[name])}
 RESERVED |= {"all", "image", "images", "findings", "evaluated", "lost", "reason", "index"}
-RESERVED |= {"group", "attribute", "metric", "class", "decision", "original_image_id", "original_patient_id"}
+RESERVED |= {"fold", "group", "attribute", "metric", "class", "decision", "original_image_id", "original_patient_id"}
 RESERVED -= {"label"}
 
 

@@ -36,13 +36,13 @@ def weights(study: Study, reader: Reader) -> Product:
     return Product(
         chapter="04",
         run=study.label,
-        folder=store.outputs() / study.label / "readers" / str(reader),
+        folder=store.outputs() / study.label / study.fold / "readers" / str(reader),
         name="weights",
         write=partial(_write_threshold, study, network) if network.model else partial(_train, study, reader),
         parameters=settings,
         code=(*code, "reconfair.keyed"),
         needs=(data.product(study),),
-        job=f"readers/{reader}",
+        job=study.job(f"readers/{reader}"),
         work=partial(_training_work, study, reader),
         command=study.command,
     )
@@ -52,7 +52,10 @@ def product(study: Study, source: Source, images: Product | None = None, strateg
     """What the readers of one strategy say of the val and test images of a source; see `images_of`."""
     images = images or images_of(study, source)
     shared = images.run == study.label  # a dataset's originals and noisy images serve all its runs
-    folder = store.outputs() / study.label / "originals" if source == ORIGINAL else images.folder
+    folder = images.folder
+    if shared:
+        place = Path("originals") if source == ORIGINAL else folder.relative_to(store.outputs() / study.label)
+        folder = store.outputs() / study.label / study.fold / place
     folder = folder if strategy == "standard" else folder / "readers" / strategy
     readers = [Reader(network, strategy) for network in study.networks]
     return Product(
@@ -70,8 +73,11 @@ def product(study: Study, source: Source, images: Product | None = None, strateg
 
 def products(study: Study) -> list[Product]:
     """What this chapter makes."""
-    trained = [weights(study, Reader(network)) for network in study.networks]
-    return trained + [product(study, source) for source in study.sources]
+    made = []
+    for fold in study.folds:
+        made += [weights(fold, Reader(network)) for network in study.networks]
+        made += [product(fold, source) for source in study.sources]
+    return made
 
 
 def images_of(study: Study, source: Source) -> Product:
@@ -86,11 +92,11 @@ def check(study: Study) -> list[str]:
     mistakes = {}
     for network in study.networks:
         try:
-            trained = weights(study, Reader(network))
-            if not trained.fresh and network.model:
+            lacking = [trained for fold in study.folds if not (trained := weights(fold, Reader(network))).fresh]
+            if lacking and network.model:
                 given.check(build(study, network), study.dataset.size)
-            elif not trained.fresh:
-                trained.work()
+            elif lacking:
+                lacking[0].work()
         except Exception as error:  # libraries fail in their own ways
             key = f"diagnosis.models.{network.name}" if network.model else f"diagnosis.{network.kind}"
             mistakes[str(error) if str(error).startswith(key) else f"{key}: {error}"] = network
@@ -142,9 +148,12 @@ def diagnoser(kind: str) -> type:
 
 
 def predict(study: Study, source: Source | str) -> pd.DataFrame:
-    """Let the readers look at the val and test images of a source that no strategy has changed."""
+    """Let the readers look at the val and test images of a source that no strategy has changed.
+
+    In a study with folds, each row has the ``fold`` of its reader; a patient is in split ``test`` in one of them.
+    """
     source = Source(source) if isinstance(source, str) else source
-    return tables.read("predictions", store.make(product(study, source)))
+    return tables.read("predictions", *(store.make(product(fold, source)) for fold in study.folds))
 
 
 def evaluate_on(study: Study, other: Study) -> pd.DataFrame:
@@ -194,13 +203,40 @@ def evaluate_on(study: Study, other: Study) -> pd.DataFrame:
     return pd.concat(predictions, ignore_index=True).assign(source="original", strategy="standard", reader="standard")
 
 
-def thresholds(study: Study, strategy: str = "standard") -> dict[str, float]:
-    """Balanced threshold of every classification task, from the validation originals."""
+def thresholds(study: Study, strategy: str = "standard") -> dict:
+    """Balanced threshold of every classification task, from the validation originals; with folds, such a dict by fold.
+
+    Examples
+    --------
+    Of one split ``{"grade": 0.4}``, of two folds ``{1: {"grade": 0.4}, 2: {"grade": 0.5}}``.
+    """
+    if len(study.folds) > 1:
+        return {fold.number: thresholds(fold, strategy) for fold in study.folds}
     by_task = {}
     for network in study.networks:
         folder = store.ready(weights(study, Reader(network, strategy)))
         by_task |= json.loads((folder / "threshold.json").read_text(encoding="utf-8"))
     return by_task
+
+
+def called(study: Study, predictions: pd.DataFrame) -> pd.Series:
+    """Whether each classified row of predictions by the standard readers is called positive; with folds, by its fold.
+
+    Returns
+    -------
+    Series of bool
+        With the index of the classified rows.
+    """
+    rows = predictions[predictions.kind == "classify"]
+    cut = thresholds(study)
+    if len(study.folds) > 1:
+        at = [cut[fold].get(task, np.nan) for fold, task in zip(rows.fold, rows.task, strict=True)]
+    else:
+        at = rows.task.map(cut)
+    positive = rows.score >= at
+    if "decision" in rows:  # of several classes: the class with the largest score
+        positive = positive.mask(rows.decision.notna(), rows.decision == 1)
+    return positive.astype(bool)
 
 
 def scores(study: Study, reader: Reader, images, rows, what: str) -> np.ndarray:
@@ -309,7 +345,8 @@ def _training_work(study: Study, reader: Reader) -> Work:
     settings, size = _settings(study, network), study.dataset.size
     if network.model:
         return given.work(data.sizes(study)["eval"] / 2, size, study.compute)
-    module, images = partial(build, study, network), data.sizes(study)["diag"] * settings["epochs"]
+    looks = settings["epochs"] + settings.get("linear_probe", False) / 3  # a gradient costs about as much as two looks
+    module, images = partial(build, study, network), data.sizes(study)["diag"] * looks
     return training.work(f"train {network.kind}", module, settings, size, images, study.compute, trains=True)
 
 
@@ -340,17 +377,36 @@ def _train(study: Study, reader: Reader, folder: Path) -> None:
         rows, val = (some[~np.isnan(target[some]).all(1)] for some in (rows, val))
     if module.settings.get("class_weights") == "balanced":
         module.balance(target[rows])
+    if module.settings.get("outlined"):  # of a patient's label, the other slices may show nothing
+        rows, val = (some[[cohort.masks[row].any() for row in some]] for some in (rows, val))
+    if module.settings.get("linear_probe") and not (folder / ".last.ckpt").exists():
+        _linear_probe(study, module, cohort.images, target, rows, val, folder)
     batch_size, seed = module.settings["batch_size"], module.settings["seed"]
-    training.fit(
-        module,
-        training.loader((cohort.images, target), rows, batch_size, seed),
-        training.loader((cohort.images, target), val, batch_size, shuffle=False),
-        folder,
-        module.settings["epochs"],
-        study.compute,
-        network.name,
-    )
+    if module.settings["epochs"]:
+        training.fit(
+            module,
+            training.loader((cohort.images, target), rows, batch_size, seed),
+            training.loader((cohort.images, target), val, batch_size, shuffle=False),
+            folder,
+            module.settings["epochs"],
+            study.compute,
+            network.name,
+        )
     _write_threshold(study, network, folder)
+
+
+def _linear_probe(study: Study, module, images, labels, rows, val, folder: Path) -> None:
+    """Fit the last layer of a classifier to the features that its other layers, which stay, have of the images."""
+    from reconfair import training
+
+    frozen, parts = training.placed(module.eval(), study.compute), []
+    for some, what in ((rows, "training"), (val, "validation")):
+        batches = training.apply(frozen.features, images, some, study.compute, f"features of {what} images")
+        parts.append((np.concatenate([answers for _, answers in batches]), labels[some].astype(np.float64)))
+    losses = module.to("cpu").linear_probe(*parts)
+    module.train()
+    if not module.settings["epochs"]:
+        training.save(module, {"epoch": 0, **losses}, folder)
 
 
 def _write_threshold(study: Study, network: Network, folder: Path) -> None:
@@ -380,4 +436,5 @@ def _predict(study: Study, source: Source, images: Product, strategy: str, folde
         parts.append(units(study, network, table, answers, masks))
     predictions = pd.concat(parts, ignore_index=True)
     predictions = predictions.assign(source=source.model, strategy=source.strategy, reader=strategy)
+    predictions = predictions.assign(fold=study.number) if study.number else predictions
     tables.write(predictions, "predictions", folder)

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
+from scipy import special
+from scipy.optimize import minimize
 from torch.nn import functional as F
 from torchvision import models
 from torchvision.transforms.v2.functional import resize
@@ -21,6 +23,7 @@ IMAGENET = {"mean": 0.449, "std": 0.226}  # of its channels, averaged to the one
 COLOURS = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # of ImageNet's channels
 XRV_RANGE = (-1024, 1024)  # the range that TorchXRayVision's weights were trained with
 
+STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)  # of the ridge of a linear probe, per training image; features outnumber these
 XRV_LAYERS = ("AvgPool2d", "BatchNorm2d", "Conv2d", "Linear", "MaxPool2d", "ReLU", "Sequential")
 
 
@@ -79,6 +82,15 @@ class Diagnoser(Module):
         fitting = {name: value for name, value in weights.items() if name in own and value.shape == own[name].shape}
         self.net.load_state_dict(fitting, strict=False)
 
+    def train(self, mode: bool = True):
+        """Set the mode of training. After a linear probe, batch normalisation keeps the means that it began with."""
+        super().train(mode)
+        if self.settings.get("linear_probe"):
+            for layer in self.modules():
+                if isinstance(layer, torch.nn.BatchNorm2d):
+                    layer.eval()
+        return self
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map images (n, 1 or 3, s, s) within [0, 1] to logits (n, tasks); differentiable."""
         low, high = self.value_range
@@ -96,13 +108,52 @@ class Diagnoser(Module):
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """What the last layer sees of images (n, 1, s, s): (n, features); differentiable."""
         seen = []
-        last = [layer for layer in self.net.modules() if isinstance(layer, torch.nn.Linear)][-1]
-        hook = last.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
+        hook = self.last.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
         try:
             self(images)
         finally:
             hook.remove()
         return seen[0].flatten(1)
+
+    @property
+    def last(self) -> torch.nn.Linear:
+        """The last layer."""
+        return [layer for layer in self.net.modules() if isinstance(layer, torch.nn.Linear)][-1]
+
+    def linear_probe(
+        self, train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray]
+    ) -> dict[str, float]:
+        """Fit the last layer by ridge logistic regressions, one for each task; the strength with the least `val` loss.
+
+        Parameters
+        ----------
+        train, val : tuple of ndarray
+            Features (n, features), as `features` returns them in eval mode, and labels (n, tasks).
+
+        Returns
+        -------
+        dict
+            ``train_loss`` and ``val_loss``, means over the known labels.
+        """
+        weight, bias, last = [], [], self.last
+        for task in range(last.out_features):
+            (x, y), (x_val, y_val) = (
+                (features[known], labels[known, task])
+                for features, labels in (train, val)
+                for known in [~np.isnan(labels[:, task])]
+            )
+            tried = [_ridge(x, y, strength) for strength in STRENGTHS]
+            w, b = min(tried, key=lambda fit: np.logaddexp(0, (1 - 2 * y_val) * (x_val @ fit[0] + fit[1])).mean())
+            weight.append(w)
+            bias.append(b)
+        with torch.no_grad():
+            last.weight.copy_(torch.from_numpy(np.array(weight)))
+            last.bias.copy_(torch.from_numpy(np.array(bias)))
+        losses = {}
+        for name, (features, labels) in {"train_loss": train, "val_loss": val}.items():
+            logits = torch.from_numpy(features @ np.array(weight).T + np.array(bias))
+            losses[name] = float(self.criterion(logits, torch.from_numpy(labels)))
+        return losses
 
     def criterion(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Mean cross-entropy over the known labels (n, tasks); zero where none is known."""
@@ -161,6 +212,23 @@ def balanced(labels) -> list[float]:
     """
     share = 1 / np.maximum(np.nansum(labels, axis=0), 1)
     return (share / share.mean()).tolist()
+
+
+def _ridge(x: np.ndarray, y: np.ndarray, strength: float) -> tuple[np.ndarray, float]:
+    """Weights and bias of a logistic regression on standardised features, with a penalty of `strength` a row."""
+    mean, deviation = x.mean(0), x.std(0)
+    deviation[deviation < 1e-8] = np.inf  # a constant feature gets no weight
+    z, sign = ((x - mean) / deviation).astype(np.float64), 2.0 * y - 1
+
+    def loss(weights):
+        margin = sign * (z @ weights[1:] + weights[0])
+        slope, penalty = -sign * special.expit(-margin), strength * len(z) * weights[1:]
+        value = np.logaddexp(0, -margin).sum() + 0.5 * penalty @ weights[1:]
+        return value, np.concatenate([[slope.sum()], z.T @ slope + penalty])
+
+    fitted = minimize(loss, np.zeros(z.shape[1] + 1), jac=True, method="L-BFGS-B").x
+    weight = fitted[1:] / deviation
+    return weight, float(fitted[0] - weight @ mean)
 
 
 def backbone(name: str, pretrained: bool = False, **classes: int) -> torch.nn.Module:

@@ -65,7 +65,10 @@ def assess(
         (0 to 1; segment; NaN where truth and prediction are empty). A task ``dx`` of several classes has a task
         ``dx: <class>`` for each, with ``class``, ``score`` (the scores of all classes sum to 1), ``label`` (whether
         it is of that class) and ``decision`` (1 of the class that it is given to, else 0): these decisions are
-        judged, not those of a threshold, and the task as a whole is judged as ``dx``.
+        judged, not those of a threshold, and the task as a whole is judged as ``dx``. A column ``fold`` names the
+        models that made a row, where patients were tested in turn by models that never saw them (cross-fitting):
+        AUROC and AUPRC compare scores of one fold alone, and rates pool the decisions. Limits are given these trained
+        models; what another training would change is not in them.
     cohort : pandas.DataFrame
         One row per image with ``patient_id`` and the attributes, constants of a patient.
     quality : pandas.DataFrame, optional
@@ -74,7 +77,7 @@ def assess(
         Columns of the cohort; ``"sex*age_group"`` compares the intersections of both.
     thresholds : dict
         By task a score, or a dict of scores by reader; a score at or above it is called positive. Choose it on
-        other patients.
+        other patients. Of predictions with folds, such a dict for each fold.
     inference : {"closed_form", "bootstrap", "as_published"}
         Limits of the groups and of every difference between them, without resampling; or the paper's
         bootstrap of patients; or that of its code: images are resampled, p is one-sided, and each source has

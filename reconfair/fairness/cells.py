@@ -269,19 +269,25 @@ class Groups:
         variance = self.sums(residual**2) * count / np.maximum(count - 1, 1)
         return Measure(Mean(error, _known(np.sqrt(variance), count), count - 1), residual, linear.share)
 
-    def auroc(self, score, label):
+    def auroc(self, score, label, fold=None):
         """Area under the ROC curve, ties count 1/2; its cells are NaN where a group lacks a label.
+
+        With folds, only pairs of one fold are compared, since another fold has scores of another model. The value is
+        the share of such pairs that are in order. Cases without a pair do not count.
 
         Parameters
         ----------
         score, label : numpy.ndarray, shape (n,)
             Label 0 or 1; NaN does not count.
+        fold : numpy.ndarray, shape (n,), optional
+            Fold of each row.
 
         Returns
         -------
         Measure
         """
         groups, of_row = len(self.names), self.group[self.patient]
+        fold = np.zeros(score.size, int) if fold is None else fold
         value, residual, n, df = (
             np.full(groups, np.nan),
             np.zeros(self.group.size),
@@ -289,22 +295,28 @@ class Groups:
             np.zeros(groups),
         )
         for g in range(groups):
-            case = [np.flatnonzero((of_row == g) & (label == y)) for y in (1, 0)]
-            m, k = (rows.size for rows in case)
-            if not m or not k:
+            parts = [_placements(score, label, np.flatnonzero((of_row == g) & (fold == f))) for f in np.unique(fold)]
+            parts = [part for part in parts if part is not None]
+            if not parts:
                 continue
-            rank = stats.rankdata(score[np.concatenate(case)])
-            above = (rank[:m] - stats.rankdata(score[case[0]])) / k
-            below = 1 - (rank[m:] - stats.rankdata(score[case[1]])) / m
-            value[g] = above.mean()
-            for placement, rows, size in ((above, case[0], m), (below, case[1], k)):
-                residual += self.by_patient((placement - value[g]) / np.sqrt(size * max(size - 1, 1)), rows)
+            case = [np.concatenate([part[0][y] for part in parts]) for y in (0, 1)]
+            pairs = sum(part[0][0].size * part[0][1].size for part in parts)
+            # The weight of a case is its number of pairs, in units of the mean over cases of its label.
+            placed = [np.concatenate([part[1][y] for part in parts]) for y in (0, 1)]
+            weight = [
+                np.concatenate([np.full(part[0][y].size, part[0][1 - y].size * case[y].size / pairs) for part in parts])
+                for y in (0, 1)
+            ]
+            value[g] = (weight[0] * placed[0]).mean()
+            for placement, rows, part in zip(placed, case, weight, strict=True):
+                size = rows.size
+                residual += self.by_patient(part * (placement - value[g]) / np.sqrt(size * max(size - 1, 1)), rows)
             patients = [np.unique(self.patient[rows]).size for rows in case]
             n[g], df[g] = _auroc_size(value[g], (residual[self.group == g] ** 2).sum(), *patients), min(patients) - 1
         known, total = self._images(np.isfinite(label))
         return Measure(Rate(value, n, df), residual, known / np.maximum(total, 1)[self.group])
 
-    def macro_auroc(self, scores, label):
+    def macro_auroc(self, scores, label, fold=None):
         """Mean over classes of the AUROC of each class against the rest; NaN where a group lacks a class.
 
         Parameters
@@ -313,12 +325,14 @@ class Groups:
             Of each class.
         label : numpy.ndarray, shape (n,)
             Number of the class, from 0.
+        fold : numpy.ndarray, shape (n,), optional
+            As of `auroc`.
 
         Returns
         -------
         Measure
         """
-        each = [self.auroc(score, (label == k) * 1.0) for k, score in enumerate(scores)]
+        each = [self.auroc(score, (label == k) * 1.0, fold) for k, score in enumerate(scores)]
         value = np.mean([one.cells.value for one in each], axis=0)
         residual = np.mean([one.residual for one in each], axis=0)
         variance = self.sums(residual**2)
@@ -483,6 +497,24 @@ def pooled(rate):
     size = np.maximum(value * (1 - value) / variance - 1, 1e-3)
     low, high = (special.betaincinv(value * size, (1 - value) * size, tail) for tail in (0.025, 0.975))
     return value, low, high
+
+
+def _placements(score, label, rows):
+    """Positives and negatives among `rows`, and where each lies among those of the other label; None without a pair.
+
+    Returns
+    -------
+    cases, placements : tuple of numpy.ndarray
+        Row numbers of the positives and of the negatives; of a positive the share of negatives below it, of a negative
+        the share of positives above it.
+    """
+    case = [rows[label[rows] == y] for y in (1, 0)]
+    m, k = (some.size for some in case)
+    if not m or not k:
+        return None
+    rank = stats.rankdata(score[np.concatenate(case)])
+    above = (rank[:m] - stats.rankdata(score[case[0]])) / k
+    return case, (above, 1 - (rank[m:] - stats.rankdata(score[case[1]])) / m)
 
 
 def _auroc_size(value, variance, positives, negatives):

@@ -37,6 +37,8 @@ class Task:
         By attribute, the group of each unit, None where missing; ``all`` first.
     unlabelled : int
         Units left out for want of a label.
+    fold : numpy.ndarray, shape (n,), optional
+        Fold whose models saw the unit; None where there are no folds.
     classes : dict of str to Task
         Of a task of several classes (kind "classes"), by class: the task of telling it from the rest. Labels and
         decisions are then the number of the class.
@@ -50,6 +52,7 @@ class Task:
     patient: np.ndarray
     groups: dict
     unlabelled: int
+    fold: np.ndarray | None = None
     classes: dict = field(default_factory=dict)
     ordinal: bool = False
 
@@ -98,7 +101,8 @@ def _joined(traits):
 
 def tasks_of(predictions, quality):
     """Rows by task, sorted by name; image quality is the last."""
-    _require(predictions, ["task", "kind", *_KEYS], "predictions", complete=["task", *_KEYS])
+    folds = ["fold"] if "fold" in predictions else []
+    _require(predictions, ["task", "kind", *_KEYS], "predictions", complete=["task", *_KEYS, *folds])
     tasks = dict(list(_with_reader(predictions, "predictions").groupby("task")))
     if quality is not None:
         if "image" in tasks:
@@ -136,7 +140,8 @@ def task_of(name, rows, traits):
     arms = _of_the_same_images(arms) if kind == "image" else arms
     groups = {attribute: traits[attribute].loc[patient].to_numpy(object) for attribute in traits}
     groups = {"all": np.full(patient.size, "all", object), **groups}
-    return Task(name, kind, arms, patient, groups, int((~labelled).sum()))
+    fold = first["fold"][labelled].to_numpy() if kind == "classify" and "fold" in first else None
+    return Task(name, kind, arms, patient, groups, int((~labelled).sum()), fold)
 
 
 def in_order(names):
@@ -215,7 +220,7 @@ def _whole(name, classes, ordinal):
         scores = dict(zip(classes, columns["score"].T, strict=True))
         number = {column: columns[column].argmax(axis=1) for column in ("label", "decision")}
         arms[arm] = pd.DataFrame(number | {f"score{CLASS}{key}": value for key, value in scores.items()})
-    return Task(name, "classes", arms, first.patient, first.groups, first.unlabelled, classes, ordinal)
+    return Task(name, "classes", arms, first.patient, first.groups, first.unlabelled, first.fold, classes, ordinal)
 
 
 def _class_of(rows):
@@ -243,7 +248,7 @@ def _aligned(name, rows):
             raise ValueError(f"{where}: more than one row for unit {frame['unit'][twice].iloc[0]!r}")
         if lacking := sorted(units - set(frame["unit"])):
             raise ValueError(f"{where}: {len(lacking)} units of other sources are missing: {_some(lacking)}")
-        for column in frame.columns.intersection(["patient_id", "label"]):
+        for column in frame.columns.intersection(["patient_id", "label", "fold"]):
             differs = (frame[column] != first[column]) & (frame[column].notna() | first[column].notna())
             if differs.any():
                 unit = frame["unit"][differs].iloc[0]

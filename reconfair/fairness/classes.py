@@ -64,7 +64,7 @@ class ClassPanel(Panel):
         if name == "accuracy":
             return self.units.rate(self.called[arm] == self.label, np.ones(self.label.size, bool))
         if name == "auroc":
-            return self.units.macro_auroc(self.scores(arm), self.label)
+            return self.units.macro_auroc(self.scores(arm), self.label, self.fold)
         return self.units.kappa(self.called[arm], self.label)
 
     def _change(self, arm, reference, name):

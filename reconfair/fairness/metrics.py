@@ -58,7 +58,7 @@ def ppr(*, decision, weights=None, member=None):
     return _share(decision, np.ones(decision.size), weights, member)
 
 
-def auroc(*, score, label, weights=None, member=None):
+def auroc(*, score, label, weights=None, member=None, fold=None):
     """Area under the ROC curve: P(score of a positive > score of a negative), ties count 1/2.
 
     Parameters
@@ -66,6 +66,8 @@ def auroc(*, score, label, weights=None, member=None):
     score, label : array_like, shape (n,)
     weights : array_like, shape (B, n), optional
     member : array_like of bool, shape (n, G), optional
+    fold : array_like, shape (n,), optional
+        Only rows of one fold are compared.
 
     Returns
     -------
@@ -77,10 +79,10 @@ def auroc(*, score, label, weights=None, member=None):
     >>> auroc(score=[0.1, 0.5, 0.5, 0.9], label=[0, 0, 1, 1])
     array([[0.875]])
     """
-    return _ranked(_auroc, score, label, weights, member)
+    return _ranked(_auroc, score, label, weights, member, fold)
 
 
-def auprc(*, score, label, weights=None, member=None):
+def auprc(*, score, label, weights=None, member=None, fold=None):
     """Area under the precision-recall curve as average precision, without interpolation.
 
     The mean over positives of the precision among the rows that score at least as high. By chance
@@ -91,6 +93,8 @@ def auprc(*, score, label, weights=None, member=None):
     score, label : array_like, shape (n,)
     weights : array_like, shape (B, n), optional
     member : array_like of bool, shape (n, G), optional
+    fold : array_like, shape (n,), optional
+        The precision of a positive is that among the rows of its fold.
 
     Returns
     -------
@@ -102,7 +106,7 @@ def auprc(*, score, label, weights=None, member=None):
     >>> auprc(score=[0.1, 0.5, 0.5, 0.9], label=[0, 0, 1, 1]).round(3)
     array([[0.833]])
     """
-    return _ranked(_auprc, score, label, weights, member)
+    return _ranked(_auprc, score, label, weights, member, fold)
 
 
 def accuracy(*, decision, label, weights=None, member=None):
@@ -424,26 +428,32 @@ def _share(part, whole, weights, member):
     return _divide(weights @ (part[:, None] * member), weights @ (whole[:, None] * member))
 
 
-def _ranked(function, score, label, weights, member):
-    """`function` of the rows of each group in ascending order of score, (B, G)."""
+def _ranked(function, score, label, weights, member, fold):
+    """`function` of the rows of each group and fold in ascending order of score, summed over folds, (B, G)."""
     score, label = np.asarray(score, float), np.asarray(label, float)
     weights, member = _defaults(score.size, weights, member)
     order = np.argsort(score, kind="stable")
-    return np.stack([function(score, label, weights, order[rows]) for rows in member.T[:, order]], axis=1)
+    folds = [np.ones(score.size, bool)] if fold is None else [np.asarray(fold) == one for one in np.unique(fold)]
+    values = []
+    for rows in member.T[:, order]:
+        sums = [function(score, label, weights, order[rows & inside[order]]) for inside in folds]
+        part, whole = (sum(each) for each in zip(*sums, strict=True))
+        values.append(_divide(part, whole))
+    return np.stack(values, axis=1)
 
 
 def _auroc(score, label, weights, rows):
-    """AUROC of `rows`, which are in ascending order of score."""
+    """Pairs in order, and all pairs, among `rows`, which are in ascending order of score."""
     positive, negative = rows[label[rows] == 1], rows[label[rows] == 0]
     below = _below(weights, negative)
     first, last = (np.searchsorted(score[negative], score[positive], side) for side in ("left", "right"))
     positives = weights[:, positive]
     wins = np.einsum("bi,bi->b", positives, below[:, first] + below[:, last]) / 2
-    return _divide(wins, positives.sum(axis=1) * below[:, -1])
+    return wins, positives.sum(axis=1) * below[:, -1]
 
 
 def _auprc(score, label, weights, rows):
-    """Average precision of `rows`, which are in ascending order of score."""
+    """Sum of the precisions of positives, and their number, among `rows`, in ascending order of score."""
     positive, negative = rows[label[rows] == 1], rows[label[rows] == 0]
     called = []  # weight of the positives and of the negatives that score at least as high as each positive
     for some in (positive, negative):
@@ -451,7 +461,7 @@ def _auprc(score, label, weights, rows):
         called.append(below[:, -1:] - below[:, np.searchsorted(score[some], score[positive])])
     positives = weights[:, positive]
     precision = np.nan_to_num(_divide(called[0], called[0] + called[1]))
-    return _divide(np.einsum("bi,bi->b", positives, precision), positives.sum(axis=1))
+    return np.einsum("bi,bi->b", positives, precision), positives.sum(axis=1)
 
 
 def _below(weights, rows):

@@ -89,6 +89,7 @@ class Panel:
         self.units = Groups(seat[code], group[first][order], self.names)
         self.people = Groups(np.arange(order.size), self.units.group, self.names)
         self.label = task.label[self.rows] if task.kind in ("classify", "classes") else None
+        self.fold = None if task.fold is None else task.fold[self.rows]
         self.called = {arm: called[self.rows] for arm, called in decided.items()}
         self.missing = task.missing(attribute)
         self.measures = [name for name, about in MEASURES.items() if about.kind == task.kind]
@@ -139,7 +140,7 @@ class Panel:
         if name in RATES:
             return self.units.rate(self.called[arm], self.of(name))
         if name == "auroc":
-            return self.units.auroc(self.column(arm, "score"), self.label)
+            return self.units.auroc(self.column(arm, "score"), self.label, self.fold)
         if name == "calibration":
             return self.units.mean(self.column(arm, "score") - self.label)
         if name == "error":
@@ -435,6 +436,7 @@ def draws(panel, names, weights):
         else:
             values = [panel.column(arm, name) for arm in arms]
         given = {"patient": units.patient, "group": units.group, "groups": len(panel.names), "label": label}
+        given["fold"] = panel.fold
         drawn[name] = resampling.draws(how, np.stack(values, axis=1), weights, **given)
     return drawn
 

@@ -63,13 +63,13 @@ def product(study: Study, source: Source) -> Product:
     return Product(
         chapter="06",
         run=study.name,
-        folder=store.outputs() / study.name / "sources" / str(source),
+        folder=store.outputs() / study.name / study.fold / "sources" / str(source),
         name="predictions",
         write=partial(write, study, source),
         parameters={"attributes": study.attributes("mitigation"), "min_cases": study.fairness.min_cases},
         code=(__name__,),
         needs=(standard, data.product(study), *readers),
-        job=str(source),
+        job=study.job(str(source)),
         command=study.command,
     )
 
@@ -122,10 +122,10 @@ def read(study: Study, source: Source) -> pd.DataFrame | None:
     -------
     DataFrame
         A row per group of patients with one threshold: ``task, attribute`` (by which they are grouped), ``group,
-        patients, threshold, moved`` (false: they keep the threshold of all).
+        patients, threshold, moved`` (false: they keep the threshold of all), in every fold.
     """
     try:
-        text = (product(study, source).folder / "thresholds.json").read_text(encoding="utf-8")
+        texts = [(product(fold, source).folder / "thresholds.json").read_text(encoding="utf-8") for fold in study.folds]
     except OSError:
         return None
-    return pd.DataFrame(json.loads(text))
+    return pd.concat([pd.DataFrame(json.loads(text)) for text in texts], ignore_index=True)

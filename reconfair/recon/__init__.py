@@ -102,13 +102,13 @@ def weights(study: Study, source: Source) -> Product:
     return Product(
         chapter="03",
         run=study.name,
-        folder=store.outputs() / study.name / "sources" / str(source),
+        folder=store.outputs() / study.name / study.fold / "sources" / str(source),
         name="weights",
         write=partial(_train, study, source),
         parameters=settings,
         code=("reconfair.training", __name__, *code(study, source.model), "reconfair.keyed"),
         needs=(data.product(study), noise.product(study)),
-        job=str(source),
+        job=study.job(str(source)),
         work=partial(training_work, study, source, settings["epochs"]),
         command=study.command,
     )
@@ -141,9 +141,10 @@ def product(study: Study, source: Source, trained: Product | None = None) -> Pro
 def products(study: Study) -> list[Product]:
     """What this chapter makes."""
     made = []
-    for source in map(Source, study.models):
-        made += [weights(study, source)] if source.model in study.trained else []
-        made.append(product(study, source))
+    for fold in study.folds:
+        for source in map(Source, study.models):
+            made += [weights(fold, source)] if source.model in study.trained else []
+            made.append(product(fold, source))
     return made
 
 
@@ -152,9 +153,9 @@ def check(study: Study) -> list[str]:
     mistakes = []
     for model in study.trained:
         try:
-            trained = weights(study, Source(model))
-            if not trained.fresh:
-                trained.work()
+            lacking = [trained for fold in study.folds if not (trained := weights(fold, Source(model))).fresh]
+            if lacking:
+                lacking[0].work()
         except Exception as error:  # a model of the user's own may fail in any way
             mistakes.append(f"reconstruction.{model}: {error} (dataset.size: {study.dataset.size})")
     return mistakes

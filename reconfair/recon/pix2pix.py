@@ -116,7 +116,7 @@ def decay(epoch: float, epochs: int) -> float:
 
 
 class Reconstructor(Module):
-    """G minimises -log D(y, G(y)) + l1 |x - G(y)|; D minimises -[log D(y, x) + log(1 - D(y, G(y)))] / 2.
+    """G minimises -log D(y, G(y)) + l1 ``|x - G(y)|``; D minimises -[log D(y, x) + log(1 - D(y, G(y)))] / 2.
 
     In each step G moves first and D then judges the same reconstruction, so that G is evaluated
     once. Unlike the paper, a trained G is deterministic: dropout is off and batch normalisation

@@ -194,11 +194,11 @@ class Reconstructor(Module):
     def objective(self, batch, generator=None) -> tuple[torch.Tensor, torch.Tensor]:
         """Losses and reconstructions of one network evaluation at random times.
 
-        A loss is the mean |x_{t-1} - x*_{t-1}| / (lam dt), where x_{t-1} is to x0_hat what the optimum x*_{t-1} is to
-        x_0: the reverse step with its linear part exact (the paper's Euler step agrees to first order in dt, but has
-        its optimum beside the true noise). To that order it is the mean of
-        2 theta_t / sqrt(1 - e^{-2 Theta_t}) |noise_hat - noise|: errors of the noise count eleven times as much at T
-        as at t = 1, errors of x0_hat a thousandth.
+        A loss is the mean of ``|x_{t-1} - x*_{t-1}|`` / (lam dt), where x_{t-1} is to x0_hat what the optimum x*_{t-1}
+        is to x_0: the reverse step with its linear part exact (the paper's Euler step agrees to first order in dt, but
+        has its optimum beside the true noise). To that order it is the mean of
+        ``2 theta_t / sqrt(1 - e^{-2 Theta_t}) |noise_hat - noise|``: errors of the noise count eleven times as much at
+        T as at t = 1, errors of x0_hat a thousandth.
 
         Parameters
         ----------

@@ -66,19 +66,20 @@ def costs(runs: Runs) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        By ``dataset, level, source, strategy, reader`` and ``metric``, EODD or SER: ``psnr``; ``downstream``, the mean
-        over tasks of the change of AUROC (of Dice, beside SER); ``bias``, the median change of EODD (or SER), without
-        arms that call everybody or nobody positive; in how many of ``comparisons`` it ``fell``, ``grew``, or showed
-        ``no_change`` that matters, by the verdicts of the table.
+        By ``dataset, level, source, strategy, reader`` and ``metric``, EODD or SER: ``psnr``, and the same in
+        ``decibels``; ``downstream``, the mean over tasks of the change of AUROC (of Dice, beside SER); ``bias``, the
+        median change of EODD (or SER), without arms that call everybody or nobody positive; in how many of
+        ``comparisons`` it ``fell``, ``grew``, or showed ``no_change`` that matters, by the verdicts of the table.
     """
     arm = [*RUN, "source", "reader"]
     rows = reconstructed(runs.at_level(runs.overall("auroc", "dice", "psnr"))).query("task != 'average'")
     standard = rows[rows.strategy == "standard"].set_index([*arm, "task", "metric"]).value
     tuned = rows[rows.strategy != "standard"]
     before = standard.reindex(pd.MultiIndex.from_frame(tuned[[*arm, "task", "metric"]])).to_numpy()
-    tuned = tuned.assign(percent=100 * (tuned.value / before - 1))
+    tuned = tuned.assign(percent=100 * (tuned.value / before - 1), gain=tuned.value - before)
     tuned = tuned[np.isfinite(tuned.percent)]
-    images = tuned[tuned.task == "image"].groupby([*arm, "strategy"], sort=False).percent.mean().rename("psnr")
+    images = tuned[tuned.task == "image"].groupby([*arm, "strategy"], sort=False)
+    images = images.agg(psnr=("percent", "mean"), decibels=("gain", "mean"))
     read = tuned[tuned.task != "image"].assign(metric=lambda rows: rows.metric.map(SCORE))
     read = read.groupby([*arm, "strategy", "metric"], sort=False).percent.mean().rename("downstream")
     gaps = runs.shifts().query("strategy != 'standard' and shift_standard.notna()")
@@ -242,7 +243,13 @@ def _image_gaps(runs: Runs) -> str:
 def _how_sure(runs: Runs) -> str:
     """Bounds beside margins, the smallest group, and who is left out or missing."""
     rows = runs.shifts().query(STANDARD)
-    judged, lines = rows[rows.bound.notna()], []
+    judged, lines, crossed = rows[rows.bound.notna()], [], ""
+    folds = max((study.dataset.folds or 0 for study in runs.studies), default=0)
+    if folds:
+        crossed = (
+            f" Every patient was tested once, by models of one of {folds} folds that never saw that patient. Intervals "
+            "are given these trained models: the noise of training is not in them."
+        )
     for metric, some in judged.groupby("metric", sort=False):
         ratio, digits, unit = (100, 1, " %") if metric == "ser" else (1, 3, "")
         low, high, margin = (number(ratio * x, digits) for x in (some.bound.min(), some.bound.max(), some.margin.max()))
@@ -251,7 +258,7 @@ def _how_sure(runs: Runs) -> str:
             f"margin is {margin}{unit}. Smaller changes can go unnoticed."
         )
     if not lines:
-        return "No bound can be given: there are too few patients, or this inference has none."
+        return "No bound can be given: there are too few patients, or this inference has none." + crossed
     lines.append(f"The smallest compared group has {judged.n_smallest.min():.0f} patients of the label that is rarer.")
     if (judged[judged.metric == "ser"].n_smallest < judge.SPARSE).any():
         lines.append(
@@ -264,7 +271,7 @@ def _how_sure(runs: Runs) -> str:
     missing = rows.groupby("attribute", sort=False).missing.max()
     missing = [f"{name(attribute)} {count:.0f}" for attribute, count in missing.items() if count]
     lines += [f"Rows without label or attribute: {', '.join(missing)}."] if missing else []
-    return " ".join(lines)
+    return " ".join(lines) + crossed
 
 
 def _mitigated(rows: pd.DataFrame) -> str:

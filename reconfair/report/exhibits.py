@@ -70,9 +70,10 @@ def examples(runs):
     """Test images whose noisy versions are poor, middling and good by PSNR, and their reconstructions.
 
     Without noisy images, the first reconstruction orders them.
-    Chosen by rank, not by eye. Three images show what to expect; they prove nothing.
+    Chosen by rank, not by eye. Three images show what to expect; they prove nothing. With folds, they are those of
+    fold 1.
     """
-    study = runs.study
+    study = runs.study.folds[0]
     if not study.models:
         return ORIGINALS
     files = {model: recon.product(study, Source(model)).folder / "reconstructed.npy" for model in study.models}
@@ -106,10 +107,11 @@ def verdicts(runs):
 
 @exhibit("Does the diagnosis survive?")
 def against_noise(runs):
-    """Image quality and diagnosis against noise, on axes of one range (the paper's figures 2, 10 and 18).
+    """Image quality and diagnosis against noise (after the paper's figures 2, 10 and 18).
 
-    Diagnosis in percent of its value on originals, image quality in percent of the best value shown. Bars: 95 %
-    intervals. Where a line is flatter than that of PSNR, the pixels suffered more than the diagnosis.
+    Diagnosis in percent of its value on originals, SSIM in percent of the best value shown, PSNR in decibels below the
+    best value shown. Bars: 95 % intervals. Where a line is flatter than that of SSIM, the image suffered more than the
+    diagnosis. Decibels are logarithms, so a percentage of them would mean nothing.
     """
     rows = runs.overall("psnr", "ssim", "auroc", "dice").query(STANDARD)
     if (rows.source == "original").all():
@@ -118,9 +120,10 @@ def against_noise(runs):
         original = rows[column].where(rows.source == "original")
         reference, best = (each.groupby([rows.task, rows.metric]).transform("max") for each in (original, rows[column]))
         rows = rows.assign(**{f"{column}_of": reference.fillna(best) / 100})
-    for share, column, of in (("share", "value", "value_of"), ("share_published", "published", "published_of")):
-        rows = rows.assign(**{share: rows[column] / rows[of]})
-    rows = rows.assign(share_low=rows.low / rows.value_of, share_high=rows.high / rows.value_of)
+    shares = {"share": "value", "share_low": "low", "share_high": "high", "share_published": "published"}
+    for share, column in shares.items():
+        of = rows["published_of" if column == "published" else "value_of"]
+        rows = rows.assign(**{share: (rows[column] / of).where(rows.metric != "psnr", rows[column] - 100 * of)})
     images_first = rows[rows.source != "original"].sort_values("task", key=lambda task: task != "image", kind="stable")
     return figures.against_noise(images_first)
 

@@ -91,7 +91,8 @@ def html_of(notebook, title: str, hide_code: bool = False) -> str:
     from traitlets.config import Config
 
     content = nbformat.read(notebook, as_version=4) if isinstance(notebook, Path) else deepcopy(notebook)
-    _describe_pictures(content)
+    content.cells = [cell for cell in content.cells if not is_answer(cell)]
+    describe_pictures(content)
     content.metadata.pop("widgets", None)
     exporter = HTMLExporter(
         template_name="basic",
@@ -149,7 +150,13 @@ def latex_table(table: pd.DataFrame, text: str) -> str:
     return styled.to_latex(hrules=True, multicol_align="l", multirow_align="naive", caption=latex(text))
 
 
-def _describe_pictures(notebook) -> None:
+def is_answer(cell) -> bool:
+    """Whether a cell belongs to an exercise and is more than its text: a solution, or code that checks one."""
+    tags = cell.metadata.get("tags", ())
+    return "solution" in tags or (cell.cell_type == "code" and "exercise" in tags)
+
+
+def describe_pictures(notebook) -> None:
     """Give each picture without a text one from the function that drew it and the heading above it."""
     heading = ""
     for cell in notebook.cells:

@@ -9,6 +9,8 @@ import importlib.metadata
 import logging
 import os
 import platform
+import shlex
+import shutil
 import sys
 import tempfile
 import time
@@ -40,6 +42,8 @@ One row per decision, in these columns:
   strategy  standard, or how the source was mitigated (left out: standard)
   reader    which network or person decided (left out: standard)
   split     test is judged; on originals of val the thresholds are balanced; train is ignored (left out: test)
+  fold      which models made the row, where each patient was tested once by models that never saw him: AUROC compares
+            scores of one fold, and each fold has its threshold (left out: no folds)
 Every other column is an attribute, such as sex: one group a value, the same in all rows of a patient."""
 LIBRARIES = ("torch", "torchvision", "lightning", "numpy", "scipy", "pandas", "scikit-image")
 _HELD = []  # the lock of this process's GPU
@@ -53,10 +57,15 @@ def main(argv: list[str] | None = None) -> int:
     _studies_options(commands)
     _judge_options(commands)
     _plan_options(commands)
+    init = commands.add_parser("init", help="copy notebooks, params files and workflow into a new folder")
+    init.add_argument("folder", type=Path, metavar="FOLDER")
+    exercises = commands.add_parser("exercises", help="write the notebooks for a class: student/ and solutions/")
+    exercises.add_argument("folder", type=Path, metavar="FOLDER")
     pairs = commands.add_parser("pairs", help="compare each notebook with its script")
     pairs.add_argument("--write", action="store_true", help="write the notebooks anew from the scripts")
     arguments = parser.parse_args(argv)
-    commands = {"run": _run, "check": _check, "status": _status, "judge": _judge, "plan": _plan, "pairs": _pairs}
+    commands = {"run": _run, "check": _check, "status": _status, "judge": _judge, "plan": _plan}
+    commands |= {"init": _init, "exercises": _exercises, "pairs": _pairs}
     try:
         return commands[arguments.command](arguments)
     except KeyboardInterrupt:
@@ -360,7 +369,7 @@ def _check(arguments) -> int:
 
 
 def _status(arguments) -> int:
-    paths = arguments.params or sorted((params.root() / "params").glob("*.yaml"))
+    paths = arguments.params or sorted(params.project_file("params").glob("*.yaml"))
     studies, mistakes = [], []
     for path in paths:
         try:
@@ -431,6 +440,33 @@ def _plan(arguments) -> int:
         expected = planning.design(arguments.groups.split(","), **given)
     how = {name: getattr(arguments, name) for name in ("aim", "size", "power", "studies")}
     print(*plan.report(expected, **how, name=name), sep="\n")
+    return 0
+
+
+def _init(arguments) -> int:
+    """Copy what a reader edits; a folder that holds anything is refused."""
+    folder = arguments.folder
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ParamsError(f"init {folder}: expected a new or an empty folder, and this one is not")
+    unneeded = shutil.ignore_patterns(".*", "__pycache__")
+    for name in ("notebooks", "params", "workflow"):
+        shutil.copytree(params.shipped() / name, folder / name, ignore=unneeded)
+    print(f"cd {shlex.quote(str(folder))}\nreconfair run params/demo.yaml")
+    return 0
+
+
+def _exercises(arguments) -> int:
+    """Write each notebook that has solutions twice, with and without them; the originals are the one source."""
+    import nbformat
+
+    for path in sorted(FOLDER.glob("*.ipynb")):
+        solved = nbformat.read(path, as_version=4)
+        if any(notebooks.SOLUTION in cell.metadata.get("tags", ()) for cell in solved.cells):
+            for name, notebook in (("student", notebooks.for_students(solved)), ("solutions", solved)):
+                copy = arguments.folder / name / path.name
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                nbformat.write(notebook, copy)
+            print(f"{path.stem}: {arguments.folder}/student, {arguments.folder}/solutions")
     return 0
 
 

@@ -14,7 +14,7 @@ from reconfair.judge import called_alike, cases, change_sentence, changes, limit
 from reconfair.params import ATTRIBUTES
 from reconfair.words import name, nearest, number
 
-COLUMNS = ("patient", "unit", "task", "source", "strategy", "reader", "split", "label", "score", "dice")
+COLUMNS = ("patient", "unit", "task", "source", "strategy", "reader", "split", "fold", "label", "score", "dice")
 COLUMNS += ("class", "decision")  # of our own predictions of several classes
 DEFAULTS = {"source": "original", "strategy": "standard", "reader": "standard", "split": "test"}
 ARM = ["task", "source", "strategy", "reader"]  # what was read, and by whom
@@ -30,7 +30,7 @@ def judge_file(
     ----------
     path : Path
         CSV or Parquet, a row per decision: ``patient``, ``label`` and ``score``, or ``dice``; optional are
-        ``task, unit, source, strategy, split``; every other column is an attribute. Of several classes a column
+        ``task, unit, source, strategy, split, fold``; every other column is an attribute. Of several classes a column
         ``score_<class>`` for each in the place of ``score``; ``label`` then names the class, and the class with the
         largest score is the decision.
     attributes : sequence of str
@@ -109,6 +109,8 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
     rows = pd.DataFrame({"patient_id": sheet.names("patient")})
     for column, default in (DEFAULTS | {"task": path.stem}).items():
         rows[column] = sheet.names(column, column) if column in given else default
+    if "fold" in given:
+        rows["fold"] = sheet.names("fold", "fold")
     if classes:
         return _with_cohort(_by_class(sheet, rows, classes), path, sheet.notes)
     for column in ("label", "score", "dice"):
@@ -121,8 +123,11 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
         sheet.refuse("score", scored & rows.score.isna(), "has no score, though other rows of this task have one")
     if "split" in given:
         sheet.refuse("split", ~rows.split.isin(["train", "val", "test"]), "is no split; expected train, val or test")
-    several = rows.groupby("patient_id").split.transform("nunique") > 1
+    several = rows.groupby(["patient_id", *(["fold"] if "fold" in rows else [])]).split.transform("nunique") > 1
     sheet.refuse("patient", several, "is in more than one split, expected one")
+    if "fold" in rows:
+        tested = rows.fold.where(rows.split == "test").groupby(rows.patient_id).transform("nunique") > 1
+        sheet.refuse("patient", tested, "is tested in more than one fold, expected one")
     rows["unit"] = _units(sheet, rows)
     for column in given.difference([*COLUMNS, "kind"], sort=False):
         rows[column] = sheet.groups(column)
@@ -175,12 +180,13 @@ def _by_class(sheet: Sheet, rows: pd.DataFrame, classes: list[str]) -> pd.DataFr
 
 def _units(sheet: Sheet, rows: pd.DataFrame) -> pd.Series:
     """What was decided: as given, else the patient; rows of one source alone need not be told apart."""
+    keys = [*ARM, *rows.columns.intersection(["fold"])]  # a patient is tested in one fold, and validates others
     if "unit" in sheet.table:
         units = sheet.names("unit", "unit")
-        twice = rows.assign(unit=units).duplicated(["unit", *ARM])
+        twice = rows.assign(unit=units).duplicated(["unit", *keys])
         sheet.refuse("unit", twice, "occurs twice for one task and source, expected once")
         return units
-    repeated = rows.duplicated(["patient_id", *ARM])
+    repeated = rows.duplicated(["patient_id", *keys])
     if len(rows[ARM[1:]].drop_duplicates()) > 1:
         sheet.refuse("patient", repeated, "occurs twice for one task and source; a column 'unit' must name the image")
     return rows.index.to_series().astype(str) if repeated.any() else rows.patient_id
@@ -218,8 +224,15 @@ def _with_attributes(rows: pd.DataFrame, attributes) -> tuple[pd.DataFrame, list
     return rows, attributes
 
 
-def _thresholds(rows: pd.DataFrame, given: dict[str, float]) -> dict[str, float]:
-    """By task, as given, or balanced on the validation originals, which are not judged."""
+def _thresholds(rows: pd.DataFrame, given: dict[str, float]) -> dict:
+    """By task, as given, or balanced on the validation originals, which are not judged; with folds, so in each."""
+    if "fold" in rows:
+        return {fold: _balanced(inside, given) for fold, inside in rows.groupby("fold")}
+    return _balanced(rows, given)
+
+
+def _balanced(rows: pd.DataFrame, given: dict[str, float]) -> dict[str, float]:
+    """By task, as given or balanced."""
     found, val = {}, rows[(rows.split == "val") & (rows.source == "original")]
     classified = (rows.kind == "classify") & (rows["class"].isna() if "class" in rows else True)
     tasks = rows.task[classified].unique()
@@ -250,7 +263,7 @@ def _everyone(cut: dict[str, float], performance: pd.DataFrame) -> list[str]:
             else f"{name(row.metric)}: {row.note}"
             for row in rows.itertuples()
         ]
-        at = f"; threshold {cut[key[0]]:.3f}" if key[0] in cut else ""
+        at = f"; threshold {cut[key[0]]:.3f}" if isinstance(cut.get(key[0]), float) else ""
         lines.append(f"  {_arm(*key)}: {'; '.join(values)}{at}")
         chance = rows[(rows.metric == "auroc") & rows.note.str.contains("chance")]
         lines += [f"    The classification is {note}." for note in chance.note]

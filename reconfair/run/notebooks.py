@@ -9,6 +9,8 @@ import sys
 import tempfile
 import threading
 import time
+from copy import deepcopy
+from itertools import takewhile
 from pathlib import Path
 
 from tqdm import tqdm
@@ -18,6 +20,8 @@ from reconfair.params import Study
 from reconfair.run import warm
 from reconfair.run.products import CHAPTERS, FOLDER
 from reconfair.store import Product
+
+EXERCISE, SOLUTION = "exercise", "solution"  # tags of cells
 
 
 def execute(study: Study, copy: Product, say=print) -> str:
@@ -49,6 +53,7 @@ def execute(study: Study, copy: Product, say=print) -> str:
                 kernel_name="python3",
                 kernel_manager_class=_kernel(),
                 config=sockets,
+                skip_cells_with_tag=EXERCISE,  # a run shows results; answers are for whoever works through a notebook
                 progress_bar=False,
             )
         except papermill.PapermillExecutionError as error:
@@ -115,6 +120,26 @@ def pair(script: Path) -> str:
         cell["id"] = f"cell-{number:02d}"
     notebook.metadata.pop("jupytext", None)
     return nbformat.writes(notebook) + "\n"
+
+
+def for_students(notebook):
+    """Return a copy of a notebook without its solutions.
+
+    Of a code cell tagged ``solution`` the comment at its start stays as a hint, and a place for the answer follows.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+    """
+    emptied = deepcopy(notebook)
+    for cell in emptied.cells:
+        if SOLUTION not in cell.metadata.get("tags", ()):
+            continue
+        cell.metadata.tags = [tag for tag in cell.metadata.tags if tag != SOLUTION]
+        hint = list(takewhile(lambda line: line.startswith("#"), cell.source.splitlines()))
+        is_code = cell.cell_type == "code"
+        cell.source = "\n".join([*hint, "# Your code:", ""]) if is_code else "*Your answer:*"
+    return emptied
 
 
 class Live:

@@ -6,11 +6,11 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
-from reconfair import data, diagnosis, judge, mitigation, noise, recon, report, store
+from reconfair import data, diagnosis, judge, mitigation, noise, params, recon, report, store
 from reconfair.params import Study
 from reconfair.store import PACKAGE, Product, Work
 
-FOLDER = PACKAGE.parent / "notebooks"
+FOLDER = params.project_file("notebooks/01_data.ipynb").parent  # yours, if the project's folder has notebooks
 _REPORT = sorted(f"reconfair.report.{path.stem}" for path in (PACKAGE / "report").glob("[a-z]*.py"))
 # The chapters, and the sections of a params file that each uses.
 CHAPTERS = {
