@@ -161,6 +161,7 @@ MEANINGS = {
     "workers": "threads and processes; 0: one for each core",
     "Table.image": "column with the file, or a path with columns in braces such as `images/{image_id}.jpg`",
     "Table.attributes": "attributes of your own, by name, see below",
+    "Sunnybrook.attributes": "attributes of your own, by name, see below",
     "Table.tasks": "tasks, by name: a column of 1 and 0, or what its entries mean, see below",
     "PhantomMRI.attributes": "attributes of your own: `{scanner: {a: 0.6, b: 0.4}}` draws groups by their shares, "
     "`{bmi: {mean: 27, sd: 4, cuts: [22, 27]}}` normal numbers that are cut into groups",
