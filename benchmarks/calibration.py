@@ -7,7 +7,8 @@
 
 The truth of every scenario is known. Rates: one image a patient, decisions that turn one way or both ways
 (A, B, J, N, S, R); clusters: 1 to 60 images a patient (D, E, Q); Dice, SER and PSNR: paired values of patients
-(M, H, L); AUROC: binormal scores (U); and cohorts of two or six groups in CheXpert's proportions with 1 to 5
+(M, H, L); AUROC: binormal scores (U), and the same cross-fitted, in three folds whose scores have scales, shifts
+and thresholds of their own (X); and cohorts of two or six groups in CheXpert's proportions with 1 to 5
 images a patient (names that begin with the number of groups). Groups with fewer than 20 patients of either
 label are left out, and the truth is that of the groups kept. Seeds depend on the scenario and the number of
 the chunk alone. Every chunk of studies is a line of results/calibration.csv, as soon as it is finished.
@@ -210,6 +211,15 @@ def aurocs():
     }
 
 
+def crossed():
+    """Cross-fitted binormal scores, described as those of `aurocs`."""
+    return {
+        "X1": ([60, 40], [200, 120], 0.85, 0.85, 0.85, 1),
+        "X2": ([60] * 3, [200] * 3, 0.85, [0.85, 0.85, 0.78], 0.85, 1),
+        "X3": ([120, 50], [360, 150], [0.85, 0.75], [0.85, 0.75], 0.85, 4),
+    }
+
+
 def cohorts():
     """Two or six groups with 1 to 5 images a patient: TPR and FPR of original and source, patients, prevalence."""
 
@@ -330,7 +340,36 @@ def logit_values(rng, group, groups, level, loss, between=0.6, own=0.35, slices=
 LAWS = {"normal": normal_values, "beta": beta_values, "logit": logit_values}
 
 
-def auroc_study(rng, positives, negatives, before, after, correlation, images):
+def auroc_study(rng, *given):
+    label, patient, group, scores, truth, _ = binormal(rng, *given)
+    units = grouped(patient, group, truth.shape[1])
+    p, q = (units.auroc(score, label) for score in scores)
+    return {"auroc_gap": judged([p.cells], [q.cells], [units.auroc_change(q, p)], truth[:1], truth[1:])}
+
+
+def crossed_study(rng, *given):
+    """Every patient is tested in one of three folds; its models have a scale, a shift, and a threshold that errs."""
+    label, patient, group, scores, truth, apart = binormal(rng, *given)
+    groups = truth.shape[1]
+    patient = np.unique(patient, return_inverse=True)[1]
+    fold = (rng.permutation(patient.max() + 1) % 3)[patient]
+    units, cut = grouped(patient, group, groups), 0.9 + rng.normal(0, 0.2, 3)
+    scaled = [np.exp(score * np.array([0.3, 0.5, 0.9])[fold] + np.array([-1, 0, 2])[fold]) for score in scores]
+    p, q = (units.auroc(score, label, fold) for score in scaled)
+    result = {"auroc_gap": judged([p.cells], [q.cells], [units.auroc_change(q, p)], truth[:1], truth[1:])}
+    called = [score >= cut[fold] for score in scores]
+    # The rates of these models: that of each fold counts as often as cases of the group are in it.
+    shares = [[np.bincount(fold[(group == g) & (label == y)], minlength=3) for g in range(groups)] for y in (1, 0)]
+    rates = [
+        np.array([[np.average(norm.sf(cut - y * apart[k, g]), weights=shares[1 - y][g]) for g in range(groups)]
+                  for y in (1, 0)])
+        for k in (0, 1)
+    ]  # fmt: skip
+    return result | judged_rates(label, units.patient, group, *called, *rates, names=("eodd",))
+
+
+def binormal(rng, positives, negatives, before, after, correlation, images):
+    """Labels, patients and groups of rows, scores of both sources, true AUROC and distance of the means, (2, K)."""
     groups = len(positives)
     truth = np.array([np.broadcast_to(one, groups) for one in (before, after)], float)
     group = np.repeat(np.arange(groups), np.add(positives, negatives))
@@ -344,9 +383,7 @@ def auroc_study(rng, positives, negatives, before, after, correlation, images):
     noise = noise + np.sqrt(correlation - clustered) * rng.normal(size=group.size)
     apart = np.sqrt(2) * norm.ppf(truth)
     scores = [apart[k][group] * label + noise + np.sqrt(1 - correlation) * rng.normal(size=group.size) for k in (0, 1)]
-    units = grouped(patient, group, groups)
-    p, q = (units.auroc(score, label) for score in scores)
-    return {"auroc_gap": judged([p.cells], [q.cells], [units.auroc_change(q, p)], truth[:1], truth[1:])}
+    return label, patient, group, scores, truth, apart
 
 
 def cohort_study(rng, original, source, options):
@@ -469,6 +506,7 @@ FAMILIES = (
     (clusters, cluster_study),
     (means, mean_study),
     (aurocs, auroc_study),
+    (crossed, crossed_study),
     (cohorts, cohort_study),
 )
 

@@ -53,8 +53,15 @@ WATCHED = {  # whose disparity, and in what
     "lgg_x8_small": [("tumour", "sex"), ("tumour", "age_group")],
 }
 TUMOUR = ["diagnosis.tasks=[tumour]", "mitigation.epochs=1"]  # neither grade nor type, which nothing there can tell
+ONE_SPLIT = [
+    "dataset.folds=null",
+    "dataset.training=null",
+]  # and random weights, as when this was measured
+FINDINGS = "{architecture: resnet18, pretrained: false, size: 0, epochs: 10, lr: 3.0e-4, value_range: null}"
+OUTLINES = "{encoder: resnet18, decoder: [64, 48, 32, 16, 16], pretrained: false, epochs: 6, batch_size: 16}"
+TUMOUR += [*ONE_SPLIT, f"diagnosis.segment={OUTLINES}"]
 REAL = {  # half their epochs
-    "nih_1e4_small": ["mitigation.epochs=2"],
+    "nih_1e4_small": ["mitigation.epochs=2", "dataset.label=nih_one", *ONE_SPLIT, f"diagnosis.classify={FINDINGS}"],
     "lgg_x8_small_64px": ["dataset.size=64", "dataset.label=lgg_64", *TUMOUR],
     "lgg_x8_small": ["dataset.label=lgg_tumour", *TUMOUR],
 }

@@ -51,6 +51,7 @@ def main():
     arguments = parser.parse_args()
     study = params.load(arguments.params)
     data.prepare(study), noise.prepare(study)
+    study = study.folds[0]
     results = {}
     if "ways" in arguments.parts:
         ways(study)

@@ -45,7 +45,12 @@ The outputs of each run hold a file `run.yaml` with every value that this run us
 MEANINGS = {
     "name": "which dataset, or a class of your own such as `my_data.py:MyHospital`",
     "label": "name of the output folder; empty: the name of the dataset",
-    "split": "share of patients in train, val and test",
+    "split": "share of patients in train, val and test; with folds, train and val share in this proportion",
+    "folds": "number of folds of the patients, each tested by models that trained on the others; null: one split",
+    "training": "whether reconstruction and diagnosis train on the same patients (`shared`) or not (`parted`); null: "
+    "`parted` by X-ray, `shared` by MRI",
+    "outlined": "true: train on images alone in which something is outlined, since other slices may not show the label",
+    "linear_probe": "true: first fit the last layer alone to features of the pretrained network; epochs 0: no more",
     "age_boundary": "years; the oldest age of the younger group; null: the median over patients",
     "on_bad_image": "`error` stops at an image that cannot be read; `skip` leaves it out and lists it in `skipped.csv`",
     "size": "pixels a side",
@@ -173,6 +178,17 @@ MEANINGS = {
     "device": "where networks run; `auto` takes a GPU where there is one",
     "precision": "number format of training; `auto` is bf16-mixed on a CUDA GPU and 32-true elsewhere",
     "workers": "threads and processes; 0: one for each core",
+    "Table.image": "column with the file, or a path with columns in braces such as `images/{image_id}.jpg`",
+    "Table.attributes": "attributes of your own, by name, see below",
+    "Sunnybrook.attributes": "attributes of your own, by name, see below",
+    "Table.tasks": "tasks, by name: a column of 1 and 0, or what its entries mean, see below",
+    "PhantomMRI.attributes": "attributes of your own: `{scanner: {a: 0.6, b: 0.4}}` draws groups by their shares, "
+    "`{bmi: {mean: 27, sd: 4, cuts: [22, 27]}}` normal numbers that are cut into groups",
+    "PhantomXray.attributes": "attributes of your own, as for phantom_mri",
+    "Table.channels": "3: red, green and blue are kept; 1: a grey image",
+    "class_weights": "of a task of several classes: every image counts the same in the loss (`equal`), or every class",
+    "Trait.cuts": "makes groups of numbers: `median`, the upper ends of all groups but the last, or `none`: the number "
+    "is kept whole (groups at the median, and the slope of each rate over it); null: every entry is a group",
     "compile": "compile each network before training; worth it for long trainings on a GPU",
 }
 BOUNDS = {"ge": "at least {}", "gt": "above {}", "le": "at most {}", "lt": "below {}", "multiple_of": "multiple of {}"}
@@ -272,6 +288,8 @@ def page() -> str:
     nested = {
         "Bias planted in a phantom (`dials`), as `{attribute: {group: value}}`": (phantom.Dials, "dataset.dials."),
         "A column of your table": (table.Column, "dataset.<column>."),
+        "Labels of a task of your table (`labels` is another name of `values`)": (table.Labels, "dataset.tasks.NAME."),
+        "An attribute of your own": (table.Trait, "dataset.attributes.NAME."),
         "Masks of your table": (table.Mask, "dataset.mask."),
         "Slices of the volumes of your table": (table.Slices, "dataset.slices."),
     }

@@ -52,13 +52,18 @@ compute = {}
 
 # %%
 study = rf.params.study(base, dataset=dataset, noise=noise, diagnosis=diagnosis, compute=compute)
-cohort = rf.data.prepare(study)
+rf.data.prepare(study)
+cohort = rf.data.load(study.folds[0])
 cohort.table.iloc[:, :12].head()
 
 # %% [markdown]
 # This is the start of the cohort table: one row for each image. A patient can have several images. Two slices of one
 # brain are not two independent observations, so we split and count by **patient**. Otherwise a model could be tested on
 # a patient that it has seen in training.
+#
+# A small cohort has few test patients. With `dataset = {"folds": 3}` the patients are divided into three folds, and each
+# fold is tested by models that were trained on the other two. So every patient is tested once (*cross-fitting*). This
+# chapter then shows the split of fold 1.
 
 # %%
 attributes = list(study.dataset.about.attributes)

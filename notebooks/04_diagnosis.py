@@ -58,15 +58,21 @@ study = rf.params.study(
     compute=compute,
 )
 cohort, attributes = rf.data.load(study), list(study.attributes())
-folders = {network.name: rf.diagnosis.train(study, network) for network in study.networks}
-for model in set(study.models) - set(study.trained):
-    rf.recon.reconstruct(study, model)  # images that were made elsewhere are read
+for fold in study.folds[::-1]:  # fold 1 is the last, and shown below
+    folders = {network.name: rf.diagnosis.train(fold, network) for network in study.networks}
+    for model in set(study.models) - set(study.trained):
+        rf.recon.reconstruct(fold, model)  # images that were made elsewhere are read
 predictions = pd.concat([rf.diagnosis.predict(study, source) for source in study.sources], ignore_index=True)
 predictions.groupby(["task", "split", "source"], sort=False).size().unstack()
 
 # %% [markdown]
 # The table counts decisions: one for each patient where the task is about the patient (the score is then the median over
 # the slices), and one for each image where the task is about the image.
+#
+# Without `dataset.folds` there is one fold, the study itself. With folds, each fold has readers and thresholds of its own.
+# Every patient is tested once, by readers that were not trained on that patient, and the tables and groups below count
+# them all. The learning curves, the choice of the threshold, and the ROC curves are those of fold 1, because scores
+# of two readers cannot be compared.
 #
 # ## Did the models learn?
 #
@@ -111,7 +117,8 @@ Markdown(
 # $$\tau = \arg\min_t \lvert \mathrm{TPR}(t) - \mathrm{TNR}(t) \rvert.$$
 
 # %%
-validation = predictions[(predictions.source == "original") & (predictions.split == "val") & predictions.label.notna()]
+in_fold = predictions[predictions.fold == fold.number] if fold.number else predictions
+validation = in_fold[(in_fold.source == "original") & (in_fold.split == "val") & in_fold.label.notna()]
 
 
 def balanced(rows):
@@ -121,7 +128,7 @@ def balanced(rows):
     return candidates[np.argmin(np.abs(tpr - tnr).round(12))]
 
 
-thresholds = rf.diagnosis.thresholds(study)
+thresholds = rf.diagnosis.thresholds(fold)
 five_lines = {task: balanced(rows) for task, rows in validation.groupby("task")}
 pd.DataFrame({"these five lines": five_lines, "stored": thresholds}).round(4)
 
@@ -137,6 +144,10 @@ rf.figures.keep(rf.figures.balance(rates, thresholds), study, "04_threshold")
 # A higher threshold calls fewer patients positive: fewer of the ill are detected (TPR falls), and fewer of the healthy get
 # a false alarm (TNR = 1 - FPR rises). The threshold is where the lines cross. The bands are 95 % intervals of a bootstrap
 # over patients. Where they are wide, other validation patients would have given another threshold.
+#
+# A task of several classes, such as `dx`, has one network with a softmax. Its decision is the class with the largest score,
+# for every source; no threshold enters it. The tables show each class against the rest as a task (`dx: mel`), and the task
+# as a whole (`dx`). The thresholds of classes above are drawn for comparison only.
 #
 # *Not proved:* that this is the right threshold. A missed tumour and a false alarm do not cost the same. *Balanced* is a
 # convention.
@@ -156,10 +167,17 @@ test = predictions[predictions.split == "test"]
 originals = test[test.source == "original"]
 settings = study.fairness.model_dump(exclude={"attributes"})
 performance, gaps = rf.fairness.assess(
-    originals, cohort.table, attributes=attributes, thresholds=thresholds, **settings
+    originals,
+    cohort.table,
+    attributes=attributes,
+    thresholds=rf.diagnosis.thresholds(study),
+    ordinal=study.ordinal,
+    **settings,
 )
-performance = performance.sort_values("task", key=lambda names: names.map(list(study.tasks).index), kind="stable")
-drawn = curves.roc(originals), curves.precision_recall(originals)
+order = {task: place for place, task in enumerate(study.tasks)}  # the whole of several classes comes first
+performance = performance.sort_values("task", key=lambda names: names.map(order).fillna(-1), kind="stable")
+shown = in_fold[(in_fold.source == "original") & (in_fold.split == "test")]
+drawn = curves.roc(shown), curves.precision_recall(shown)
 rf.figures.keep(rf.figures.curves(*drawn, performance), study, "04_roc")
 
 # %%
@@ -172,6 +190,18 @@ Markdown(
     + (f"The interval includes 0.5 for {', '.join(unsure)}." if unsure else "No interval includes 0.5.")
     + f" Decisions without a known label are left out ({originals[originals.kind == 'classify'].label.isna().sum()})."
 )
+
+# %% [markdown]
+# Of several classes, AUROC is the mean over the classes, each against the rest. Accuracy is the share of right decisions.
+# With unequal classes a reader reaches a high accuracy by calling everybody the most common one, so the table sets it
+# beside the share of that class. Classes that have an order have a weighted kappa as well: the agreement of decision and
+# label beyond chance, in which a mistake by two classes counts four times (Cohen 1968).
+
+# %%
+wholes = everyone[everyone.metric.isin(["accuracy", "kappa"])].set_index(["task", "metric"])[["value", "low", "high"]]
+largest = everyone[(everyone.metric == "tpr") & everyone.task.str.contains(": ")]
+largest = (largest.positives / largest.n).groupby(largest.task.str.partition(": ")[0]).max().rename("largest class")
+wholes.join(largest, on="task").round(3) if len(wholes) else print("This study has no task of several classes.")
 
 # %% [markdown]
 # The threshold was balanced on other patients, so on these it is balanced only approximately. AUROC is the area under the
@@ -234,12 +264,19 @@ Markdown(
 rf.figures.keep(rf.figures.group_values(groups, "tpr", "fpr"), study, "04_errors")
 
 # %% [markdown]
+# **What the AUROC of a group means.** The AUROC of women compares women with the disease and women without it. It does not
+# mean that the reader ignores sex: the reader can see it. From radiographs and brain MRI, a simple probe of a frozen
+# network can tell sex, often better than the disease. So the reader may use the group, or what goes together with it, for
+# its decision. The attribute probe of chapter 05 measures how well each group can be told from the features of these
+# readers.
+#
 # Overlapping intervals do not prove equality. The largest difference between many groups does not prove a disparity
 # either, because it is large by chance alone. So the table of the **baseline bias** has a column `expected`: the value
 # that the same measure would have on average if the groups did not differ. The measures are
 #
 # - the *equalised odds difference* (EODD): half the largest difference in TPR plus half the largest difference in FPR
-#   between groups; 0 means equal (Hardt, Price and Srebro 2016 define equalised odds);
+#   between groups; 0 means equal (Hardt, Price and Srebro 2016 define equalised odds); of several classes the mean over the
+#   classes;
 # - the *skewed error ratio* (SER), in the paper and the slides: the largest $1 - \mathrm{Dice}$ of a group divided by the smallest; 1 means equal.
 
 # %%
@@ -310,8 +347,8 @@ Markdown(
 # The share of decisions that differ from the decision on the original:
 
 # %%
-scores = test[test.kind == "classify"].pivot_table("score", ["task", "unit"], "source").dropna()
-called = scores.ge(scores.index.get_level_values("task").map(thresholds), axis=0)
+decided = test[test.kind == "classify"].assign(called=rf.diagnosis.called(study, test))
+called = decided.pivot(index=["task", "unit"], columns="source", values="called").dropna()
 changed = called.drop(columns="original").ne(called.original, axis=0).groupby("task").mean()
 changed.round(3)
 

@@ -66,6 +66,11 @@ len(performance), len(disparities)
 # These are the rows of the two tables of this chapter: performance (of everyone and of each group) and fairness
 # (differences between groups). Everything below is read from them.
 #
+# If the study has `dataset.folds`, every patient was tested once, by models that were not trained on that patient. Rates
+# count the decisions of all folds, each at the threshold of its fold. AUROC compares only pairs of patients of one fold,
+# because scores of different models have different scales. The intervals are given these trained models: patients vary
+# in them, and the noise of training does not.
+#
 # ## Performance of everyone
 #
 # AUROC is the probability that a patient with the disease has a higher score than one without; 0.5 is chance. Dice is
@@ -552,6 +557,27 @@ others.pivot_table(["value", "expected", "shift"], ["task", "metric"], "attribut
 # The demographic parity difference, and AUPRC, differ wherever prevalence differs; this alone is no fault of the
 # model.
 #
+# ### Several classes, and attributes that are numbers
+#
+# In a task with several classes, each class against the rest has a TPR, an FPR and an EODD. One number for the task is
+# either their mean over the classes, which can hide one bad class, or the largest of them, which is large by chance more
+# often. Both have limits that hold for all classes at once (the level is divided by the number of classes). NAR is the
+# range of the accuracies of the groups divided by their mean. ESSP divides the accuracy of everyone by one plus the
+# distances of the groups from it (Tian et al. 2024): it can rise because the groups come together, or because everyone is
+# read better.
+#
+# An attribute that is a number, such as the body mass index, can be kept whole. Then the table has the slope of each rate:
+# by how much it changes for one standard deviation of the number.
+
+# %%
+together = disparities.task.str.contains(": ").groupby(disparities.task.str.partition(": ")[0]).transform("any")
+asked = together & ~disparities.task.str.contains(": ") & disparities.metric.isin(["eodd", "eodd_worst", "nar", "essp"])
+asked |= disparities.metric.str.endswith("_slope")
+rows = disparities[asked & (disparities.source != "noisy")].set_index(["task", "attribute", "metric", "source"])
+rows = rows[["value", "low", "high", "shift", "shift_low", "shift_high", "verdict", "note"]].round(3)
+rows if len(rows) else print("This study has no task of several classes, and no attribute is kept whole.")
+
+# %% [markdown]
 # ## What if the data are not what they seem?
 #
 # Attributes can be missing, labels can be wrong, groups can differ in their case mix, and a hospital can see other

@@ -68,9 +68,13 @@ study = rf.params.study(
 for source in study.mitigated:
     rf.mitigation.mitigate(study, source)
 performance, gaps = judge.judge(study, rf.mitigation.judged(study))
+fold = study.folds[0]
 Markdown("Mitigated sources: " + ", ".join(f"`{source}`" for source in study.mitigated))
 
 # %% [markdown]
+# Without `dataset.folds` there is one fold, the study itself. With folds, every reconstructor is fine-tuned once for each
+# fold. The training groups and the penalties below are those of fold 1; the results count the test patients of all folds.
+#
 # ## Reweighting
 #
 # A group that is rare in training counts little in the loss. Reweighting draws each image with probability
@@ -83,7 +87,7 @@ Markdown("Mitigated sources: " + ", ".join(f"`{source}`" for source in study.mit
 # **Predict first:** how often will an image of the smallest joint group be drawn in one epoch?
 
 # %%
-groups = rf.mitigation.groups(study)
+groups = rf.mitigation.groups(fold)
 n = groups.groupby(list(groups.columns))[groups.columns[0]].transform("size")
 p = (1 / n) / (1 / n).sum()
 
@@ -230,7 +234,7 @@ Markdown(
 # %%
 logs = {}
 for source in study.mitigated:
-    path = rf.mitigation.weights(study, source).folder / "log.csv"
+    path = rf.mitigation.weights(fold, source).folder / "log.csv"
     if path.exists():  # group thresholds train nothing
         log = pd.read_csv(path)
         seen = log.filter(regex="epoch|share_(loss|eodd|bce|adv|balanced|worst)$|val_total|train_empty")

@@ -71,7 +71,8 @@ runs = rf.report.gather(study)
 Markdown(markdown(rf.report.summary(runs)))
 
 # %% [markdown]
-# The tables are those of this run or, with `runs: all`, of every finished noise level of this dataset. Each sentence
+# The tables are those of this run or, with `runs: all`, of every finished noise level of this dataset. With
+# `dataset.folds` they count the test patients of all folds; pictures are of fold 1. Each sentence
 # above is put together from them and names its margin. The figures and tables below are those of the paper and its
 # slides; published values stand next to ours where both are from the same data. What is missing from the paper's
 # grid:

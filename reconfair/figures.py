@@ -191,10 +191,10 @@ def sentence(text: str) -> Figure:
 
 
 def montage(rows: list[list[np.ndarray]], titles: list[str], labels: list[str], limits: list | None = None) -> Figure:
-    """Draw a grid of pictures: one list of (s, s) arrays per row, grey unless its limits are about zero.
+    """Draw a grid of pictures: one list of (s, s) arrays per row, grey unless its limits are about zero, or (3, s, s).
 
     `limits` are (low, high) by column, (0, 1) unless given. A column that reaches below zero shows differences, with a
-    scale to the right of the grid. Titles and labels may hold formulas.
+    scale to the right of the grid; of colour it shows the mean over the channels. Titles and labels may hold formulas.
     """
     limits = limits or [(0, 1)] * len(titles)
     figure, axes = panels([""] * len(titles) * len(rows), 1.6, 1.6, len(titles))
@@ -203,7 +203,9 @@ def montage(rows: list[list[np.ndarray]], titles: list[str], labels: list[str], 
         row, column = divmod(k, len(titles))
         low, high = limits[column]
         colours = "gray" if low >= 0 else "RdBu_r"
-        image = axis.imshow(np.asarray(rows[row][column], float), cmap=colours, vmin=low, vmax=high, aspect="auto")
+        picture = as_drawn(rows[row][column], differs=low < 0)
+        picture = picture.clip(0, 1) if picture.ndim == 3 else picture  # as colours are drawn
+        image = axis.imshow(picture, cmap=colours, vmin=low, vmax=high, aspect="auto")
         axis.set(xticks=[], yticks=[], box_aspect=1, title="" if row else titles[column])
         if column == 0:
             axis.set_ylabel(labels[row], fontsize="small")
@@ -213,8 +215,16 @@ def montage(rows: list[list[np.ndarray]], titles: list[str], labels: list[str], 
     return figure
 
 
+def as_drawn(picture, differs: bool = False) -> np.ndarray:
+    """A picture as it is drawn: (s, s), or of colour (s, s, 3); of a difference the mean over its channels."""
+    picture = np.asarray(picture, float)
+    if picture.ndim == 2:
+        return picture
+    return picture.mean(axis=0) if differs else picture.transpose(1, 2, 0)
+
+
 def comparison(originals: np.ndarray, sources: dict[str, np.ndarray], labels: list[str]) -> Figure:
-    """Draw originals, the images of each source, and their errors: arrays (n, s, s)."""
+    """Draw originals, the images of each source, and their errors: arrays (n, s, s) or (n, 3, s, s)."""
     originals = np.asarray(originals, float)
     columns, titles, limits = [originals], [name("original")], [(0, 1)]
     for source, images in sources.items():
@@ -225,12 +235,12 @@ def comparison(originals: np.ndarray, sources: dict[str, np.ndarray], labels: li
 
 
 def texture(errors: dict[str, np.ndarray], power: dict[str, tuple]) -> Figure:
-    """Draw an image's error at each level (s, s), and the power spectrum of errors: (frequency, power) by level."""
+    """Draw an error by level, (s, s) or (3, s, s), and the power spectrum of errors: (frequency, power) by level."""
     figure, axes = panels([*errors, "power spectrum of the error"], 2.6, 2.6)
     reach = max(np.abs(error).max() for error in errors.values()) / 2
     greys = plt.get_cmap("Greys")(np.linspace(0.4, 1, len(errors)))
     for axis, (level, error), grey, line in zip(axes, errors.items(), greys, ["-", "--", ":", "-."], strict=False):
-        image = axis.imshow(error, cmap="RdBu_r", vmin=-reach, vmax=reach)
+        image = axis.imshow(as_drawn(error, differs=True), cmap="RdBu_r", vmin=-reach, vmax=reach)
         axis.set(xticks=[], yticks=[])
         axes[-1].semilogy(*power[level], line, color=grey, label=level)
     figure.colorbar(image, ax=axes[:-1], shrink=0.8, label="error")

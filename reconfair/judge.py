@@ -26,12 +26,12 @@ STANDARD = "strategy == 'standard' and reader == 'standard'"
 
 def predictions(study: Study) -> list[Product]:
     """Predictions on every source that no strategy has changed."""
-    return [diagnosis.product(study, source) for source in study.sources]
+    return [diagnosis.product(fold, source) for fold in study.folds for source in study.sources]
 
 
 def qualities(study: Study) -> list[Product]:
     """Products that rate the images of these sources; originals are not rated."""
-    models = [recon.product(study, Source(model)) for model in study.models]
+    models = [recon.product(fold, Source(model)) for fold in study.folds for model in study.models]
     return [noise.product(study), *models] if NOISY in study.sources else models
 
 
@@ -44,7 +44,8 @@ def judged(
     study: Study, chapter: str, name: str, read: list[Product], rated: list[Product], readers=("standard",)
 ) -> Product:
     """The tables of some predictions and qualities, by `readers`; they are those of chapters 05, 06 and later ones."""
-    made = [diagnosis.weights(study, Reader(net, reader)) for reader in readers for net in study.networks_of(reader)]
+    pairs = [Reader(network, reader) for reader in readers for network in study.networks_of(reader)]
+    made = [diagnosis.weights(fold, reader) for fold in study.folds for reader in pairs]
     return Product(
         chapter=chapter,
         run=study.name,
@@ -338,7 +339,9 @@ def _write(study: Study, read: list[Product], rated: list[Product], readers, fol
 
 
 def thresholds(study: Study, readers=("standard",)) -> dict:
-    """Balanced threshold by task and reader, as `fairness.assess` takes them."""
+    """Balanced threshold by task and reader, with folds by fold, as `fairness.assess` takes them."""
+    if len(study.folds) > 1:
+        return {fold.number: thresholds(fold, readers) for fold in study.folds}
     by_task = {}
     for reader in readers:
         for task, threshold in diagnosis.thresholds(study, reader).items():
@@ -356,6 +359,8 @@ def _assessed(
         quality=None if quality is None else shared(quality[quality.split == "test"], ["image_id"]),
         attributes=study.attributes(),
         thresholds=thresholds(study, readers),
+        ordinal=study.ordinal,
+        whole=[word for word in study.dataset.about.whole if word in study.attributes()],
         **study.fairness.model_dump(exclude={"attributes"}),
     )
     return tuple(ordered(table, study) for table in assessed)
@@ -373,7 +378,8 @@ def shared(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 def ordered(table: pd.DataFrame, study: Study) -> pd.DataFrame:
     """Rows in the order of tasks, then original, noisy, reconstructors, each followed by its strategies."""
-    order = {word: at for at, word in enumerate([*study.tasks, "image", ORIGINAL.model, NOISY.model, *study.models])}
+    tasks = dict.fromkeys(word for task in study.tasks for word in (task.partition(": ")[0], task))
+    order = {word: at for at, word in enumerate([*tasks, "image", ORIGINAL.model, NOISY.model, *study.models])}
     strategies = dict.fromkeys(source.strategy for source in study.mitigated)
     order |= {strategy: at for at, strategy in enumerate(["standard", *strategies])}
     readers = [reader for reader in dict.fromkeys(table.reader) if reader not in order]

@@ -49,8 +49,8 @@ RACES = (
     "American Indian/Alaska Native",
 )
 GAPS = ("eodd", "eop", "fpr_gap", "demographic_parity", "auroc_gap", "auprc_gap", "calibration_gap")
-GAPS += ("delta_dice", "ser", "psnr_gap", "ssim_gap")
-MEASURES = ("tpr", "fpr", "ppr", "auroc", "auprc", "calibration", "dice", "psnr", "ssim")
+GAPS += ("delta_dice", "ser", "psnr_gap", "ssim_gap", "eodd_worst", "accuracy_gap", "kappa_gap", "nar", "essp")
+MEASURES = ("tpr", "fpr", "ppr", "auroc", "auprc", "calibration", "accuracy", "kappa", "dice", "psnr", "ssim")
 COHORT = ("image_id", "patient_id", "split", "age", *ATTRIBUTES, "path", "mask_path", "slice")  # columns of every one
 GROUPS = {"sex": SEXES, "age_group": AGE_GROUPS, "race": RACES}
 PAPER_SDE_EPOCHS = {"mri": 300, "xray": 40}
@@ -109,6 +109,26 @@ class About(NamedTuple):
     folder: str = ""  # its name under RECONFAIR_DATA
     metadata: tuple[str, ...] = ()  # the files that must be in that folder; * stands for a version
     where: str = ""  # to get it
+    classes: dict[str, tuple[str, ...]] = {}  # of tasks of several classes, in order
+    ordinal: tuple[str, ...] = ()  # those whose classes go from low to high
+    further: dict[str, str] = {}  # tasks that are studied only where `diagnosis.tasks` names them, and their kind
+    whole: tuple[str, ...] = ()  # attributes whose numbers, in the column <attribute>_value, have a slope
+
+    @property
+    def every(self) -> dict[str, str]:
+        """All tasks and their kind."""
+        return self.tasks | self.further
+
+    def decisions(self, task: str) -> tuple[str, ...]:
+        """What is decided in a task: itself, or, of several classes, whether it is of each.
+
+        Examples
+        --------
+        >>> about = About("mri", "image", {"dx": "classify"}, classes={"dx": ("nv", "mel", "bcc")})
+        >>> about.decisions("dx")
+        ('dx: nv', 'dx: mel', 'dx: bcc')
+        """
+        return tuple(f"{task}: {name}" for name in self.classes[task]) if task in self.classes else (task,)
 
 
 class Network(NamedTuple):
@@ -118,6 +138,7 @@ class Network(NamedTuple):
     kind: str
     tasks: tuple[str, ...]
     model: str = ""  # a model of the user's own, as the params file names it; empty: one that is trained here
+    classes: bool = False  # whether its tasks are the classes of one task, of which each unit has one
 
 
 class Source(NamedTuple):
@@ -194,14 +215,17 @@ class Dataset(Section):
     """What every dataset has. A dataset has a class variable `about` and two methods.
 
     ``read_table()`` returns one row per image: ``image_id, patient_id, sex, age, race`` and a column for each task (1,
-    0 or missing); rows with ``evaluated`` False are seen in training alone. ``read_image(row)`` returns an image within
-    [0, 1] and its mask or None, both (size, size); None for an image that shows nothing and is to leave the cohort.
+    0 or missing; of several classes their number); rows with ``evaluated`` False are seen in training alone.
+    ``read_image(row)`` returns an image within [0, 1], (size, size) or, where the dataset has ``channels`` 3,
+    (3, size, size), and its mask (size, size) or None; None for an image that shows nothing and is to leave the cohort.
     """
 
     name: str
     label: str = Field("", pattern=r"^[\w-]*$", max_length=80)  # names the output folder; empty: the name
     size: Size = 256  # pixels a side
     split: tuple[Fraction, Fraction, Fraction] = (0.7, 0.1, 0.2)  # train, val, test; by patient
+    folds: int | None = None  # parts of the patients, each tested by models of its own; None: one split
+    training: Literal["shared", "parted"] | None = None  # reconstruction and diagnosis; None: parted by X-ray
     seed: Seed = 0
     age_boundary: Annotated[float, Field(gt=0)] | None = None  # years, the oldest of the younger; None: the median
     on_bad_image: Literal["error", "skip"] = "error"  # skip: leave it out, and list it in skipped.csv
@@ -213,7 +237,25 @@ class Dataset(Section):
             raise ValueError(f"split must add up to 1, not {sum(self.split):g}")
         if min(self.split) == 0:
             raise ValueError(f"split: each of train, val and test needs patients, not {list(self.split)}")
+        if self.folds is not None and self.folds < 2:
+            raise ValueError(f"folds must be 2 or more, or left out for one split, not {self.folds}")
         return self
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of an image: (size, size), of colour (3, size, size)."""
+        side = (self.size, self.size)
+        return (3, *side) if getattr(self, "channels", 1) == 3 else side
+
+    @property
+    def inputs(self) -> dict[str, int]:
+        """What the settings of a network say of colour: ``{"inputs": 3}``, and nothing of grey images."""
+        return {"inputs": 3} if len(self.shape) == 3 else {}
+
+    @property
+    def parted(self) -> bool:
+        """Whether reconstruction and diagnosis train on different patients."""
+        return (self.training or {"xray": "parted"}.get(self.about.modality)) == "parted"
 
     def find(self) -> Path | None:
         """Return the folder of the scans; None where nothing is read from disk."""
@@ -309,10 +351,14 @@ class Classify(Training):
     pretrained: Literal[(True, False, *XRV)] = True  # start from ImageNet weights, or from some of TorchXRayVision
     size: Annotated[int, Field(ge=0)] = 0  # pixels the network sees; 0: as the image comes, or as a ViT needs it
     value_range: tuple[float, float] | None = None  # of the network's input; None: as in its first training
-    epochs: Annotated[int, Field(ge=1)] = 20
+    linear_probe: bool = False  # first fit the last layer alone to features of the pretrained network
+    outlined: bool = False  # train on images alone in which something is outlined
+    epochs: Annotated[int, Field(ge=0)] = 20  # 0: the linear probe is all
     batch_size: Annotated[int, Field(ge=1)] = 16
     lr: Annotated[float, Field(gt=0)] = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0
+    # Of several classes: every image counts the same, or every class does.
+    class_weights: Literal["equal", "balanced"] = "equal"
 
     @model_validator(mode="after")
     def _weights_fit(self):
@@ -320,6 +366,8 @@ class Classify(Training):
             raise ValueError(f"pretrained {self.pretrained} goes with densenet121, not with {self.architecture}")
         if self.value_range and self.value_range[0] >= self.value_range[1]:
             raise ValueError(f"value_range {list(self.value_range)} is empty; the lower end comes first")
+        if self.epochs == 0 and not self.linear_probe:
+            raise ValueError("epochs: 0 trains nothing unless linear_probe is true; expected 1 or more")
         return self
 
 
@@ -346,8 +394,11 @@ class Diagnosis(Section):
     def settings(self, network: Network) -> dict:
         """All that the training of `network` depends on, JSON-ready; of a model of the user's own, what it is."""
         if network.model:
-            return {"model": network.model, "kind": network.kind, "tasks": list(network.tasks)}
+            named = {"model": network.model, "kind": network.kind, "tasks": list(network.tasks)}
+            return named | ({"classes": True} if network.classes else {})
         section = getattr(self, network.kind).model_dump(mode="json")
+        weights = section.pop("class_weights", None)
+        section |= {"classes": True, "class_weights": weights} if network.classes else {}
         return {**section, "tasks": list(network.tasks), "seed": self.seed}
 
 
@@ -377,7 +428,7 @@ class Mitigation(Section):
 
     strategies: tuple[str, ...] = ("reweight", "eodd", "adv")  # also dro, remedies joined by +, and thresholds
     models: tuple[str, ...] = ()  # empty: every reconstructor of the study
-    attributes: tuple[Literal[ATTRIBUTES], ...] = ()  # empty: those that the dataset records
+    attributes: tuple[str, ...] = ()  # empty: those that the dataset records
     lam: Annotated[float, Field(ge=0)] = 1  # of eodd and adv where a strategy names none, as in eodd@0.3
     epochs: Annotated[int, Field(ge=1)] = 10
     lr_factor: Annotated[float, Field(gt=0)] = 0.1  # of the learning rate of the first training
@@ -600,12 +651,15 @@ class Study(Section):
     report: Report = Report()
     compute: Compute = Compute()
     _command: str = PrivateAttr("")  # what to write after `reconfair run` for this study
+    _number: int = PrivateAttr(0)  # of the fold that this is
 
     @model_validator(mode="after")
     def _known_tasks(self):
         about = self.dataset.about
         for task in self.diagnosis.tasks:
-            one_of(task, about.tasks, f"diagnosis.tasks: task of {self.dataset.name}")
+            one_of(task, about.every, f"diagnosis.tasks: task of {self.dataset.name}")
+        if self.diagnosis.classify.outlined and "segment" not in about.tasks.values():
+            raise ValueError(f"diagnosis.classify.outlined: {self.dataset.name} has no outlines; expected false")
         recorded = about.attributes + (("race_merged",) if "race" in about.attributes else ())
         for attribute in self.fairness.attributes:
             words = attribute.split("*")
@@ -618,6 +672,9 @@ class Study(Section):
                 one_of(attribute, recorded, f"readers.attributes: attribute of {self.dataset.name}")
             for strategy in self.readers.strategies:
                 self.networks_of(self.readers.name_of(strategy))
+        for name in ("readers", "two_stages") if self.dataset.folds else ():
+            if getattr(self, name):
+                raise ValueError(f"{name}: its readers are trained in one split; leave out dataset.folds, or {name}")
         if self.two_stages:
             self._check_grid()
         if self.mitigation:
@@ -630,6 +687,20 @@ class Study(Section):
                     )
             for attribute in self.mitigation.attributes:
                 one_of(attribute, recorded, f"mitigation.attributes: attribute of {self.dataset.name}")
+        return self
+
+    @model_validator(mode="after")
+    def _takes_colour(self):
+        if self.dataset.inputs and not getattr(type(self.noise), "COLOUR", False):
+            valid = ", ".join(kind for kind, section in NOISES.items() if getattr(section, "COLOUR", False))
+            raise ValueError(
+                f"noise.kind: {self.noise.kind} measures one channel, and dataset.channels is 3; valid here: {valid}"
+            )
+        if self.dataset.inputs and str(self.diagnosis.classify.pretrained) in XRV:
+            raise ValueError(
+                f"diagnosis.classify.pretrained: {self.diagnosis.classify.pretrained} has seen one channel, and "
+                "dataset.channels is 3; valid here: true, false"
+            )
         return self
 
     @model_validator(mode="after")
@@ -651,20 +722,33 @@ class Study(Section):
 
     @property
     def tasks(self) -> dict[str, str]:
-        """Tasks of this study and their kind, ``classify`` or ``segment``."""
-        every = self.dataset.about.tasks
-        return {task: every[task] for task in self.diagnosis.tasks or every}
+        """Tasks of this study and their kind, ``classify`` or ``segment``; each class of several is one."""
+        about = self.dataset.about
+        return {decision: about.every[task] for task in self._named for decision in about.decisions(task)}
+
+    @property
+    def ordinal(self) -> tuple[str, ...]:
+        """Tasks of this study whose several classes are in order."""
+        return tuple(task for task in self._named if task in self.dataset.about.ordinal)
+
+    @property
+    def _named(self) -> tuple[str, ...]:
+        return self.diagnosis.tasks or tuple(self.dataset.about.tasks)
 
     @property
     def networks(self) -> tuple[Network, ...]:
         """The diagnostic networks that carry the tasks; a model of the user's own is a network by itself."""
-        models = self.diagnosis.models
-        alone = tuple(Network(task, kind, (task,), models.get(task, "")) for task, kind in self.tasks.items())
-        if self.dataset.about.modality == "mri":
+        models, about = self.diagnosis.models, self.dataset.about
+        alone = tuple(
+            Network(task, about.every[task], about.decisions(task), models.get(task, ""), task in about.classes)
+            for task in self._named
+        )
+        if about.modality == "mri":
             return alone
-        findings = tuple(task for task, kind in self.tasks.items() if kind == "classify" and task not in models)
+        apart = tuple(network for network in alone if network.kind == "segment" or network.model or network.classes)
+        findings = tuple(network.name for network in alone if network not in apart)
         together = (Network("findings", "classify", findings, models.get("findings", "")),) if findings else ()
-        return together + tuple(network for network in alone if network.kind == "segment" or network.model)
+        return together + apart
 
     def _check_grid(self) -> None:
         """Refuse a grid whose rows or columns the study does not make."""
@@ -720,6 +804,8 @@ class Study(Section):
             return ()
         fitting = [network for network in self.networks if network.kind in kinds]
         fitting = [network for network in fitting if base == "standard" or not network.model]
+        if base != "standard" and {*self.readers.parts(base)} & {*ALONE}:  # these know one finding, with and without
+            fitting = [network for network in fitting if not network.classes]
         if not fitting and refuse:
             there = " and ".join(dict.fromkeys(network.kind for network in self.networks))
             raise ValueError(
@@ -783,6 +869,43 @@ class Study(Section):
         """``<dataset label>/<level>``, the folder of this run under the outputs."""
         return f"{self.label}/{self.level}"
 
+    @property
+    def folds(self) -> tuple[Study, ...]:
+        """The studies in which models are trained: one for each of ``dataset.folds``, or this study alone."""
+        if self._number or not self.dataset.folds:
+            return (self,)
+        return tuple(self._in_fold(number) for number in range(1, self.dataset.folds + 1))
+
+    @property
+    def number(self) -> int:
+        """Number of the fold that this study is, counted from 1; 0: it is a whole study."""
+        return self._number
+
+    @property
+    def fold(self) -> str:
+        """Name of the folder of a fold, such as ``fold-2``; empty for a whole study."""
+        return f"fold-{self._number}" if self._number else ""
+
+    def job(self, name: str) -> str:
+        """Name of a job that trains models or uses them, such as ``unet`` or ``fold-2/unet``.
+
+        Raises
+        ------
+        ParamsError
+            This is a whole study, and its models are trained in folds.
+        """
+        if self.dataset.folds and not self._number:
+            raise ParamsError(
+                f"dataset.folds: each of the {self.dataset.folds} folds has models of its own; ask one of study.folds, "
+                "such as study.folds[0]"
+            )
+        return f"{self.fold}/{name}" if self.fold else name
+
+    def _in_fold(self, number: int) -> Study:
+        fold = self.model_copy()
+        fold._number = number
+        return fold
+
     def sections(self, *names: str) -> dict:
         """The sections named, or all, JSON-ready. Absolute folders of images are written as hashes (`hidden`)."""
         sections = self.model_dump(mode="json", include=set(names) or None)
@@ -810,8 +933,9 @@ def hidden(folder: str) -> str:
 
 
 def folder_of(name: str) -> Path:
-    """The folder that a params file names; see `hidden`."""
-    return Path(os.path.expanduser(json.loads(os.environ.get("RECONFAIR_ROOTS", "{}")).get(name, name)))
+    """The folder that a params file names, where ``~`` and ``$RECONFAIR_DATA`` may stand; see `hidden`."""
+    name = json.loads(os.environ.get("RECONFAIR_ROOTS", "{}")).get(name, name)
+    return Path(os.path.expandvars(os.path.expanduser(name)))
 
 
 def is_external(word: str) -> bool:

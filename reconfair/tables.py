@@ -95,6 +95,10 @@ SCHEMAS = {
     },
 }  # fmt: skip
 
+# columns that a table has where they are needed: of tasks of several classes, the class that a row tells from the rest,
+# and whether the unit is given to it (1, 0)
+OPTIONAL = {"predictions": {"class": TEXT, "decision": NUMBER}}
+
 
 def write(table: pd.DataFrame, name: str, folder: Path) -> None:
     """Write `table` as ``<folder>/<name>.parquet`` after checking it against its schema.
@@ -153,7 +157,8 @@ def published(name: str) -> pd.DataFrame:
 
 def _typed(table: pd.DataFrame, name: str) -> pd.DataFrame:
     typed = table.reset_index(drop=True)
-    for column, kind in SCHEMAS[name].items():
+    optional = {column: kind for column, kind in OPTIONAL.get(name, {}).items() if column in table}
+    for column, kind in (SCHEMAS[name] | optional).items():
         if column not in table:
             raise ValueError(f"table '{name}': column '{column}' is missing; it has {', '.join(table.columns)}")
         try:

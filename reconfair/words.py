@@ -110,6 +110,16 @@ NAMES = {
     "fairness_gap": "gap of median Dice",
     "hausdorff_mm_median": "median Hausdorff distance (mm)",
     "hausdorff_px_median": "median Hausdorff distance (pixels)",
+    "cas": "classification accuracy score (CAS)",
+    "kappa": "weighted kappa",
+    "eodd_worst": "EODD of the worst class",
+    "accuracy_gap": "accuracy gap",
+    "kappa_gap": "kappa gap",
+    "nar": "normalised accuracy range (NAR)",
+    "essp": "equity-scaled accuracy (ESSP)",
+    "tpr_slope": "slope of the true positive rate",
+    "fpr_slope": "slope of the false positive rate",
+    "dice_slope": "slope of Dice",
 }
 MARKERS = {"standard": "o", "reweight": "s", "dro": "v", "eodd": "^", "adv": "D", "thresholds": "*"}
 MARKERS |= {"reweight+eodd": "P", "reweight+adv": "h", "reweight@0": "X"}

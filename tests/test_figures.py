@@ -127,7 +127,7 @@ DRAWN = {  # by function: what draws it, and a text that it must show
     "grid_cells": (lambda: figures.grid_cells(GRID), GROUP),
     "grid_front": (lambda: figures.grid_front(GRID), f"images: {GROUP}"),
 }
-HELPERS = {"front_of", "keep", "panels", "key", "points", "forest", "sentence"}
+HELPERS = {"front_of", "keep", "panels", "key", "points", "forest", "sentence", "as_drawn"}
 HELPERS |= {"arms", "of_arm", "arm_word", "arm_points", "arm_handles", "verdict_handles"}
 
 

@@ -113,10 +113,25 @@ def test_missing_files_are_named_with_their_groups(hospital):
     (mistake,) = recon.given.check(study)
     for part in ("reconstruction.vendor.path", f"{len(lost)} of", "p003/scan.png", "other.png", "on_bad_image: skip"):
         assert part in mistake
+    assert "2 files have the id of no image" in mistake and "did you mean 'p001/scan.png'" in mistake
     for sex, number in lost.sex.value_counts().items():
         assert f"{sex} {number}" in mistake
     with pytest.raises(ValueError, match=r"p003/scan\.png"):
         store.make(recon.product(study, Source("vendor")))
+
+
+def test_files_of_unknown_ids_and_a_scale_of_each_file_are_told(hospital, capsys):
+    (hospital / "ai" / "p999").mkdir()
+    Image.new("L", (SIZE, SIZE)).save(hospital / "ai" / "p999" / "scan.png")
+    # Files of patients who train are needed by nobody, and known.
+    study = load("dataset.split=[0.1,0.45,0.45]", "reconstruction.vendor.window=null")
+    data.prepare(study)
+    recon.reconstruct(study, "vendor")
+    said = capsys.readouterr().out
+    assert "vendor: 1 files have the id of no image of this cohort: p999/scan.png" in said
+    assert "each file is scaled by its own values" in said and "window" in said
+    recon.reconstruct(load("dataset.split=[0.1,0.45,0.45]", "reconstruction.vendor.window=[0,255]"), "vendor")
+    assert "scaled by its own" not in capsys.readouterr().out
 
 
 def test_missing_files_are_skipped_for_their_source_alone(hospital):

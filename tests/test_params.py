@@ -286,7 +286,7 @@ MISTAKES = {
     ),
     "label that is none": (
         table(tasks={"grade": {"column": "g", "values": {4: 2}}}),
-        ["dataset.tasks.grade.values.4", "'2'"],
+        ["dataset.tasks.grade", "'4' is 2", "no entry is 0"],
     ),
     "age that is none": (
         table(age={"column": "a", "values": {"old": "very"}}),

@@ -60,9 +60,9 @@ def project(tmp_path, monkeypatch) -> Path:
         for block in blocks(page, "python") + blocks(page, "yaml"):
             if name_of(block):
                 (tmp_path / name_of(block)).write_text(block, encoding="utf-8")
-    for name, page in {"predictions": README, "scores": ROOT / "docs" / "your-predictions.md"}.items():
-        (table,) = blocks(page, "csv")
-        (tmp_path / f"{name}.csv").write_text(table, encoding="utf-8")
+    for page, names in {README: ["predictions"], ROOT / "docs" / "your-predictions.md": ["scores", "dx"]}.items():
+        for name, table in zip(names, blocks(page, "csv"), strict=True):
+            (tmp_path / f"{name}.csv").write_text(table, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RECONFAIR_OUTPUTS", str(tmp_path / "outputs"))
     return tmp_path

@@ -34,7 +34,9 @@ class Given(Section):
     folder: Annotated[str, Field(min_length=1)]  # with the images
     path: str = "{patient_id}/{image_id}.png"  # of an image in folder
     channel: Annotated[int, Field(ge=0)] | None = None  # of colour images; None: their grey
-    window: tuple[float, float] | None = None  # stored values shown as 0 and 1; None: those of percentiles
+    # Stored values shown as 0 and 1, the same in all files; None: each file has its own, by percentiles. Then a file
+    # that is brighter as a whole looks as before.
+    window: tuple[float, float] | None = None
     percentiles: tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]] = (0, 100)
     geometry: Literal["check", "ignore"] = "check"  # whether a file must lie in the same place as its original
 
@@ -72,7 +74,7 @@ def product(study: Study, settings: Given, source: str, use: str, **place) -> Pr
     **place
         Of the product: chapter, run, folder, name, job and code.
     """
-    pixels = data.sizes(study)[use] * study.dataset.size**2 / 1e6
+    pixels = data.sizes(study)[use] * np.prod(study.dataset.shape) / 1e6
     code = (*place.pop("code"), __name__, f"{data.__name__}.files", f"{data.__name__}.table", "reconfair.quality")
     return Product(
         write=partial(_write, study, settings, source, use, place["name"]),
@@ -96,8 +98,8 @@ def check(study: Study, settings: Given, key: str, use: str) -> list[str]:
         table = _originals(study) if data.product(study).fresh else data._drawn(study)
     except (ValueError, OSError):
         return []  # what is wrong with the originals is named by whoever reads them
-    table = _with_files(study, settings, table.iloc[_rows(table, use)])
-    missing = _missing(study, settings, table)
+    table = _with_files(study, settings, table)
+    missing = _missing(study, settings, table, _rows(table, use))
     return [f"{key}.path: {missing}"] if missing and study.dataset.on_bad_image == "error" else []
 
 
@@ -136,17 +138,29 @@ def _with_files(study: Study, settings: Given, table: pd.DataFrame) -> pd.DataFr
     return table.assign(given=[str(folder_of(settings.folder) / name) for name in names])
 
 
-def _missing(study: Study, settings: Given, table: pd.DataFrame) -> str:
-    """Say which given files are not there, whose they are, and what lies there instead; empty where all are there."""
+def _missing(study: Study, settings: Given, cohort: pd.DataFrame, rows: np.ndarray) -> str:
+    """Say which files of some rows are not there, whose they are, and which files belong to nobody; else empty."""
+    table = cohort.iloc[rows]
     lost = table[~table.given.map(lambda path: Path(path).is_file())]
     if lost.empty:
         return ""
     first = ", ".join(lost.given.iloc[:5]) + (", ..." if len(lost) > 5 else "")
     text = f"{len(lost)} of {len(table)} images are not there: {first} ({_groups(study, lost)})"
-    others = [str(path) for path, _, _ in _listed(settings) if str(path) not in set(table.given)]
-    if others:
-        text += f". {len(others)} files belong to no image that is needed, such as {others[0]}"
+    unknown = _unknown(settings, cohort)
+    text += f". {unknown}" if unknown else ""
     return f"{text}; dataset.on_bad_image: skip would leave them out, and list them"
+
+
+def _unknown(settings: Given, cohort: pd.DataFrame) -> str:
+    """Name files that belong to no image of the cohort, and what the first of them may be meant for; empty if none."""
+    known, folder = set(cohort.given), folder_of(settings.folder)
+    others = [str(path.relative_to(folder)) for path, _, _ in _listed(settings) if str(path) not in known]
+    if not others:
+        return ""
+    first = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+    wanted = [str(Path(path).relative_to(folder)) for path in cohort.given if not Path(path).is_file()]
+    hint = f"; of {others[0]}: {nearest(others[0], wanted, 'missing is')}" if wanted else ""
+    return f"{len(others)} files have the id of no image of this cohort: {first}{hint}"
 
 
 def _groups(study: Study, lost: pd.DataFrame) -> str:
@@ -186,24 +200,33 @@ def _inputs(settings: Given, content: bool) -> str:
 
 
 def _write(study: Study, settings: Given, source: str, use: str, name: str, folder: Path) -> None:
-    cohort, size = data.load(study), study.dataset.size
+    cohort = data.load(study)
     rows = _rows(cohort.table, use)
-    table = _with_files(study, settings, _originals(study).iloc[rows])
-    missing = _missing(study, settings, table)
+    everything = _with_files(study, settings, _originals(study))
+    table, missing = everything.iloc[rows], _missing(study, settings, everything, rows)
     if missing and study.dataset.on_bad_image == "error":
         raise ValueError(missing)
-    images = store.Growing(folder / f"{name}.npy", (len(table), size, size), np.float16)
+    if unknown := _unknown(settings, everything):
+        print(f"{source}: {unknown}")
+    if settings.window is None:
+        print(
+            f"{source}: each file is scaled by its own values, so that a file that is brighter or darker as a whole "
+            "looks as before; window: [low, high] gives all files one scale"
+        )
+    images = store.Growing(folder / f"{name}.npy", (len(table), *study.dataset.shape), np.float16)
     starts = range(store.resume(CHUNK, images), len(table), CHUNK)
     chunks = [table.iloc[start : start + CHUNK] for start in starts]
     read = partial(_chunk, study.dataset, settings)
     for some in store.parallel(read, chunks, f"{source} images", study.compute.workers):
         images.append(some)
     images = np.load(folder / f"{name}.npy", mmap_mode="r")
-    there = np.isfinite(images[:, 0, 0])
+    there = data.there(images)
     lost = table[~there]
     reasons = [_reason(study.dataset, settings, row) for row in lost.itertuples()]
     listed = cohort.table.iloc[rows[~there]].assign(reason=reasons)
-    listed.reindex(columns=[key for key in data.LISTED if key != "path"]).to_csv(folder / "skipped.csv", index=False)
+    listed.reindex(columns=[key for key in data.listed(study.dataset) if key != "path"]).to_csv(
+        folder / "skipped.csv", index=False
+    )
     if not there.any():
         raise ValueError(f"none of the {len(table)} images of {source} can be read: {reasons[0]}")
     if len(lost):
@@ -224,7 +247,7 @@ def _attempt(dataset, settings: Given, row) -> tuple[np.ndarray, str]:
     except (ValueError, OSError) as error:
         if dataset.on_bad_image == "error":
             raise ValueError(f"{error}; dataset.on_bad_image: skip would leave it out, and list it") from None
-        return np.full((dataset.size, dataset.size), np.nan), str(error)
+        return np.full(dataset.shape, np.nan), str(error)
 
 
 def _reason(dataset, settings: Given, row) -> str:
@@ -245,7 +268,7 @@ def read(dataset, settings: Given, row) -> np.ndarray:
 
     Returns
     -------
-    ndarray, shape (size, size)
+    ndarray, shape (size, size) or (3, size, size)
         Float32 within [0, 1].
 
     Raises
@@ -271,6 +294,11 @@ def read(dataset, settings: Given, row) -> np.ndarray:
         apart = files.differ(where, place, "given image")
         if apart:
             raise ValueError(f"{path}: {apart}; geometry: ignore in the section that names its folder would allow it")
-    values = {"channel": settings.channel, "window": settings.window, "percentiles": settings.percentiles}
+    values = {
+        "channel": settings.channel,
+        "colour": bool(dataset.inputs),
+        "window": settings.window,
+        "percentiles": settings.percentiles,
+    }
     fit = getattr(dataset, "fit", "squash") if shape == wanted else "squash"
     return files.picture(path, dataset.size, number=number, axis=axis, fit=fit, **values)[0]

@@ -9,6 +9,7 @@ from scipy.special import ndtr
 from reconfair.data.lgg import MRI_TASKS
 from reconfair.data.phantom import (
     Phantom,
+    Recorded,
     axes,
     dial,
     edge,
@@ -23,6 +24,7 @@ from reconfair.data.phantom import (
 from reconfair.keyed import generator
 from reconfair.params import About
 
+ENTITIES = ("low sharp", "high sharp", "low ragged", "high ragged")  # grade and type together
 SPACING = 11.0  # mm between slices
 VIEW = 230.0  # mm across the image
 SEPARATION = 2.3  # d' between the latent cues of label 0 and 1: the best classifier reaches AUROC 0.95
@@ -129,7 +131,9 @@ class PhantomMRI(Phantom):
     """Settings of the simulated cohort, and its patients and images."""
 
     name: Literal["phantom_mri"]
-    about: ClassVar[About] = About("mri", "patient", MRI_TASKS)
+    about: ClassVar[About] = Recorded(
+        About("mri", "patient", MRI_TASKS, classes={"entity": ENTITIES}, further={"entity": "classify"})
+    )
 
     @property
     def spacing(self) -> float:
@@ -143,7 +147,8 @@ class PhantomMRI(Phantom):
         -------
         pandas.DataFrame
             ``image_id, patient_id, sex, age, race``; ``grade`` and ``type`` of the patient as observed
-            (1.0 or 0.0); and the latent columns ``z_*`` from which `read_image` draws (lengths in mm).
+            (1.0 or 0.0); ``entity``, both together as a number from 0 to 3; and the latent columns ``z_*`` from which
+            `read_image` draws (lengths in mm).
         """
         who = patients(self, female=0.42, age=(57, 15))  # glioma: more men, a median in the late fifties
         n, shift = len(who), dial(self, who, "prevalence")
@@ -152,6 +157,7 @@ class PhantomMRI(Phantom):
             true = truth(normal(self, label, n), prevalence + shift)
             who[label] = observed(self, label, true, flip)
             who[cue] = normal(self, cue, n) + SEPARATION * (true - 0.5)
+        who["entity"] = who.grade + 2 * who.type
         who["z_contrast"] = 0.30 * np.exp(0.15 * normal(self, "contrast", n)) * contrast
         who["z_radius"] = 14 + 13 * uniform(self, "radius", n)
         who["z_turn"] = 2 * np.pi * uniform(self, "turn", n)  # where about the centre of the brain

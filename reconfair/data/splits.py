@@ -7,6 +7,7 @@ import pandas as pd
 from scipy.stats.contingency import association, chi2_contingency
 from statsmodels.stats.proportion import proportion_confint
 
+from reconfair.fairness.checks import in_order
 from reconfair.keyed import generator
 
 MERGED = ("American Indian/Alaska Native", "Native Hawaiian/Pacific Islander")
@@ -32,12 +33,25 @@ def derive(table: pd.DataFrame, boundary: float | None = None) -> pd.DataFrame:
     )
 
 
-def assign(table: pd.DataFrame, shares: tuple[float, ...], seed: int, modality: str) -> pd.DataFrame:
-    """Add ``split``: by patient, seeded, stratified over the joint attribute group.
+def by_class(table: pd.DataFrame, about) -> pd.DataFrame:
+    """Replace the column of a task of several classes, which holds their numbers, by one column of 0 and 1 for each.
 
-    Patients are sorted by joint group, at random within it, and numbered; the fractional parts of
-    the multiples of the golden ratio spread any run of numbers evenly over [0, 1), so each group is
-    shared out in nearly the same proportions and the whole in exactly those.
+    Examples
+    --------
+    >>> from reconfair.params import About
+    >>> about = About("mri", "image", {"dx": "classify"}, classes={"dx": ("nv", "mel", "bcc")})
+    >>> by_class(pd.DataFrame({"dx": [1.0, 0.0, np.nan]}), about)["dx: mel"].tolist()
+    [1.0, 0.0, nan]
+    """
+    for task, names in about.classes.items():
+        number = table[task]
+        columns = {f"{task}: {name}": (number == k).astype(float).where(number.notna()) for k, name in enumerate(names)}
+        table = table.drop(columns=task).assign(**columns)
+    return table
+
+
+def assign(table: pd.DataFrame, shares: tuple[float, ...], seed: int, parted: bool) -> pd.DataFrame:
+    """Add ``split``: by patient, seeded, stratified over the joint attribute group.
 
     Parameters
     ----------
@@ -47,23 +61,69 @@ def assign(table: pd.DataFrame, shares: tuple[float, ...], seed: int, modality: 
         Of train, val and test; adding up to 1.
     seed : int
         Another seed gives another split.
-    modality : {"mri", "xray"}
-        Of X-ray's training patients 70 % train the reconstruction, 30 % the diagnosis.
+    parted : bool
+        Whether 70 % of the training patients train the reconstruction and 30 % the diagnosis.
+    """
+    rank = _ranks(table, seed, "split")
+    train, val, test = shares
+    edges = np.cumsum([0.7 * train, 0.3 * train, val, test] if parted else [train, val, test])
+    which = np.searchsorted(edges[:-1] * len(rank), rank)
+    chosen = pd.Series(np.array(names(parted))[which], rank.index)
+    return table.assign(split=table.patient_id.map(chosen))
+
+
+def fold(table: pd.DataFrame, number: int, seed: int) -> pd.DataFrame:
+    """Add ``fold``, from 1 to `number`: by patient, seeded, and stratified as `assign` does.
+
+    Examples
+    --------
+    >>> rows = {"patient_id": list("abcdef"), "sex": list("ffmfmm"), "age_group": None, "race": None}
+    >>> fold(pd.DataFrame(rows), 3, seed=0).fold.value_counts().to_dict()
+    {1: 2, 2: 2, 3: 2}
+    """
+    rank = _ranks(table, seed, "folds")
+    return table.assign(fold=table.patient_id.map((rank * number / len(rank)).astype(int) + 1))
+
+
+def within(table: pd.DataFrame, number: int, shares: tuple[float, ...], seed: int, parted: bool) -> pd.DataFrame:
+    """A cohort as fold `number` sees it, in ``split``: its patients are tested; the others train and validate.
+
+    Images that are never tested (``train`` in the whole cohort) are ``unused`` where their patients do not train.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With ``fold``, and ``split`` (``test`` or ``train``).
+    number : int
+    shares : tuple of float
+        As in `assign`; what train and val share is in this proportion.
+    seed, parted
+        As in `assign`.
+    """
+    train, val, _ = shares
+    tested = table.fold == number
+    others = table[~tested]
+    if len(others):
+        others = assign(others, (train / (train + val), val / (train + val), 0.0), seed, parted)
+    split = pd.Series("test", table.index).where(tested, others.split)
+    return table.assign(split=split.mask((table.split == "train") & ~split.str.startswith("train"), "unused"))
+
+
+def _ranks(table: pd.DataFrame, seed: int, what: str) -> pd.Series:
+    """Places of the patients, 0.5 to n - 0.5, such that any run of them has about the same share of every joint group.
+
+    Patients are sorted by joint group, at random within it, and numbered; the fractional parts of
+    the multiples of the golden ratio spread any run of numbers evenly over [0, 1), so each group is
+    shared out in nearly the same proportions and the whole in exactly those.
     """
     patients = table.groupby("patient_id", sort=True)[["sex", "age_group", "race"]].first().astype(object)
     patients = patients.fillna("unknown")
     stratum = patients.sex + "/" + patients.age_group + "/" + patients.race
-    rng = generator(seed, "split")
+    rng = generator(seed, what)
     order = np.lexsort([rng.random(len(patients)), stratum])
     place = np.empty(len(patients))
     place[order] = (np.arange(len(patients)) * GOLDEN + rng.random()) % 1
-    rank = place.argsort().argsort() + 0.5
-    train, val, test = shares
-    parted = modality == "xray"
-    edges = np.cumsum([0.7 * train, 0.3 * train, val, test] if parted else [train, val, test])
-    which = np.searchsorted(edges[:-1] * len(patients), rank)
-    chosen = pd.Series(np.array(names(parted))[which], patients.index)
-    return table.assign(split=table.patient_id.map(chosen))
+    return pd.Series(place.argsort().argsort() + 0.5, patients.index)
 
 
 def counts(table: pd.DataFrame, attributes) -> pd.DataFrame:
@@ -134,7 +194,7 @@ def cases(table: pd.DataFrame, tasks, attributes) -> pd.DataFrame:
     for attribute in attributes:
         groups = groups_of(table, attribute).fillna("not recorded")
         patients = table.groupby([groups, "split"]).patient_id.nunique().unstack(fill_value=0)
-        for group in patients.index:
+        for group in in_order(patients.index):
             test = table[(groups == group) & (table.split == "test")]
             number = {task: [test[test[task] == label].patient_id.nunique() for label in (1, 0)] for task in tasks}
             labels = {f"{task} 1/0": f"{one}/{nil}" for task, (one, nil) in number.items()}

@@ -56,14 +56,9 @@ def weights(study: Study, reader: Reader) -> Product:
         from reconfair.diagnosis import strategies
 
         return strategies.weights(study, reader)
-    settings, network = study.diagnosis.settings(reader.network), reader.network
-    code = (
-        "reconfair.training",
-        __name__,
-        f"{__name__}.installed",
-        f"{__name__}.outlines",
-        "reconfair.fairness.threshold",
-    )
+    settings, network = settings_of(study, reader.network), reader.network
+    code = ("reconfair.training", __name__, f"{__name__}.installed", f"{__name__}.outlines")
+    code += ("reconfair.fairness.threshold",)
     if network.model:
         settings |= {"files": given.contents(network.model)}
         code += (f"{__name__}.given", *given.code(network.model))
@@ -71,13 +66,13 @@ def weights(study: Study, reader: Reader) -> Product:
     return Product(
         chapter="04",
         run=study.label,
-        folder=store.outputs() / study.label / "readers" / str(reader),
+        folder=store.outputs() / study.label / study.fold / "readers" / str(reader),
         name="weights",
         write=partial(write_threshold, study, reader) if network.model else partial(_train, study, reader),
         parameters=settings,
         code=(*code, "reconfair.keyed"),
         needs=(data.product(study),),
-        job=f"readers/{reader}",
+        job=study.job(f"readers/{reader}"),
         work=partial(_training_work, study, reader),
         command=study.command,
     )
@@ -91,7 +86,10 @@ def product(study: Study, source: Source, images: Product | None = None, strateg
         return groupwise.product(study, source, images, strategy)
     images = images or images_of(study, source)
     shared = images.run == study.label  # a dataset's originals and noisy images serve all its runs
-    folder = store.outputs() / study.label / "originals" if source == ORIGINAL else images.folder
+    folder = images.folder
+    if shared:
+        place = Path("originals") if source == ORIGINAL else folder.relative_to(store.outputs() / study.label)
+        folder = store.outputs() / study.label / study.fold / place
     folder = folder if strategy == "standard" else folder / "readers" / strategy
     readers = [Reader(network, strategy) for network in study.networks_of(strategy)]
     return Product(
@@ -119,8 +117,11 @@ def _read_with(study: Study, reader: Reader) -> list[Product]:
 
 def products(study: Study) -> list[Product]:
     """What this chapter makes."""
-    trained = [weights(study, Reader(network)) for network in study.networks]
-    return trained + [product(study, source) for source in study.sources]
+    made = []
+    for fold in study.folds:
+        made += [weights(fold, Reader(network)) for network in study.networks]
+        made += [product(fold, source) for source in study.sources]
+    return made
 
 
 def images_of(study: Study, source: Source) -> Product:
@@ -135,11 +136,11 @@ def check(study: Study) -> list[str]:
     mistakes = {}
     for network in study.networks:
         try:
-            trained = weights(study, Reader(network))
-            if not trained.fresh and network.model:
+            lacking = [trained for fold in study.folds if not (trained := weights(fold, Reader(network))).fresh]
+            if lacking and network.model:
                 given.check(build(study, network), study.dataset.size)
-            elif not trained.fresh:
-                trained.work()
+            elif lacking:
+                lacking[0].work()
         except Exception as error:  # libraries fail in their own ways
             key = f"diagnosis.models.{network.name}" if network.model else f"diagnosis.{network.kind}"
             mistakes[str(error) if str(error).startswith(key) else f"{key}: {error}"] = network
@@ -176,11 +177,16 @@ def build(study: Study, network: Network, strategy: str = "standard"):
 
     from reconfair.keyed import seed_of
 
-    settings = study.diagnosis.settings(network)
+    settings = settings_of(study, network)
     if network.model:
         return given.diagnoser(settings)
     torch.manual_seed(seed_of(settings["seed"], "weights", network.name))
     return diagnoser(network.kind)(settings)
+
+
+def settings_of(study: Study, network: Network) -> dict:
+    """All that a network depends on; of colour images, how many channels they have."""
+    return study.diagnosis.settings(network) | study.dataset.inputs
 
 
 def diagnoser(kind: str) -> type:
@@ -192,9 +198,13 @@ def diagnoser(kind: str) -> type:
 
 
 def predict(study: Study, source: Source | str, strategy: str = "standard") -> pd.DataFrame:
-    """Let the readers look at the val and test images of a source that no strategy has changed."""
+    """Let the readers look at the val and test images of a source that no strategy has changed.
+
+    In a study with folds, each row has the ``fold`` of its reader; a patient is in split ``test`` in one of them.
+    """
     source = Source(source) if isinstance(source, str) else source
-    return tables.read("predictions", store.make(product(study, source, strategy=strategy)))
+    made = (store.make(product(fold, source, strategy=strategy)) for fold in study.folds)
+    return tables.read("predictions", *made)
 
 
 def evaluate_on(study: Study, other: Study, strategy: str = "standard") -> pd.DataFrame:
@@ -210,7 +220,7 @@ def evaluate_on(study: Study, other: Study, strategy: str = "standard") -> pd.Da
     study : Study
         Trained up to chapter 04; its thresholds are to be kept.
     other : Study
-        Of a cohort with tasks of the same names, at as many pixels.
+        Of a cohort with tasks of the same names, and of the same classes, at as many pixels.
     strategy : str
         Of the readers; attributes are coded, and thresholds by group chosen, as in `study`.
 
@@ -227,12 +237,13 @@ def evaluate_on(study: Study, other: Study, strategy: str = "standard") -> pd.Da
     """
     networks = study.networks_of(strategy)
     shared = {net: [task for task in net.tasks if other.tasks.get(task) == net.kind] for net in networks}
+    shared |= {net: [] for net in shared if net.classes and len(shared[net]) < len(net.tasks)}
     if not any(shared.values()):
         tasks = [f"{one.label} has {', '.join(one.tasks)}" for one in (study, other)]
         raise ValueError(f"no task of the same name and kind: {'; '.join(tasks)}")
-    if study.dataset.size != other.dataset.size:
-        sizes = f"{other.label} has {other.dataset.size} pixels, {study.label} {study.dataset.size}"
-        raise ValueError(f"dataset.size: {sizes}; prepare both at the same size")
+    if study.dataset.shape != other.dataset.shape:
+        sizes = f"{other.label} has images {other.dataset.shape}, {study.label} {study.dataset.shape}"
+        raise ValueError(f"dataset.size: {sizes}; prepare both at the same size and with the same channels")
     cohort = data.prepare(other)
     rows, predictions = data.rows(cohort.table, "test"), []
     for network, tasks in shared.items():
@@ -252,13 +263,40 @@ def evaluate_on(study: Study, other: Study, strategy: str = "standard") -> pd.Da
     return table.assign(source="original", strategy="standard", reader=strategy)
 
 
-def thresholds(study: Study, strategy: str = "standard") -> dict[str, float]:
-    """Balanced threshold of every classification task, from the validation originals."""
+def thresholds(study: Study, strategy: str = "standard") -> dict:
+    """Balanced threshold of every classification task, from the validation originals; with folds, such a dict by fold.
+
+    Examples
+    --------
+    Of one split ``{"grade": 0.4}``, of two folds ``{1: {"grade": 0.4}, 2: {"grade": 0.5}}``.
+    """
+    if len(study.folds) > 1:
+        return {fold.number: thresholds(fold, strategy) for fold in study.folds}
     by_task = {}
     for network in study.networks_of(strategy):
         folder = store.ready(weights(study, Reader(network, strategy)))
         by_task |= json.loads((folder / "threshold.json").read_text(encoding="utf-8"))
     return by_task
+
+
+def called(study: Study, predictions: pd.DataFrame) -> pd.Series:
+    """Whether each classified row of predictions by the standard readers is called positive; with folds, by its fold.
+
+    Returns
+    -------
+    Series of bool
+        With the index of the classified rows.
+    """
+    rows = predictions[predictions.kind == "classify"]
+    cut = thresholds(study)
+    if len(study.folds) > 1:
+        at = [cut[fold].get(task, np.nan) for fold, task in zip(rows.fold, rows.task, strict=True)]
+    else:
+        at = rows.task.map(cut)
+    positive = rows.score >= at
+    if "decision" in rows:  # of several classes: the class with the largest score
+        positive = positive.mask(rows.decision.notna(), rows.decision == 1)
+    return positive.astype(bool)
 
 
 def scores(study: Study, reader: Reader, images, rows, what: str, table=None, masks=None) -> np.ndarray:
@@ -316,7 +354,7 @@ def looked_at(study: Study, source: Source, images: Product | None = None) -> tu
     Returns
     -------
     array : ndarray
-        (n, size, size) float16, memory-mapped.
+        (n, size, size), of colour (n, 3, size, size), float16, memory-mapped.
     rows : ndarray of int
         The images, as rows of `array`.
     table : DataFrame
@@ -332,14 +370,15 @@ def looked_at(study: Study, source: Source, images: Product | None = None) -> tu
     else:
         folder = store.ready(images or images_of(study, source))
         array, rows = np.load(folder / "reconstructed.npy", mmap_mode="r"), np.arange(len(rows))
-    there = np.isfinite(array[rows, 0, 0])
+    there = data.there(array, rows)
     return array, rows[there], table[there]
 
 
 def units(study: Study, network: Network, table: pd.DataFrame, answers: np.ndarray, masks=None) -> pd.DataFrame:
     """Turn the answers of `network` to the images in `table` into rows of ``predictions``.
 
-    Classification: one row per unit and task, a patient's score being the median over the images.
+    Classification: one row per unit and task, a patient's score being the median over the images. Of several classes
+    one row for each: scores are divided by their sum, and the class with the largest one is the decision.
     Segmentation: one row per slice, Dice missing where neither truth nor answer holds anything, with further columns
     (`outlines.measured`); `masks` are indexed by the labels of `table`'s index.
     """
@@ -356,6 +395,14 @@ def units(study: Study, network: Network, table: pd.DataFrame, answers: np.ndarr
         grouped = rows.groupby("unit", sort=False)
         decided = grouped[["patient_id", "split", "label"]].first().assign(score=grouped.score.median())
         parts.append(decided.reset_index().assign(task=task, kind="classify", dice=np.nan))
+    if network.classes:
+        score = np.stack([part.score for part in parts], axis=1)
+        score, first = score / score.sum(axis=1, keepdims=True), score.argmax(axis=1)
+        parts = [
+            part.assign(**{"score": score[:, k], "class": part.task.iloc[0].partition(": ")[2], "decision": first == k})
+            for k, part in enumerate(parts)
+        ]
+        parts = [part.astype({"decision": float}) for part in parts]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -396,10 +443,11 @@ def _training_work(study: Study, reader: Reader) -> Work:
     from reconfair import training
 
     network = reader.network
-    settings, size = study.diagnosis.settings(network), study.dataset.size
+    settings, size = settings_of(study, network), study.dataset.size
     if network.model:
         return given.work(data.sizes(study)["eval"] / 2, size, study.compute)
-    module, images = partial(build, study, network), data.sizes(study)["diag"] * settings["epochs"]
+    looks = settings["epochs"] + settings.get("linear_probe", False) / 3  # a gradient costs about as much as two looks
+    module, images = partial(build, study, network), data.sizes(study)["diag"] * looks
     return training.work(f"train {network.kind}", module, settings, size, images, study.compute, trains=True)
 
 
@@ -409,7 +457,7 @@ def _work(study: Study) -> Work:
 
     images, size, works = data.sizes(study)["eval"], study.dataset.size, []
     for network in study.networks:
-        settings, module = study.diagnosis.settings(network), partial(build, study, network)
+        settings, module = settings_of(study, network), partial(build, study, network)
         if network.model:
             works.append(given.work(images, size, study.compute))
             continue
@@ -424,6 +472,8 @@ def training_set(study: Study, network: Network) -> TrainingSet:
     target = cohort.masks if network.kind == "segment" else cohort.table[list(network.tasks)].to_numpy(np.float32)
     if network.kind == "classify":  # an image without any label teaches nothing
         rows, val = (some[~np.isnan(target[some]).all(1)] for some in (rows, val))
+    if settings_of(study, network).get("outlined"):  # of a patient's label, the other slices may show nothing
+        rows, val = (some[[cohort.masks[row].any() for row in some]] for some in (rows, val))
     return TrainingSet(cohort.images, target, rows, val, cohort.table)
 
 
@@ -465,8 +515,28 @@ def _train(study: Study, reader: Reader, folder: Path) -> None:
     module = build(study, reader.network)
     if module.settings["pretrained"]:
         module.start_pretrained()
-    fit(study, module, training_set(study, reader.network), folder, reader.network.name)
+    of = training_set(study, reader.network)
+    if module.settings.get("class_weights") == "balanced":
+        module.balance(of.target[of.rows])
+    if module.settings.get("linear_probe") and not (folder / ".last.ckpt").exists():
+        _linear_probe(study, module, of, folder)
+    if module.settings["epochs"]:
+        fit(study, module, of, folder, reader.network.name)
     write_threshold(study, reader, folder)
+
+
+def _linear_probe(study: Study, module, of: TrainingSet, folder: Path) -> None:
+    """Fit the last layer of a classifier to the features that its other layers, which stay, have of the images."""
+    from reconfair import training
+
+    frozen, parts = training.placed(module.eval(), study.compute), []
+    for some, what in ((of.rows, "training"), (of.val, "validation")):
+        batches = training.apply(frozen.features, of.images, some, study.compute, f"features of {what} images")
+        parts.append((np.concatenate([answers for _, answers in batches]), of.target[some].astype(np.float64)))
+    losses = module.to("cpu").linear_probe(*parts)
+    module.train()
+    if not module.settings["epochs"]:
+        training.save(module, {"epoch": 0, **losses}, folder)
 
 
 def write_threshold(study: Study, reader: Reader, folder: Path) -> None:
@@ -508,4 +578,5 @@ def _predict(study: Study, source: Source, images: Product, strategy: str, folde
         parts.append(decided)
     predictions = pd.concat(parts, ignore_index=True)
     predictions = predictions.assign(source=source.model, strategy=source.strategy, reader=strategy)
+    predictions = predictions.assign(fold=study.number) if study.number else predictions
     tables.write(predictions, "predictions", folder)

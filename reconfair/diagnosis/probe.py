@@ -6,6 +6,7 @@ X-ray disease detection models", eBioMedicine 89, 2023, probe in a similar way).
 """
 
 from functools import partial
+from itertools import product as product_of
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +46,8 @@ def probe(study: Study) -> pd.DataFrame:
 
 def product(study: Study) -> Product:
     """The table of `probe`."""
-    readers = [diagnosis.weights(study, Reader(network)) for network in study.networks]
-    images = [diagnosis.images_of(study, source) for source in study.sources]
+    readers = [diagnosis.weights(fold, Reader(network)) for fold in study.folds for network in study.networks]
+    images = dict.fromkeys(diagnosis.images_of(fold, source) for fold in study.folds for source in study.sources)
     return Product(
         chapter="05",
         run=study.name,
@@ -64,7 +65,7 @@ def product(study: Study) -> Product:
     )
 
 
-def told(features: np.ndarray, member: np.ndarray, folds: np.ndarray) -> tuple[float, np.ndarray]:
+def told(features: np.ndarray, member: np.ndarray, folds: np.ndarray, reader=None) -> tuple[float, np.ndarray]:
     """Cross-validated AUROC with which members are told from others by their features.
 
     Scores are compared within a fold only, because each fold has a regression of its own.
@@ -74,6 +75,8 @@ def told(features: np.ndarray, member: np.ndarray, folds: np.ndarray) -> tuple[f
     features : ndarray, shape (patients, features)
     member : ndarray of bool, shape (patients,)
     folds : ndarray of int, shape (patients,)
+    reader : ndarray of int, shape (patients,), optional
+        Which reader saw a patient; the features of different readers are not compared.
 
     Returns
     -------
@@ -93,12 +96,13 @@ def told(features: np.ndarray, member: np.ndarray, folds: np.ndarray) -> tuple[f
     (True, True)
     """
     places, influence = [], np.zeros(len(member))
-    for fold in np.unique(folds):
-        test = folds == fold
+    reader = np.zeros(len(member), int) if reader is None else reader
+    for one, fold in product_of(np.unique(reader), np.unique(folds)):
+        test, rest = (reader == one) & (folds == fold), (reader == one) & (folds != fold)
         yes, no = test & member, test & ~member
-        if not yes.any() or not no.any() or not member[~test].any() or member[~test].all():
+        if not yes.any() or not no.any() or not member[rest].any() or member[rest].all():
             continue
-        score = _predict(features[~test], member[~test], features)
+        score = _predict(features[rest], member[rest], features)
         above = (score[yes][:, None] > score[no]) + 0.5 * (score[yes][:, None] == score[no])
         places.append((above.size, above.mean(), (yes, above.mean(1)), (no, above.mean(0))))
     pairs = sum(size for size, *_ in places)
@@ -144,10 +148,11 @@ def _probed(study: Study, network):
         sizes = sizes[sizes >= study.fairness.min_cases].sort_index()
         group = group[group.isin(sizes.index)]
         folds = _folds(group, study.fairness.seed)
+        reader = people.fold[group.index].to_numpy() if study.dataset.folds else None
         for name in sizes.index[: 1 if len(sizes) == 2 else None] if len(sizes) > 1 else ():
             member, original = group.to_numpy() == name, None
             for source, features in seen.items():
-                value, influence = told(features.loc[group.index].to_numpy(), member, folds)
+                value, influence = told(features.loc[group.index].to_numpy(), member, folds, reader)
                 if source == ORIGINAL:
                     original = value, influence
                 row = {"network": network.name, "source": source.model, "attribute": attribute, "group": name}
@@ -160,13 +165,19 @@ def _probed(study: Study, network):
 
 
 def _features(study: Study, network, source) -> pd.DataFrame:
-    """Mean features of each validation and test patient."""
+    """Mean features of each validation and test patient; with folds, of each patient by the reader that tests it."""
     from reconfair import training
 
-    array, rows, table = diagnosis.looked_at(study, source)
-    frozen = training.placed(diagnosis.load(study, network), study.compute)
-    batches = training.apply(frozen.features, array, rows, study.compute, f"{network.name} features of {source}")
-    return pd.DataFrame(np.concatenate([some for _, some in batches])).groupby(table.patient_id.to_numpy()).mean()
+    means = []
+    for fold in study.folds:
+        array, rows, table = diagnosis.looked_at(fold, source)
+        if fold.number:
+            rows, table = rows[table.split == "test"], table[table.split == "test"]
+        frozen = training.placed(diagnosis.load(fold, network), study.compute)
+        batches = training.apply(frozen.features, array, rows, study.compute, f"{network.name} features of {source}")
+        features = np.concatenate([some for _, some in batches])
+        means.append(pd.DataFrame(features).groupby(table.patient_id.to_numpy()).mean())
+    return pd.concat(means)
 
 
 def _folds(group: pd.Series, seed: int) -> np.ndarray:

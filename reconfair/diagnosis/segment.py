@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from reconfair.diagnosis import check_name, in_hub, installed, published
-from reconfair.training import Module
+from reconfair.training import Module, widen
 
 
 class Diagnoser(Module):
@@ -72,7 +72,7 @@ class Diagnoser(Module):
     def loss(self, batch) -> torch.Tensor:
         """The criterion of a batch: images and masks, both (n, s, s)."""
         images, masks = batch
-        return self.criterion(self(images[:, None]), masks)
+        return self.criterion(self(widen(images)), masks)
 
     def criterion(self, logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         """0.5 (1 - soft Dice) + 0.5 L1 of logits (n, 1, s, s) against masks (n, s, s)."""
@@ -97,6 +97,6 @@ class Diagnoser(Module):
 
 
 def padded(images: torch.Tensor) -> torch.Tensor:
-    """Images (n, 1, h, w) at sides of multiples of 32, in three equal channels."""
+    """Images (n, 1 or 3, h, w) at sides of multiples of 32, in three channels."""
     height, width = images.shape[-2:]
     return F.pad(images, (0, -width % 32, 0, -height % 32)).expand(-1, 3, -1, -1)

@@ -84,7 +84,11 @@ def check(study: Study, reader: Reader) -> None:
     ------
     ValueError
     """
-    kinds = study.readers.kinds(reader.strategy)
+    kinds, settings = study.readers.kinds(reader.strategy), diagnosis.settings_of(study, reader.network)
+    if not settings["epochs"]:
+        raise ValueError(
+            f"readers.strategies: '{reader.strategy}' needs training, and diagnosis.{reader.network.kind}.epochs is 0"
+        )
     if reader.network.kind not in kinds:
         raise ValueError(
             f"readers.strategies: '{reader.strategy}' trains networks that {' or '.join(kinds)}, and "
@@ -94,7 +98,7 @@ def check(study: Study, reader: Reader) -> None:
 
 def settings_of(study: Study, reader: Reader) -> dict:
     """All that the network of a reader is built and trained with, JSON-ready."""
-    settings = study.diagnosis.settings(reader.network) | {"seed": study.readers.seed}
+    settings = diagnosis.settings_of(study, reader.network) | {"seed": study.readers.seed}
     if reader.network == SENSITIVE:
         settings["tasks"] = list(groupwise.attributes(study))
     words, options = study.readers.parts(reader.strategy), study.readers.fairread.model_dump(mode="json")

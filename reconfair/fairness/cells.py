@@ -269,19 +269,25 @@ class Groups:
         variance = self.sums(residual**2) * count / np.maximum(count - 1, 1)
         return Measure(Mean(error, _known(np.sqrt(variance), count), count - 1), residual, linear.share)
 
-    def auroc(self, score, label):
+    def auroc(self, score, label, fold=None):
         """Area under the ROC curve, ties count 1/2; its cells are NaN where a group lacks a label.
+
+        With folds, only pairs of one fold are compared, since another fold has scores of another model. The value is
+        the share of such pairs that are in order. Cases without a pair do not count.
 
         Parameters
         ----------
         score, label : numpy.ndarray, shape (n,)
             Label 0 or 1; NaN does not count.
+        fold : numpy.ndarray, shape (n,), optional
+            Fold of each row.
 
         Returns
         -------
         Measure
         """
         groups, of_row = len(self.names), self.group[self.patient]
+        fold = np.zeros(score.size, int) if fold is None else fold
         value, residual, n, df = (
             np.full(groups, np.nan),
             np.zeros(self.group.size),
@@ -289,20 +295,92 @@ class Groups:
             np.zeros(groups),
         )
         for g in range(groups):
-            case = [np.flatnonzero((of_row == g) & (label == y)) for y in (1, 0)]
-            m, k = (rows.size for rows in case)
-            if not m or not k:
+            parts = [_placements(score, label, np.flatnonzero((of_row == g) & (fold == f))) for f in np.unique(fold)]
+            parts = [part for part in parts if part is not None]
+            if not parts:
                 continue
-            rank = stats.rankdata(score[np.concatenate(case)])
-            above = (rank[:m] - stats.rankdata(score[case[0]])) / k
-            below = 1 - (rank[m:] - stats.rankdata(score[case[1]])) / m
-            value[g] = above.mean()
-            for placement, rows, size in ((above, case[0], m), (below, case[1], k)):
-                residual += self.by_patient((placement - value[g]) / np.sqrt(size * max(size - 1, 1)), rows)
+            case = [np.concatenate([part[0][y] for part in parts]) for y in (0, 1)]
+            pairs = sum(part[0][0].size * part[0][1].size for part in parts)
+            # The weight of a case is its number of pairs, in units of the mean over cases of its label.
+            placed = [np.concatenate([part[1][y] for part in parts]) for y in (0, 1)]
+            weight = [
+                np.concatenate([np.full(part[0][y].size, part[0][1 - y].size * case[y].size / pairs) for part in parts])
+                for y in (0, 1)
+            ]
+            value[g] = (weight[0] * placed[0]).mean()
+            for placement, rows, part in zip(placed, case, weight, strict=True):
+                size = rows.size
+                residual += self.by_patient(part * (placement - value[g]) / np.sqrt(size * max(size - 1, 1)), rows)
             patients = [np.unique(self.patient[rows]).size for rows in case]
             n[g], df[g] = _auroc_size(value[g], (residual[self.group == g] ** 2).sum(), *patients), min(patients) - 1
         known, total = self._images(np.isfinite(label))
         return Measure(Rate(value, n, df), residual, known / np.maximum(total, 1)[self.group])
+
+    def macro_auroc(self, scores, label, fold=None):
+        """Mean over classes of the AUROC of each class against the rest; NaN where a group lacks a class.
+
+        Parameters
+        ----------
+        scores : sequence of numpy.ndarray, each of shape (n,)
+            Of each class.
+        label : numpy.ndarray, shape (n,)
+            Number of the class, from 0.
+        fold : numpy.ndarray, shape (n,), optional
+            As of `auroc`.
+
+        Returns
+        -------
+        Measure
+        """
+        each = [self.auroc(score, (label == k) * 1.0, fold) for k, score in enumerate(scores)]
+        value = np.mean([one.cells.value for one in each], axis=0)
+        residual = np.mean([one.residual for one in each], axis=0)
+        variance = self.sums(residual**2)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            n = np.where((variance > 0) & (value < 1), value * (1 - value) / variance, np.inf)
+        # A mean of classes that share their patients counts at most as all of them together, at least as one of them.
+        sizes = np.array([one.cells.n for one in each])
+        n, df = np.clip(n, sizes.min(axis=0), sizes.sum(axis=0)), np.min([one.cells.df for one in each], axis=0)
+        n = np.where(variance > 0, n, sizes.mean(axis=0))
+        return Measure(Rate(value, n, df), residual, each[0].share)
+
+    def kappa(self, called, label, other=None):
+        """Cohen's kappa with quadratic weights of classes in order, or its change from the decisions `other`.
+
+        kappa = 1 - D / E, D the mean squared distance of decision and label, E what it would be if they were
+        independent. What each patient adds is the linear part (influence) of that.
+
+        Parameters
+        ----------
+        called, label : numpy.ndarray, shape (n,)
+            Number of the class, from 0.
+        other : numpy.ndarray, shape (n,), optional
+
+        Returns
+        -------
+        Measure
+            NaN where all decisions and labels of a group are one class.
+
+        References
+        ----------
+        Cohen. Weighted kappa. Psychological Bulletin 1968.
+        """
+        of_row, groups = self.group[self.patient], len(self.names)
+        value, influence = np.full(groups, np.nan), np.zeros(label.size)
+        for g in range(groups):
+            rows = of_row == g
+            if not rows.any():
+                continue
+            value[g], influence[rows] = _kappa(called[rows], label[rows])
+        n, total = self._images(slice(None))
+        residual = self.by_patient(influence) / np.maximum(total, 1)[self.group]
+        if other is not None:
+            before = self.kappa(other, label)
+            value, residual = value - before.cells.value, residual - before.residual
+        count = self.sums((n > 0) * 1.0)
+        variance = self.sums(residual**2) * count / np.maximum(count - 1, 1)
+        cells = Mean(value, _known(np.sqrt(variance), count), count - 1, log=other is None)
+        return Measure(cells, residual, n / np.maximum(total, 1)[self.group])
 
     def auroc_change(self, after, before):
         """Change of AUROC, paired by patient, of two results of `auroc`.
@@ -421,6 +499,24 @@ def pooled(rate):
     return value, low, high
 
 
+def _placements(score, label, rows):
+    """Positives and negatives among `rows`, and where each lies among those of the other label; None without a pair.
+
+    Returns
+    -------
+    cases, placements : tuple of numpy.ndarray
+        Row numbers of the positives and of the negatives; of a positive the share of negatives below it, of a negative
+        the share of positives above it.
+    """
+    case = [rows[label[rows] == y] for y in (1, 0)]
+    m, k = (some.size for some in case)
+    if not m or not k:
+        return None
+    rank = stats.rankdata(score[np.concatenate(case)])
+    above = (rank[:m] - stats.rankdata(score[case[0]])) / k
+    return case, (above, 1 - (rank[m:] - stats.rankdata(score[case[1]])) / m)
+
+
 def _auroc_size(value, variance, positives, negatives):
     """Effective number of units of a rate that varies as this AUROC does."""
     few = min(positives, negatives)
@@ -428,6 +524,19 @@ def _auroc_size(value, variance, positives, negatives):
     spread = 1 + (mean - 1) * (1 - safe) / (2 - safe) + (mean - 1) * safe / (1 + safe)
     largest = 2 * positives * negatives / spread  # twice that of Hanley and McNeil
     return min(value * (1 - value) / variance, largest) if variance > 0 and 0 < value < 1 else largest
+
+
+def _kappa(called, label):
+    """Kappa with quadratic weights, and the influence of each row on it, which sums to 0."""
+    called, label = called.astype(float), label.astype(float)
+    one, two = called - called.mean(), label - label.mean()
+    apart, distance = called.mean() - label.mean(), (called - label) ** 2
+    chance = (one**2).mean() + (two**2).mean() + apart**2
+    if chance <= 0:
+        return np.nan, np.zeros(label.size)
+    of_chance = one**2 - (one**2).mean() + two**2 - (two**2).mean() + 2 * apart * (one - two)
+    observed = distance.mean()
+    return 1 - observed / chance, (observed / chance * of_chance - (distance - observed)) / chance
 
 
 def _known(se, count):

@@ -45,13 +45,16 @@ def decision_view(predictions, cohort, *, attributes=("sex", "age_group", "race"
         if task.kind != "classify":
             continue
         cut, called = decisions(task, thresholds)
+        if not cut:  # a class among several: no threshold is used
+            continue
         for attribute in task.groups:
             panel = Panel(task, called, attribute, np.unique(task.patient, return_inverse=True)[1])
             for arm in task.arms:
-                for metric, value, half in _measures(panel, arm, cut[arm]):
+                at = np.broadcast_to(cut[arm], panel.rows.shape)[panel.rows]  # of each unit: folds have thresholds
+                for metric, value, half in _measures(panel, arm, at):
                     keys = panel.keys(arm) | {"group": panel.names, "metric": metric}
                     rows.append(pd.DataFrame(keys | {"value": value, "low": value - half, "high": value + half}))
-    return pd.concat(rows, ignore_index=True)
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
 
 
 def calibration_slope(score, label, patient, *, slope=None):
@@ -96,7 +99,8 @@ def calibration_slope(score, label, patient, *, slope=None):
 def _measures(panel, arm, cut):
     """Name, value and half length of the interval of every measure by group."""
     score, label, called = panel.column(arm, "score"), panel.label, panel.called[arm]
-    odds = cut / (1 - cut) if cut < 1 else np.inf
+    with np.errstate(divide="ignore"):
+        odds = cut / (1 - cut)
     for name, positive in (("net_benefit", called), ("net_benefit_all", np.ones(called.size, bool))):
         with np.errstate(invalid="ignore"):
             gain = np.where(positive, np.where(label == 1, 1.0, -odds), 0.0)

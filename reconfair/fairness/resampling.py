@@ -125,7 +125,7 @@ def shift(draws, reference, *, one_sided=False):
     }
 
 
-def draws(measure, value, weights, *, patient, group, groups, label=None):
+def draws(measure, value, weights, *, patient, group, groups, label=None, fold=None):
     """A measure of groups in resamples of patients, paired between sources.
 
     Means are exact. AUROC and average precision of a group of 500 rows and more are so to first order:
@@ -148,6 +148,8 @@ def draws(measure, value, weights, *, patient, group, groups, label=None):
         G.
     label : numpy.ndarray, shape (n,), optional
         0 or 1, for ranks.
+    fold : numpy.ndarray, shape (n,), optional
+        Ranks are taken within folds; then they are exact for groups of every size.
 
     Returns
     -------
@@ -158,6 +160,7 @@ def draws(measure, value, weights, *, patient, group, groups, label=None):
         value, patient = patient_means(value, patient, group.size), np.arange(group.size)
     rows = np.isfinite(value).all(axis=1) & (group[patient] >= 0)
     value, patient, label = value[rows], patient[rows], None if label is None else label[rows].astype(int)
+    fold = fold if fold is None or label is None else fold[rows]
     of_row, drawn = group[patient], np.empty((1 + len(weights), value.shape[1], groups))
     for g in range(groups):
         inside, at = np.flatnonzero(group == g), np.flatnonzero(of_row == g)
@@ -168,7 +171,8 @@ def draws(measure, value, weights, *, patient, group, groups, label=None):
             sums = _product(weight, np.stack(columns, axis=1))
             drawn[:, :, g] = _divide(sums[:, 1:], sums[:, :1])
         else:
-            drawn[:, :, g] = _rank_draws(measure, value[at], label[at], weight, local)
+            within = None if fold is None else fold[at]
+            drawn[:, :, g] = _rank_draws(measure, value[at], label[at], weight, local, within)
     return drawn
 
 
@@ -300,11 +304,11 @@ def patient_means(value, patient, patients):
     return _divide(total, n)
 
 
-def _rank_draws(measure, score, label, weights, patient):
+def _rank_draws(measure, score, label, weights, patient, fold=None):
     """AUROC or average precision of one group, (B, A); `patient` counts within the group."""
-    if label.size < _SMALL:
+    if label.size < _SMALL or fold is not None:
         exact, weight = getattr(metrics, measure), weights[:, patient]
-        return np.hstack([exact(score=column, label=label, weights=weight) for column in score.T])
+        return np.hstack([exact(score=column, label=label, weights=weight, fold=fold) for column in score.T])
     influence, parts = {"auroc": (_auroc, label), "auprc": (_auprc, 0 * label)}[measure]
     value, added = zip(*(influence(column, label) for column in score.T), strict=True)
     drawn = np.broadcast_to(value, (len(weights), len(value))).copy()

@@ -89,33 +89,51 @@ def decisions(task, thresholds, published=False):
     ----------
     task : checks.Task
     thresholds : dict
-        By task a score, or a dict of scores by reader.
+        By task a score, or a dict of scores by reader; of a task with folds, such a dict for each fold.
     published : bool
         Each arm has its own balanced threshold, chosen on the scores that are judged.
 
     Returns
     -------
     cut : dict of float
-        By arm; empty for tasks without a decision.
+        By arm; empty for tasks without a threshold. With folds an array of shape (n,): the threshold of each unit.
     called : dict of numpy.ndarray of bool, shape (n,)
-        By arm, which units score at or above it.
+        By arm, which units score at or above it. Of a class among several: which are given to it, by the decision of
+        the table; of a task of several classes: the number of the class.
 
     Raises
     ------
     ValueError
-        Naming the task, and the reader, without a threshold.
+        Naming the task, and the reader or the fold, without a threshold.
     """
     cut = {}
+    if "decision" in next(iter(task.arms.values())):
+        kind = int if task.classes else bool
+        return {}, {arm: rows.decision.to_numpy().astype(kind) for arm, rows in task.arms.items()}
     for arm, rows in task.arms.items() if task.kind == "classify" else ():
-        if published:
-            cut[arm] = balanced_threshold(score=rows.score, label=rows.label)
+        if task.fold is None:
+            balanced = balanced_threshold(score=rows.score, label=rows.label) if published else None
+            cut[arm] = balanced if published else _threshold(thresholds, task.name, arm[2])
             continue
-        if task.name not in thresholds:
-            raise ValueError(f"thresholds: none for task '{task.name}'; there is {', '.join(thresholds) or 'none'}")
-        given = thresholds[task.name]
-        if isinstance(given, dict) and arm[2] not in given:
-            raise ValueError(
-                f"thresholds: none for task '{task.name}' and reader '{arm[2]}'; there is {', '.join(given)}"
-            )
-        cut[arm] = float(given[arm[2]] if isinstance(given, dict) else given)
+        cut[arm] = np.empty(len(rows))
+        for fold in np.unique(task.fold):
+            inside = task.fold == fold
+            if published:
+                cut[arm][inside] = balanced_threshold(score=rows.score[inside], label=rows.label[inside])
+            elif fold in thresholds:
+                cut[arm][inside] = _threshold(thresholds[fold], task.name, arm[2])
+            else:
+                there = ", ".join(map(str, thresholds)) or "none"
+                raise ValueError(f"thresholds: none for fold {fold} of task '{task.name}'; there is {there}")
     return cut, {arm: (task.arms[arm].score >= value).to_numpy() for arm, value in cut.items()}
+
+
+def _threshold(thresholds, name, reader):
+    """The score from which on a reader calls a task positive."""
+    if name not in thresholds:
+        there = ", ".join(map(str, thresholds)) or "none"
+        raise ValueError(f"thresholds: none for task '{name}'; there is {there}")
+    given = thresholds[name]
+    if isinstance(given, dict) and reader not in given:
+        raise ValueError(f"thresholds: none for task '{name}' and reader '{reader}'; there is {', '.join(given)}")
+    return float(given[reader] if isinstance(given, dict) else given)

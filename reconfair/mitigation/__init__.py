@@ -23,7 +23,7 @@ def weights(study: Study, source: Source, against: str = "standard") -> Product:
     return Product(
         chapter="06" if usual else "09",
         run=study.name,
-        folder=store.outputs() / study.name / "sources" / place,
+        folder=store.outputs() / study.name / study.fold / "sources" / place,
         name="weights",
         write=partial(_finetune, study, source, against),
         parameters=settings | {"remedies": words},
@@ -36,7 +36,7 @@ def weights(study: Study, source: Source, against: str = "standard") -> Product:
             "reconfair.keyed",
         ),
         needs=(recon.weights(study, source.standard), *_readers(study, against)),
-        job=place,
+        job=study.job(place),
         work=partial(recon.training_work, study, source, study.mitigation.epochs),
         command=study.command,
     )
@@ -59,10 +59,11 @@ def predictions(study: Study, source: Source) -> Product:
 def products(study: Study) -> list[Product]:
     """What this chapter makes."""
     made = []
-    for source in study.mitigated:
-        if source.strategy != "thresholds":
-            made += [weights(study, source), images(study, source)]
-        made.append(predictions(study, source))
+    for fold in study.folds:
+        for source in study.mitigated:
+            if source.strategy != "thresholds":
+                made += [weights(fold, source), images(fold, source)]
+            made.append(predictions(fold, source))
     return [*made, judged(study)] if made else []
 
 
@@ -87,20 +88,19 @@ def judged(study: Study) -> Product:
     """The tables with the mitigated sources beside the standard ones; without mitigation, those of chapter 05."""
     if not study.mitigated:
         return judge.product(study)
-    read = [predictions(study, source) for source in study.mitigated]
+    read = [predictions(fold, source) for fold in study.folds for source in study.mitigated]
     read, rated = judge.predictions(study) + read, qualities(study)
     return judge.judged(study, "06", "mitigated", read, rated)
 
 
 def qualities(study: Study) -> list[Product]:
     """Products that rate images: of the standard sources, then of the mitigated ones."""
-    return judge.qualities(study) + [
-        images(study, source) for source in study.mitigated if source.strategy != "thresholds"
-    ]
+    tuned = [source for source in study.mitigated if source.strategy != "thresholds"]
+    return judge.qualities(study) + [images(fold, source) for fold in study.folds for source in tuned]
 
 
 def mitigate(study: Study, source: Source) -> None:
-    """Bring everything of one mitigated source up to date, from fine-tuning to predictions.
+    """Bring everything of one mitigated source up to date, from fine-tuning to predictions, in every fold.
 
     Raises
     ------
@@ -109,10 +109,11 @@ def mitigate(study: Study, source: Source) -> None:
     ValueError
         An attribute is the same for every training image.
     """
-    if source.strategy != "thresholds":
-        store.make(weights(study, source))
-        store.make(images(study, source))
-    store.make(predictions(study, source))
+    for fold in study.folds:
+        if source.strategy != "thresholds":
+            store.make(weights(fold, source))
+            store.make(images(fold, source))
+        store.make(predictions(fold, source))
 
 
 def groups(study: Study) -> pd.DataFrame:

@@ -22,7 +22,8 @@ def panel_of(study: Study, against: str = "standard") -> Panel:
         return {network: diagnosis.load(study, network, against).to(device) for network in readers}
 
     attributes, thresholds = study.attributes("mitigation"), diagnosis.thresholds(study, against)
-    return Panel(cohort.table, cohort.masks, tasks, attributes, thresholds, networks, study.dataset.size, device)
+    shape = (1, *study.dataset.shape)[-3:]  # channels first
+    return Panel(cohort.table, cohort.masks, tasks, attributes, thresholds, networks, shape, device)
 
 
 class Penalties(L.Callback):
@@ -108,7 +109,7 @@ class Penalties(L.Callback):
         x_hat, rows, original, *masks = as_read(outputs, rows, original, *masks)
         if len(rows) == 0:
             return
-        errors = (x_hat[:, 0] - original).square().mean((1, 2))
+        errors = (training.narrow(x_hat) - original).square().mean(tuple(range(1, original.ndim)))
         self.errors.index_add_(1, self.panel.joint[rows], torch.stack([errors, torch.ones_like(errors)]))
         watched = [remedy.measure(x_hat, rows, *masks) for remedy in self.watched.values()]
         self.seen.append({name: float(value) for measured in watched for name, value in measured.items()})

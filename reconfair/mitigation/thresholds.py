@@ -51,13 +51,13 @@ def product(study: Study, source: Source) -> Product:
     return Product(
         chapter="06",
         run=study.name,
-        folder=store.outputs() / study.name / "sources" / str(source),
+        folder=store.outputs() / study.name / study.fold / "sources" / str(source),
         name="predictions",
         write=partial(write, study, source),
         parameters={"attributes": study.attributes("mitigation"), "min_cases": study.fairness.min_cases},
         code=(__name__, "reconfair.fairness.threshold"),
         needs=(standard, data.product(study), *readers),
-        job=str(source),
+        job=study.job(str(source)),
         command=study.command,
     )
 
@@ -67,7 +67,7 @@ def write(study: Study, source: Source, folder: Path) -> None:
 
     Thresholds come from the validation patients. A joint group with fewer than ``fairness.min_cases`` of them of
     either label takes the threshold of its group of the first attribute, else of the next one, else that of all.
-    `read` says which groups got a threshold.
+    `read` says which groups got a threshold. Several classes keep their scores: no threshold enters their decision.
     """
     predictions = tables.read("predictions", store.ready(diagnosis.product(study, source.standard)))
     cohort, by_task = data.load(study).table, diagnosis.thresholds(study)
@@ -81,7 +81,8 @@ def write(study: Study, source: Source, folder: Path) -> None:
         val = rows & label.notna() & (predictions.split == "val")
         tpr, fpr = ((score[val & (label == y)] >= common).mean() for y in (1, 0))
         waiting = rows.copy()
-        for attribute, group_of in levels.items():
+        several = "class" in predictions and predictions["class"][rows].notna().any()  # their decision has no threshold
+        for attribute, group_of in () if several else levels.items():
             group = predictions.patient_id.map(group_of)
             for group_name in sorted(group[waiting].unique()):
                 members, known = waiting & (group == group_name), val & (group == group_name)
@@ -109,10 +110,10 @@ def read(study: Study, source: Source) -> pd.DataFrame | None:
     -------
     DataFrame
         A row per group of patients with one threshold: ``task, attribute`` (by which they are grouped), ``group,
-        patients, threshold, moved`` (false: they keep the threshold of all).
+        patients, threshold, moved`` (false: they keep the threshold of all), in every fold.
     """
     try:
-        text = (product(study, source).folder / "thresholds.json").read_text(encoding="utf-8")
+        texts = [(product(fold, source).folder / "thresholds.json").read_text(encoding="utf-8") for fold in study.folds]
     except OSError:
         return None
-    return pd.DataFrame(json.loads(text))
+    return pd.concat([pd.DataFrame(json.loads(text)) for text in texts], ignore_index=True)

@@ -22,9 +22,9 @@ def product(study: Study, source: Source) -> Product:
         "eval",
         chapter="03" if study.noise.kind != "none" else "04",  # without noise there is no chapter 03
         run=study.name,
-        folder=store.outputs() / study.name / "sources" / source.model,
+        folder=store.outputs() / study.name / study.fold / "sources" / source.model,
         name="reconstructed",
-        job=source.model,
+        job=study.job(source.model),
         code=(__name__,),
     )
 

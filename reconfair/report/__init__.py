@@ -69,7 +69,8 @@ def export(study: Study) -> pd.DataFrame:
     """Write the tables of a run as Parquet and CSV into its ``export``; return their sizes."""
     folder = store.outputs() / study.name / "export"
     folder.mkdir(parents=True, exist_ok=True)
-    read = judge.predictions(study) + [mitigation.predictions(study, source) for source in study.mitigated]
+    mitigated = [mitigation.predictions(fold, source) for fold in study.folds for source in study.mitigated]
+    read = judge.predictions(study) + mitigated
     every = {"predictions": judge.collect("predictions", read)}
     if rated := mitigation.qualities(study):
         every["quality"] = judge.collect("quality", rated)

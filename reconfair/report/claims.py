@@ -181,7 +181,7 @@ def _diagnosis(runs: Runs) -> str:
     alike = runs.at_level(judge.called_alike(runs.performance)).query(STANDARD)
     lines = [f"{row.task} with {name(row.source)}, {row.level}: {row.called}" for row in alike.itertuples()]
     if lines:
-        text += f"Called positive at the frozen threshold: {'; '.join(lines)}. There, rates and their gaps say nothing "
+        text += f"Called positive by the frozen decision: {'; '.join(lines)}. There, rates and their gaps say nothing "
         text += "about groups, and no percentage of bias is given."
     return text.strip() or "There is no classification."
 
@@ -243,7 +243,13 @@ def _image_gaps(runs: Runs) -> str:
 def _how_sure(runs: Runs) -> str:
     """Bounds beside margins, the smallest group, and who is left out or missing."""
     rows = runs.shifts().query(STANDARD)
-    judged, lines = rows[rows.bound.notna()], []
+    judged, lines, crossed = rows[rows.bound.notna()], [], ""
+    folds = max((study.dataset.folds or 0 for study in runs.studies), default=0)
+    if folds:
+        crossed = (
+            f" Every patient was tested once, by models of one of {folds} folds that never saw that patient. Intervals "
+            "are given these trained models: the noise of training is not in them."
+        )
     for metric, some in judged.groupby("metric", sort=False):
         ratio, digits, unit = (100, 1, " %") if metric == "ser" else (1, 3, "")
         low, high, margin = (number(ratio * x, digits) for x in (some.bound.min(), some.bound.max(), some.margin.max()))
@@ -252,7 +258,7 @@ def _how_sure(runs: Runs) -> str:
             f"margin is {margin}{unit}. Smaller changes can go unnoticed."
         )
     if not lines:
-        return "No bound can be given: there are too few patients, or this inference has none."
+        return "No bound can be given: there are too few patients, or this inference has none." + crossed
     lines.append(f"The smallest compared group has {judged.n_smallest.min():.0f} patients of the label that is rarer.")
     if (judged[judged.metric == "ser"].n_smallest < judge.SPARSE).any():
         lines.append(
@@ -265,7 +271,7 @@ def _how_sure(runs: Runs) -> str:
     missing = rows.groupby("attribute", sort=False).missing.max()
     missing = [f"{name(attribute)} {count:.0f}" for attribute, count in missing.items() if count]
     lines += [f"Rows without label or attribute: {', '.join(missing)}."] if missing else []
-    return " ".join(lines)
+    return " ".join(lines) + crossed
 
 
 def _mitigated(rows: pd.DataFrame) -> str:

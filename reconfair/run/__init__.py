@@ -34,14 +34,16 @@ JUDGE = """Judge anyone's scores: performance by group, disparity between groups
 One row per decision, in these columns:
   patient   whom it is about; patients are drawn and exchanged as a whole
   task      what was asked, such as grade (left out: one task, named for the file)
-  label     1, 0, or empty where unknown
-  score     of a classifier, from 0 to 1; or
+  label     1, 0, or empty where unknown; of several classes, the name of the class
+  score     of a classifier, from 0 to 1; of several classes score_<class> for each, which sum to 1; or
   dice      of a segmenter, from 0 to 1; empty where truth and answer are
   unit      the image, where a patient has several rows of one task and source
   source    what was read: original, or any other name, such as unet (left out: original)
   strategy  standard, or how the source was mitigated (left out: standard)
   reader    which network or person decided (left out: standard)
   split     test is judged; on originals of val the thresholds are balanced; train is ignored (left out: test)
+  fold      which models made the row, where each patient was tested once by models that never saw him: AUROC compares
+            scores of one fold, and each fold has its threshold (left out: no folds)
 Every other column is an attribute, such as sex: one group a value, the same in all rows of a patient."""
 LIBRARIES = ("torch", "torchvision", "lightning", "numpy", "scipy", "pandas", "scikit-image")
 _HELD = []  # the lock of this process's GPU
@@ -97,6 +99,7 @@ def _judge_options(commands) -> None:
     judged.add_argument("--threshold", action="append", default=[], type=_threshold, metavar="task=0.5")
     judged.add_argument("--inference", choices=INFERENCES, default=INFERENCES[0])
     judged.add_argument("--min-cases", type=int, default=20, help="patients of each label that a group needs: 20")
+    judged.add_argument("--ordinal", default="", metavar="grade", help="tasks whose several classes are in order")
     judged.add_argument("--out", type=Path, metavar="FOLDER", help="for the tables: FILE_judged, beside the file")
 
 
@@ -416,6 +419,7 @@ def _judge(arguments) -> int:
         thresholds=dict(arguments.threshold),
         inference=arguments.inference,
         min_cases=arguments.min_cases,
+        ordinal=[task for task in arguments.ordinal.split(",") if task],
         out=arguments.out,
     )
     print(*lines, sep="\n")

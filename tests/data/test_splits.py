@@ -82,34 +82,34 @@ def test_a_dataset_may_record_none_of_an_attribute(column):
 # --- splits ---
 
 
-@pytest.mark.parametrize("modality", ["mri", "xray"])
-def test_a_patient_is_in_one_split(modality):
-    table = splits.assign(cohort(), SHARES, 0, modality)
+@pytest.mark.parametrize("parted", [False, True])
+def test_a_patient_is_in_one_split(parted):
+    table = splits.assign(cohort(), SHARES, 0, parted)
     assert (table.groupby("patient_id").split.nunique() == 1).all() and table.split.notna().all()
 
 
 @pytest.mark.parametrize(
-    ("n", "modality", "expected"),
+    ("n", "parted", "expected"),
     [
-        (10, "mri", {"train": 7, "val": 1, "test": 2}),
-        (400, "mri", {"train": 280, "val": 40, "test": 80}),
-        (100, "xray", {"train_recon": 49, "train_diag": 21, "val": 10, "test": 20}),
-        (1000, "xray", {"train_recon": 490, "train_diag": 210, "val": 100, "test": 200}),
+        (10, False, {"train": 7, "val": 1, "test": 2}),
+        (400, False, {"train": 280, "val": 40, "test": 80}),
+        (100, True, {"train_recon": 49, "train_diag": 21, "val": 10, "test": 20}),
+        (1000, True, {"train_recon": 490, "train_diag": 210, "val": 100, "test": 200}),
     ],
 )
-def test_shares_of_the_whole_are_exact(n, modality, expected):
-    assert sizes(splits.assign(cohort(n), SHARES, 3, modality)) == expected
+def test_shares_of_the_whole_are_exact(n, parted, expected):
+    assert sizes(splits.assign(cohort(n), SHARES, 3, parted)) == expected
 
 
 @pytest.mark.parametrize("n", [23, 57, 111, 264])
 def test_shares_that_do_not_come_out_even_are_off_by_less_than_one(n):
-    counted = sizes(splits.assign(cohort(n), SHARES, 0, "mri"))
+    counted = sizes(splits.assign(cohort(n), SHARES, 0, False))
     assert all(abs(counted[split] - share * n) < 1 for split, share in zip(counted, SHARES, strict=True))
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_every_stratum_is_shared_out_in_proportion(seed):
-    table = by_patient(splits.assign(cohort(1000), SHARES, seed, "mri"))
+    table = by_patient(splits.assign(cohort(1000), SHARES, seed, False))
     shares = pd.crosstab([table.sex, table.age_group, table.race], table.split, normalize="index")
     members = table.groupby(["sex", "age_group", "race"]).size()
     off = (shares[["train", "val", "test"]] - np.array(SHARES)).mul(members, axis=0).abs()
@@ -117,19 +117,19 @@ def test_every_stratum_is_shared_out_in_proportion(seed):
     assert len(members) == 12 and members.max() > 150
 
 
-@pytest.mark.parametrize("modality", ["mri", "xray"])
-def test_a_split_depends_on_seed_and_patients_alone(modality):
+@pytest.mark.parametrize("parted", [False, True])
+def test_a_split_depends_on_seed_and_patients_alone(parted):
     table = cohort()
-    first = by_patient(splits.assign(table, SHARES, 0, modality)).split
-    again = by_patient(splits.assign(table.sample(frac=1, random_state=9), SHARES, 0, modality)).split
-    other = by_patient(splits.assign(table, SHARES, 1, modality)).split
+    first = by_patient(splits.assign(table, SHARES, 0, parted)).split
+    again = by_patient(splits.assign(table.sample(frac=1, random_state=9), SHARES, 0, parted)).split
+    other = by_patient(splits.assign(table, SHARES, 1, parted)).split
     assert first.equals(again) and 0.2 < (first != other).mean() < 0.8
 
 
 def test_chance_decides_even_for_a_patient_alone_in_the_stratum():
     table = cohort(100)
     table.loc[table.patient_id == "P0042", "race"] = "Asian"
-    drawn = pd.DataFrame({seed: by_patient(splits.assign(table, SHARES, seed, "mri")).split for seed in range(50)})
+    drawn = pd.DataFrame({seed: by_patient(splits.assign(table, SHARES, seed, False)).split for seed in range(50)})
     in_train = (drawn == "train").mean(axis=1)
     assert in_train["P0042"] == pytest.approx(0.7, abs=0.25)
     assert in_train.min() > 0.4 and in_train.max() < 0.97  # 0.7 +- 0.065 for each patient
@@ -138,14 +138,14 @@ def test_chance_decides_even_for_a_patient_alone_in_the_stratum():
 def test_patients_without_an_attribute_are_split_too():
     table = cohort(200)
     table.loc[table.patient_id < "P0050", ["sex", "race"]] = np.nan
-    counted = by_patient(splits.assign(table, SHARES, 0, "mri")).loc[:"P0049"].split.value_counts()
+    counted = by_patient(splits.assign(table, SHARES, 0, False)).loc[:"P0049"].split.value_counts()
     assert counted.sum() == 50 and abs(counted["train"] - 35) < 4
 
 
 def test_an_attribute_that_nobody_has_is_no_obstacle():
     table = cohort(100)
     table["race"] = pd.Series(np.nan, table.index, dtype="str")
-    assert sizes(splits.assign(table, SHARES, 0, "mri")) == {"train": 70, "val": 10, "test": 20}
+    assert sizes(splits.assign(table, SHARES, 0, False)) == {"train": 70, "val": 10, "test": 20}
 
 
 # --- what a chapter shows ---

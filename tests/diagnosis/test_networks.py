@@ -175,6 +175,63 @@ def test_a_classifier_of_timm_learns_the_labels_of_its_training_images():
 # --- published weights ---
 
 
+def probed(slices=1, **changes):
+    """A small study whose reader begins with a linear probe: its state, where that started, and the log."""
+    settings = {"architecture": "test_resnet", "pretrained": False, "linear_probe": True, **changes}
+    dataset = {"name": "phantom_mri", "size": 64, "patients": 60, "slices": slices}
+    study = params.study(dataset=dataset, noise="none", diagnosis={"tasks": ["grade"], "classify": settings})
+    (network,) = study.networks
+    weights = store.make(diagnosis.weights(study, Reader(network)))
+    state = torch.load(weights / "best.ckpt", weights_only=True)["state_dict"]
+    return study, state, diagnosis.build(study, network).state_dict(), pd.read_csv(weights / "log.csv")
+
+
+def test_a_linear_probe_fits_the_last_layer_alone(outputs):
+    study, state, start, log = probed(epochs=0)
+    moved = {name for name, value in state.items() if not torch.equal(value, start[name])}
+    assert moved == {"net.fc.weight", "net.fc.bias"} and log.epoch.tolist() == [0]
+    table = data.load(study).table
+    rate = table.grade[table.split == "train"].mean()
+    assert log.train_loss.item() < -(rate * np.log(rate) + (1 - rate) * np.log(1 - rate))  # that of the share alone
+    assert diagnosis.weights(study, Reader(study.networks[0])).work().amount > 0
+
+
+def test_after_a_linear_probe_all_layers_train_and_normalisation_stays(outputs):
+    _, state, start, log = probed(epochs=1)
+    moved = {name for name, value in state.items() if not torch.equal(value, start[name])}
+    assert any("conv" in name for name in moved) and not any("running_mean" in name for name in moved)
+    assert log.epoch.tolist() == [1]
+
+
+def test_a_classifier_can_be_trained_on_outlined_images_alone(outputs, monkeypatch):
+    seen, fitted = [], diagnosis._linear_probe
+
+    def recorded(study, module, images, labels, rows, val, folder):
+        seen.extend((rows, val))
+        fitted(study, module, images, labels, rows, val, folder)
+
+    monkeypatch.setattr(diagnosis, "_linear_probe", recorded)
+    study = probed(slices=4, epochs=0, outlined=True)[0]
+    cohort = data.load(study)
+    for rows, split in zip(seen, ("train", "val"), strict=True):
+        every = data.rows(cohort.table, split)
+        assert list(rows) == [row for row in every if cohort.masks[row].any()] and 0 < len(rows) < len(every)
+    with pytest.raises(params.ParamsError, match=r"diagnosis\.classify\.outlined.*nih"):
+        params.study(dataset={"name": "nih"}, noise="none", diagnosis={"classify": {"outlined": True}})
+
+
+def test_a_ridge_has_the_slope_of_zero_at_its_minimum():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(3, 2, size=(80, 5)), rng.integers(0, 2, 80)
+    x[:, 4] = 7  # a constant feature
+    weight, bias = classify._ridge(x, y, 0.1)
+    risk, z = 1 / (1 + np.exp(-(x @ weight + bias))), (x - x.mean(0))[:, :4] / x.std(0)[:4]
+    np.testing.assert_allclose(z.T @ (risk - y) + 8 * weight[:4] * x.std(0)[:4], 0, atol=1e-3)
+    assert abs((risk - y).sum()) < 1e-3 and weight[4] == 0
+    with pytest.raises(params.ParamsError, match=r"diagnosis\.classify.*linear_probe"):
+        params.study(dataset={"name": "lgg"}, noise="none", diagnosis={"classify": {"epochs": 0}})
+
+
 def test_missing_weights_of_torchvision_are_named_with_their_place(torch_home):
     with pytest.raises(ValueError, match=rf"classify\.pretrained: .*{re.escape(str(torch_home))}/resnet18-\w+\.pth"):
         classifier().start_pretrained()

@@ -39,7 +39,7 @@ def test_a_threshold_needs_both_labels():
 def test_every_reader_has_its_own_threshold():
     rows = pd.DataFrame({"score": [0.2, 0.5, 0.9], "label": [0, 0, 1]})
     arms = {("original", "standard", reader): rows for reader in ("standard", "fairread")}
-    task = SimpleNamespace(name="t", kind="classify", arms=arms)
+    task = SimpleNamespace(name="t", kind="classify", arms=arms, fold=None)
     cut, called = decisions(task, {"t": {"standard": 0.5, "fairread": 0.6}})
     assert list(cut.values()) == [0.5, 0.6]
     assert [some.tolist() for some in called.values()] == [[False, True, True], [False, False, True]]
