@@ -81,6 +81,7 @@ MEANINGS = {
     "channel": "channel of colour images, counted from 0; null: their grey value",
     "window": "stored values that become black and white; null: `percentiles` decides",
     "percentiles": "percentiles of each file that become black and white",
+    "FairREAD.column": "weight of the column loss",
     "column": "column of the table",
     "values": "meaning of each entry; null stands for unknown",
     "task": "name of the task",
@@ -163,10 +164,47 @@ MEANINGS = {
     "Synthesis.lr": "learning rate of the generators",
     "Synthesis.channels": "channels of the first level",
     "Synthesis.ema": "decay of the averaged weights, with which images are drawn",
+    "TwoStages.model": "the reconstructor of the grid; empty: the first that mitigation fine-tunes",
+    "TwoStages.strategies": "rows of the grid; empty: all of `mitigation.strategies` that change images",
+    "TwoStages.readers": "columns of the grid; empty: every reader of the study",
+    "TwoStages.against": "the reader that `eodd` and `adv` see; `matched`: that of the cell",
+    "TwoStages.tolerance": "how much lower than the best the AUROC or Dice of the chosen cell may be",
+    "TwoStages.seeds": "further seeds with which everything is trained",
+    "TwoStages.max_cells": "a larger grid is refused, with its cost",
+    "Readers.strategies": "strategies that train readers, joined by `+`; a strength follows `@`, see below",
+    "Readers.thresholds": "criterion of thresholds by group, which follow every classifier; `none`: only where named",
+    "Readers.attributes": "attributes whose groups are to be treated alike; empty: those that the dataset records",
+    "amplify": "training images are left out until the positive rates of groups differ by so much; 0: none is",
+    "Readers.level": "level of `oversample`: 0 as images come, 1 as many of every group",
+    "Readers.dro": "`online`: weights that follow the losses; `max`: the worst group of a batch; or the published code",
+    "Readers.reweight": "where groups are counted: in the training set, or in the batch as in the published code",
+    "margin": "pixels along each axis by which a crop is larger than the largest box",
+    "fairread": "FCRO and FairREAD, see below",
+    "Readers.dice": "Dice of a patient: of all slices together, or the mean over slices",
+    "as_published": "as the public code of FairREAD, FCRO and Lee et al.",
+    "FairREAD.dropout": "dropout of the second stage",
+    "FairREAD.adversary_lr": "learning rate of the adversary",
+    "FairREAD.epochs": "passes of stage 1 over the training images; the last one is kept",
+    "FairREAD.batch_size": "images in each training step of stage 1, half of them positive",
+    "refusion_batch_size": "images in each training step of stage 2, half of them positive",
+    "alpha": "weight of the adversary where a strategy names none",
+    "rare": "share of the patients of a group that never train the diagnosis",
+    "decoy": "probability of a bright spot in the scalp that is no lesion; MRI",
     "runs": "`this`: this run; `all`: every noise level of the dataset",
     "device": "where networks run; `auto` takes a GPU where there is one",
     "precision": "number format of training; `auto` is bf16-mixed on a CUDA GPU and 32-true elsewhere",
     "workers": "threads and processes; 0: one for each core",
+    "Table.image": "column with the file, or a path with columns in braces such as `images/{image_id}.jpg`",
+    "Table.attributes": "attributes of your own, by name, see below",
+    "Sunnybrook.attributes": "attributes of your own, by name, see below",
+    "Table.tasks": "tasks, by name: a column of 1 and 0, or what its entries mean, see below",
+    "PhantomMRI.attributes": "attributes of your own: `{scanner: {a: 0.6, b: 0.4}}` draws groups by their shares, "
+    "`{bmi: {mean: 27, sd: 4, cuts: [22, 27]}}` normal numbers that are cut into groups",
+    "PhantomXray.attributes": "attributes of your own, as for phantom_mri",
+    "Table.channels": "3: red, green and blue are kept; 1: a grey image",
+    "class_weights": "of a task of several classes: every image counts the same in the loss (`equal`), or every class",
+    "Trait.cuts": "makes groups of numbers: `median`, the upper ends of all groups but the last, or `none`: the number "
+    "is kept whole (groups at the median, and the slope of each rate over it); null: every entry is a group",
     "compile": "compile each network before training; worth it for long trainings on a GPU",
 }
 BOUNDS = {"ge": "at least {}", "gt": "above {}", "le": "at most {}", "lt": "below {}", "multiple_of": "multiple of {}"}
@@ -266,6 +304,8 @@ def page() -> str:
     nested = {
         "Bias planted in a phantom (`dials`), as `{attribute: {group: value}}`": (phantom.Dials, "dataset.dials."),
         "A column of your table": (table.Column, "dataset.<column>."),
+        "Labels of a task of your table (`labels` is another name of `values`)": (table.Labels, "dataset.tasks.NAME."),
+        "An attribute of your own": (table.Trait, "dataset.attributes.NAME."),
         "Masks of your table": (table.Mask, "dataset.mask."),
         "Slices of the volumes of your table": (table.Slices, "dataset.slices."),
     }
@@ -294,10 +334,29 @@ def page() -> str:
     ]
     blocks += ["\n".join(["| remedy | strength |", "|---|---|", *usual])]
     blocks += [
+        "## readers",
+        "Without this section chapter 07 is not run.",
+        rows(params.Readers, "readers."),
+        "### fairread",
+        rows(params.FairREAD, "readers.fairread."),
+    ]
+    both, only = "classifiers and segmenters", {"classify": "classifiers", "segment": "segmenters"}
+    kinds = {word: both if len(kinds) > 1 else only[kinds[0]] for word, (kinds, _) in params.READERS.items()}
+    strengths = {"oversample": "`readers.level`", "adversary": "`readers.fairread.alpha`"}
+    strengths["fairread"] = strengths["adversary"]
+    lines = [
+        f"| `{word}` | {kinds[word]} | {strengths.get(word, 'none' if value is None else f'{value:g}')} |"
+        for word, (_, value) in params.READERS.items()
+    ]
+    blocks += ["\n".join(["| strategy | trains | strength without `@` |", "|---|---|---|", *lines])]
+    blocks += [
         "## synthesis",
         "Without this section chapter 08 is not run; `synthesis: {}` takes the settings of FairGen as far as they are "
         "known. A reader that is trained with the images of a generator has its name.",
         rows(params.Synthesis, "synthesis."),
+        "## two_stages",
+        "Without this section chapter 09 is not run; it needs `mitigation` and `readers`.",
+        rows(params.TwoStages, "two_stages."),
     ]
     blocks += ["## report", rows(params.Report, "report.")]
     blocks += ["## compute", "These keys never make a result stale.", rows(params.Compute, "compute.")]

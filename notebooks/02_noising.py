@@ -57,7 +57,7 @@ study.noise
 # %%
 without, *ladder = rf.noise.ladder(study.noise)
 held_out = rf.data.rows(cohort.table, "eval")
-held_out = held_out[np.isfinite(noisy[held_out, 0, 0])]  # a noisy image made elsewhere may be missing
+held_out = held_out[rf.data.there(noisy, held_out)]  # a noisy image made elsewhere may be missing
 rows = np.unique(np.linspace(0, len(held_out) - 1, 300).astype(int))
 table = cohort.table.iloc[held_out[rows]].reset_index(drop=True)
 images = np.asarray(cohort.images[held_out[rows]], np.float32)

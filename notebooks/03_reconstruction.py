@@ -50,8 +50,8 @@ for fold in study.folds[::-1]:  # fold 1 is the last, and shown below
     restored = {model: rf.recon.reconstruct(fold, model) for model in models}
 cohort, noisy = rf.data.load(fold), rf.noise.load(fold)
 evaluated = rf.data.rows(cohort.table, "eval")
-there = np.all([np.isfinite(images[:, 0, 0]) for images in restored.values()], axis=0)  # made elsewhere, some may lack
-test = np.flatnonzero((cohort.table.split.iloc[evaluated] == "test") & there & np.isfinite(noisy[evaluated, 0, 0]))
+there = np.all([rf.data.there(images) for images in restored.values()], axis=0)  # made elsewhere, some may lack
+test = np.flatnonzero((cohort.table.split.iloc[evaluated] == "test") & there & rf.data.there(noisy, evaluated))
 
 # %% [markdown]
 # Without `dataset.folds` there is one fold, the study itself. With folds, every model is trained once for each fold; the
@@ -63,7 +63,8 @@ test = np.flatnonzero((cohort.table.split.iloc[evaluated] == "test") & there & n
 
 # %%
 some = test[np.linspace(0, len(test) - 1, 24).astype(int)]
-y, x = (torch.from_numpy(images[evaluated[some]].astype(np.float32))[:, None] for images in (noisy, cohort.images))
+y, x = (torch.from_numpy(images[evaluated[some]].astype(np.float32)) for images in (noisy, cohort.images))
+y, x = (images.reshape(len(some), -1, *images.shape[-2:]) for images in (y, x))  # networks expect an axis of channels
 y.shape
 
 # %% [markdown]
@@ -142,7 +143,7 @@ if "sde" in models:
         left = torch.exp(-sde.schedule.Theta[t])
         mean, sd = y + (x - y) * left, sde.schedule.lam * torch.sqrt(1 - left**2)
         x_t = mean + sd * torch.randn(x.shape, generator=draw)
-        forward.append(x_t[one, 0].clamp(0, 1))
+        forward.append(x_t[one].squeeze(0).clamp(0, 1))
     figure = rf.figures.montage([forward], [f"t = {t}" for t in times], ["$x_t$"])
     rf.figures.keep(figure, study, "03_forward")
 figure if "sde" in models else None
@@ -162,7 +163,10 @@ if "sde" in models:
     seeds = rf.recon.sampling_seeds(study, cohort.table.image_id.iloc[evaluated[some[[one]]]])
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     with torch.inference_mode():
-        path = [(t, x_t[0, 0].clamp(0, 1), x0_hat[0, 0]) for t, x_t, x0_hat in sde.path(y[[one]], generators)]
+        path = [
+            (t, x_t[0].squeeze(0).clamp(0, 1), x0_hat[0].squeeze(0))
+            for t, x_t, x0_hat in sde.path(y[[one]], generators)
+        ]
     path = [path[k] for k in np.linspace(0, len(path) - 1, min(7, len(path))).round().astype(int)]
     strip = [[picture for _, picture, _ in path], [picture for _, _, picture in path]]
     figure = rf.figures.montage(strip, [f"t = {t}" for t, _, _ in path], ["$x_t$", r"$\hat x_0$"])
@@ -182,13 +186,14 @@ figure if "sde" in models else None
 if "sde" in models:
     sde.samples = 1  # this study's reconstruction can be a mean of several
     with torch.inference_mode():
-        samples = np.stack([sde.reconstruct(y, range(k, k + len(y))).numpy()[:, 0] for k in range(0, 800, 100)])
+        samples = np.stack([sde.reconstruct(y, range(k, k + len(y))).numpy() for k in range(0, 800, 100)])
 
     def mean_psnr(images):
-        return np.mean([rf.quality.psnr(*pair) for pair in zip(x[:, 0].numpy(), images, strict=True)])
+        return np.mean([rf.quality.psnr(*pair) for pair in zip(x.numpy(), images, strict=True)])
 
     means = {f"mean of {k} samples": mean_psnr(samples[:k].mean(axis=0)) for k in (1, 2, 4, 8)}
-    others = {rf.words.name(other): mean_psnr(restored[other][some].astype(np.float32)) for other in models}
+    others = {rf.words.name(other): restored[other][some].astype(np.float32) for other in models}
+    others = {other: mean_psnr(images.reshape(x.shape)) for other, images in others.items()}
     compared = pd.Series(means | others, name="PSNR (dB), 24 test images").round(2).to_frame()
 compared if "sde" in models else None
 

@@ -145,6 +145,10 @@ rf.figures.keep(rf.figures.balance(rates, thresholds), study, "04_threshold")
 # a false alarm (TNR = 1 - FPR rises). The threshold is where the lines cross. The bands are 95 % intervals of a bootstrap
 # over patients. Where they are wide, other validation patients would have given another threshold.
 #
+# A task of several classes, such as `dx`, has one network with a softmax. Its decision is the class with the largest score,
+# for every source; no threshold enters it. The tables show each class against the rest as a task (`dx: mel`), and the task
+# as a whole (`dx`). The thresholds of classes above are drawn for comparison only.
+#
 # *Not proved:* that this is the right threshold. A missed tumour and a false alarm do not cost the same. *Balanced* is a
 # convention.
 #
@@ -163,9 +167,15 @@ test = predictions[predictions.split == "test"]
 originals = test[test.source == "original"]
 settings = study.fairness.model_dump(exclude={"attributes"})
 performance, gaps = rf.fairness.assess(
-    originals, cohort.table, attributes=attributes, thresholds=rf.diagnosis.thresholds(study), **settings
+    originals,
+    cohort.table,
+    attributes=attributes,
+    thresholds=rf.diagnosis.thresholds(study),
+    ordinal=study.ordinal,
+    **settings,
 )
-performance = performance.sort_values("task", key=lambda names: names.map(list(study.tasks).index), kind="stable")
+order = {task: place for place, task in enumerate(study.tasks)}  # the whole of several classes comes first
+performance = performance.sort_values("task", key=lambda names: names.map(order).fillna(-1), kind="stable")
 shown = in_fold[(in_fold.source == "original") & (in_fold.split == "test")]
 drawn = curves.roc(shown), curves.precision_recall(shown)
 rf.figures.keep(rf.figures.curves(*drawn, performance), study, "04_roc")
@@ -180,6 +190,18 @@ Markdown(
     + (f"The interval includes 0.5 for {', '.join(unsure)}." if unsure else "No interval includes 0.5.")
     + f" Decisions without a known label are left out ({originals[originals.kind == 'classify'].label.isna().sum()})."
 )
+
+# %% [markdown]
+# Of several classes, AUROC is the mean over the classes, each against the rest. Accuracy is the share of right decisions.
+# With unequal classes a reader reaches a high accuracy by calling everybody the most common one, so the table sets it
+# beside the share of that class. Classes that have an order have a weighted kappa as well: the agreement of decision and
+# label beyond chance, in which a mistake by two classes counts four times (Cohen 1968).
+
+# %%
+wholes = everyone[everyone.metric.isin(["accuracy", "kappa"])].set_index(["task", "metric"])[["value", "low", "high"]]
+largest = everyone[(everyone.metric == "tpr") & everyone.task.str.contains(": ")]
+largest = (largest.positives / largest.n).groupby(largest.task.str.partition(": ")[0]).max().rename("largest class")
+wholes.join(largest, on="task").round(3) if len(wholes) else print("This study has no task of several classes.")
 
 # %% [markdown]
 # The threshold was balanced on other patients, so on these it is balanced only approximately. AUROC is the area under the
@@ -253,7 +275,8 @@ rf.figures.keep(rf.figures.group_values(groups, "tpr", "fpr"), study, "04_errors
 # that the same measure would have on average if the groups did not differ. The measures are
 #
 # - the *equalised odds difference* (EODD): half the largest difference in TPR plus half the largest difference in FPR
-#   between groups; 0 means equal (Hardt, Price and Srebro 2016 define equalised odds);
+#   between groups; 0 means equal (Hardt, Price and Srebro 2016 define equalised odds); of several classes the mean over the
+#   classes;
 # - the *skewed error ratio* (SER), in the paper and the slides: the largest $1 - \mathrm{Dice}$ of a group divided by the smallest; 1 means equal.
 
 # %%

@@ -557,6 +557,27 @@ others.pivot_table(["value", "expected", "shift"], ["task", "metric"], "attribut
 # The demographic parity difference, and AUPRC, differ wherever prevalence differs; this alone is no fault of the
 # model.
 #
+# ### Several classes, and attributes that are numbers
+#
+# In a task with several classes, each class against the rest has a TPR, an FPR and an EODD. One number for the task is
+# either their mean over the classes, which can hide one bad class, or the largest of them, which is large by chance more
+# often. Both have limits that hold for all classes at once (the level is divided by the number of classes). NAR is the
+# range of the accuracies of the groups divided by their mean. ESSP divides the accuracy of everyone by one plus the
+# distances of the groups from it (Tian et al. 2024): it can rise because the groups come together, or because everyone is
+# read better.
+#
+# An attribute that is a number, such as the body mass index, can be kept whole. Then the table has the slope of each rate:
+# by how much it changes for one standard deviation of the number.
+
+# %%
+together = disparities.task.str.contains(": ").groupby(disparities.task.str.partition(": ")[0]).transform("any")
+asked = together & ~disparities.task.str.contains(": ") & disparities.metric.isin(["eodd", "eodd_worst", "nar", "essp"])
+asked |= disparities.metric.str.endswith("_slope")
+rows = disparities[asked & (disparities.source != "noisy")].set_index(["task", "attribute", "metric", "source"])
+rows = rows[["value", "low", "high", "shift", "shift_low", "shift_high", "verdict", "note"]].round(3)
+rows if len(rows) else print("This study has no task of several classes, and no attribute is kept whole.")
+
+# %% [markdown]
 # ## What if the data are not what they seem?
 #
 # Attributes can be missing, labels can be wrong, groups can differ in their case mix, and a hospital can see other

@@ -26,6 +26,7 @@ from IPython.display import Markdown
 
 import reconfair as rf
 from reconfair.report import exhibits, show
+from reconfair.report import readers as fairer
 from reconfair.words import markdown
 
 # %% [markdown]
@@ -42,7 +43,9 @@ reconstruction = {}
 diagnosis = {}
 fairness = {}
 mitigation = {}
+readers = {}
 synthesis = {}
+two_stages = {}
 report = {}
 compute = {}
 
@@ -57,7 +60,9 @@ study = rf.params.study(
     report=report,
     compute=compute,
     mitigation=mitigation,
+    readers=readers,
     synthesis=synthesis,
+    two_stages=two_stages,
 )
 runs = rf.report.gather(study)
 
@@ -252,6 +257,24 @@ show(exhibits.group_thresholds, runs)
 show(exhibits.strategies, runs)
 
 # %% [markdown]
+# ## Can the reader be made fairer?
+#
+# Chapter 07 trained readers by several strategies. How much attention did each give to the rarest group?
+
+# %%
+show(fairer.readers_doses, runs)
+
+# %% [markdown]
+# Their gap against their performance, on the originals:
+
+# %%
+show(fairer.readers_against_gap, runs)
+
+# %% [markdown]
+# All measures, with the change from the baseline in square brackets:
+
+# %%
+show(fairer.readers, runs)
 # ## Do synthetic patients help?
 
 # %%

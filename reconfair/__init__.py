@@ -9,7 +9,19 @@ from importlib import import_module
 from reconfair import data, noise, params, recon, remedies, store, synthesis, tables  # noqa: F401
 
 __version__ = "0.2.0"
-ROOMS = ("diagnosis", "fairness", "figures", "judge", "mitigation", "quality", "report", "truth", "words")
+ROOMS = (
+    "diagnosis",
+    "fair_diagnosis",
+    "fairness",
+    "figures",
+    "judge",
+    "mitigation",
+    "quality",
+    "report",
+    "truth",
+    "two_stages",
+    "words",
+)
 
 
 def __getattr__(room: str):

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
 from reconfair import store
+from reconfair.fairness.grid import front
 from reconfair.params import Study
 from reconfair.words import (
     BLUE,
@@ -27,6 +28,7 @@ from reconfair.words import (
     name,
     number,
     ordered,
+    reader_colour,
     without_strength,
 )
 
@@ -189,10 +191,10 @@ def sentence(text: str) -> Figure:
 
 
 def montage(rows: list[list[np.ndarray]], titles: list[str], labels: list[str], limits: list | None = None) -> Figure:
-    """Draw a grid of pictures: one list of (s, s) arrays per row, grey unless its limits are about zero.
+    """Draw a grid of pictures: one list of (s, s) arrays per row, grey unless its limits are about zero, or (3, s, s).
 
     `limits` are (low, high) by column, (0, 1) unless given. A column that reaches below zero shows differences, with a
-    scale to the right of the grid. Titles and labels may hold formulas.
+    scale to the right of the grid; of colour it shows the mean over the channels. Titles and labels may hold formulas.
     """
     limits = limits or [(0, 1)] * len(titles)
     figure, axes = panels([""] * len(titles) * len(rows), 1.6, 1.6, len(titles))
@@ -201,7 +203,9 @@ def montage(rows: list[list[np.ndarray]], titles: list[str], labels: list[str], 
         row, column = divmod(k, len(titles))
         low, high = limits[column]
         colours = "gray" if low >= 0 else "RdBu_r"
-        image = axis.imshow(np.asarray(rows[row][column], float), cmap=colours, vmin=low, vmax=high, aspect="auto")
+        picture = as_drawn(rows[row][column], differs=low < 0)
+        picture = picture.clip(0, 1) if picture.ndim == 3 else picture  # as colours are drawn
+        image = axis.imshow(picture, cmap=colours, vmin=low, vmax=high, aspect="auto")
         axis.set(xticks=[], yticks=[], box_aspect=1, title="" if row else titles[column])
         if column == 0:
             axis.set_ylabel(labels[row], fontsize="small")
@@ -211,8 +215,16 @@ def montage(rows: list[list[np.ndarray]], titles: list[str], labels: list[str], 
     return figure
 
 
+def as_drawn(picture, differs: bool = False) -> np.ndarray:
+    """A picture as it is drawn: (s, s), or of colour (s, s, 3); of a difference the mean over its channels."""
+    picture = np.asarray(picture, float)
+    if picture.ndim == 2:
+        return picture
+    return picture.mean(axis=0) if differs else picture.transpose(1, 2, 0)
+
+
 def comparison(originals: np.ndarray, sources: dict[str, np.ndarray], labels: list[str]) -> Figure:
-    """Draw originals, the images of each source, and their errors: arrays (n, s, s)."""
+    """Draw originals, the images of each source, and their errors: arrays (n, s, s) or (n, 3, s, s)."""
     originals = np.asarray(originals, float)
     columns, titles, limits = [originals], [name("original")], [(0, 1)]
     for source, images in sources.items():
@@ -223,12 +235,12 @@ def comparison(originals: np.ndarray, sources: dict[str, np.ndarray], labels: li
 
 
 def texture(errors: dict[str, np.ndarray], power: dict[str, tuple]) -> Figure:
-    """Draw an image's error at each level (s, s), and the power spectrum of errors: (frequency, power) by level."""
+    """Draw an error by level, (s, s) or (3, s, s), and the power spectrum of errors: (frequency, power) by level."""
     figure, axes = panels([*errors, "power spectrum of the error"], 2.6, 2.6)
     reach = max(np.abs(error).max() for error in errors.values()) / 2
     greys = plt.get_cmap("Greys")(np.linspace(0.4, 1, len(errors)))
     for axis, (level, error), grey, line in zip(axes, errors.items(), greys, ["-", "--", ":", "-."], strict=False):
-        image = axis.imshow(error, cmap="RdBu_r", vmin=-reach, vmax=reach)
+        image = axis.imshow(as_drawn(error, differs=True), cmap="RdBu_r", vmin=-reach, vmax=reach)
         axis.set(xticks=[], yticks=[])
         axes[-1].semilogy(*power[level], line, color=grey, label=level)
     figure.colorbar(image, ax=axes[:-1], shrink=0.8, label="error")
@@ -610,6 +622,63 @@ def strengths(rows: pd.DataFrame, measures: dict[str, str]) -> Figure:
 # --- the report ---
 
 
+def readers(rows: pd.DataFrame, ylabel: str, published: pd.DataFrame | None = None) -> Figure:
+    """Gap against performance, a dot for each reader; the best place is at the lower right. Published values: crosses.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        ``panel, reader, performance, gap``, and limits ``gap_low, gap_high``.
+    ylabel : str
+    published : DataFrame, optional
+        ``panel, reader, performance, gap``.
+    """
+    given = rows if published is None else pd.concat([rows.assign(by="ours"), published.assign(by="published")])
+    names = list(dict.fromkeys(given.panel))
+    figure, axes = panels(names, 3.0, 2.8, xlabel="performance", ylabel=ylabel)
+    for axis, panel in zip(axes, names, strict=True):
+        for row in given[given.panel == panel].itertuples():
+            colour = reader_colour(row.reader)
+            theirs = getattr(row, "by", "ours") == "published"
+            style = "x" if theirs else "*" if row.reader.endswith("thresholds") else "o"
+            axis.plot(row.performance, row.gap, style, color=colour, ms=6)
+            if not theirs and np.isfinite(row.gap_low):
+                axis.plot([row.performance] * 2, [row.gap_low, row.gap_high], color=colour, lw=0.8)
+        axis.axhline(0, color="grey", lw=0.6)
+    whole = list(dict.fromkeys(reader.removesuffix("+thresholds") for reader in given.reader))
+    handles = [Line2D([], [], ls="", marker="o", color=reader_colour(reader), label=name(reader)) for reader in whole]
+    handles += [Line2D([], [], ls="", marker="*", color="grey", label="with group thresholds")]
+    handles += [Line2D([], [], ls="", marker="x", color="grey", label="published")] if published is not None else []
+    return key(figure, *handles)
+
+
+def spaces(spaces: dict[str, np.ndarray], colours: dict[str, pd.Series]) -> Figure:
+    """Latent spaces in their first two principal components: a column for each space, a row for each colouring.
+
+    Parameters
+    ----------
+    spaces : dict of ndarray
+        By title (n, d).
+    colours : dict of Series
+        By name (n,) groups.
+    """
+    figure, axes = plt.subplots(
+        len(colours), len(spaces), figsize=(2.6 * len(spaces), 2.4 * len(colours)), layout="constrained", squeeze=False
+    )
+    for line, (label, groups) in zip(axes, colours.items(), strict=True):
+        values = sorted(groups.dropna().unique())
+        for axis, (title, z) in zip(line, spaces.items(), strict=True):
+            centred = z - z.mean(0)
+            at = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
+            for value, shade in zip(values, GROUPS, strict=False):
+                rows = (groups == value).to_numpy()
+                axis.plot(*at[rows].T[:2], ".", ms=3, color=shade, label=f"{value}")
+            axis.set(title=title if line is axes[0] else "", xticks=[], yticks=[])
+        line[0].set_ylabel(label)
+        line[-1].legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
 def framework(models, strategies, attributes) -> Figure:
     """Draw what feeds what (the paper's figure 1): noise, reconstruction, frozen diagnosis, comparison, mitigation."""
     figure, axis = plt.subplots(figsize=(7.2, 3.1), layout="constrained")
@@ -755,3 +824,63 @@ def verdicts(table: pd.DataFrame) -> Figure:
     axis.set_xlim(0, 100)
     axis.invert_yaxis()
     return key(figure)
+
+
+def grid_cells(cells: pd.DataFrame, columns=("gap", "performance")) -> Figure:
+    """Draw the grid of both stages as heat maps: rows are what was read, columns the readers; bold cells are the front.
+
+    Rows of `fairness.grid.grid` of one task and attribute. A frame marks cells that lie on the Pareto front.
+    """
+    rows, readers = (list(cells[key].unique()) for key in ("row", "reader"))
+    words = {"gap": name(cells.gap_metric.iloc[0]), "performance": name(cells.performance_metric.iloc[0])}
+    size = max(2.6, 0.75 * len(readers)), 0.36 * len(rows) + 0.9
+    figure, axes = panels([words[column] for column in columns], *size, 2, 1.3, sharey=True)
+    best = front_of(cells)
+    for axis, column in zip(axes, columns, strict=True):
+        values = cells.pivot(index="row", columns="reader", values=column).loc[rows, readers]
+        tones = "cividis_r" if column == "gap" else "cividis"
+        sns.heatmap(values, ax=axis, annot=True, fmt=".2f", cmap=tones, cbar=False, annot_kws={"size": "small"})
+        for row, reader in best:
+            corner = readers.index(reader), rows.index(row)
+            axis.add_patch(plt.Rectangle(corner, 1, 1, fill=False, ec=ORANGE, lw=2.5))
+        axis.set(xlabel="reader", ylabel="")
+        axis.set_xticks(
+            np.arange(len(readers)) + 0.5, [mathtext(name(word)) for word in readers], rotation=35, ha="right"
+        )
+        axis.set_yticks(np.arange(len(rows)) + 0.5, [mathtext(name(word)) for word in rows], rotation=0)
+    axes[0].set_ylabel("what was read")
+    return key(figure, Line2D([], [], ls="none", marker="s", mfc="none", mec=ORANGE, mew=2, label="on the front"))
+
+
+def front_of(cells: pd.DataFrame) -> list[tuple[str, str]]:
+    """Cells of the grid, rows and readers, that no other cell beats in gap and performance at once."""
+    own = cells[~cells["row"].isin(["original", "noisy"])]
+    best = front(own.gap.to_numpy(), own.performance.to_numpy())
+    return list(own.loc[best, ["row", "reader"]].itertuples(index=False, name=None))
+
+
+def grid_front(cells: pd.DataFrame) -> Figure:
+    """Draw the gap of each cell against its performance, with limits; cells beaten by another one are pale.
+
+    Rows of `fairness.grid.grid` of one task and attribute.
+    """
+    own, best = cells[~cells["row"].isin(["original", "noisy"])], front_of(cells)
+    readers, rows = (list(own[key].unique()) for key in ("reader", "row"))
+    fills = dict(zip(readers, sns.color_palette("colorblind", len(readers)), strict=True))
+    shapes = dict(zip(rows, "os^DvP*Xh", strict=False))
+    labels = {"xlabel": name(cells.gap_metric.iloc[0]), "ylabel": name(cells.performance_metric.iloc[0])}
+    figure, (axis,) = panels([""], 5.2, 3.6, 1, **labels)
+    for cell in own.itertuples():
+        alpha = 1 if (cell.row, cell.reader) in best else 0.3
+        x = [[cell.gap - cell.gap_low], [cell.gap_high - cell.gap]]
+        y = [[cell.performance - cell.performance_low], [cell.performance_high - cell.performance]]
+        style = {"fmt": shapes.get(cell.row, "o"), "color": fills[cell.reader], "alpha": alpha, "elinewidth": 0.7}
+        axis.errorbar(cell.gap, cell.performance, y, x, ms=8 if alpha == 1 else 5, **style)
+    handles = [
+        Line2D([], [], ls="none", marker="s", color=fills[word], label=f"reader: {name(word)}") for word in readers
+    ]
+    handles += [
+        Line2D([], [], ls="none", marker=shapes.get(word, "o"), color="#555555", label=f"images: {name(word)}")
+        for word in rows
+    ]
+    return key(figure, *handles)

@@ -16,7 +16,7 @@ from reconfair.params import NOISY, ORIGINAL, Reader, Source, Study
 from reconfair.store import PACKAGE, Product, Work
 from reconfair.words import counted, name, number, p_value
 
-ASIDE = ("simulation", "planning", "sensitivity", "decision")  # statistics that enter no table
+ASIDE = ("simulation", "planning", "sensitivity", "decision", "fate", "medians")  # statistics that enter no table
 STATISTICS = [f"reconfair.fairness.{path.stem}" for path in sorted((PACKAGE / "fairness").glob("*.py"))]
 STATISTICS = [module.removesuffix(".__init__") for module in STATISTICS if not module.endswith(ASIDE)]
 ARM = ("dataset", "level", "task", "source", "strategy", "reader")  # what identifies an arm; one run has no dataset
@@ -339,9 +339,9 @@ def _write(study: Study, read: list[Product], rated: list[Product], readers, fol
 
 
 def thresholds(study: Study, readers=("standard",)) -> dict:
-    """Balanced threshold by task and, of several readers, by reader, as `fairness.assess` takes them."""
-    if tuple(readers) == ("standard",):
-        return diagnosis.thresholds(study)
+    """Balanced threshold by task and reader, with folds by fold, as `fairness.assess` takes them."""
+    if len(study.folds) > 1:
+        return {fold.number: thresholds(fold, readers) for fold in study.folds}
     by_task = {}
     for reader in readers:
         for task, threshold in diagnosis.thresholds(study, reader).items():
@@ -354,17 +354,19 @@ def _assessed(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     answers, quality = collect("predictions", read), collect("quality", rated) if rated else None
     assessed = assess(
-        _shared(answers[answers.split == "test"], ["task", "unit"]),
+        shared(answers[answers.split == "test"], ["task", "unit"]),
         data.load(study).table,
-        quality=None if quality is None else _shared(quality[quality.split == "test"], ["image_id"]),
+        quality=None if quality is None else shared(quality[quality.split == "test"], ["image_id"]),
         attributes=study.attributes(),
         thresholds=thresholds(study, readers),
+        ordinal=study.ordinal,
+        whole=[word for word in study.dataset.about.whole if word in study.attributes()],
         **study.fairness.model_dump(exclude={"attributes"}),
     )
     return tuple(ordered(table, study) for table in assessed)
 
 
-def _shared(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+def shared(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Rows of the units that every source has: of images made elsewhere, some may be missing."""
     arms = rows.groupby([key for key in ("task", "source", "strategy", "reader") if key in rows]).ngroup()
     every = arms.groupby(rows.task).transform("nunique") if "task" in rows else arms.nunique()
@@ -376,7 +378,8 @@ def _shared(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 def ordered(table: pd.DataFrame, study: Study) -> pd.DataFrame:
     """Rows in the order of tasks, then original, noisy, reconstructors, each followed by its strategies."""
-    order = {word: at for at, word in enumerate([*study.tasks, "image", ORIGINAL.model, NOISY.model, *study.models])}
+    tasks = dict.fromkeys(word for task in study.tasks for word in (task.partition(": ")[0], task))
+    order = {word: at for at, word in enumerate([*tasks, "image", ORIGINAL.model, NOISY.model, *study.models])}
     strategies = dict.fromkeys(source.strategy for source in study.mitigated)
     order |= {strategy: at for at, strategy in enumerate(["standard", *strategies])}
     readers = [reader for reader in dict.fromkeys(table.reader) if reader not in order]

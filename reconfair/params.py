@@ -49,8 +49,8 @@ RACES = (
     "American Indian/Alaska Native",
 )
 GAPS = ("eodd", "eop", "fpr_gap", "demographic_parity", "auroc_gap", "auprc_gap", "calibration_gap")
-GAPS += ("delta_dice", "ser", "psnr_gap", "ssim_gap")
-MEASURES = ("tpr", "fpr", "ppr", "auroc", "auprc", "calibration", "dice", "psnr", "ssim")
+GAPS += ("delta_dice", "ser", "psnr_gap", "ssim_gap", "eodd_worst", "accuracy_gap", "kappa_gap", "nar", "essp")
+MEASURES = ("tpr", "fpr", "ppr", "auroc", "auprc", "calibration", "accuracy", "kappa", "dice", "psnr", "ssim")
 COHORT = ("image_id", "patient_id", "split", "age", *ATTRIBUTES, "path", "mask_path", "slice")  # columns of every one
 GROUPS = {"sex": SEXES, "age_group": AGE_GROUPS, "race": RACES}
 PAPER_SDE_EPOCHS = {"mri": 300, "xray": 40}
@@ -67,6 +67,22 @@ PAPER_CLASSIFIER = {
         "weight_decay": 1e-5,
     },
 }
+BOTH = ("classify", "segment")
+# Strategies of readers: the kinds of network that they train, and their usual strength; None: they have none.
+READERS = {
+    "oversample": (BOTH, None),  # its strength is `level`
+    "reweight": (BOTH, 1.0),
+    "dro": (BOTH, 0.01),
+    "fcro": (("classify",), 1.0),
+    "adversary": (("classify",), None),  # its strength is `alpha`
+    "fairread": (("classify",), None),
+    "crop": (("segment",), None),
+    "cascade": (("segment",), None),
+    "replicate": (BOTH, None),  # the standard training with another seed: a placebo
+}
+ALONE = ("fcro", "adversary", "fairread")  # a network for each finding
+DOSES = ("oversample", "reweight", "dro")  # they change how much each group counts, and can be joined
+OPTIONAL = ("mitigation", "readers", "synthesis", "two_stages")  # sections without which a chapter is not run
 MAX_BYTES, MAX_DEPTH, MAX_VALUES = 100_000, 20, 5_000  # of a params file
 MANY = 20  # mistakes are named, no more
 MODEL_FILES = (".pt", ".pth", ".onnx")  # of diagnostic models: TorchScript and ONNX
@@ -93,6 +109,26 @@ class About(NamedTuple):
     folder: str = ""  # its name under RECONFAIR_DATA
     metadata: tuple[str, ...] = ()  # the files that must be in that folder; * stands for a version
     where: str = ""  # to get it
+    classes: dict[str, tuple[str, ...]] = {}  # of tasks of several classes, in order
+    ordinal: tuple[str, ...] = ()  # those whose classes go from low to high
+    further: dict[str, str] = {}  # tasks that are studied only where `diagnosis.tasks` names them, and their kind
+    whole: tuple[str, ...] = ()  # attributes whose numbers, in the column <attribute>_value, have a slope
+
+    @property
+    def every(self) -> dict[str, str]:
+        """All tasks and their kind."""
+        return self.tasks | self.further
+
+    def decisions(self, task: str) -> tuple[str, ...]:
+        """What is decided in a task: itself, or, of several classes, whether it is of each.
+
+        Examples
+        --------
+        >>> about = About("mri", "image", {"dx": "classify"}, classes={"dx": ("nv", "mel", "bcc")})
+        >>> about.decisions("dx")
+        ('dx: nv', 'dx: mel', 'dx: bcc')
+        """
+        return tuple(f"{task}: {name}" for name in self.classes[task]) if task in self.classes else (task,)
 
 
 class Network(NamedTuple):
@@ -102,6 +138,7 @@ class Network(NamedTuple):
     kind: str
     tasks: tuple[str, ...]
     model: str = ""  # a model of the user's own, as the params file names it; empty: one that is trained here
+    classes: bool = False  # whether its tasks are the classes of one task, of which each unit has one
 
 
 class Source(NamedTuple):
@@ -178,8 +215,9 @@ class Dataset(Section):
     """What every dataset has. A dataset has a class variable `about` and two methods.
 
     ``read_table()`` returns one row per image: ``image_id, patient_id, sex, age, race`` and a column for each task (1,
-    0 or missing); rows with ``evaluated`` False are seen in training alone. ``read_image(row)`` returns an image within
-    [0, 1] and its mask or None, both (size, size); None for an image that shows nothing and is to leave the cohort.
+    0 or missing; of several classes their number); rows with ``evaluated`` False are seen in training alone.
+    ``read_image(row)`` returns an image within [0, 1], (size, size) or, where the dataset has ``channels`` 3,
+    (3, size, size), and its mask (size, size) or None; None for an image that shows nothing and is to leave the cohort.
     """
 
     name: str
@@ -202,6 +240,17 @@ class Dataset(Section):
         if self.folds is not None and self.folds < 2:
             raise ValueError(f"folds must be 2 or more, or left out for one split, not {self.folds}")
         return self
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of an image: (size, size), of colour (3, size, size)."""
+        side = (self.size, self.size)
+        return (3, *side) if getattr(self, "channels", 1) == 3 else side
+
+    @property
+    def inputs(self) -> dict[str, int]:
+        """What the settings of a network say of colour: ``{"inputs": 3}``, and nothing of grey images."""
+        return {"inputs": 3} if len(self.shape) == 3 else {}
 
     @property
     def parted(self) -> bool:
@@ -308,6 +357,8 @@ class Classify(Training):
     batch_size: Annotated[int, Field(ge=1)] = 16
     lr: Annotated[float, Field(gt=0)] = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0
+    # Of several classes: every image counts the same, or every class does.
+    class_weights: Literal["equal", "balanced"] = "equal"
 
     @model_validator(mode="after")
     def _weights_fit(self):
@@ -343,8 +394,11 @@ class Diagnosis(Section):
     def settings(self, network: Network) -> dict:
         """All that the training of `network` depends on, JSON-ready; of a model of the user's own, what it is."""
         if network.model:
-            return {"model": network.model, "kind": network.kind, "tasks": list(network.tasks)}
+            named = {"model": network.model, "kind": network.kind, "tasks": list(network.tasks)}
+            return named | ({"classes": True} if network.classes else {})
         section = getattr(self, network.kind).model_dump(mode="json")
+        weights = section.pop("class_weights", None)
+        section |= {"classes": True, "class_weights": weights} if network.classes else {}
         return {**section, "tasks": list(network.tasks), "seed": self.seed}
 
 
@@ -374,7 +428,7 @@ class Mitigation(Section):
 
     strategies: tuple[str, ...] = ("reweight", "eodd", "adv")  # also dro, remedies joined by +, and thresholds
     models: tuple[str, ...] = ()  # empty: every reconstructor of the study
-    attributes: tuple[Literal[ATTRIBUTES], ...] = ()  # empty: those that the dataset records
+    attributes: tuple[str, ...] = ()  # empty: those that the dataset records
     lam: Annotated[float, Field(ge=0)] = 1  # of eodd and adv where a strategy names none, as in eodd@0.3
     epochs: Annotated[int, Field(ge=1)] = 10
     lr_factor: Annotated[float, Field(gt=0)] = 0.1  # of the learning rate of the first training
@@ -497,6 +551,140 @@ class Synthesis(Section):
         )
 
 
+class FairREAD(Training):
+    """Networks whose latent space is orthogonal to the attributes (FCRO), and their second stage (FairREAD)."""
+
+    epochs: Annotated[int, Field(ge=1)] = 40  # of each network of stage 1; the last epoch is kept
+    batch_size: Annotated[int, Field(ge=2)] = 128  # half of each batch is positive
+    lr: Annotated[float, Field(gt=0)] = 1e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 4e-4
+    latent: Annotated[int, Field(ge=2)] = 128  # size of the latent space
+    column: Annotated[float, Field(ge=0)] = 80  # weight of the column loss
+    row: Annotated[float, Field(ge=0)] = 125  # weight of the row loss; 125 is the published 500 at 64 images a class
+    rank: Annotated[int, Field(ge=1)] | Literal["energy"] = 3  # of the attributes' subspace; energy: 0.99 of it
+    moving_base: bool = False  # the subspace follows the batches of the first three epochs
+    refusion_epochs: Annotated[int, Field(ge=1)] = 10  # of stage 2, at most
+    refusion_batch_size: Annotated[int, Field(ge=2)] = 64
+    patience: Annotated[int, Field(ge=1)] = 3  # epochs of stage 2 without a lower validation loss
+    blocks: Annotated[int, Field(ge=1)] = 2  # of re-fusion
+    width: Annotated[int, Field(ge=2)] = 256  # of the attributes' code
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    keep_orthogonal: bool = True  # both losses of stage 1 stay on in stage 2
+    alpha: Annotated[float, Field(ge=0)] = 0.5  # of the adversary, where a strategy names none, as in adversary@0.1
+    adversary_steps: Annotated[int, Field(ge=1)] = 2  # of the adversary in each batch
+    adversary_lr: Annotated[float, Field(gt=0)] = 1e-4
+
+
+class Readers(Section):
+    """Diagnostic networks that are trained to be fairer; the images stay as they are."""
+
+    strategies: tuple[str, ...] = ("oversample", "reweight", "dro")  # or joined by +, with a strength after @
+    thresholds: Literal["none", "min_gap", "youden", "gmeans"] = "none"  # by group, after each classifier's training
+    attributes: tuple[Literal[ATTRIBUTES], ...] = ()  # empty: those that the dataset records
+    amplify: Fraction = 0  # training images are left out until positive rates of groups differ by so much
+    level: Fraction = 1  # of oversampling: 0 natural, 1 as many images of every group
+    dro: Literal["online", "max", "as_published"] = "online"  # max: the worst group of a batch alone
+    reweight: Literal["training", "as_published"] = "training"  # where groups are counted; as_published: in the batch
+    margin: Annotated[int, Field(ge=0)] = 5  # pixels that a crop is larger than the largest box, along each axis
+    fairread: FairREAD = FairREAD()
+    dice: Literal["volume", "slice_mean"] = "volume"  # of a patient, in the measures of this chapter
+    as_published: bool = False  # as the public code of FairREAD, FCRO and Lee et al. does it
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _known_strategies(self):
+        names = [self.name_of(strategy) for strategy in self.strategies]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"strategies: '{name}' is named more than once")
+        return self
+
+    def parts(self, strategy: str) -> dict[str, float]:
+        """The parts that a strategy joins, and the strength of each; thresholds and crops have none (0).
+
+        Examples
+        --------
+        >>> Readers().parts("oversample@0.5+dro")
+        {'oversample': 0.5, 'dro': 0.01}
+        >>> Readers().parts("standard+thresholds")
+        {'thresholds': 0.0}
+        """
+        strengths = {}
+        for item in strategy.removeprefix("standard+").split("+"):
+            word, at, strength = item.partition("@")
+            one_of(word, (*READERS, "thresholds"), "strategies: strategy")
+            if word in strengths:
+                raise ValueError(f"strategies: '{strategy}' names '{word}' twice")
+            usual = {"oversample": self.level, "adversary": self.fairread.alpha, "fairread": self.fairread.alpha}
+            usual = usual.get(word, (READERS.get(word) or (BOTH, None))[1])
+            try:
+                strengths[word] = float(strength) if at else usual or 0.0
+            except ValueError:
+                strengths[word] = -1.0
+            if at and usual is None:
+                raise ValueError(f"strategies: '{item}': {word} has no strength; write {word}")
+            if not 0 <= strengths[word] < float("inf"):
+                raise ValueError(f"strategies: strength of '{item}' must be a number from 0, such as {word}@0.5")
+            if word == "oversample" and strengths[word] > 1:
+                raise ValueError(f"strategies: '{item}': the level of oversampling lies in [0, 1]")
+        self._joined(strategy, tuple(strengths))
+        return strengths
+
+    def _joined(self, strategy: str, words: tuple[str, ...]) -> None:
+        """Refuse parts that do not go together, and say which do."""
+        main = [word for word in words if word not in (*DOSES, "thresholds")]
+        doses = [word for word in words if word in DOSES]
+        if "thresholds" in words and (words[-1] != "thresholds" or {*main} & {"crop", "cascade"}):
+            raise ValueError(
+                f"strategies: '{strategy}': thresholds come last and belong to classifiers, as in fairread+thresholds"
+            )
+        if len(main) > 1 or len(doses) > 2 or (doses and main and main[0] not in ("crop", "cascade")):
+            raise ValueError(
+                f"strategies: '{strategy}' cannot be joined; two of {', '.join(DOSES)} can, also with crop or cascade"
+            )
+
+    def name_of(self, strategy: str) -> str:
+        """How a strategy is called in tables and folders, with strengths as they are usually written.
+
+        Examples
+        --------
+        >>> Readers().name_of("oversample@0.50+dro")
+        'oversample@0.5+dro'
+        """
+        given, strengths = strategy.split("+"), self.parts(strategy)
+        items = [item.partition("@") for item in given]
+        return "+".join(word + (f"@{strengths[word]:g}" if at else "") for word, at, _ in items)
+
+    def kinds(self, strategy: str) -> tuple[str, ...]:
+        """The kinds of network that a strategy can train.
+
+        Examples
+        --------
+        >>> Readers().kinds("cascade+oversample"), Readers().kinds("dro")
+        (('segment',), ('classify', 'segment'))
+        """
+        if strategy == "standard":
+            return BOTH
+        words = self.parts(strategy)
+        return tuple(
+            kind
+            for kind in BOTH
+            if all(kind in READERS[word][0] if word in READERS else kind == "classify" for word in words)
+        )
+
+
+class TwoStages(Section):
+    """Interventions at both stages: strategies of one reconstructor, each read by every reader."""
+
+    model: str = ""  # the reconstructor; empty: the first that mitigation fine-tunes
+    strategies: tuple[str, ...] = ()  # rows; empty: all of mitigation.strategies that change images
+    readers: tuple[str, ...] = ()  # columns; empty: all of the study, those with thresholds included
+    against: Literal["standard", "matched"] = "standard"  # the reader that eodd and adv see; matched: that of the cell
+    tolerance: Fraction = 0.02  # how much lower than the best the chosen cell's AUROC or Dice may be
+    seeds: tuple[Seed, ...] = ()  # further trainings of everything, for the variance between seeds
+    max_cells: Annotated[int, Field(ge=4)] = 60  # a larger grid is refused, with its cost
+
+
 class Report(Section):
     """What the last chapter gathers."""
 
@@ -521,7 +709,9 @@ class Study(Section):
     diagnosis: Diagnosis = Diagnosis()
     fairness: Fairness = Fairness()
     mitigation: Mitigation | None = None  # left out: chapter 06 is not run
+    readers: Readers | None = None  # left out: chapter 07 is not run
     synthesis: Synthesis | None = None  # left out: chapter 08 is not run
+    two_stages: TwoStages | None = None  # left out: chapter 09 is not run
     report: Report = Report()
     compute: Compute = Compute()
     _command: str = PrivateAttr("")  # what to write after `reconfair run` for this study
@@ -531,7 +721,7 @@ class Study(Section):
     def _known_tasks(self):
         about = self.dataset.about
         for task in self.diagnosis.tasks:
-            one_of(task, about.tasks, f"diagnosis.tasks: task of {self.dataset.name}")
+            one_of(task, about.every, f"diagnosis.tasks: task of {self.dataset.name}")
         if self.diagnosis.classify.outlined and "segment" not in about.tasks.values():
             raise ValueError(f"diagnosis.classify.outlined: {self.dataset.name} has no outlines; expected false")
         recorded = about.attributes + (("race_merged",) if "race" in about.attributes else ())
@@ -541,6 +731,16 @@ class Study(Section):
                 one_of(word, recorded, f"fairness.attributes: attribute of {self.dataset.name}")
             if len(set(words)) < len(words):
                 raise ValueError(f"fairness.attributes: '{attribute}' names an attribute twice")
+        if self.readers:
+            for attribute in self.readers.attributes:
+                one_of(attribute, recorded, f"readers.attributes: attribute of {self.dataset.name}")
+            for strategy in self.readers.strategies:
+                self.networks_of(self.readers.name_of(strategy))
+        for name in ("readers", "two_stages") if self.dataset.folds else ():
+            if getattr(self, name):
+                raise ValueError(f"{name}: its readers are trained in one split; leave out dataset.folds, or {name}")
+        if self.two_stages:
+            self._check_grid()
         if self.mitigation:
             for model in self.mitigation.models:
                 one_of(name_of(model), self.reconstruction.places, "mitigation.models: model of this study")
@@ -570,6 +770,20 @@ class Study(Section):
         return self
 
     @model_validator(mode="after")
+    def _takes_colour(self):
+        if self.dataset.inputs and not getattr(type(self.noise), "COLOUR", False):
+            valid = ", ".join(kind for kind, section in NOISES.items() if getattr(section, "COLOUR", False))
+            raise ValueError(
+                f"noise.kind: {self.noise.kind} measures one channel, and dataset.channels is 3; valid here: {valid}"
+            )
+        if self.dataset.inputs and str(self.diagnosis.classify.pretrained) in XRV:
+            raise ValueError(
+                f"diagnosis.classify.pretrained: {self.diagnosis.classify.pretrained} has seen one channel, and "
+                "dataset.channels is 3; valid here: true, false"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _known_models(self):
         for key, word in self.diagnosis.models.items():
             one_of(key, {network.name for network in self.networks} | self.tasks.keys(), "diagnosis.models: task")
@@ -588,32 +802,102 @@ class Study(Section):
 
     @property
     def tasks(self) -> dict[str, str]:
-        """Tasks of this study and their kind, ``classify`` or ``segment``."""
-        every = self.dataset.about.tasks
-        return {task: every[task] for task in self.diagnosis.tasks or every}
+        """Tasks of this study and their kind, ``classify`` or ``segment``; each class of several is one."""
+        about = self.dataset.about
+        return {decision: about.every[task] for task in self._named for decision in about.decisions(task)}
+
+    @property
+    def ordinal(self) -> tuple[str, ...]:
+        """Tasks of this study whose several classes are in order."""
+        return tuple(task for task in self._named if task in self.dataset.about.ordinal)
+
+    @property
+    def _named(self) -> tuple[str, ...]:
+        return self.diagnosis.tasks or tuple(self.dataset.about.tasks)
 
     @property
     def networks(self) -> tuple[Network, ...]:
         """The diagnostic networks that carry the tasks; a model of the user's own is a network by itself."""
-        models = self.diagnosis.models
-        alone = tuple(Network(task, kind, (task,), models.get(task, "")) for task, kind in self.tasks.items())
-        if self.dataset.about.modality == "mri":
+        models, about = self.diagnosis.models, self.dataset.about
+        alone = tuple(
+            Network(task, about.every[task], about.decisions(task), models.get(task, ""), task in about.classes)
+            for task in self._named
+        )
+        if about.modality == "mri":
             return alone
-        findings = tuple(task for task, kind in self.tasks.items() if kind == "classify" and task not in models)
+        apart = tuple(network for network in alone if network.kind == "segment" or network.model or network.classes)
+        findings = tuple(network.name for network in alone if network not in apart)
         together = (Network("findings", "classify", findings, models.get("findings", "")),) if findings else ()
-        return together + tuple(network for network in alone if network.kind == "segment" or network.model)
+        return together + apart
+
+    def _check_grid(self) -> None:
+        """Refuse a grid whose rows or columns the study does not make."""
+        for name in ("mitigation", "readers"):
+            if getattr(self, name) is None or self.noise.kind == "none":
+                raise ValueError(f"two_stages: the grid needs the section {name}, and images with noise")
+        stages, makes = self.two_stages, [source for source in self.mitigated if source.strategy != "thresholds"]
+        models, names = {source.model for source in makes}, self.reader_names
+        one_of(
+            stages.model or next(iter(models), ""), models, "two_stages.model: reconstructor that mitigation changes"
+        )
+        for word in stages.strategies:
+            one_of(
+                self.mitigation.name_of(word), {source.strategy for source in makes}, "two_stages.strategies: strategy"
+            )
+        for word in stages.readers:
+            one_of(word if word == "standard" else self.readers.name_of(word), names, "two_stages.readers: reader")
 
     @property
-    def readers(self) -> tuple[str, ...]:
-        """Strategies by which the diagnostic networks are trained."""
-        return ("standard",)
+    def reader_names(self) -> tuple[str, ...]:
+        """Strategies by which the diagnostic networks are trained, the standard one first."""
+        if self.readers is None:
+            return ("standard",)
+        plain = (
+            ("standard", "oversample@0") if self.readers.amplify else ("standard",)
+        )  # the latter: on the same images
+        names = dict.fromkeys((*plain, *map(self.readers.name_of, self.readers.strategies)))
+        if self.readers.thresholds != "none":
+            whole = [name for name in names if not name.endswith("+thresholds") and self.networks_of(name)]
+            moved = [name for name in whole if self.networks_of(f"{name}+thresholds", refuse=False)]
+            names |= dict.fromkeys(f"{name}+thresholds" for name in moved)
+        return tuple(names)
 
-    def networks_of(self, strategy: str) -> tuple[Network, ...]:
-        """The networks that a strategy of readers trains; synthetic images train those of the task of the cells."""
-        if self.synthesis and strategy in self.synthesis.generators:
+    def networks_of(self, strategy: str, refuse: bool = True) -> tuple[Network, ...]:
+        """The networks that a strategy of readers trains; it leaves models of the user's own as they are.
+
+        FCRO, FairREAD and an adversary train one network for each finding, and so does every strategy on amplified
+        images, since these are chosen by finding.
+
+        Raises
+        ------
+        ValueError
+            No network of the study is of a kind that this strategy can train.
+        """
+        base = strategy.removesuffix("+thresholds")
+        if strategy == "standard":
+            return self.networks
+        if self.synthesis and strategy in self.synthesis.generators:  # those of the task of the cells
             task = self.cells[-1]
             return tuple(net for net in self.networks if task in (net.name, *net.tasks) and not net.model)
-        return self.networks
+        try:
+            kinds = self.readers.kinds(strategy)
+        except ValueError:
+            if refuse:
+                raise
+            return ()
+        fitting = [network for network in self.networks if network.kind in kinds]
+        fitting = [network for network in fitting if base == "standard" or not network.model]
+        if base != "standard" and {*self.readers.parts(base)} & {*ALONE}:  # these know one finding, with and without
+            fitting = [network for network in fitting if not network.classes]
+        if not fitting and refuse:
+            there = " and ".join(dict.fromkeys(network.kind for network in self.networks))
+            raise ValueError(
+                f"readers.strategies: '{strategy}' trains networks that {' or '.join(kinds)}, and those of this study "
+                f"{there}; {nearest(strategy, [word for word in READERS if there in READERS[word][0]])}"
+            )
+        if base == "standard" or not (self.readers.amplify or {*self.readers.parts(base)} & {*ALONE}):
+            return tuple(fitting)
+        return tuple(Network(task, network.kind, (task,)) for network in fitting for task in network.tasks)
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -740,8 +1024,9 @@ def hidden(folder: str) -> str:
 
 
 def folder_of(name: str) -> Path:
-    """The folder that a params file names; see `hidden`."""
-    return Path(os.path.expanduser(json.loads(os.environ.get("RECONFAIR_ROOTS", "{}")).get(name, name)))
+    """The folder that a params file names, where ``~`` and ``$RECONFAIR_DATA`` may stand; see `hidden`."""
+    name = json.loads(os.environ.get("RECONFAIR_ROOTS", "{}")).get(name, name)
+    return Path(os.path.expandvars(os.path.expanduser(name)))
 
 
 def is_external(word: str) -> bool:
@@ -865,7 +1150,7 @@ def study(base: str = "", **sections: dict[str, Any]) -> Study:
         ``name``: such sections are a whole study.
     **sections : dict
         Sections of a params file, or what is to change in those of `base`; ``{}`` changes nothing, and "none" leaves
-        out ``noise``, ``mitigation`` or ``synthesis``.
+        out ``noise`` or a section of `OPTIONAL`.
 
     Raises
     ------
@@ -885,8 +1170,9 @@ def study(base: str = "", **sections: dict[str, Any]) -> Study:
         sections = _merged({name: each for name, each in base_sections.items() if name not in replaced}, sections)
     if sections.get("noise") == "none":
         sections = {**sections, "noise": {"kind": "none"}}
-    optional = ("mitigation", "synthesis")
-    sections = {name: each for name, each in sections.items() if name not in optional or each != "none"}
+    for name in OPTIONAL:
+        if sections.get(name) == "none":
+            sections = {key: section for key, section in sections.items() if key != name}
     built = _validated(sections)
     built._command = command
     return built
@@ -1148,7 +1434,7 @@ def _command(path: str, overrides: Iterable[str]) -> str:
 def _override(sections: dict, text: str) -> None:
     key, equals, value = text.partition("=")
     *parents, last = key.split(".")
-    if not equals or not (parents or key in ("noise", "mitigation", "synthesis")):
+    if not equals or not (parents or key in ("noise", *OPTIONAL)):
         raise ParamsError(f"--set {text}: expected section.key=value")
     try:
         for parent in parents:

@@ -15,18 +15,19 @@ CHUNK = 32
 
 
 def psnr(original: np.ndarray, image: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB; infinite for equal images."""
+    """Peak signal-to-noise ratio in dB, of the mean squared error over all channels; infinite for equal images."""
     with np.errstate(divide="ignore"):
         return float(peak_signal_noise_ratio(original, image, data_range=1))
 
 
 def ssim(original: np.ndarray, image: np.ndarray) -> float:
-    """Structural similarity with the Gaussian window of Wang et al. (2004), within [-1, 1]."""
-    return float(
-        structural_similarity(
-            original, image, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
-        )
-    )
+    """Structural similarity with the Gaussian window of Wang et al. (2004), within [-1, 1].
+
+    Images are (s, s), or (3, s, s): then the mean over the channels.
+    """
+    how = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    channel = 0 if original.ndim == 3 else None
+    return float(structural_similarity(original, image, data_range=1, channel_axis=channel, **how))
 
 
 def lpips_weights() -> Path:
@@ -41,7 +42,7 @@ def lpips(originals, images) -> np.ndarray:
     Parameters
     ----------
     originals, images : array_like
-        (n, size, size); read a few at a time.
+        (n, size, size) or (n, 3, size, size); read a few at a time.
 
     Raises
     ------
@@ -57,7 +58,8 @@ def lpips(originals, images) -> np.ndarray:
     with torch.inference_mode():
         for start in store.progress(range(0, len(images), CHUNK), "LPIPS"):
             pair = (_chunk(array, start).clip(0, 1) for array in (originals, images))
-            measure.update(*(torch.from_numpy(part)[:, None].expand(-1, 3, -1, -1) for part in pair))
+            pair = (torch.from_numpy(part) for part in pair)
+            measure.update(*(part if part.ndim == 4 else part[:, None].expand(-1, 3, -1, -1) for part in pair))
         return measure.compute().flatten().numpy()
 
 
@@ -69,7 +71,7 @@ def rate(table: pd.DataFrame, originals, images, source: str, strategy: str = "s
     table : DataFrame
         (n rows) of a cohort.
     originals, images : array_like
-        (n, size, size); read a few at a time, so that memory-mapped arrays stay on disk. Images are
+        (n, size, size) or (n, 3, size, size); read a few at a time, so that arrays stay on disk. Images are
         clipped to [0, 1] before they are compared.
     source, strategy : str
         What made the images.

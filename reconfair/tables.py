@@ -1,4 +1,4 @@
-"""The six tables that cross between chapters: one schema each, stored as Parquet.
+"""The tables that cross between chapters: one schema each, stored as Parquet.
 
 Each is tidy: one row per observation, one column per variable. A cohort has further columns,
 one per finding (1.0, 0.0, or missing where unknown).
@@ -65,7 +65,44 @@ SCHEMAS = {
         "generator": TEXT, "classifier": TEXT, "attribute": TEXT, "group": TEXT, "metric": TEXT, "value": NUMBER,
         "low": NUMBER, "high": NUMBER, "n": COUNT, "note": TEXT,
     },
+    # one row per task x source x reader x attribute x group x metric: measures of chapter 07
+    "measures": {
+        "task": TEXT, "source": TEXT, "strategy": TEXT, "reader": TEXT, "attribute": TEXT, "group": TEXT,
+        "metric": TEXT, "value": NUMBER, "low": NUMBER, "high": NUMBER, "change": NUMBER, "change_low": NUMBER,
+        "change_high": NUMBER, "expected": NUMBER, "n": NUMBER, "patients": NUMBER, "empty_truth": NUMBER,
+        "empty_answer": NUMBER, "note": TEXT,
+    },
+    # one row per split x task x attribute x row x reader: the grid of chapter 09
+    "grid": {
+        "split": TEXT, "task": TEXT, "attribute": TEXT, "row": TEXT, "reader": TEXT, "performance_metric": TEXT,
+        "gap_metric": TEXT, "performance": NUMBER, "performance_low": NUMBER, "performance_high": NUMBER,
+        "worst_group": NUMBER, "worst_group_low": NUMBER, "worst_group_high": NUMBER, "gap": NUMBER,
+        "gap_low": NUMBER, "gap_high": NUMBER, "expected": NUMBER, "change": NUMBER, "change_low": NUMBER,
+        "change_high": NUMBER, "gap_change": NUMBER, "gap_change_low": NUMBER, "gap_change_high": NUMBER,
+        "brought": NUMBER, "added": NUMBER, "added_low": NUMBER, "added_high": NUMBER, "interaction": NUMBER,
+        "front": NUMBER,
+    },
+    # one row per split x task x attribute x group x metric x effect x row x reader
+    "effects": {
+        "split": TEXT, "task": TEXT, "attribute": TEXT, "group": TEXT, "metric": TEXT, "effect": TEXT, "row": TEXT,
+        "reader": TEXT, "value": NUMBER, "low": NUMBER, "high": NUMBER,
+    },
+    # one row per task x attribute: the cell that validation chose, and what test says of it
+    "decisions": {
+        "task": TEXT, "attribute": TEXT, "row": TEXT, "reader": TEXT, "gap": NUMBER, "gap_validation": NUMBER,
+        "shrinkage": NUMBER, "gap_change": NUMBER, "gap_change_low": NUMBER, "gap_change_high": NUMBER,
+        "change": NUMBER, "best_rival": TEXT, "rival_gap": NUMBER, "verdict": TEXT,
+    },
+    # one row per task x attribute x row x reader x metric: means over seeds
+    "replicates": {
+        "task": TEXT, "attribute": TEXT, "row": TEXT, "reader": TEXT, "metric": TEXT, "value": NUMBER, "low": NUMBER,
+        "high": NUMBER, "seeds": NUMBER, "sd_seeds": NUMBER, "sd_patients": NUMBER, "share_seeds": NUMBER,
+    },
 }  # fmt: skip
+
+# columns that a table has where they are needed: of tasks of several classes, the class that a row tells from the rest,
+# and whether the unit is given to it (1, 0)
+OPTIONAL = {"predictions": {"class": TEXT, "decision": NUMBER}}
 
 
 def write(table: pd.DataFrame, name: str, folder: Path) -> None:
@@ -104,7 +141,10 @@ def published(name: str) -> pd.DataFrame:
     """Read values of the paper and its slides, transcribed as printed; ``cited`` says from which table.
 
     ``performance`` is by dataset, level, source, task and metric, ``strategies`` by strategy as well;
-    ``fairness``, by attribute; ``summaries``, of several tasks or models; ``cohorts``, patients by group.
+    ``fairness``, by attribute; ``summaries``, of several tasks or models; ``cohorts``, patients by group. Of chapter
+    07, ``cmr_strategies, cmr_groups, cmr_cohorts`` (Lee et al., MELBA 2025) and ``fairread_strategies,
+    fairread_cohorts`` (FairREAD and FCRO, second-hand: from reading notes of a third party). A value that is given as
+    a bound, such as ``<0.05``, has ``bound`` True.
 
     Examples
     --------
@@ -112,14 +152,20 @@ def published(name: str) -> pd.DataFrame:
     >>> rows[(rows.level == "x4") & (rows.metric == "psnr")].set_index("source").value.to_dict()
     {'unet': 42.94, 'pix2pix': 37.71, 'sde': 40.23}
     """
-    return pd.read_csv(PUBLISHED / f"{name}.csv", comment="#", keep_default_na=False, dtype={"value": float})
+    table = pd.read_csv(PUBLISHED / f"{name}.csv", comment="#", keep_default_na=False, dtype={"value": str})
+    if "value" not in table:
+        return table
+    bound = table.value.str.startswith("<")
+    table["value"] = table.value.str.lstrip("<").astype(float)
+    return table.assign(bound=bound) if bound.any() else table
 
 
 def _typed(table: pd.DataFrame, name: str) -> pd.DataFrame:
     typed = table.reset_index(drop=True)
     if "synthetic" in typed and typed.synthetic.fillna(False).astype(bool).any():
         raise ValueError(f"table '{name}': it holds synthetic images, which train and are never judged; leave them out")
-    for column, kind in SCHEMAS[name].items():
+    optional = {column: kind for column, kind in OPTIONAL.get(name, {}).items() if column in table}
+    for column, kind in (SCHEMAS[name] | optional).items():
         if column not in table:
             raise ValueError(f"table '{name}': column '{column}' is missing; it has {', '.join(table.columns)}")
         try:

@@ -90,9 +90,21 @@ class Rows:
         return tuple(torch.from_numpy(np.asarray(array[rows[order]])[back]) for array in self.arrays)
 
 
-def loader(arrays, rows, batch_size: int, seed: int = 0, weights=None, shuffle: bool = True) -> DataLoader:
-    """Batches of the given `rows` of `arrays`; images get a channel axis in the networks."""
-    batches = Batches(rows, batch_size, seed, weights)
+def widen(images):
+    """Images with an axis of channels, (n, 1, s, s), where they have none; those of colour are as they were."""
+    return images if images.ndim == 4 else images[:, None]
+
+
+def narrow(images):
+    """Images without their axis of channels where it has length 1, as they are stored."""
+    return images[:, 0] if images.shape[1] == 1 else images
+
+
+def loader(
+    arrays, rows, batch_size: int, seed: int = 0, weights=None, shuffle: bool = True, batches=None
+) -> DataLoader:
+    """Batches of the given `rows` of `arrays`, or those of `batches`; images get a channel axis in the networks."""
+    batches = batches or Batches(rows, batch_size, seed, weights)
     if not shuffle:
         batches = [np.asarray(rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)]
     # With a generator of its own it takes nothing from the global stream, which a resumed run would miss.
@@ -313,7 +325,7 @@ def placed(module: torch.nn.Module, compute: Compute) -> torch.nn.Module:
 def apply(function, images, rows, compute: Compute, what: str, *extras, batch_size: int = BATCH):
     """Yield (rows, function(images of these rows)) in batches, with progress.
 
-    `function` maps (n, 1, size, size) float32 on the device to (n, ...); it yields NumPy arrays.
+    `function` maps (n, 1 or 3, size, size) float32 on the device to (n, ...); it yields NumPy arrays.
     Of each sequence in `extras`, one entry per row, it is given the batch too.
     """
     limit_threads(compute)
@@ -321,7 +333,7 @@ def apply(function, images, rows, compute: Compute, what: str, *extras, batch_si
     starts = range(0, len(rows), batch_size)
     for start in store.progress(starts, what):
         batch = rows[start : start + batch_size]
-        tensor = torch.from_numpy(np.asarray(images[batch], np.float32))[:, None].to(device)
+        tensor = widen(torch.from_numpy(np.asarray(images[batch], np.float32))).to(device)
         answer = function(tensor, *(values[start : start + batch_size] for values in extras))
         yield batch, answer.float().cpu().numpy()
 
@@ -363,7 +375,8 @@ def _operations(module, size: int) -> tuple[float, float, float]:
     module, remembered = module.to("meta"), []
     look = (lambda noisy: module.noise_hat(noisy, noisy, 1)) if hasattr(module, "noise_hat") else module
     hooks = saved_tensors_hooks(lambda tensor: remembered.append(tensor.nbytes), lambda nothing: nothing)
-    two = torch.empty(2, 1, size, size, device="meta")  # one alone would not do for batch normalisation
+    inputs = module.settings.get("inputs", 1)
+    two = torch.empty(2, inputs, size, size, device="meta")  # one alone would not do for batch normalisation
     with FlopCounterMode(display=False) as counter, hooks:
         look(two)
     weights = sum(parameter.nbytes for parameter in module.parameters()) / 1e6

@@ -7,14 +7,17 @@ import pandas as pd
 
 from reconfair import data, diagnosis, noise, recon, store, training
 from reconfair.data import splits
+from reconfair.diagnosis import groupwise
 from reconfair.fairness import assess
 from reconfair.keyed import seed_of
-from reconfair.params import ParamsError, Study
+from reconfair.params import ParamsError, Reader, Study
 
 CHUNK = 256  # patients drawn, degraded and diagnosed at a time, so that memory does not grow
 
 
-def true_disparity(study: Study, source: str = "original", patients: int = 20_000) -> pd.DataFrame:
+def true_disparity(
+    study: Study, source: str = "original", patients: int = 20_000, reader: str = "standard"
+) -> pd.DataFrame:
     """Fairness of the study's frozen models on a fresh draw of its phantom population.
 
     Parameters
@@ -25,6 +28,8 @@ def true_disparity(study: Study, source: str = "original", patients: int = 20_00
         What the models look at: ``original``, ``noisy`` or a reconstructor.
     patients : int
         Size of the fresh draw; none of them was seen in training.
+    reader : str
+        The strategy of the readers.
 
     Returns
     -------
@@ -41,7 +46,6 @@ def true_disparity(study: Study, source: str = "original", patients: int = 20_00
         raise ParamsError(f"dataset.name: the truth is known of phantoms only, not of {study.dataset.name}")
     fresh = study.dataset.model_copy(update={"patients": patients, "seed": seed_of(study.dataset.seed, "fresh")})
     table = splits.derive(fresh.read_table()).assign(split="test")
-    networks = {network: diagnosis.load(study, network) for network in study.networks}
     model = None if source in ("original", "noisy") else recon.load(study, source)
     everyone = table.patient_id.unique()
     parts = []
@@ -51,15 +55,18 @@ def true_disparity(study: Study, source: str = "original", patients: int = 20_00
         seen = images if source == "original" else noise.degrade(images, chunk.image_id, study.noise)
         if model is not None:
             seen = _applied(model.reconstruct, seen, study, recon.sampling_seeds(study, chunk.image_id))[:, 0]
-        for network, frozen in networks.items():
-            answers = _applied(frozen.diagnose, seen, study)
+        for network in study.networks_of(reader):
+            who, rows = Reader(network, reader), np.arange(len(seen))
+            answers = diagnosis.scores(study, who, seen, rows, "models", chunk, masks)
             parts.append(diagnosis.units(study, network, chunk, answers, masks))
-    predictions = pd.concat(parts, ignore_index=True).assign(source=source, strategy="standard", reader="standard")
+    predictions = pd.concat(parts, ignore_index=True).assign(source=source, strategy="standard", reader=reader)
+    if reader.endswith("+thresholds"):
+        predictions = groupwise.elsewhere(study, reader, predictions, table)
     _, fairness = assess(
         predictions,
         table,
         attributes=study.attributes(),
-        thresholds=diagnosis.thresholds(study),
+        thresholds=diagnosis.thresholds(study, reader),
         eodd=study.fairness.eodd,
         min_cases=2,
         resamples=99,

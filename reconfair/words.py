@@ -32,6 +32,17 @@ STRATEGIES = {  # in their order; the colours are for figures in which no model 
     "reweight+adv": "#88CCEE",
     "thresholds": "#44AA99",
 }
+READERS = {  # in their order
+    "standard": "#000000",
+    "oversample": "#E69F00",
+    "reweight": "#029E73",
+    "dro": "#D55E00",
+    "fcro": "#56B4E9",
+    "adversary": "#CA9161",
+    "fairread": "#0173B2",
+    "crop": "#949494",
+    "cascade": "#CC78BC",
+}
 VERDICTS = {  # blue: no harm; orange: harm; grey: not known
     "better": BLUE,
     "kept": "#9BD0F0",
@@ -50,10 +61,18 @@ NAMES = {
     "standard": "standard",
     "reweight": "reweighted",
     "reweight@0": "plain fine-tuning",
+    "replicate": "standard, other seed",
     "dro": "Group DRO",
     "adv": "adversarial",
     "thresholds": "group thresholds",
     "thresholds@0": "group thresholds (not applied)",
+    "oversample": "oversampled",
+    "oversample@0": "plain training",
+    "fcro": "FCRO",
+    "adversary": "adversary",
+    "fairread": "FairREAD",
+    "crop": "crop (truth)",
+    "cascade": "cascade",
     "physics": "Noise model",
     "sex": "Sex",
     "age_group": "Age",
@@ -94,10 +113,28 @@ NAMES = {
     "neighbours": "nearest neighbours",
     "xgboost": "XGBoost",
     "equal_opportunity": "equal opportunity difference",
-    "essp": "ESSP",
-    "nar": "NAR",
     "fd_own": "Fréchet distance (own features)",
     "fd_floor": "Fréchet distance, real against real",
+    "accuracy": "accuracy",
+    "eodd_worst_case": "EODD (worst case)",
+    "fate_eo": "FATE (EODD)",
+    "fate_auc": "FATE (AUROC)",
+    "dice_median": "median Dice",
+    "dice_iqr": "IQR of Dice",
+    "ser_median": "SER of medians",
+    "fairness_gap": "gap of median Dice",
+    "hausdorff_mm_median": "median Hausdorff distance (mm)",
+    "hausdorff_px_median": "median Hausdorff distance (pixels)",
+    "cas": "classification accuracy score (CAS)",
+    "kappa": "weighted kappa",
+    "eodd_worst": "EODD of the worst class",
+    "accuracy_gap": "accuracy gap",
+    "kappa_gap": "kappa gap",
+    "nar": "normalised accuracy range (NAR)",
+    "essp": "equity-scaled accuracy (ESSP)",
+    "tpr_slope": "slope of the true positive rate",
+    "fpr_slope": "slope of the false positive rate",
+    "dice_slope": "slope of Dice",
 }
 MARKERS = {"standard": "o", "reweight": "s", "dro": "v", "eodd": "^", "adv": "D", "thresholds": "*"}
 MARKERS |= {"reweight+eodd": "P", "reweight+adv": "h", "reweight@0": "X"}
@@ -167,6 +204,18 @@ def marker(strategy: str) -> str:
 def colour(word: str) -> str:
     """Colour of a source; a model that is not ours has one of the spare colours, always the same."""
     return COLOURS.get(word) or SPARE[sum(map(ord, word)) % len(SPARE)]
+
+
+def reader_colour(reader: str) -> str:
+    """Colour of a reader: that of the first part of its strategy that has one.
+
+    Examples
+    --------
+    >>> reader_colour("crop+oversample@0.5") == READERS["crop"], reader_colour("fairread+thresholds")
+    (True, '#0173B2')
+    """
+    parts = without_strength(reader).split("+")
+    return next((READERS[part] for part in parts if part in READERS), SPARE[sum(map(ord, reader)) % len(SPARE)])
 
 
 def ordered(words: Iterable[str]) -> list[str]:

@@ -54,6 +54,11 @@ SPLITS = pd.DataFrame({"attribute": "sex", "group": [GROUP, "male"], "split": ["
 QUALITY = pd.DataFrame({"source": SOURCES * 2, "patient_id": list("aaabbb"), "psnr": RNG.random(6), "ssim": 0.5})
 SCORES = pd.DataFrame({"group": [GROUP, "male"] * 2, "label": [0, 0, 1, 1], "score": [0.1, 0.3, 0.6, 0.9]})
 STRENGTHS = pd.DataFrame({"strategy": ["standard", "eodd@0.3", "mine@1"], "bias": [1, 2, 3]})
+GRID = pd.DataFrame(
+    {"row": [GROUP, "standard"] * 2, "reader": ["standard"] * 2 + [MODEL] * 2, "gap": [0.1, 0.2, 0.3, 0.1]}
+)
+GRID = GRID.assign(gap_low=0.0, gap_high=0.4, performance=0.8, performance_low=0.7, performance_high=0.9)
+GRID = GRID.assign(gap_metric="eodd", performance_metric="auroc")
 VERDICTS = pd.DataFrame(1, index=[GROUP, "bias by Sex"], columns=list(words.VERDICTS))
 NOISE = rows(task=["image", TASK], metric=["psnr"], level=["x4", "x8"], source=SOURCES, strategy=["standard"])
 NOISE = NOISE.assign(share=90, share_low=80, share_high=100, share_published=95)
@@ -119,8 +124,10 @@ DRAWN = {  # by function: what draws it, and a text that it must show
         MODEL,
     ),
     "verdicts": (lambda: figures.verdicts(VERDICTS), GROUP),
+    "grid_cells": (lambda: figures.grid_cells(GRID), GROUP),
+    "grid_front": (lambda: figures.grid_front(GRID), f"images: {GROUP}"),
 }
-HELPERS = {"keep", "panels", "key", "points", "forest", "sentence"}
+HELPERS = {"front_of", "keep", "panels", "key", "points", "forest", "sentence", "as_drawn"}
 HELPERS |= {"arms", "of_arm", "arm_word", "arm_points", "arm_handles", "verdict_handles"}
 
 

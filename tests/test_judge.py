@@ -492,3 +492,63 @@ def test_entries_are_read_as_in_every_other_door(scores, tmp_path, mark):
         tables.append(pd.read_parquet(tmp_path / f"{name}_judged" / "fairness.parquet"))
     numbers = ["value", "low", "high", "shift", "missing"]
     pd.testing.assert_frame_equal(tables[0][numbers], tables[1][numbers])
+
+
+@pytest.fixture
+def of_classes():
+    """Scores of three classes on originals and on a reconstruction that fails for men."""
+    rng, n = np.random.default_rng(4), 240
+    label, sex = rng.integers(0, 3, n), rng.choice(["female", "male"], n)
+    tables = []
+    for source, strength in (("original", 2.0), ("unet", np.where(sex == "male", 0.3, 2.0))):
+        logits = rng.normal(size=(n, 3))
+        logits[np.arange(n), label] += strength
+        scores = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).round(4)
+        table = pd.DataFrame(scores, columns=["score_nv", "score_mel", "score_bcc"])
+        tables.append(
+            table.assign(patient=np.arange(n), source=source, label=np.array(["nv", "mel", "bcc"])[label], sex=sex)
+        )
+    return pd.concat(tables, ignore_index=True)
+
+
+def test_several_classes_have_a_column_of_scores_each(of_classes, tmp_path):
+    path = tmp_path / "dx.csv"
+    of_classes.to_csv(path, index=False)
+    lines = judge_file(path, out=tmp_path / "out")
+    performance, fairness = (
+        pd.read_parquet(tmp_path / "out" / f"{name}.parquet") for name in ("performance", "fairness")
+    )
+    assert set(performance.task) == {"dx", "dx: nv", "dx: mel", "dx: bcc"}
+    scores = of_classes[of_classes.source == "unet"]
+    right = scores[["score_nv", "score_mel", "score_bcc"]].idxmax(axis=1).str[6:] == scores.label
+    rows = performance[(performance.task == "dx") & (performance.metric == "accuracy") & (performance.source == "unet")]
+    values = rows.set_index("group").value
+    assert values["male"] == pytest.approx(right[scores.sex == "male"].mean())
+    whole = fairness[(fairness.task == "dx") & (fairness.source == "unet")].set_index("metric")
+    assert whole.verdict["accuracy_gap"] == "grew" and "kappa_gap" not in whole.index
+    assert any("dx: mel, unet" in line for line in lines)
+    judge_file(path, out=tmp_path / "out", ordinal=["dx"])
+    assert "kappa" in set(pd.read_parquet(tmp_path / "out/performance.parquet").metric)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda rows: rows.assign(label=rows.label.replace("mel", "mell")), ["label", "mell", "'mel'"]),
+        (lambda rows: rows.assign(score_mel=rows.score_mel / 2), ["row 3", "score_nv", "sum to", "expected 1"]),
+        (lambda rows: rows.assign(score_bcc=rows.score_bcc.where(rows.index != 3)), ["row 5", "score_bcc"]),
+        (lambda rows: rows.drop(columns=["score_mel", "score_bcc"]), ["score_nv", "alone"]),
+        (lambda rows: rows.drop(columns="label").assign(lable=1), ["'label'", "lable"]),
+    ],
+)
+def test_a_wrong_table_of_classes_is_refused_with_its_column(of_classes, tmp_path, change, words):
+    change(of_classes).to_csv(tmp_path / "dx.csv", index=False)
+    with pytest.raises(ValueError) as error:
+        judge_file(tmp_path / "dx.csv")
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_a_class_that_no_row_has_is_counted(of_classes, tmp_path):
+    of_classes[of_classes.label != "bcc"].to_csv(tmp_path / "dx.csv", index=False)
+    lines = judge_file(tmp_path / "dx.csv")
+    assert any("'bcc'" in line and "cannot be judged" in line for line in lines)

@@ -60,7 +60,7 @@ def originals(study):
 
 def test_the_whole_way_of_a_hospital(hospital, capsys):
     study = load()
-    assert study.sources == (ORIGINAL, Source("vendor")) and study.trained == () and study.readers == ("standard",)
+    assert study.sources == (ORIGINAL, Source("vendor")) and study.trained == () and study.reader_names == ("standard",)
     assert run.main(["check", "hospital.yaml"]) == 0, capsys.readouterr().err
     with one_thread():
         for product in run.products(study):

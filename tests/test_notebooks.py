@@ -33,6 +33,7 @@ FIGURES = {
         "groups_psnr",
     ],
     "06": ["reweight", "dro", "soft", "adversary", "strengths", "performance", "shift_eodd", "tradeoff", "groups_psnr"],
+    "07": ["game", "spaces", "readers"],
     "08": ["cells", "diffusion", "guidance", "balance", "pair", "nearest", "ratio"],
     "10": [
         "framework",
@@ -57,6 +58,7 @@ TINY = {
     "diagnosis": {"classify": {"epochs": 1, "size": 32}, "segment": {"epochs": 1}},
     "fairness": {"resamples": 99, "min_cases": 2},
     "mitigation": {"epochs": 1},
+    "readers": {"strategies": ["fairread", "cascade"], "fairread": {"epochs": 1, "refusion_epochs": 1, "latent": 8}},
     "synthesis": {"baselines": [], "min_images": 1, "iterations": 4, "tuning": 2, "pairs": 4, "judged": 4, "steps": 2},
 }
 
@@ -112,7 +114,7 @@ def test_every_notebook_runs_and_leaves_its_products(demo, outputs, capsys):
 def test_a_chapter_opened_alone_makes_all_it_needs_and_the_others_use_it(outputs):
     """Three chapters in an empty store each, then the rest over what the last of them left."""
     folder = FOLDER
-    for chapter in ("02", "04", "06"):
+    for chapter in ("02", "04", "06", "07"):
         root = outputs / chapter
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("RECONFAIR_OUTPUTS", str(root))
@@ -145,7 +147,7 @@ def test_a_notebook_runs_three_ways_to_the_same_product(outputs, tmp_path):
     assert cohort.fresh and stamps[0] == stamps[1] == stamps[2]
 
 
-@pytest.mark.parametrize("script", sorted(FOLDER.glob("0[1-8]_*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("script", sorted(FOLDER.glob("0[1-9]_*.py")), ids=lambda path: path.stem)
 def test_every_chapter_keeps_the_rhythm(script):
     """Goals and minutes first; then predictions, limits, three things to take away, and exercises."""
     cells = json.loads(notebooks.pair(script))["cells"]
@@ -160,7 +162,7 @@ def test_every_chapter_keeps_the_rhythm(script):
 
 
 def test_every_params_file_is_valid_and_its_chapters_are_known():
-    """Chapter 06 is run where the file names a mitigation; class.yaml has all chapters."""
+    """Chapters 06 and 07 are run where the file names mitigation and readers; class.yaml has all chapters."""
     studies = {path.stem: params.load(path) for path in PARAMS.glob("*.yaml")}
     assert [name for name, study in studies.items() if study.mitigation is None] == ["gallery_1e4"]
     assert chapters(studies["class"]) == list(CHAPTERS) and "06_mitigation" not in chapters(studies["gallery_1e4"])

@@ -286,7 +286,7 @@ MISTAKES = {
     ),
     "label that is none": (
         table(tasks={"grade": {"column": "g", "values": {4: 2}}}),
-        ["dataset.tasks.grade.values.4", "'2'"],
+        ["dataset.tasks.grade", "'4' is 2", "no entry is 0"],
     ),
     "age that is none": (
         table(age={"column": "a", "values": {"old": "very"}}),
@@ -538,3 +538,51 @@ def test_the_sde_trains_as_long_as_the_paper_has_it_for_the_modality_unless_told
     assert study(dataset={"name": "nih"}).reconstruction.sde.epochs == 40
     assert study(dataset={"name": "lgg"}).reconstruction.sde.epochs == 300
     assert study(dataset={"name": "nih"}, reconstruction={"sde": {"epochs": 2}}).reconstruction.sde.epochs == 2
+
+
+# --- readers ---
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"readers": {"strategies": ["oversampel"]}}, ["readers", "oversampel", "oversample"]),
+        ({"readers": {"strategies": ["dro@-1"]}}, ["readers", "dro@-1"]),
+        ({"readers": {"strategies": ["oversample@2"]}}, ["oversample@2", "[0, 1]"]),
+        ({"readers": {"strategies": ["crop@2"]}}, ["crop@2", "no strength"]),
+        ({"readers": {"strategies": ["cascade+fairread"]}}, ["cascade+fairread", "oversample"]),
+        ({"readers": {"strategies": ["dro+dro"]}}, ["dro+dro", "twice"]),
+        ({"readers": {"strategies": ["crop+thresholds"]}}, ["crop+thresholds", "fairread+thresholds"]),
+        ({"readers": {"strategies": ["fcro", "fcro"]}}, ["fcro", "more than once"]),
+        (
+            {"readers": {"strategies": ["fairread"]}, "diagnosis": {"tasks": ["tumour"]}},
+            ["fairread", "classify", "segment"],
+        ),
+        (
+            {"readers": {"strategies": ["cascade"]}, "diagnosis": {"tasks": ["grade"]}},
+            ["cascade", "segment", "classify"],
+        ),
+        ({"readers": {"thresholds": "youdn"}}, ["readers.thresholds", "youdn", "youden"]),
+        ({"readers": {"fairread": {"rnk": 2}}}, ["readers.fairread.rnk", "rank"]),
+    ],
+)
+def test_a_strategy_of_readers_that_cannot_be_is_refused(sections, said):
+    with pytest.raises(ParamsError) as error:
+        study(**sections)
+    assert all(word in str(error.value) for word in said)
+
+
+def test_readers_are_the_strategies_and_their_thresholds():
+    made = study(readers={"strategies": ["fairread", "cascade", "dro+reweight@0.50"], "thresholds": "gmeans"})
+    names = ("standard", "fairread", "cascade", "dro+reweight@0.5")
+    assert made.reader_names == (*names, *(f"{name}+thresholds" for name in names if name != "cascade"))
+    assert [network.name for network in made.networks_of("fairread")] == ["grade", "type"]
+    assert [network.name for network in made.networks_of("cascade")] == ["tumour"]
+    assert study().reader_names == ("standard",) and study(readers={}).readers.fairread.row == 125
+
+
+def test_on_radiographs_each_finding_has_a_network_where_a_strategy_needs_it():
+    made = study(dataset=XRAY, readers={"strategies": ["fcro", "dro"]})
+    assert len(made.networks_of("fcro")) == 5 and len(made.networks_of("dro")) == 1
+    amplified = study(dataset=XRAY, readers={"strategies": ["dro"], "amplify": 0.1})
+    assert len(amplified.networks_of("dro")) == 5 and amplified.reader_names[1] == "oversample@0"

@@ -60,9 +60,9 @@ def project(tmp_path, monkeypatch) -> Path:
         for block in blocks(page, "python") + blocks(page, "yaml"):
             if name_of(block):
                 (tmp_path / name_of(block)).write_text(block, encoding="utf-8")
-    for name, page in {"predictions": README, "scores": ROOT / "docs" / "your-predictions.md"}.items():
-        (table,) = blocks(page, "csv")
-        (tmp_path / f"{name}.csv").write_text(table, encoding="utf-8")
+    for page, names in {README: ["predictions"], ROOT / "docs" / "your-predictions.md": ["scores", "dx"]}.items():
+        for name, table in zip(names, blocks(page, "csv"), strict=True):
+            (tmp_path / f"{name}.csv").write_text(table, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RECONFAIR_OUTPUTS", str(tmp_path / "outputs"))
     return tmp_path
@@ -174,7 +174,8 @@ def test_the_page_of_parameters_is_up_to_date():
 
 def test_the_page_of_parameters_names_every_default_of_a_study(outputs):
     page = (ROOT / "docs" / "parameters.md").read_text(encoding="utf-8")
-    study = params.study(dataset={"name": "phantom_mri"}, mitigation={}, synthesis={}).model_dump(mode="json")
+    study = params.study(dataset={"name": "phantom_mri"}, mitigation={}, readers={}, synthesis={}, two_stages={})
+    study = study.model_dump(mode="json")
     for section, keys in study.items():
         for key in keys:
             assert f"`{section}.{key}`" in page or f"### {key}\n" in page

@@ -246,7 +246,7 @@ def test_an_unknown_chapter_is_refused(outputs, capsys, option, chapter):
 def test_the_chapters_up_to_one_are_chosen(outputs):
     study = params.load(PARAMS / "demo.yaml")
     assert run.chosen(study, until="3") == ["01_data", "02_noising", "03_reconstruction"]
-    assert run.chosen(study, only="04") == ["04_diagnosis"] and len(run.chosen(study)) == 7
+    assert run.chosen(study, only="04") == ["04_diagnosis"] and len(run.chosen(study)) == 8
 
 
 def test_the_version_is_told(capsys):

@@ -23,7 +23,7 @@ from reconfair.data import files, splits
 from reconfair.data.chexpert import CheXpert
 from reconfair.data.lgg import LGG
 from reconfair.data.nih import NIH
-from reconfair.data.phantom import Phantom, scarce
+from reconfair.data.phantom import Phantom, rare, scarce
 from reconfair.data.phantom_mri import PhantomMRI
 from reconfair.data.phantom_xray import PhantomXray
 from reconfair.data.sunnybrook import Sunnybrook
@@ -48,14 +48,15 @@ CHUNK = 32  # images per piece of work: long enough to be worth sending to a pro
 EMPTY, KEPT, SKIPPED = range(3)  # what became of a row
 # Columns that say who a patient is. They stay in cohort.parquet; what is made of a cohort holds pseudonyms.
 IDENTIFYING = ("original_image_id", "original_patient_id", "path", "mask_path")
-LISTED = ["image_id", "patient_id", "split", "sex", "age_group", "race", "path", "reason"]
+TRAITS = ("sex", "age_group", "race")  # attributes that every cohort has a column for
+LATER = (("channels", 1), ("attributes", {}))  # settings that cohorts of an earlier version lack; these change nothing
 
 
 class Cohort(NamedTuple):
     """A prepared dataset: rows of `table`, `images` and `masks` belong together.
 
-    `images` is (n, size, size) float16 within [0, 1], `masks` of the same shape is 0 or 1, or None
-    where the dataset has none; both are memory-mapped.
+    `images` is (n, size, size), of colour (n, 3, size, size), float16 within [0, 1]; `masks`, (n, size, size), is 0 or
+    1, or None where the dataset has none; both are memory-mapped.
     """
 
     table: pd.DataFrame
@@ -67,6 +68,7 @@ def product(study: Study) -> Product:
     """The cohort: table, images and masks."""
     dataset = study.dataset
     settings = dataset.model_dump(mode="json", exclude={"root", "on_bad_image"})
+    settings = {key: value for key, value in settings.items() if (key, value) not in LATER}
     return Product(
         chapter="01",
         run=study.label,
@@ -127,13 +129,14 @@ def _code(kind: type) -> list[str]:
     modules = [base.__module__ for base in kind.__mro__ if issubclass(base, params.Dataset)]
     names = dict.fromkeys(name for name in modules if name != params.__name__)
     paths = [name if name.startswith("reconfair.") else sys.modules[name].__file__ for name in names]
-    return paths if "reconfair.data.phantom" in names else [*paths, f"{__name__}.files", "reconfair.entries"]
+    paths += [f"{__name__}.traits"] if {f"{__name__}.phantom", f"{__name__}.table"} & names.keys() else []
+    return paths if f"{__name__}.phantom" in names else [*paths, f"{__name__}.files", "reconfair.entries"]
 
 
 def _work(study: Study) -> Work:
     """Pixels to draw or to read."""
     dataset = study.dataset
-    pixels, masks = sizes(study)["all"] * dataset.size**2 / 1e6, "segment" in dataset.about.tasks.values()
+    pixels, masks = sizes(study)["all"] * np.prod(dataset.shape) / 1e6, "segment" in dataset.about.tasks.values()
     return Work(f"cohort {dataset.name}", pixels, 1.2, disk=(2 + masks) * pixels)
 
 
@@ -252,7 +255,7 @@ def _drawn(study: Study) -> pd.DataFrame:
     dataset = study.dataset
     read = dataset.read_table()
     notes = read.attrs.pop("notes", [])  # what was merged or left out
-    table = splits.derive(read, dataset.age_boundary)
+    table = splits.by_class(splits.derive(read, dataset.age_boundary), dataset.about)
     if dataset.folds:
         evaluated = table.pop("evaluated") if "evaluated" in table else True
         table = splits.fold(table, dataset.folds, dataset.seed).assign(split=np.where(evaluated, "test", "train"))
@@ -262,7 +265,7 @@ def _drawn(study: Study) -> pd.DataFrame:
     else:
         table = splits.assign(table, dataset.split, dataset.seed, dataset.parted)
     if isinstance(dataset, Phantom):
-        table = scarce(dataset, table)
+        table = rare(dataset, scarce(dataset, table))
     if "evaluated" in table:
         table = table[table.evaluated | table.split.str.startswith("train")].drop(columns="evaluated")
     table = table.reset_index(drop=True)
@@ -286,13 +289,13 @@ def _faults_of(table: pd.DataFrame, study: Study):
     said = set()
     for fold in study.folds:
         inside = seen(table, fold)
-        for fault in _faults(inside[inside.split != "unused"], _classified(study)):
+        for fault in _faults(inside[inside.split != "unused"], _classified(study), study.dataset.about.attributes):
             if fault not in said:
                 yield fault + (f" (fold {fold.number} of dataset.folds: {number})" if number else "")
             said.add(fault)
 
 
-def check(table: pd.DataFrame, tasks: list[str]) -> None:
+def check(table: pd.DataFrame, tasks: list[str], attributes=()) -> None:
     """Refuse a cohort that cannot carry the study, naming all that is wrong, a line each.
 
     Examples
@@ -304,16 +307,16 @@ def check(table: pd.DataFrame, tasks: list[str]) -> None:
     ValueError: patient 'p' is in two splits: train, test
     split 'val' is empty: 1 patients are too few
     """
-    faults = list(_faults(table, tasks))
+    faults = list(_faults(table, tasks, attributes))
     if faults:
         raise ValueError("\n".join(faults))
 
 
-def _faults(table: pd.DataFrame, tasks: list[str]):
+def _faults(table: pd.DataFrame, tasks: list[str], attributes=()):
     repeated = table.image_id[table.image_id.duplicated()]
     if len(repeated):
         yield f"image '{repeated.iloc[0]}' occurs more than once ({len(repeated)} repeated images)"
-    for column in table.columns.intersection(["split", "sex", "age_group", "race"], sort=False):
+    for column in table.columns.intersection(["split", *dict.fromkeys((*TRAITS, *attributes))], sort=False):
         values = table[["patient_id", column]].drop_duplicates()
         several = values[values.patient_id.duplicated(keep=False)].groupby("patient_id")[column].unique()
         if len(several):
@@ -329,9 +332,11 @@ def _faults(table: pd.DataFrame, tasks: list[str]):
         for task in tasks:
             absent = {0.0, 1.0} - set(inside[task].dropna())
             if absent:
+                whole, several, name = task.partition(": ")
+                lacking = f"'{name}'" if several and 1.0 in absent else int(min(absent))
                 yield (
-                    f"task '{task}': no case of class {int(min(absent))} in split '{split}'; leave it out of "
-                    "diagnosis.tasks, or give another dataset.split, dataset.seed or dataset.folds"
+                    f"task '{whole if several else task}': no case of class {lacking} in split '{split}'; leave it out "
+                    "of diagnosis.tasks, or give another dataset.split, dataset.seed or dataset.folds"
                 )
 
 
@@ -416,6 +421,16 @@ def preview(study: Study) -> list[str]:
     return lines
 
 
+def there(images, rows=slice(None)) -> np.ndarray:
+    """Which of some rows of images are there, as bool: of images made elsewhere, one that is missing is NaN."""
+    return np.isfinite(images[(rows, *[0] * (images.ndim - 1))])
+
+
+def listed(dataset) -> list[str]:
+    """Columns of ``skipped.csv``, which lists images that could not be read."""
+    return ["image_id", "patient_id", "split", *dict.fromkeys((*TRAITS, *dataset.about.attributes)), "path", "reason"]
+
+
 def rows(table: pd.DataFrame, use: str) -> np.ndarray:
     """Row numbers of `table` for a use: ``recon`` or ``diag`` training, ``val``, ``test`` or ``eval`` (both)."""
     wanted = {"recon": ("train", "train_recon"), "diag": ("train", "train_diag"), "eval": ("val", "test")}
@@ -433,11 +448,10 @@ def _write(study: Study, part: Path) -> None:
     missing = absent(table) if dataset.on_bad_image == "error" else []
     if missing:
         raise ValueError(f"{_absence(missing)}; dataset.on_bad_image: skip would leave them out, and list them")
-    shape = (len(table), dataset.size, dataset.size)
-    arrays = [store.Growing(part / "images.npy", shape, np.float16)]
+    arrays = [store.Growing(part / "images.npy", (len(table), *dataset.shape), np.float16)]
     if "segment" in dataset.about.tasks.values():
-        arrays.append(store.Growing(part / "masks.npy", shape, np.uint8))
-    became = store.Growing(part / ".became.npy", shape[:1], np.uint8)  # of each row; written after its image
+        arrays.append(store.Growing(part / "masks.npy", (len(table), dataset.size, dataset.size), np.uint8))
+    became = store.Growing(part / ".became.npy", (len(table),), np.uint8)  # of each row; written after its image
     start = store.resume(CHUNK, became)
     for file in arrays:
         file.cut((became.read() == KEPT).sum())
@@ -458,7 +472,7 @@ def _write(study: Study, part: Path) -> None:
         notes.update(json.loads(line))
     kept, lost = (table[became.read() == fate] for fate in (KEPT, SKIPPED))
     lost = lost.assign(reason=[_reason(row, dataset) for row in lost.itertuples()])
-    lost.reindex(columns=LISTED).to_csv(part / "skipped.csv", index=False)
+    lost.reindex(columns=listed(dataset)).to_csv(part / "skipped.csv", index=False)
     if kept.empty:
         raise ValueError(f"none of the {len(table)} images can be read: {next(iter(lost.reason), 'all are empty')}")
     pd.DataFrame({"times": notes.values(), "note": notes.keys()}).to_csv(part / "log.csv", index=False)
@@ -487,7 +501,7 @@ def _pseudonymous(table: pd.DataFrame, dataset, folder: Path) -> pd.DataFrame:
 
 
 def images_of(chunk: pd.DataFrame, dataset) -> tuple[np.ndarray, np.ndarray | None]:
-    """Images of some rows of a cohort table, and their masks or None: (n, size, size)."""
+    """Images of some rows of a cohort table, and their masks or None, as `Cohort` has them."""
     return _attempt(chunk, dataset)[1:3]
 
 
@@ -505,8 +519,8 @@ def _attempt(chunk: pd.DataFrame, dataset) -> tuple[list[int], np.ndarray, np.nd
             read = None
             became.append(SKIPPED)
         drawn += [] if read is None else [read]
-    none = np.empty((0, dataset.size, dataset.size))
-    images, masks = zip(*drawn, strict=True) if drawn else (none, none)
+    none = np.empty((0, *dataset.shape)), np.empty((0, dataset.size, dataset.size))
+    images, masks = zip(*drawn, strict=True) if drawn else none
     masks = None if len(masks) and masks[0] is None else np.array(masks)
     return became, np.array(images), masks, Counter(files.notes())
 

@@ -74,7 +74,7 @@ def product(study: Study, settings: Given, source: str, use: str, **place) -> Pr
     **place
         Of the product: chapter, run, folder, name, job and code.
     """
-    pixels = data.sizes(study)[use] * study.dataset.size**2 / 1e6
+    pixels = data.sizes(study)[use] * np.prod(study.dataset.shape) / 1e6
     code = (*place.pop("code"), __name__, f"{data.__name__}.files", f"{data.__name__}.table", "reconfair.quality")
     return Product(
         write=partial(_write, study, settings, source, use, place["name"]),
@@ -200,7 +200,7 @@ def _inputs(settings: Given, content: bool) -> str:
 
 
 def _write(study: Study, settings: Given, source: str, use: str, name: str, folder: Path) -> None:
-    cohort, size = data.load(study), study.dataset.size
+    cohort = data.load(study)
     rows = _rows(cohort.table, use)
     everything = _with_files(study, settings, _originals(study))
     table, missing = everything.iloc[rows], _missing(study, settings, everything, rows)
@@ -213,18 +213,20 @@ def _write(study: Study, settings: Given, source: str, use: str, name: str, fold
             f"{source}: each file is scaled by its own values, so that a file that is brighter or darker as a whole "
             "looks as before; window: [low, high] gives all files one scale"
         )
-    images = store.Growing(folder / f"{name}.npy", (len(table), size, size), np.float16)
+    images = store.Growing(folder / f"{name}.npy", (len(table), *study.dataset.shape), np.float16)
     starts = range(store.resume(CHUNK, images), len(table), CHUNK)
     chunks = [table.iloc[start : start + CHUNK] for start in starts]
     read = partial(_chunk, study.dataset, settings)
     for some in store.parallel(read, chunks, f"{source} images", study.compute.workers):
         images.append(some)
     images = np.load(folder / f"{name}.npy", mmap_mode="r")
-    there = np.isfinite(images[:, 0, 0])
+    there = data.there(images)
     lost = table[~there]
     reasons = [_reason(study.dataset, settings, row) for row in lost.itertuples()]
     listed = cohort.table.iloc[rows[~there]].assign(reason=reasons)
-    listed.reindex(columns=[key for key in data.LISTED if key != "path"]).to_csv(folder / "skipped.csv", index=False)
+    listed.reindex(columns=[key for key in data.listed(study.dataset) if key != "path"]).to_csv(
+        folder / "skipped.csv", index=False
+    )
     if not there.any():
         raise ValueError(f"none of the {len(table)} images of {source} can be read: {reasons[0]}")
     if len(lost):
@@ -245,7 +247,7 @@ def _attempt(dataset, settings: Given, row) -> tuple[np.ndarray, str]:
     except (ValueError, OSError) as error:
         if dataset.on_bad_image == "error":
             raise ValueError(f"{error}; dataset.on_bad_image: skip would leave it out, and list it") from None
-        return np.full((dataset.size, dataset.size), np.nan), str(error)
+        return np.full(dataset.shape, np.nan), str(error)
 
 
 def _reason(dataset, settings: Given, row) -> str:
@@ -266,7 +268,7 @@ def read(dataset, settings: Given, row) -> np.ndarray:
 
     Returns
     -------
-    ndarray, shape (size, size)
+    ndarray, shape (size, size) or (3, size, size)
         Float32 within [0, 1].
 
     Raises
@@ -292,6 +294,11 @@ def read(dataset, settings: Given, row) -> np.ndarray:
         apart = files.differ(where, place, "given image")
         if apart:
             raise ValueError(f"{path}: {apart}; geometry: ignore in the section that names its folder would allow it")
-    values = {"channel": settings.channel, "window": settings.window, "percentiles": settings.percentiles}
+    values = {
+        "channel": settings.channel,
+        "colour": bool(dataset.inputs),
+        "window": settings.window,
+        "percentiles": settings.percentiles,
+    }
     fit = getattr(dataset, "fit", "squash") if shape == wanted else "squash"
     return files.picture(path, dataset.size, number=number, axis=axis, fit=fit, **values)[0]

@@ -87,8 +87,8 @@ class Stored(NamedTuple):
 
 def picture(
     path: str, size: int, *, number: int | None = None, axis: int = 0, mask_path: str = "", channel: int | None = None,
-    window: tuple[float, float] | None = None, percentiles: tuple[float, float] = (0, 100), fit: str = "squash",
-    geometry: str = "check", inside: tuple[float, ...] | None = None,
+    colour: bool = False, window: tuple[float, float] | None = None, percentiles: tuple[float, float] = (0, 100),
+    fit: str = "squash", geometry: str = "check", inside: tuple[float, ...] | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
     """Read an image, or a slice of a volume, and its mask.
 
@@ -105,6 +105,8 @@ def picture(
         File of the same shape and place, see `outline`; empty: none.
     channel : int, optional
         Of a colour image; by default its grey.
+    colour : bool
+        Keep red, green and blue; one scale serves all three.
     window : (float, float), optional
         Values that become 0 and 1; by default `percentiles` of the whole file, volume or not.
     fit : {"squash", "pad", "crop"}
@@ -117,7 +119,7 @@ def picture(
 
     Returns
     -------
-    image : ndarray, shape (size, size)
+    image : ndarray, shape (size, size), or with `colour` (3, size, size)
         Float32 within [0, 1].
     mask : ndarray of bool, shape (size, size), or None
 
@@ -136,7 +138,12 @@ def picture(
         _notes.append(f"pixels are not square in the patient ({sides} mm); they are shown as stored")
     if len(volume) > 1 and not axes:
         _notes.append(f"{Path(path).suffix} volumes of {volume.shape} values: axes are taken as stored")
-    image = scaled(volume.take(number or 0, axis), size, window or limits, fit)
+    if colour:
+        colours, limits = _colours(path, changed(path), percentiles)
+        chosen = colours.take(number or 0, axis)
+        image = np.stack([scaled(chosen[..., k], size, window or limits, fit) for k in range(3)])
+    else:
+        image = scaled(volume.take(number or 0, axis), size, window or limits, fit)
     if np.ptp(image) == 0:
         _notes.append("images of one value throughout: they have no contrast")
     if not mask_path:
@@ -344,6 +351,19 @@ def _volume(path: str, date: int, channel: int | None = None, percentiles: tuple
         if shown is not volume:
             volume = np.where(stored.padding, shown.min(), volume)
     return volume, limits, stored.place, stored.axes
+
+
+@lru_cache(maxsize=2)
+def _colours(path: str, date: int, percentiles: tuple[float, float]):
+    """(slices, rows, columns, 3), and the values at `percentiles` of all three."""
+    with _named(path):
+        values = _stored(path).values
+        if values.ndim != 4:
+            raise ValueError("it has one channel; dataset.channels: 3 expects red, green and blue")
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise ValueError("it holds values that are not finite")
+        limits = (values.min(), values.max()) if percentiles == (0, 100) else np.percentile(values, percentiles)
+    return values, tuple(float(limit) for limit in limits)
 
 
 @lru_cache(maxsize=2)

@@ -17,6 +17,7 @@ SEX = {"1": "female", "2": "male", "f": "female", "female": "female", "m": "male
 RACE = {"2": "Black", "3": "White", "black": "Black", "black or african american": "Black", "white": "White"}
 GRADE = {"1": 0.0, "2": 1.0, "g2": 0.0, "g3": 1.0}
 TYPE = {"1": 1.0, "2": 0.0, "3": 0.0, "astrocytoma": 1.0, "oligoastrocytoma": 0.0, "oligodendroglioma": 0.0}
+HISTOLOGY = ("astrocytoma", "oligoastrocytoma", "oligodendroglioma")
 NEEDED = ["Patient", "gender", "age_at_initial_pathologic", "race", "neoplasm_histologic_grade", "histological_type"]
 
 
@@ -34,9 +35,12 @@ def read_clinical(path: Path) -> Sheet:
         "race": sheet.coded("race", RACE),
         "grade": sheet.coded("neoplasm_histologic_grade", GRADE),
         "type": sheet.coded("histological_type", TYPE),
+        "histology": sheet.coded("histological_type", dict(zip(TYPE, (0.0, 1.0, 2.0) * 2, strict=True))),
     }
     sheet.check()
-    sheet.table = pd.DataFrame(known).astype({"sex": "str", "race": "str", "grade": float, "type": float})
+    sheet.table = pd.DataFrame(known).astype(
+        {"sex": "str", "race": "str", "grade": float, "type": float, "histology": float}
+    )
     return sheet
 
 
@@ -56,10 +60,12 @@ class LGG(params.Scans):
         "lgg",
         ("kaggle_3m/data.csv",),
         "LGG MRI Segmentation (TCGA-LGG, Buda et al.), kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation",
+        classes={"histology": HISTOLOGY},
+        further={"histology": "classify"},
     )
 
     def read_table(self) -> pd.DataFrame:
-        """One row per slice; grade 3 against 2, astrocytoma against the other histologies.
+        """One row per slice; grade 3 against 2, astrocytoma against the other histologies, and all three of them.
 
         Patients without clinical values keep their slices (they train and test the segmenter), with
         attributes and labels missing.

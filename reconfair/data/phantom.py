@@ -4,12 +4,14 @@ from typing import Annotated
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_serializer, model_validator
 from scipy.special import ndtri
 
 from reconfair import params
+from reconfair.data import traits
+from reconfair.entries import fold
 from reconfair.keyed import generator
-from reconfair.params import GROUPS, Section, one_of
+from reconfair.params import GROUPS, About, Section, one_of
 
 # In the order of params.RACES: the patients of CheXpert, table 5 of the paper's appendix.
 RACE_SHARES = np.array([36110, 9634, 6936, 3093, 861, 176]) / 56810
@@ -23,18 +25,38 @@ class Dials(Section):
     prevalence: dict[str, dict[str, float]] = {}  # added to the probability of every finding
     label_noise: dict[str, dict[str, float]] = {}  # probability that a label is flipped
     scarce: dict[str, dict[str, float]] = {}  # share of a group's patients that the reconstruction never trains on
+    rare: dict[str, dict[str, float]] = {}  # share of a group's patients that the diagnosis never trains on
+    decoy: dict[str, dict[str, float]] = {}  # probability of a bright spot in the scalp that is no lesion; MRI
 
-    @model_validator(mode="after")
-    def _known_groups(self):
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialise):
+        """Without the dials that came later, where they are 0: a cohort made before them is the same one."""
+        written = serialise(self)
+        return {key: value for key, value in written.items() if value or key not in ("rare", "decoy")}
+
+    def check(self, known: dict) -> None:
+        """Refuse an attribute or group that is not known, by attribute, and a value out of range."""
         for dial in type(self).model_fields:
             for attribute, groups in getattr(self, dial).items():
-                one_of(attribute, GROUPS, f"{dial}: attribute")
+                one_of(attribute, known, f"{dial}: attribute")
                 for group, value in groups.items():
-                    one_of(group, GROUPS[attribute], f"{dial}.{attribute}: group")
+                    one_of(group, known[attribute], f"{dial}.{attribute}: group")
                     low, high = (-1, 1) if dial in ("contrast", "prevalence") else (0, 1)
                     if not low <= value <= high:
                         raise ValueError(f"{dial}.{attribute}.{group} must lie in [{low}, {high}], not {value}")
-        return self
+
+
+class Recorded:
+    """What is known of a phantom: of the class what all have, of a cohort with its own attributes as well."""
+
+    def __init__(self, about: About):
+        self.about = about
+
+    def __get__(self, dataset, kind) -> About:
+        if dataset is None:
+            return self.about
+        whole = tuple(name for name, each in dataset.attributes.items() if getattr(each, "cuts", "") == "none")
+        return self.about._replace(attributes=(*self.about.attributes, *dataset.attributes), whole=whole)
 
 
 class Phantom(params.Dataset):
@@ -43,8 +65,28 @@ class Phantom(params.Dataset):
     size: Annotated[int, Field(ge=64, le=256, multiple_of=16)] = 256
     patients: Annotated[int, Field(ge=20)] = 2000
     slices: Annotated[int, Field(ge=1, le=4)] = 4  # per patient, MRI; a patient has one to three radiographs
+    # Further ones, by name: groups and their shares, or normal numbers, which are cut into groups.
+    attributes: dict[Annotated[str, Field(pattern=r"^[A-Za-z]\w*$")], traits.Drawn] = {}
     dials: Dials = Dials()
     null: bool = False  # attributes independent of everything: the true disparity is exactly zero
+
+    @field_validator("attributes")
+    @classmethod
+    def _free_names(cls, attributes):
+        for name in attributes:
+            if fold(name) in traits.RESERVED or name in cls.about.every or name.startswith("z_"):
+                raise ValueError(f"'{name}' has a meaning of its own in the tables of a study; choose another name")
+        return attributes
+
+    @field_validator("dials")
+    @classmethod
+    def _known_groups(cls, dials, info):
+        further = {}
+        for name, each in info.data.get("attributes", {}).items():
+            ends = getattr(each, "cuts", "")
+            further[name] = traits.groups(ends) if isinstance(ends, tuple) else list(each) if not ends else ()
+        dials.check(GROUPS | further)
+        return dials
 
     @model_validator(mode="after")
     def _null_has_no_dials(self):
@@ -95,7 +137,7 @@ def patients(dataset: Phantom, female: float, age: tuple[float, float]) -> pd.Da
     body, shown = (_attributes(dataset, draw, female, age) for draw in ("body", "shown" if dataset.null else "body"))
     ids = [f"P{i:06d}" for i in range(n)]
     anatomy = {"z_female": 1.0 * (body["sex"] == "female"), "z_age": body["age"]}
-    return pd.DataFrame({"patient_id": ids, **shown, **anatomy})
+    return pd.DataFrame({"patient_id": ids, **shown, **_further(dataset, pd.Series(ids)), **anatomy})
 
 
 def dial(dataset: Phantom, table: pd.DataFrame, name: str) -> np.ndarray:
@@ -118,6 +160,7 @@ def dial(dataset: Phantom, table: pd.DataFrame, name: str) -> np.ndarray:
     older = table.age > table.age.median()
     groups = {"sex": table.sex, "race": table.race, "age_group": older.map({True: "older", False: "younger"})}
     dials = getattr(dataset.dials, name).items()
+    groups |= {name: table[name] for name in dataset.attributes}
     values = np.array([groups[attribute].map(value).fillna(0.0) for attribute, value in dials])
     values = values.reshape(-1, len(table))  # no attribute dialled: an empty sum, an empty product
     return np.prod(1 + values, 0) if name == "contrast" else values.sum(0)
@@ -130,6 +173,15 @@ def scarce(dataset: Phantom, table: pd.DataFrame) -> pd.DataFrame:
     hidden = table.patient_id.isin(hidden)
     table = table.assign(split=table.split.mask(hidden & (table.split == "train"), "train_diag"))
     return table[~hidden | (table.split != "train_recon")]
+
+
+def rare(dataset: Phantom, table: pd.DataFrame) -> pd.DataFrame:
+    """Keep a share of some groups from the training of the diagnosis; the reconstruction trains as it would."""
+    who = table.drop_duplicates("patient_id")
+    hidden = who.patient_id[uniform(dataset, "rare", len(who)) < dial(dataset, who, "rare")]
+    hidden = table.patient_id.isin(hidden)
+    table = table.assign(split=table.split.mask(hidden & (table.split == "train"), "train_recon"))
+    return table[~hidden | (table.split != "train_diag")]
 
 
 def truth(score: np.ndarray, prevalence: np.ndarray) -> np.ndarray:
@@ -183,6 +235,20 @@ def texture(
     pixel_mtf = np.sinc(kx * pixel / (2 * np.pi)) * np.sinc(ky * pixel / (2 * np.pi))
     weight = np.sqrt(2 / waves) * pixel_mtf * np.exp(1j * phase)
     return ((np.exp(1j * y * ky) * weight) @ np.exp(1j * kx[:, None] * x)).real
+
+
+def _further(dataset: Phantom, ids: pd.Series) -> dict[str, pd.Series]:
+    """Attributes that the params file adds, independent of everything but what the dials plant."""
+    drawn = {}
+    for name, each in dataset.attributes.items():
+        if isinstance(each, traits.Numbers):
+            drawn[f"{name}_value"] = pd.Series(each.mean + each.sd * normal(dataset, f"own {name}", len(ids)))
+            drawn[name] = traits.cut(drawn[f"{name}_value"], each.cuts, ids)
+        else:
+            ends = np.cumsum(list(each.values()))[:-1]
+            place = np.searchsorted(ends, uniform(dataset, f"own {name}", len(ids)), side="right")
+            drawn[name] = pd.Series(np.array(list(each))[place], dtype="str")
+    return drawn
 
 
 def _attributes(dataset: Phantom, draw: str, female: float, age: tuple[float, float]) -> dict[str, np.ndarray]:

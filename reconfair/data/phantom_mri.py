@@ -9,6 +9,7 @@ from scipy.special import ndtr
 from reconfair.data.lgg import MRI_TASKS
 from reconfair.data.phantom import (
     Phantom,
+    Recorded,
     axes,
     dial,
     edge,
@@ -23,6 +24,7 @@ from reconfair.data.phantom import (
 from reconfair.keyed import generator
 from reconfair.params import About
 
+ENTITIES = ("low sharp", "high sharp", "low ragged", "high ragged")  # grade and type together
 SPACING = 11.0  # mm between slices
 VIEW = 230.0  # mm across the image
 SEPARATION = 2.3  # d' between the latent cues of label 0 and 1: the best classifier reaches AUROC 0.95
@@ -111,11 +113,32 @@ def _tumour(row, x, y, brain, field, pixel):
     return inside, (q < 1) & (brain < 0), signal
 
 
+def _decoy(row, x, y, head, brain, pixel, seed):
+    """Coverage and signal of a bright spot in the scalp, which is like a tumour and never within the brain.
+
+    Its random numbers are its own, so that everything else in the image is as it would be without it.
+    """
+    rng = generator(seed, "decoy", row.image_id)
+    ray = np.hypot(np.cos(row.z_decoy_turn) / row.z_breadth, np.sin(row.z_decoy_turn))
+    reach = 93 * row.z_head * np.sqrt(1 - (row.z_level / 95) ** 2) / ray - 4.0
+    cx, cy = reach * np.cos(row.z_decoy_turn), reach * np.sin(row.z_decoy_turn)
+    uneven = 1 + 0.15 * np.clip(texture(rng, x[:1] * 1.0, y[:, :1] * 1.0, 9.0), -2, 2)
+    inside = edge(np.hypot(x - cx, y - cy) - 14.0, max(pixel, 2.0)) * (1 - edge(brain - 1.0, pixel))
+    return inside, (WHITE + 0.30) * uneven
+
+
 class PhantomMRI(Phantom):
     """Settings of the simulated cohort, and its patients and images."""
 
     name: Literal["phantom_mri"]
-    about: ClassVar[About] = About("mri", "patient", MRI_TASKS)
+    about: ClassVar[About] = Recorded(
+        About("mri", "patient", MRI_TASKS, classes={"entity": ENTITIES}, further={"entity": "classify"})
+    )
+
+    @property
+    def spacing(self) -> float:
+        """mm per pixel."""
+        return VIEW / self.size
 
     def read_table(self) -> pd.DataFrame:
         """Draw the cohort, one row per slice.
@@ -124,7 +147,8 @@ class PhantomMRI(Phantom):
         -------
         pandas.DataFrame
             ``image_id, patient_id, sex, age, race``; ``grade`` and ``type`` of the patient as observed
-            (1.0 or 0.0); and the latent columns ``z_*`` from which `read_image` draws (lengths in mm).
+            (1.0 or 0.0); ``entity``, both together as a number from 0 to 3; and the latent columns ``z_*`` from which
+            `read_image` draws (lengths in mm).
         """
         who = patients(self, female=0.42, age=(57, 15))  # glioma: more men, a median in the late fifties
         n, shift = len(who), dial(self, who, "prevalence")
@@ -133,6 +157,7 @@ class PhantomMRI(Phantom):
             true = truth(normal(self, label, n), prevalence + shift)
             who[label] = observed(self, label, true, flip)
             who[cue] = normal(self, cue, n) + SEPARATION * (true - 0.5)
+        who["entity"] = who.grade + 2 * who.type
         who["z_contrast"] = 0.30 * np.exp(0.15 * normal(self, "contrast", n)) * contrast
         who["z_radius"] = 14 + 13 * uniform(self, "radius", n)
         who["z_turn"] = 2 * np.pi * uniform(self, "turn", n)  # where about the centre of the brain
@@ -143,6 +168,9 @@ class PhantomMRI(Phantom):
         # Male heads are about 4 % larger; individuals differ by as much.
         who["z_head"] = 1.02 - 0.04 * who.z_female + 0.025 * normal(self, "head", n)
         who["z_breadth"] = 0.82 + 0.03 * normal(self, "breadth", n)
+        if self.dials.decoy:
+            who["z_decoy"] = 1.0 * (uniform(self, "decoy", n) < dial(self, who, "decoy"))
+            who["z_decoy_turn"] = 2 * np.pi * uniform(self, "decoy turn", n)
         who["z_tilt"] = 0.05 * normal(self, "tilt", n)
         rows = who.loc[who.index.repeat(self.slices)].reset_index(drop=True)
         index = np.tile(np.arange(self.slices), n)
@@ -185,6 +213,9 @@ class PhantomMRI(Phantom):
         tissue += row.z_contrast * signal
         slice_ = _skull(head, field, pixel)
         slice_ += edge(brain, pixel) * (tissue - slice_)
+        if getattr(row, "z_decoy", 0):
+            spot, bright = _decoy(row, axis_x, axis_y, head, brain, pixel, self.seed)
+            slice_ += spot * (bright - slice_)
         slice_ *= 1 + 0.05 * field(250)  # the coil's sensitivity
         noise = 0.012 * rng.standard_normal((2, self.size, self.size))  # Rician, as magnitude images have
         return np.clip(np.hypot(slice_ + noise[0], noise[1]), 0, 1).astype(np.float32), mask

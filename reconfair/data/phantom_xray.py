@@ -8,6 +8,7 @@ from scipy.ndimage import map_coordinates
 
 from reconfair.data.phantom import (
     Phantom,
+    Recorded,
     axes,
     blend,
     dial,
@@ -145,7 +146,7 @@ class PhantomXray(Phantom):
     """Settings of the simulated cohort, and its patients and images."""
 
     name: Literal["phantom_xray"]
-    about: ClassVar[About] = About("xray", "image", dict.fromkeys(PREVALENCE, "classify"))
+    about: ClassVar[About] = Recorded(About("xray", "image", dict.fromkeys(PREVALENCE, "classify")))
 
     def read_table(self) -> pd.DataFrame:
         """Draw the cohort, one row per image.

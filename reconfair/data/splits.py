@@ -7,6 +7,7 @@ import pandas as pd
 from scipy.stats.contingency import association, chi2_contingency
 from statsmodels.stats.proportion import proportion_confint
 
+from reconfair.fairness.checks import in_order
 from reconfair.keyed import generator
 
 MERGED = ("American Indian/Alaska Native", "Native Hawaiian/Pacific Islander")
@@ -30,6 +31,23 @@ def derive(table: pd.DataFrame, boundary: float | None = None) -> pd.DataFrame:
         age_group=age_group.where(table.age.notna()),
         race_merged=table.race.replace(dict.fromkeys(MERGED, "Other")),
     )
+
+
+def by_class(table: pd.DataFrame, about) -> pd.DataFrame:
+    """Replace the column of a task of several classes, which holds their numbers, by one column of 0 and 1 for each.
+
+    Examples
+    --------
+    >>> from reconfair.params import About
+    >>> about = About("mri", "image", {"dx": "classify"}, classes={"dx": ("nv", "mel", "bcc")})
+    >>> by_class(pd.DataFrame({"dx": [1.0, 0.0, np.nan]}), about)["dx: mel"].tolist()
+    [1.0, 0.0, nan]
+    """
+    for task, names in about.classes.items():
+        number = table[task]
+        columns = {f"{task}: {name}": (number == k).astype(float).where(number.notna()) for k, name in enumerate(names)}
+        table = table.drop(columns=task).assign(**columns)
+    return table
 
 
 def assign(table: pd.DataFrame, shares: tuple[float, ...], seed: int, parted: bool) -> pd.DataFrame:
@@ -176,7 +194,7 @@ def cases(table: pd.DataFrame, tasks, attributes) -> pd.DataFrame:
     for attribute in attributes:
         groups = groups_of(table, attribute).fillna("not recorded")
         patients = table.groupby([groups, "split"]).patient_id.nunique().unstack(fill_value=0)
-        for group in patients.index:
+        for group in in_order(patients.index):
             test = table[(groups == group) & (table.split == "test")]
             number = {task: [test[test[task] == label].patient_id.nunique() for label in (1, 0)] for task in tasks}
             labels = {f"{task} 1/0": f"{one}/{nil}" for task, (one, nil) in number.items()}

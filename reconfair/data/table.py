@@ -2,26 +2,20 @@
 
 from glob import escape
 from pathlib import Path, PureWindowsPath
+from string import Formatter
 from typing import Annotated, Generic, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_serializer, model_validator
 
-from reconfair import tables
-from reconfair.data import files
+from reconfair.data import files, traits
 from reconfair.entries import Sheet, fold
-from reconfair.params import COHORT, SEXES, About, Scans, Section
+from reconfair.params import SEXES, About, Scans, Section
 
 SEX = {"f": "female", "female": "female", "m": "male", "male": "male"}
 LABELS = {"0": 0, "1": 1, "-1": None, "false": 0, "true": 1}
 YAML_WORDS = {"True": ("true", "yes"), "False": ("false", "no")}  # YAML reads an unquoted yes as true
-# Columns of the tables that a study writes, and words that stand there for something of ours. Tasks and columns that
-# are carried along have other names. A task may be called label: so is that of the shortest params file.
-RESERVED = {*COHORT, *(column for name in ("cohort", "quality", "predictions") for column in tables.SCHEMAS[name])}
-RESERVED |= {"all", "image", "images", "findings", "evaluated", "lost", "reason", "index"}
-RESERVED |= {"fold", "group", "attribute", "metric", "original_image_id", "original_patient_id"}
-RESERVED -= {"label"}
 
 Meaning = TypeVar("Meaning")
 
@@ -56,8 +50,62 @@ class Column(Section, Generic[Meaning]):
         return self
 
 
-Sexes, Labels = Column[Literal[SEXES]], Column[Literal[0, 1]]
-Ages, Races = Column[float], Column[str]
+Sexes, Ages, Races = Column[Literal[SEXES]], Column[float], Column[str]
+
+
+class Labels(Column[Annotated[int, Field(ge=0, le=99)]]):
+    """The labels of a task: 1 and 0, or the numbers of several classes from 0, each named as the column writes it."""
+
+    ordinal: bool = False  # whether the classes go from low to high
+
+    @model_validator(mode="before")
+    @classmethod
+    def _labels(cls, given):
+        if not isinstance(given, dict) or "labels" not in given:
+            return given
+        if "values" in given:
+            raise ValueError("labels and values mean the same; give one of them")
+        return {"values" if key == "labels" else key: value for key, value in given.items()}
+
+    @model_validator(mode="after")
+    def _numbered(self):
+        numbers = {meaning for meaning in self.values.values() if meaning is not None}
+        lacking = sorted(set(range(max(numbers, default=0) + 1)) - numbers)
+        if max(numbers, default=0) > 1 and lacking:
+            word = max(self.values, key=lambda word: self.values[word] or 0)
+            numbered = f"labels: '{word}' is {max(numbers)}, and no entry is {lacking[0]}"
+            raise ValueError(f"{numbered}; classes are numbered from 0 without gaps")
+        if self.ordinal and not self.classes:
+            raise ValueError("ordinal: only a task of more than two classes has an order; give its labels 0, 1, 2, ...")
+        for name in self.classes:
+            if ": " in name or not name.strip():
+                raise ValueError(f"labels: '{name}' cannot name a class; write it without a colon")
+        return self
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of several classes, in order; empty of a task of two."""
+        first = {}
+        for word, meaning in self.values.items():
+            if meaning is not None:
+                first.setdefault(meaning, word)
+        return tuple(first[number] for number in sorted(first)) if len(first) > 2 else ()
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump):
+        return {key: value for key, value in dump(self).items() if key != "ordinal" or value}
+
+
+class Trait(Column[str]):
+    """A column that is an attribute: its entries are groups, or, with `cuts`, numbers that are cut into groups."""
+
+    cuts: traits.Cuts | None = None  # median, the upper ends of all groups but the last, or none: kept whole
+
+    @model_validator(mode="after")
+    def _numbers_have_no_values(self):
+        if self.cuts is not None and self.values:
+            raise ValueError("values name groups, and cuts make them from numbers; give one of them")
+        return self
 
 
 class Mask(Section):
@@ -90,6 +138,24 @@ def leaves(path: str) -> bool:
     return bool(path.anchor) or ".." in path.parts
 
 
+def columns_of(place: str) -> list[str]:
+    """The columns that name a file: one, or those in braces, as in ``images/{image_id}.jpg``.
+
+    Examples
+    --------
+    >>> columns_of("path"), columns_of("images/{image_id}.jpg")
+    (['path'], ['image_id'])
+    """
+    return [name for _, name, _, _ in Formatter().parse(place) if name] if "{" in place else [place]
+
+
+def _name_files(sheet: Sheet, place: str) -> None:
+    """Add a column with the names of files where the params file says how they are made of others."""
+    if "{" in place:
+        rows = sheet.table[columns_of(place)].apply(lambda column: column.str.strip()).to_dict("records")
+        sheet.table[place] = pd.array([place.format(**row) for row in rows], dtype="str")
+
+
 def _within(sheet: Sheet, column: str, root: Path, blank: bool = False) -> pd.Series:
     """Paths of files within `root`; only their ends are stripped, since a folder may spell a name as it likes."""
     names = sheet.table[column].str.strip()
@@ -117,17 +183,21 @@ class Table(Scans):
     where: dict[str, tuple[str, ...]] = {}  # rows that count, by column: {view: [PA, AP]}; all others are left out
     modality: Literal["mri", "xray"] = "mri"
     unit: Literal["patient", "image"] | None = None  # what is decided; None: a patient by MRI, an image by X-ray
-    image: str = "path"  # column with the file: PNG, JPEG, TIFF, NIfTI, NPY, or DICOM whatever its suffix
+
+    image: str = "path"
     patient: str = "patient_id"  # column
     sex: Sexes | None = Sexes(column="sex")  # None: not recorded
     age: Ages | None = Ages(column="age")  # years, or as DICOM writes them (058Y, 006M)
     race: Races | None = Races(column="race")  # any groups
+    # Further ones, by name: a column of groups, or of numbers with cuts.
+    attributes: dict[Annotated[str, Field(pattern=r"^[A-Za-z]\w*$")], Trait] = {}
     tasks: dict[Annotated[str, Field(pattern=r"^\w[\w -]*$")], Labels] = {"label": Labels(column="label")}
     mask: Mask | None = None
     keep: tuple[Annotated[str, Field(min_length=1)], ...] = ()  # columns to carry along, such as the scanner
     slices: Slices | None = None
     fit: Literal["squash", "pad", "crop"] = "pad"  # an image that is not square: squeezed, or padded, or cut
     geometry: Literal["check", "ignore"] = "check"  # whether image and mask must say that they lie in the same place
+    channels: Literal[1, 3] = 1  # 3: red, green and blue are kept
     channel: Annotated[int, Field(ge=0)] | None = None  # of colour images; None: their grey
     window: tuple[float, float] | None = None  # stored values shown as 0 and 1; None: by percentiles
     percentiles: tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]] = (0, 100)
@@ -142,15 +212,18 @@ class Table(Scans):
 
     @model_validator(mode="after")
     def _can_be_studied(self):
-        names = (*self.tasks, *([self.mask.task] if self.mask else []), *self.keep)
+        whole = [f"{name}_value" for name, trait in self.attributes.items() if trait.cuts is not None]
+        names = (*self.tasks, *([self.mask.task] if self.mask else []), *self.keep, *self.attributes, *whole)
         folds = [fold(name) for name in names]
         for name in names:
             if folds.count(fold(name)) > 1:
                 raise ValueError(f"'{name}' names two tasks or columns of the cohort; choose another name")
-            if fold(name) in RESERVED or name.startswith("z_"):
+            if fold(name) in traits.RESERVED or name.startswith("z_"):
                 raise ValueError(f"'{name}' has a meaning of its own in the tables of a study; choose another name")
         if not self.about.tasks or not self.about.attributes:
-            raise ValueError("name at least one of tasks and mask, and one of sex, age and race")
+            raise ValueError("name at least one of tasks and mask, and one of sex, age and race, or attributes")
+        if self.channels == 3 and self.channel is not None:
+            raise ValueError("channel picks one of three, and channels: 3 keeps them all; leave one of them out")
         if leaves(self.file):
             raise ValueError(f"file '{self.file}' must lie in root; write it relative to that folder, without '..'")
         for low, high in (self.window or (0, 1), self.percentiles):
@@ -166,23 +239,28 @@ class Table(Scans):
             self.modality,
             unit=self.unit or {"mri": "patient", "xray": "image"}[self.modality],
             tasks=dict.fromkeys(self.tasks, "classify") | ({self.mask.task: "segment"} if self.mask else {}),
-            attributes=tuple(attribute for attribute, column in recorded.items() if column),
+            attributes=(*(attribute for attribute, column in recorded.items() if column), *self.attributes),
             folder="table",
             metadata=(escape(self.file),),
             where="a table of your own images ready (README, Your own scans)",
+            classes={name: labels.classes for name, labels in self.tasks.items() if labels.classes},
+            ordinal=tuple(name for name, labels in self.tasks.items() if labels.ordinal),
+            whole=tuple(name for name, trait in self.attributes.items() if trait.cuts == "none"),
         )
 
     def read_table(self) -> pd.DataFrame:
         """One row per image or slice: what the params file names, under the names that the study knows.
 
-        Sex, age and race are constants of a patient: a missing one is taken from the patient's other rows,
-        and of several ages the first.
+        Sex, age, race and further attributes are constants of a patient: a missing one is taken from the patient's
+        other rows, and of several ages, or other numbers, the first.
         """
         root, (path,) = self.find(), self.metadata()
         sheet = Sheet.open(path)
         columns = {"sex": self.sex, "age": self.age, "race": self.race, **self.tasks}
-        named = [self.image, self.patient, *(column.column for column in columns.values() if column), *self.keep]
-        sheet.need([*named, *([self.mask.column] if self.mask else []), *self.where])
+        columns |= self.attributes
+        places = [self.image, *([self.mask.column] if self.mask else [])]
+        named = [*(name for place in places for name in columns_of(place)), self.patient]
+        sheet.need([*named, *(column.column for column in columns.values() if column), *self.keep, *self.where])
         if self.folds and "split" in sheet.table:
             sheet.mistakes.append(
                 f"{path}: column 'split' gives the set a split, and dataset.folds: {self.folds} makes others; leave "
@@ -190,6 +268,8 @@ class Table(Scans):
             )
         sheet.where({column: [YAML_WORDS.get(word, (word,)) for word in words] for column, words in self.where.items()})
         sheet.distinct()
+        for place in places:
+            _name_files(sheet, place)
         patient, image = sheet.names(self.patient), sheet.table[self.image].str.strip()
         sheet.refuse(self.image, image.duplicated(), "occurs more than once; every row needs an image of its own")
         rows = pd.DataFrame({"image_id": image, "patient_id": patient, "path": _within(sheet, self.image, root)})
@@ -198,7 +278,10 @@ class Table(Scans):
         for name, column in columns.items():
             rows[name] = self._entries(sheet, name, column) if column else np.nan
             first = rows[name].groupby(patient).transform("first")
-            if name in ("sex", "race"):
+            if name in self.attributes and column.cuts is not None:
+                rows[f"{name}_value"] = first
+                rows[name] = traits.cut(first, column.cuts, patient)
+            elif name in ("sex", "race", *self.attributes):
                 rows[name] = rows[name].fillna(first).astype("str")
             elif name == "age":
                 rows[name] = first
@@ -221,14 +304,19 @@ class Table(Scans):
             return sheet.years(place, meanings, "dataset.age")
         if name == "race":
             return sheet.groups(place, meanings, "dataset.race")
+        if name in self.attributes:
+            groups = column.cuts is None
+            return sheet.groups(place, meanings, f"dataset.attributes.{name}") if groups else sheet.numbers(place)
         return sheet.coded(place, meanings or LABELS, f"dataset.tasks.{name}").astype(float)
 
     def read_image(self, row) -> tuple[np.ndarray, np.ndarray | None]:
-        """Image within [0, 1] and its mask or None, both (size, size)."""
+        """Image within [0, 1], (size, size) or (3, size, size), and its mask (size, size) or None."""
         cut = {"number": row.slice, "axis": self.slices.axis} if self.slices else {}
         values = {"channel": self.channel, "window": self.window, "percentiles": self.percentiles}
+        values["colour"] = self.channels == 3
         drawn = {"mask_path": getattr(row, "mask_path", ""), "inside": self.mask.inside if self.mask else None}
         image, outline = files.picture(
             row.path, self.size, fit=self.fit, geometry=self.geometry, **cut, **values, **drawn
         )
-        return image, np.zeros_like(image, bool) if self.mask and outline is None else outline
+        nothing = np.zeros(image.shape[-2:], bool)
+        return image, nothing if self.mask and outline is None else outline

@@ -18,6 +18,7 @@ from reconfair.params import About
 SLICES = 155  # of every volume, from the feet to the head
 EVALUATED = (60, 130)  # where tumours are; training sees every slice that shows brain
 SEX = {"F": "female", "Female": "female", "M": "male", "Male": "male"}
+DIAGNOSES = ("glioblastoma", "astrocytoma", "oligodendroglioma")  # as the published ones begin
 GRADE, DIAGNOSIS = "WHO CNS Grade", "Final pathologic diagnosis (WHO 2021)"
 
 
@@ -36,6 +37,7 @@ def read_clinical(path) -> Sheet:
         "age": sheet.years("Age at MRI", {"0": None}),
         "race": pd.Series(np.nan, number.index, dtype="str"),
         "grade": sheet.coded(GRADE, {"2": 0.0, "3": 0.0, "4": 1.0}),
+        "diagnosis": diagnosis.str.partition(",")[0].map({name: 1.0 * k for k, name in enumerate(DIAGNOSES)}),
         "type": diagnosis.str.startswith("glioblastoma").astype(float).mask(diagnosis.isin(MISSING)),
     }
     sheet.refuse("ID", known["patient_id"].duplicated(), "has two rows that differ; one is expected")
@@ -56,10 +58,12 @@ class UCSFPDGM(params.Scans):
         "ucsf_pdgm",
         ("UCSF-PDGM-metadata*.csv",),
         "UCSF-PDGM (The Cancer Imaging Archive), cancerimagingarchive.net/collection/ucsf-pdgm",
+        classes={"diagnosis": DIAGNOSES},
+        further={"diagnosis": "classify"},
     )
 
     def read_table(self) -> pd.DataFrame:
-        """One row per slice; grade 4 against 2 and 3, glioblastoma against the others. No race is published."""
+        """One row per slice; grade 4 against 2 and 3, glioblastoma against the others, and all three; no race."""
         root, (path,) = self.find(), self.metadata()
         sheet = read_clinical(path)
         folders = [*root.glob("UCSF-PDGM-*_nifti"), *root.glob("*/UCSF-PDGM-*_nifti")]

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from reconfair import data, noise, recon, store, tables
-from reconfair.diagnosis import given
+from reconfair.diagnosis import given, outlines
 from reconfair.fairness.threshold import balanced_threshold
 from reconfair.params import NOISY, ORIGINAL, Network, Reader, Source, Study
 from reconfair.store import Product, Work
@@ -26,15 +27,44 @@ from reconfair.words import nearest
 TRAINERS: dict[str, Callable[[Study, Reader], Product]] = {}
 
 
+class TrainingSet(NamedTuple):
+    """What a reader learns from. To train with further images, give `fit` one that holds them too.
+
+    Attributes
+    ----------
+    images : ndarray
+        (n, s, s) within [0, 1].
+    target : ndarray
+        Labels (n, tasks), 1, 0 or missing, or masks (n, s, s).
+    rows, val : ndarray of int
+        The images to train on, and those that choose the epoch.
+    table : DataFrame
+        (n rows) who they are.
+    """
+
+    images: np.ndarray
+    target: np.ndarray
+    rows: np.ndarray
+    val: np.ndarray
+    table: pd.DataFrame
+
+
 def weights(study: Study, reader: Reader) -> Product:
     """A trained reader and its thresholds; all noise levels of a dataset share it.
 
-    Of a model of the user's own it is the thresholds alone.
+    Of a model of the user's own it is the thresholds alone. Thresholds by group train nothing: ``fcro+thresholds`` has
+    the weights of ``fcro``.
     """
     if reader.strategy in TRAINERS:
         return TRAINERS[reader.strategy](study, reader)
-    settings, network = study.diagnosis.settings(reader.network), reader.network
-    code = ("reconfair.training", __name__, f"{__name__}.installed", "reconfair.fairness.threshold")
+    reader = reader._replace(strategy=reader.strategy.removesuffix("+thresholds"))
+    if reader.strategy != "standard":
+        from reconfair.diagnosis import strategies
+
+        return strategies.weights(study, reader)
+    settings, network = settings_of(study, reader.network), reader.network
+    code = ("reconfair.training", __name__, f"{__name__}.installed", f"{__name__}.outlines")
+    code += ("reconfair.fairness.threshold",)
     if network.model:
         settings |= {"files": given.contents(network.model)}
         code += (f"{__name__}.given", *given.code(network.model))
@@ -56,6 +86,10 @@ def weights(study: Study, reader: Reader) -> Product:
 
 def product(study: Study, source: Source, images: Product | None = None, strategy: str = "standard") -> Product:
     """What the readers of one strategy say of the val and test images of a source; see `images_of`."""
+    if strategy.endswith("+thresholds"):
+        from reconfair.diagnosis import groupwise
+
+        return groupwise.product(study, source, images, strategy)
     images = images or images_of(study, source)
     shared = images.run == study.label  # a dataset's originals and noisy images serve all its runs
     folder = images.folder
@@ -63,18 +97,29 @@ def product(study: Study, source: Source, images: Product | None = None, strateg
         place = Path("originals") if source == ORIGINAL else folder.relative_to(store.outputs() / study.label)
         folder = store.outputs() / study.label / study.fold / place
     folder = folder if strategy == "standard" else folder / "readers" / strategy
-    readers = [weights(study, Reader(network, strategy)) for network in study.networks_of(strategy)]
+    readers = [Reader(network, strategy) for network in study.networks_of(strategy)]
+    trained = list(dict.fromkeys(one for reader in readers for one in _read_with(study, reader)))
     return Product(
-        chapter=max("04", images.chapter, *(reader.chapter for reader in readers)),
+        chapter=max("04", images.chapter, *(one.chapter for one in trained)),
         run=images.run,
         folder=folder,
         name="predictions",
         write=partial(_predict, study, source, images, strategy),
-        needs=(images, data.product(study), *readers),
+        parameters={} if strategy == "standard" else {"readers": [str(reader) for reader in readers]},
+        needs=(images, data.product(study), *trained),
         job=folder.relative_to(store.outputs() / study.label).as_posix() if shared else images.job,
         work=partial(_work, study, strategy),
         command=study.command,
     )
+
+
+def _read_with(study: Study, reader: Reader) -> list[Product]:
+    """The weights that a reader reads with; a cascade has two networks."""
+    if "cascade" not in reader.strategy:
+        return [weights(study, reader)]
+    from reconfair.diagnosis import crop
+
+    return [weights(study, reader._replace(strategy=stage)) for stage in crop.stages(reader.strategy)]
 
 
 def products(study: Study) -> list[Product]:
@@ -121,23 +166,34 @@ def load(study: Study, network: Network, strategy: str = "standard"):
     """Return the trained network, frozen: no gradients, and eval mode even within a module that trains."""
     from reconfair import training
 
-    folder = store.ready(weights(study, Reader(network, strategy)))
-    frozen = build(study, network) if network.model else training.load(folder / "best.ckpt", build(study, network))
+    reader = Reader(network, strategy.removesuffix("+thresholds"))
+    folder, untrained = store.ready(weights(study, reader)), build(study, *reader)
+    frozen = untrained if network.model else training.load(folder / "best.ckpt", untrained)
     frozen.train = lambda mode=True: frozen
     return frozen
 
 
-def build(study: Study, network: Network):
+def build(study: Study, network: Network, strategy: str = "standard"):
     """Return an untrained network, whose first weights depend on the seed alone; or a model of the user's own."""
     import torch
 
+    if strategy != "standard" and strategy not in TRAINERS:
+        from reconfair.diagnosis import strategies
+
+        return strategies.build(study, Reader(network, strategy))
+
     from reconfair.keyed import seed_of
 
-    settings = study.diagnosis.settings(network)
+    settings = settings_of(study, network)
     if network.model:
         return given.diagnoser(settings)
     torch.manual_seed(seed_of(settings["seed"], "weights", network.name))
     return diagnoser(network.kind)(settings)
+
+
+def settings_of(study: Study, network: Network) -> dict:
+    """All that a network depends on; of colour images, how many channels they have."""
+    return study.diagnosis.settings(network) | study.dataset.inputs
 
 
 def diagnoser(kind: str) -> type:
@@ -148,16 +204,17 @@ def diagnoser(kind: str) -> type:
     return {"classify": classify, "segment": segment}[kind].Diagnoser
 
 
-def predict(study: Study, source: Source | str) -> pd.DataFrame:
+def predict(study: Study, source: Source | str, strategy: str = "standard") -> pd.DataFrame:
     """Let the readers look at the val and test images of a source that no strategy has changed.
 
     In a study with folds, each row has the ``fold`` of its reader; a patient is in split ``test`` in one of them.
     """
     source = Source(source) if isinstance(source, str) else source
-    return tables.read("predictions", *(store.make(product(fold, source)) for fold in study.folds))
+    made = (store.make(product(fold, source, strategy=strategy)) for fold in study.folds)
+    return tables.read("predictions", *made)
 
 
-def evaluate_on(study: Study, other: Study) -> pd.DataFrame:
+def evaluate_on(study: Study, other: Study, strategy: str = "standard") -> pd.DataFrame:
     """Let the frozen networks of `study` look at the test originals of another cohort: external evaluation.
 
     What changes at once is the domain: who is scanned and how ill they are, the scanner and how its
@@ -170,7 +227,9 @@ def evaluate_on(study: Study, other: Study) -> pd.DataFrame:
     study : Study
         Trained up to chapter 04; its thresholds are to be kept.
     other : Study
-        Of a cohort with tasks of the same names, at as many pixels.
+        Of a cohort with tasks of the same names, and of the same classes, at as many pixels.
+    strategy : str
+        Of the readers; attributes are coded, and thresholds by group chosen, as in `study`.
 
     Returns
     -------
@@ -183,24 +242,32 @@ def evaluate_on(study: Study, other: Study) -> pd.DataFrame:
     ValueError
         The two share no task, or their images differ in size.
     """
-    shared = {net: [task for task in net.tasks if other.tasks.get(task) == net.kind] for net in study.networks}
+    networks = study.networks_of(strategy)
+    shared = {net: [task for task in net.tasks if other.tasks.get(task) == net.kind] for net in networks}
+    shared |= {net: [] for net in shared if net.classes and len(shared[net]) < len(net.tasks)}
     if not any(shared.values()):
         tasks = [f"{one.label} has {', '.join(one.tasks)}" for one in (study, other)]
         raise ValueError(f"no task of the same name and kind: {'; '.join(tasks)}")
-    if study.dataset.size != other.dataset.size:
-        sizes = f"{other.label} has {other.dataset.size} pixels, {study.label} {study.dataset.size}"
-        raise ValueError(f"dataset.size: {sizes}; prepare both at the same size")
+    if study.dataset.shape != other.dataset.shape:
+        sizes = f"{other.label} has images {other.dataset.shape}, {study.label} {study.dataset.shape}"
+        raise ValueError(f"dataset.size: {sizes}; prepare both at the same size and with the same channels")
     cohort = data.prepare(other)
     rows, predictions = data.rows(cohort.table, "test"), []
     for network, tasks in shared.items():
         if tasks:
-            answers = scores(study, Reader(network), cohort.images, rows, f"{network.name} of {other.label}")
+            who, what = cohort.table.iloc[rows], f"{network.name} of {other.label}"
+            answers = scores(study, Reader(network, strategy), cohort.images, rows, what, who, cohort.masks)
             if network.kind == "classify":
                 answers = answers[:, [network.tasks.index(task) for task in tasks]]
             predictions.append(
                 units(other, network._replace(tasks=tuple(tasks)), cohort.table.iloc[rows], answers, cohort.masks)
             )
-    return pd.concat(predictions, ignore_index=True).assign(source="original", strategy="standard", reader="standard")
+    table = pd.concat(predictions, ignore_index=True)
+    if strategy.endswith("+thresholds"):
+        from reconfair.diagnosis import groupwise
+
+        table = groupwise.elsewhere(study, strategy, table, cohort.table)
+    return table.assign(source="original", strategy="standard", reader=strategy)
 
 
 def thresholds(study: Study, strategy: str = "standard") -> dict:
@@ -230,19 +297,62 @@ def called(study: Study, predictions: pd.DataFrame) -> pd.Series:
     rows = predictions[predictions.kind == "classify"]
     cut = thresholds(study)
     if len(study.folds) > 1:
-        at = [cut[fold][task] for fold, task in zip(rows.fold, rows.task, strict=True)]
+        at = [cut[fold].get(task, np.nan) for fold, task in zip(rows.fold, rows.task, strict=True)]
     else:
         at = rows.task.map(cut)
-    return rows.score >= at
+    positive = rows.score >= at
+    if "decision" in rows:  # of several classes: the class with the largest score
+        positive = positive.mask(rows.decision.notna(), rows.decision == 1)
+    return positive.astype(bool)
 
 
-def scores(study: Study, reader: Reader, images, rows, what: str) -> np.ndarray:
-    """What `reader` says of some rows of `images`: probabilities (n, tasks) or masks (n, s, s)."""
+def scores(study: Study, reader: Reader, images, rows, what: str, table=None, masks=None) -> np.ndarray:
+    """What `reader` says of some rows of `images`: probabilities (n, tasks) or masks (n, s, s).
+
+    `table` and `masks` are needed by readers that must know who the patients are, or where the true object is; see
+    `read`.
+    """
+    return read(study, reader, images, rows, what, table, masks)[0]
+
+
+def read(study: Study, reader: Reader, images, rows, what: str, table=None, masks=None) -> tuple[np.ndarray, dict]:
+    """As `scores`, and columns (n,) that say how the answers came about.
+
+    Parameters
+    ----------
+    study : Study
+    reader : Reader
+    images : ndarray
+        (N, s, s).
+    rows : ndarray of int
+        (n,) of `images`.
+    what : str
+        Names the work.
+    table : DataFrame, optional
+        (n rows) of a cohort.
+    masks : ndarray, optional
+        By the labels of `table`'s index.
+
+    Returns
+    -------
+    answers : ndarray
+    columns : dict of ndarray
+        ``unknown`` (1 where an attribute that the reader uses is not known); of a cascade see `crop.read`.
+    """
     from reconfair import training
 
+    reader, extras, columns = reader._replace(strategy=reader.strategy.removesuffix("+thresholds")), (), {}
+    if reader.strategy != "standard":
+        from reconfair.diagnosis import crop, strategies
+
+        if {"crop", "cascade"} & {*reader.strategy.split("+")}:
+            return crop.read(study, reader, images, rows, what, table, masks)
+        attributes = strategies.attributes_of(study, reader, table)
+        if attributes is not None:
+            extras, columns = (attributes,), {"unknown": 1.0 * np.isnan(attributes).any(1)}
     frozen = training.placed(load(study, *reader), study.compute)
-    batches = training.apply(frozen.diagnose, images, rows, study.compute, what)
-    return np.concatenate([answers for _, answers in batches])
+    batches = training.apply(frozen.diagnose, images, rows, study.compute, what, *extras)
+    return np.concatenate([answers for _, answers in batches]), columns
 
 
 def looked_at(study: Study, source: Source, images: Product | None = None) -> tuple:
@@ -251,7 +361,7 @@ def looked_at(study: Study, source: Source, images: Product | None = None) -> tu
     Returns
     -------
     array : ndarray
-        (n, size, size) float16, memory-mapped.
+        (n, size, size), of colour (n, 3, size, size), float16, memory-mapped.
     rows : ndarray of int
         The images, as rows of `array`.
     table : DataFrame
@@ -267,29 +377,39 @@ def looked_at(study: Study, source: Source, images: Product | None = None) -> tu
     else:
         folder = store.ready(images or images_of(study, source))
         array, rows = np.load(folder / "reconstructed.npy", mmap_mode="r"), np.arange(len(rows))
-    there = np.isfinite(array[rows, 0, 0])
+    there = data.there(array, rows)
     return array, rows[there], table[there]
 
 
 def units(study: Study, network: Network, table: pd.DataFrame, answers: np.ndarray, masks=None) -> pd.DataFrame:
     """Turn the answers of `network` to the images in `table` into rows of ``predictions``.
 
-    Classification: one row per unit and task, a patient's score being the median over the images.
-    Segmentation: one row per slice, Dice missing where neither truth nor answer holds anything;
-    `masks` are indexed by the labels of `table`'s index.
+    Classification: one row per unit and task, a patient's score being the median over the images. Of several classes
+    one row for each: scores are divided by their sum, and the class with the largest one is the decision.
+    Segmentation: one row per slice, Dice missing where neither truth nor answer holds anything, with further columns
+    (`outlines.measured`); `masks` are indexed by the labels of `table`'s index.
     """
     if network.kind == "segment":
         truth = masks[table.index]
         overlap, total = (answers * truth).sum((1, 2)), (answers + truth).sum((1, 2))
         dice = np.divide(2.0 * overlap, total, out=np.full(len(table), np.nan), where=total > 0)
         rows = table[["image_id", "patient_id", "split"]].rename(columns={"image_id": "unit"})
-        return rows.assign(task=network.tasks[0], kind="segment", label=np.nan, score=np.nan, dice=dice)
+        rows = rows.assign(task=network.tasks[0], kind="segment", label=np.nan, score=np.nan, dice=dice)
+        return rows.assign(**outlines.measured(answers, truth))
     parts = []
     for column, task in enumerate(network.tasks):
         rows = table.assign(unit=table[f"{study.dataset.about.unit}_id"], score=answers[:, column], label=table[task])
         grouped = rows.groupby("unit", sort=False)
         decided = grouped[["patient_id", "split", "label"]].first().assign(score=grouped.score.median())
         parts.append(decided.reset_index().assign(task=task, kind="classify", dice=np.nan))
+    if network.classes:
+        score = np.stack([part.score for part in parts], axis=1)
+        score, first = score / score.sum(axis=1, keepdims=True), score.argmax(axis=1)
+        parts = [
+            part.assign(**{"score": score[:, k], "class": part.task.iloc[0].partition(": ")[2], "decision": first == k})
+            for k, part in enumerate(parts)
+        ]
+        parts = [part.astype({"decision": float}) for part in parts]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -330,7 +450,7 @@ def _training_work(study: Study, reader: Reader) -> Work:
     from reconfair import training
 
     network = reader.network
-    settings, size = study.diagnosis.settings(network), study.dataset.size
+    settings, size = settings_of(study, network), study.dataset.size
     if network.model:
         return given.work(data.sizes(study)["eval"] / 2, size, study.compute)
     looks = settings["epochs"] + settings.get("linear_probe", False) / 3  # a gradient costs about as much as two looks
@@ -344,7 +464,7 @@ def _work(study: Study, strategy: str) -> Work:
 
     images, size, works = data.sizes(study)["eval"], study.dataset.size, []
     for network in study.networks_of(strategy):
-        settings, module = study.diagnosis.settings(network), partial(build, study, network)
+        settings, module = settings_of(study, network), partial(build, study, network)
         if network.model:
             works.append(given.work(images, size, study.compute))
             continue
@@ -352,43 +472,74 @@ def _work(study: Study, strategy: str) -> Work:
     return works[0]._replace(amount=sum(work.amount for work in works), memory=1500)
 
 
-def _train(study: Study, reader: Reader, folder: Path) -> None:
-    from reconfair import training
-
-    network = reader.network
-    cohort, module = data.load(study), build(study, network)
-    if module.settings["pretrained"]:
-        module.start_pretrained()
+def training_set(study: Study, network: Network) -> TrainingSet:
+    """The originals that train the diagnosis, and those that choose the epoch."""
+    cohort = data.load(study)
     rows, val = data.rows(cohort.table, "diag"), data.rows(cohort.table, "val")
     target = cohort.masks if network.kind == "segment" else cohort.table[list(network.tasks)].to_numpy(np.float32)
     if network.kind == "classify":  # an image without any label teaches nothing
         rows, val = (some[~np.isnan(target[some]).all(1)] for some in (rows, val))
-    if module.settings.get("outlined"):  # of a patient's label, the other slices may show nothing
+    if settings_of(study, network).get("outlined"):  # of a patient's label, the other slices may show nothing
         rows, val = (some[[cohort.masks[row].any() for row in some]] for some in (rows, val))
+    return TrainingSet(cohort.images, target, rows, val, cohort.table)
+
+
+def fit(study: Study, module, of: TrainingSet, folder: Path, what: str, extras=(), batches=None, guide=None) -> None:
+    """Train a network on a training set.
+
+    Parameters
+    ----------
+    study : Study
+    module : training.Module
+    of : TrainingSet
+    folder : Path
+        Of the product being made.
+    what : str
+        Names the work in messages.
+    extras : sequence of ndarray
+        (n, ...) further arrays, whose rows a batch holds after images and target.
+    batches : training.Batches, optional
+        Of row numbers; left out: every training image once in an epoch.
+    guide : Callback, optional
+        See `training.fit`.
+    """
+    from reconfair import training
+
+    arrays, settings = (of.images, of.target, *extras), module.settings
+    training.fit(
+        module,
+        training.loader(arrays, of.rows, settings["batch_size"], settings["seed"], batches=batches),
+        training.loader(arrays, of.val, settings["batch_size"], shuffle=False),
+        folder,
+        settings["epochs"],
+        study.compute,
+        what,
+        guide,
+    )
+
+
+def _train(study: Study, reader: Reader, folder: Path) -> None:
+    module = build(study, reader.network)
+    if module.settings["pretrained"]:
+        module.start_pretrained()
+    of = training_set(study, reader.network)
+    if module.settings.get("class_weights") == "balanced":
+        module.balance(of.target[of.rows])
     if module.settings.get("linear_probe") and not (folder / ".last.ckpt").exists():
-        _linear_probe(study, module, cohort.images, target, rows, val, folder)
-    batch_size, seed = module.settings["batch_size"], module.settings["seed"]
+        _linear_probe(study, module, of, folder)
     if module.settings["epochs"]:
-        training.fit(
-            module,
-            training.loader((cohort.images, target), rows, batch_size, seed),
-            training.loader((cohort.images, target), val, batch_size, shuffle=False),
-            folder,
-            module.settings["epochs"],
-            study.compute,
-            network.name,
-        )
+        fit(study, module, of, folder, reader.network.name)
     write_threshold(study, reader, folder)
 
 
-def _linear_probe(study: Study, module, images, labels, rows, val, folder: Path) -> None:
+def _linear_probe(study: Study, module, of: TrainingSet, folder: Path) -> None:
     """Fit the last layer of a classifier to the features that its other layers, which stay, have of the images."""
     from reconfair import training
 
     frozen, parts = training.placed(module.eval(), study.compute), []
-    for some, what in ((rows, "training"), (val, "validation")):
-        batches = training.apply(frozen.features, images, some, study.compute, f"features of {what} images")
-        parts.append((np.concatenate([answers for _, answers in batches]), labels[some].astype(np.float64)))
+    for some, what in ((of.rows, "training"), (of.val, "validation")):
+        batches = training.apply(frozen.features, of.images, some, study.compute, f"features of {what} images")
+        parts.append((np.concatenate([answers for _, answers in batches]), of.target[some].astype(np.float64)))
     losses = module.to("cpu").linear_probe(*parts)
     module.train()
     if not module.settings["epochs"]:
@@ -396,18 +547,23 @@ def _linear_probe(study: Study, module, images, labels, rows, val, folder: Path)
 
 
 def write_threshold(study: Study, reader: Reader, folder: Path) -> None:
-    """Choose the balanced thresholds of a reader whose weights are in `folder`, on validation originals."""
+    """Write the balanced threshold of every task of a classifier whose weights are in `folder`."""
     from reconfair import training
 
-    by_task, network = {}, reader.network
+    by_task, network, extras = {}, reader.network, ()
     if network.kind == "classify":
         cohort = data.load(study)
         val = data.rows(cohort.table, "val")
-        frozen = build(study, network)
+        frozen = build(study, *reader)
+        if reader.strategy != "standard":
+            from reconfair.diagnosis import strategies
+
+            attributes = strategies.attributes_of(study, reader, cohort.table.iloc[val])
+            extras = () if attributes is None else (attributes,)
         frozen = training.placed(
             frozen if network.model else training.load(folder / "best.ckpt", frozen), study.compute
         )
-        batches = training.apply(frozen.diagnose, cohort.images, val, study.compute, f"{network.name} threshold")
+        batches = training.apply(frozen.diagnose, cohort.images, val, study.compute, f"{reader} threshold", *extras)
         decided = units(study, network, cohort.table.iloc[val], np.concatenate([answers for _, answers in batches]))
         by_task = {
             task: balanced_threshold(score=rows.score, label=rows.label) for task, rows in decided.groupby("task")
@@ -419,8 +575,14 @@ def _predict(study: Study, source: Source, images: Product, strategy: str, folde
     masks, parts = data.load(study).masks, []
     array, rows, table = looked_at(study, source, images)
     for network in study.networks_of(strategy):
-        answers = scores(study, Reader(network, strategy), array, rows, f"{network.name} looks at {source}")
-        parts.append(units(study, network, table, answers, masks))
+        what = f"{network.name} looks at {source}"
+        answers, columns = read(study, Reader(network, strategy), array, rows, what, table, masks)
+        decided = units(study, network, table, answers, masks)
+        key = "image_id" if network.kind == "segment" else f"{study.dataset.about.unit}_id"
+        for name, values in columns.items():
+            by_unit = pd.Series(values, table[key].to_numpy()).groupby(level=0).max()
+            decided[name] = decided.unit.map(by_unit)
+        parts.append(decided)
     predictions = pd.concat(parts, ignore_index=True)
     predictions = predictions.assign(source=source.model, strategy=source.strategy, reader=strategy)
     predictions = predictions.assign(fold=study.number) if study.number else predictions

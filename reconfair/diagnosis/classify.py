@@ -13,13 +13,14 @@ from torchvision import models
 from torchvision.transforms.v2.functional import resize
 
 from reconfair.diagnosis import check_name, in_hub, installed, published
-from reconfair.training import Module
+from reconfair.training import Module, widen
 
 TORCHVISION = set(models.list_models(module=models)) - {
     "googlenet",
     "inception_v3",
 }  # these return auxiliary outputs in training
 IMAGENET = {"mean": 0.449, "std": 0.226}  # of its channels, averaged to the one channel of a scan
+COLOURS = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # of ImageNet's channels
 XRV_RANGE = (-1024, 1024)  # the range that TorchXRayVision's weights were trained with
 
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)  # of the ridge of a linear probe, per training image; features outnumber these
@@ -28,6 +29,10 @@ XRV_LAYERS = ("AvgPool2d", "BatchNorm2d", "Conv2d", "Linear", "MaxPool2d", "ReLU
 
 class Diagnoser(Module):
     """Binary cross-entropy on one logit per task; unknown labels (NaN) leave the loss.
+
+    Where the tasks are the classes of one (``settings["classes"]``), a softmax over them: the logits are the log-odds
+    of each class against the rest, and the loss is the cross-entropy of the true class, weighted as
+    ``settings["class_weights"]`` says.
 
     Raises
     ------
@@ -47,9 +52,14 @@ class Diagnoser(Module):
         fixed = first["input_size"][-1] if first.get("fixed_input_size") else getattr(self.net, "image_size", 0)
         if fixed and settings["size"] not in (0, fixed):
             raise ValueError(f"diagnosis.classify.size: {name} takes {fixed} pixels, not {settings['size']}")
-        mean, deviation = np.mean(first["mean"]), np.mean(first["std"])
-        usual = XRV_RANGE if isinstance(settings["pretrained"], str) else (-mean / deviation, (1 - mean) / deviation)
+        usual = XRV_RANGE if isinstance(settings["pretrained"], str) else _range(first, settings.get("inputs") == 3)
         self.size, self.value_range = settings["size"] or fixed, settings["value_range"] or usual
+        if settings.get("classes"):  # set before training; frozen models do not need them
+            self.register_buffer("weights", torch.ones(len(settings["tasks"])))
+
+    def balance(self, labels: np.ndarray) -> None:
+        """Let every class count the same in the loss: labels (n, classes) of the training images."""
+        self.weights.copy_(torch.tensor(balanced(labels)))
 
     def start_pretrained(self) -> None:
         """Take over the published weights of all but the last layer.
@@ -82,11 +92,14 @@ class Diagnoser(Module):
         return self
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Map images (n, 1, s, s) within [0, 1] to logits (n, tasks); differentiable."""
+        """Map images (n, 1 or 3, s, s) within [0, 1] to logits (n, tasks); differentiable."""
         low, high = self.value_range
+        if isinstance(low, tuple):  # of each channel of colour
+            low, high = (torch.tensor(end, device=images.device).reshape(-1, 1, 1) for end in (low, high))
         if self.size and images.shape[-1] != self.size:
             images = resize(images, [self.size, self.size], antialias=True)
-        return self.net((low + (high - low) * images).expand(-1, 3, -1, -1))
+        scores = self.net((low + (high - low) * images).expand(-1, 3, -1, -1))
+        return log_odds(scores) if self.settings.get("classes") else scores
 
     def diagnose(self, images: torch.Tensor) -> torch.Tensor:
         """Probabilities (n, tasks)."""
@@ -145,12 +158,21 @@ class Diagnoser(Module):
     def criterion(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Mean cross-entropy over the known labels (n, tasks); zero where none is known."""
         known = ~labels.isnan()
+        if self.settings.get("classes"):
+            weight = torch.nan_to_num(labels) * self.weights
+            return -(weight * F.logsigmoid(logits)).sum() / weight.sum().clamp(min=1e-6)
         return F.binary_cross_entropy_with_logits(logits[known], labels[known], reduction="sum") / known.sum().clamp(1)
+
+    def losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The criterion of each image alone, (n,)."""
+        known = ~labels.isnan()
+        every = F.binary_cross_entropy_with_logits(logits, labels.nan_to_num(0), reduction="none")
+        return (every * known).sum(1) / known.sum(1).clamp(1)
 
     def loss(self, batch) -> torch.Tensor:
         """Mean cross-entropy of a batch: images (n, s, s), labels (n, tasks)."""
         images, labels = batch
-        return self.criterion(self(images[:, None]), labels)
+        return self.criterion(self(widen(images)), labels)
 
     def training_step(self, batch, batch_idx):
         return self.loss(batch)
@@ -161,6 +183,41 @@ class Diagnoser(Module):
     def configure_optimizers(self):
         settings = self.settings
         return torch.optim.Adam(self.parameters(), lr=settings["lr"], weight_decay=settings["weight_decay"], fused=True)
+
+
+def _range(first: dict, colour: bool) -> tuple:
+    """What 0 and 1 become for a network whose first training had these means and standard deviations."""
+    if not colour:
+        mean, deviation = np.mean(first["mean"]), np.mean(first["std"])
+        return -mean / deviation, (1 - mean) / deviation
+    mean, deviation = (np.asarray((COLOURS if np.ndim(first[key]) == 0 else first)[key]) for key in ("mean", "std"))
+    return tuple((-mean / deviation).tolist()), tuple(((1 - mean) / deviation).tolist())
+
+
+def log_odds(scores: torch.Tensor) -> torch.Tensor:
+    """Log-odds of each class against the rest, log(p / (1 - p)) of the softmax p of scores (n, classes).
+
+    Examples
+    --------
+    >>> log_odds(torch.zeros(1, 4)).sigmoid().tolist()
+    [[0.25, 0.25, 0.25, 0.25]]
+    """
+    scores = scores.float()
+    others = scores[:, None].expand(-1, scores.shape[1], -1)
+    others = others.masked_fill(torch.eye(scores.shape[1], dtype=torch.bool, device=scores.device), -torch.inf)
+    return scores - others.logsumexp(2)
+
+
+def balanced(labels) -> list[float]:
+    """Weights of classes with which each counts the same, of mean 1: labels (n, classes) of 0 and 1, or missing.
+
+    Examples
+    --------
+    >>> balanced(np.array([[1, 0], [1, 0], [1, 0], [0, 1]]))
+    [0.5, 1.5]
+    """
+    share = 1 / np.maximum(np.nansum(labels, axis=0), 1)
+    return (share / share.mean()).tolist()
 
 
 def _ridge(x: np.ndarray, y: np.ndarray, strength: float) -> tuple[np.ndarray, float]:

@@ -43,13 +43,14 @@ def diagnoser(settings: dict):
     Parameters
     ----------
     settings : dict
-        ``model`` (as the params file names it), ``kind`` (``classify`` or ``segment``) and ``tasks``.
+        ``model`` (as the params file names it), ``kind`` (``classify`` or ``segment``) and ``tasks``; ``classes`` where
+        these are the classes of one task, and ``inputs`` 3 where images have three channels.
 
     Returns
     -------
     torch.nn.Module
-        ``diagnose(images)`` maps images (n, 1, s, s) within [0, 1] to probabilities (n, tasks), or to masks (n, s, s)
-        of zeros and ones.
+        ``diagnose(images)`` maps images (n, 1 or 3, s, s) within [0, 1] to probabilities (n, tasks), or to masks
+        (n, s, s) of zeros and ones.
 
     Raises
     ------
@@ -65,7 +66,7 @@ def diagnoser(settings: dict):
 
         def __init__(self):
             super().__init__()
-            self.settings, self.net = settings, _loaded(settings["model"])
+            self.settings, self.net = settings, _loaded(settings["model"], settings.get("inputs", 1))
             self.eval()
 
         def diagnose(self, images: torch.Tensor) -> torch.Tensor:
@@ -101,10 +102,10 @@ def check(module, size: int) -> None:
     import torch
 
     with torch.inference_mode():
-        module.diagnose(torch.zeros(2, 1, size, size))
+        module.diagnose(torch.zeros(2, module.settings.get("inputs", 1), size, size))
 
 
-def _loaded(model: str):
+def _loaded(model: str, inputs: int = 1):
     """The model itself; called with images it returns probabilities."""
     import torch
 
@@ -112,7 +113,7 @@ def _loaded(model: str):
         return external(model)()
     path = file_of(model)
     if path.suffix == ".onnx":
-        return _onnx(path)
+        return _onnx(path, inputs)
     try:
         with warnings.catch_warnings(action="ignore"):  # torch asks for another format
             return torch.jit.load(path, map_location="cpu")
@@ -121,7 +122,7 @@ def _loaded(model: str):
         raise ValueError(f"{model}: cannot be loaded as TorchScript ({reason})") from None
 
 
-def _onnx(path: Path):
+def _onnx(path: Path, inputs: int):
     """A function of images (n, 1, s, s) that runs an ONNX file with ONNX Runtime, on the CPU."""
     import torch
 
@@ -138,9 +139,9 @@ def _onnx(path: Path):
         raise ValueError(
             f"{path.name}: expected one input (n, 1, size, size), found {[wanted, *dict(others).values()]}"
         )
-    if isinstance(wanted[1], int) and wanted[1] != 1:
+    if isinstance(wanted[1], int) and wanted[1] != inputs:
         raise ValueError(
-            f"{path.name}: it takes {wanted[1]} channels, images have 1; wrap it in a class of a Python file"
+            f"{path.name}: it takes {wanted[1]} channels, images have {inputs}; wrap it in a class of a Python file"
         )
     alone = wanted[0] == 1  # exported for one image at a time
 
@@ -173,5 +174,11 @@ def _checked(answers, images, settings: dict):
         raise ValueError(
             f"{model}: answers lie within [{low}, {high}]; expected probabilities within [0, 1], so let the model end "
             "in a sigmoid"
+        )
+    total = answers.sum(1)
+    if settings.get("classes") and not bool(((total - 1).abs() <= 0.01).all()):
+        raise ValueError(
+            f"{model}: probabilities of the {wanted[1]} classes sum to {total.min():g} up to {total.max():g}; "
+            "expected 1, so let the model end in a softmax"
         )
     return answers.reshape(wanted)

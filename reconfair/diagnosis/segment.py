@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from reconfair.diagnosis import check_name, in_hub, installed, published
-from reconfair.training import Module
+from reconfair.training import Module, widen
 
 
 class Diagnoser(Module):
@@ -58,8 +58,8 @@ class Diagnoser(Module):
 
         The encoder halves five times, so sides are padded to multiples of 32 and cut again.
         """
-        side = images.shape[-1]
-        return self.net(padded(images))[..., :side, :side]
+        height, width = images.shape[-2:]
+        return self.net(padded(images))[..., :height, :width]
 
     def diagnose(self, images: torch.Tensor) -> torch.Tensor:
         """Masks (n, s, s) of zeros and ones, at probability 0.5."""
@@ -72,13 +72,19 @@ class Diagnoser(Module):
     def loss(self, batch) -> torch.Tensor:
         """The criterion of a batch: images and masks, both (n, s, s)."""
         images, masks = batch
-        return self.criterion(self(images[:, None]), masks)
+        return self.criterion(self(widen(images)), masks)
 
     def criterion(self, logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         """0.5 (1 - soft Dice) + 0.5 L1 of logits (n, 1, s, s) against masks (n, s, s)."""
         probability = logits[:, 0].sigmoid()
         dice = (2 * (probability * masks).sum() + 1) / (probability.sum() + masks.sum() + 1)
         return 0.5 * (1 - dice) + 0.5 * F.l1_loss(probability, masks)
+
+    def losses(self, logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        """The criterion of each slice alone, (n,)."""
+        probability = logits[:, 0].sigmoid()
+        overlap, total = (probability * masks).sum((1, 2)), probability.sum((1, 2)) + masks.sum((1, 2))
+        return 0.5 * (1 - (2 * overlap + 1) / (total + 1)) + 0.5 * (probability - masks).abs().mean((1, 2))
 
     def training_step(self, batch, batch_idx):
         return self.loss(batch)
@@ -91,6 +97,6 @@ class Diagnoser(Module):
 
 
 def padded(images: torch.Tensor) -> torch.Tensor:
-    """Images (n, 1, s, s) at sides of multiples of 32, in three equal channels."""
-    padding = -images.shape[-1] % 32
-    return F.pad(images, (0, padding, 0, padding)).expand(-1, 3, -1, -1)
+    """Images (n, 1 or 3, h, w) at sides of multiples of 32, in three channels."""
+    height, width = images.shape[-2:]
+    return F.pad(images, (0, -width % 32, 0, -height % 32)).expand(-1, 3, -1, -1)

@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .checks import task_of, tasks_of, traits_of
+from . import slopes
+from .checks import joined, numbers_of, task_of, tasks_of, traits_of
+from .classes import ClassPanel
 from .resampling import patient_weights
-from .rows import CHANGES, MEASURES, bootstrapped, closed_form
+from .rows import CHANGES, MEASURES, Panel, bootstrapped, closed_form
 from .threshold import decisions
 
 __all__ = ["INFERENCES", "MARGINS", "PRIMARY", "assess"]
@@ -22,6 +24,7 @@ INFERENCES = ("closed_form", "bootstrap", "as_published")
 PRIMARY = ("tpr", "fpr", "dice")
 # Changes that would not matter: of rates and scores (0 to 1) and of decibels; of SER a ratio.
 MARGINS = dict.fromkeys(("eodd", "eop", "fpr_gap", "demographic_parity", "calibration_gap"), 0.05)
+MARGINS |= dict.fromkeys(("eodd_worst", "accuracy_gap", "kappa_gap", "nar", "essp", "accuracy", "kappa"), 0.05)
 MARGINS |= dict.fromkeys(("auroc_gap", "auprc_gap", "delta_dice", "ssim_gap"), 0.02) | {"ser": 1.1, "psnr_gap": 0.5}
 MARGINS |= dict.fromkeys(("tpr", "fpr", "ppr", "calibration"), 0.05)
 MARGINS |= dict.fromkeys(("auroc", "auprc", "dice", "ssim"), 0.02) | {"psnr": 0.5}
@@ -41,6 +44,8 @@ def assess(
     primary=PRIMARY,
     min_cases=20,
     margins=None,
+    ordinal=(),
+    whole=(),
     resamples=1000,
     seed=0,
 ):
@@ -57,10 +62,13 @@ def assess(
         One row per unit, task, source, strategy and reader: ``unit, patient_id, task, kind`` ("classify"
         or "segment"), ``source, strategy`` ("standard" where nothing mitigates), ``reader`` ("standard"
         where the column is absent), ``label`` (0, 1, NaN unknown), ``score`` (0 to 1; classify), ``dice``
-        (0 to 1; segment; NaN where truth and prediction are empty). A column ``fold`` names the models that made
-        a row, where patients were tested in turn by models that never saw them (cross-fitting): AUROC and AUPRC
-        compare scores of one fold alone, and rates pool the decisions. Limits are given these trained models; what
-        another training would change is not in them.
+        (0 to 1; segment; NaN where truth and prediction are empty). A task ``dx`` of several classes has a task
+        ``dx: <class>`` for each, with ``class``, ``score`` (the scores of all classes sum to 1), ``label`` (whether
+        it is of that class) and ``decision`` (1 of the class that it is given to, else 0): these decisions are
+        judged, not those of a threshold, and the task as a whole is judged as ``dx``. A column ``fold`` names the
+        models that made a row, where patients were tested in turn by models that never saw them (cross-fitting):
+        AUROC and AUPRC compare scores of one fold alone, and rates pool the decisions. Limits are given these trained
+        models; what another training would change is not in them.
     cohort : pandas.DataFrame
         One row per image with ``patient_id`` and the attributes, constants of a patient.
     quality : pandas.DataFrame, optional
@@ -82,6 +90,11 @@ def assess(
         left out of it; at least 2.
     margins : dict of float, optional
         Changes that would not matter, where they are not those of `MARGINS`.
+    ordinal : sequence of str
+        Tasks whose classes are in order: they are judged by kappa with quadratic weights as well.
+    whole : sequence of str
+        Attributes whose numbers, in the column ``<attribute>_value`` of the cohort, are kept whole: beside the rows of
+        their groups ``fairness`` has rows of metric ``tpr_slope, fpr_slope, dice_slope``, see `slopes`.
     resamples, seed : int
         Of ``p_swap``, of AUPRC and of the bootstraps.
 
@@ -135,23 +148,27 @@ def assess(
         raise ValueError(f"margins: ser is a ratio above 1, such as 1.1, not {margins['ser']}")
     traits, blocks, fairness = traits_of(cohort, attributes), [], []
     how = {"combine": eodd, "min_cases": max(min_cases, 2), "resamples": resamples, "seed": seed}
-    for name, rows in tasks_of(predictions, quality).items():
-        task = task_of(name, rows, traits)
+    numbers = numbers_of(cohort, whole)
+    tasks = {name: task_of(name, rows, traits) for name, rows in tasks_of(predictions, quality).items()}
+    for task in (tasks | joined(tasks, predictions, ordinal)).values():
         by_image = inference == "as_published"
         decided = decisions(task, thresholds, published=by_image)[1]
         patient = np.unique(task.patient, return_inverse=True)[1] if not by_image else np.arange(task.patient.size)
         weights = np.concatenate([np.zeros((0, patient.max() + 1), np.uint8), *_weights(task, patient, inference, how)])
         for attribute in task.groups:
             rows_of = closed_form if inference == "closed_form" else bootstrapped
-            some, gaps = rows_of(task, decided, attribute, patient, weights, one_sided=by_image, **how)
+            panel = (ClassPanel if task.classes else Panel)(task, decided, attribute, patient)
+            some, gaps = rows_of(panel, weights, one_sided=by_image, **how)
             blocks += some
             fairness += gaps
+            if attribute in whole:
+                fairness += slopes.rows_of(task, decided, numbers[attribute], attribute, panel.references)
     return _performance(blocks, primary, margins), _fairness(fairness, margins, inference, resamples)
 
 
 def _weights(task, patient, inference, how):
     """Resamples of patients where the inference or the task's AUPRC needs them, as small integers."""
-    if inference == "closed_form" and task.kind != "classify":
+    if inference == "closed_form" and task.kind not in ("classify", "classes"):
         return []
     rng = np.random.default_rng(how["seed"])
     drawn = patient_weights(patient=np.arange(patient.max() + 1), resamples=how["resamples"], rng=rng)

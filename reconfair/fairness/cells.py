@@ -316,6 +316,72 @@ class Groups:
         known, total = self._images(np.isfinite(label))
         return Measure(Rate(value, n, df), residual, known / np.maximum(total, 1)[self.group])
 
+    def macro_auroc(self, scores, label, fold=None):
+        """Mean over classes of the AUROC of each class against the rest; NaN where a group lacks a class.
+
+        Parameters
+        ----------
+        scores : sequence of numpy.ndarray, each of shape (n,)
+            Of each class.
+        label : numpy.ndarray, shape (n,)
+            Number of the class, from 0.
+        fold : numpy.ndarray, shape (n,), optional
+            As of `auroc`.
+
+        Returns
+        -------
+        Measure
+        """
+        each = [self.auroc(score, (label == k) * 1.0, fold) for k, score in enumerate(scores)]
+        value = np.mean([one.cells.value for one in each], axis=0)
+        residual = np.mean([one.residual for one in each], axis=0)
+        variance = self.sums(residual**2)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            n = np.where((variance > 0) & (value < 1), value * (1 - value) / variance, np.inf)
+        # A mean of classes that share their patients counts at most as all of them together, at least as one of them.
+        sizes = np.array([one.cells.n for one in each])
+        n, df = np.clip(n, sizes.min(axis=0), sizes.sum(axis=0)), np.min([one.cells.df for one in each], axis=0)
+        n = np.where(variance > 0, n, sizes.mean(axis=0))
+        return Measure(Rate(value, n, df), residual, each[0].share)
+
+    def kappa(self, called, label, other=None):
+        """Cohen's kappa with quadratic weights of classes in order, or its change from the decisions `other`.
+
+        kappa = 1 - D / E, D the mean squared distance of decision and label, E what it would be if they were
+        independent. What each patient adds is the linear part (influence) of that.
+
+        Parameters
+        ----------
+        called, label : numpy.ndarray, shape (n,)
+            Number of the class, from 0.
+        other : numpy.ndarray, shape (n,), optional
+
+        Returns
+        -------
+        Measure
+            NaN where all decisions and labels of a group are one class.
+
+        References
+        ----------
+        Cohen. Weighted kappa. Psychological Bulletin 1968.
+        """
+        of_row, groups = self.group[self.patient], len(self.names)
+        value, influence = np.full(groups, np.nan), np.zeros(label.size)
+        for g in range(groups):
+            rows = of_row == g
+            if not rows.any():
+                continue
+            value[g], influence[rows] = _kappa(called[rows], label[rows])
+        n, total = self._images(slice(None))
+        residual = self.by_patient(influence) / np.maximum(total, 1)[self.group]
+        if other is not None:
+            before = self.kappa(other, label)
+            value, residual = value - before.cells.value, residual - before.residual
+        count = self.sums((n > 0) * 1.0)
+        variance = self.sums(residual**2) * count / np.maximum(count - 1, 1)
+        cells = Mean(value, _known(np.sqrt(variance), count), count - 1, log=other is None)
+        return Measure(cells, residual, n / np.maximum(total, 1)[self.group])
+
     def auroc_change(self, after, before):
         """Change of AUROC, paired by patient, of two results of `auroc`.
 
@@ -458,6 +524,19 @@ def _auroc_size(value, variance, positives, negatives):
     spread = 1 + (mean - 1) * (1 - safe) / (2 - safe) + (mean - 1) * safe / (1 + safe)
     largest = 2 * positives * negatives / spread  # twice that of Hanley and McNeil
     return min(value * (1 - value) / variance, largest) if variance > 0 and 0 < value < 1 else largest
+
+
+def _kappa(called, label):
+    """Kappa with quadratic weights, and the influence of each row on it, which sums to 0."""
+    called, label = called.astype(float), label.astype(float)
+    one, two = called - called.mean(), label - label.mean()
+    apart, distance = called.mean() - label.mean(), (called - label) ** 2
+    chance = (one**2).mean() + (two**2).mean() + apart**2
+    if chance <= 0:
+        return np.nan, np.zeros(label.size)
+    of_chance = one**2 - (one**2).mean() + two**2 - (two**2).mean() + 2 * apart * (one - two)
+    observed = distance.mean()
+    return 1 - observed / chance, (observed / chance * of_chance - (distance - observed)) / chance
 
 
 def _known(se, count):

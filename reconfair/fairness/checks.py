@@ -1,16 +1,22 @@
 """What predictions must look like: read into tasks, or refused in one sentence that names the rows."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 COLUMNS = {"classify": ["label", "score"], "segment": ["dice"], "image": ["psnr", "ssim"]}
+CLASS = ": "  # between the name of a task of several classes and that of a class
+SUM = 0.01  # by which the scores of all classes may miss 1
 ARM = ["source", "strategy", "reader"]
+_NUMBER = r"-?[\d.]+(?:e[+-]?\d+)?"
+_RANGE = re.compile(rf"(?:up to |{_NUMBER} to )({_NUMBER})|above {_NUMBER}")  # a group of numbers, by its upper end
 _KEYS = ["unit", "patient_id", "source", "strategy"]
 _VALID = {
     "label": ("0, 1 or NaN", lambda v: v.isna() | v.isin([0, 1])),
     "score": ("0 to 1", lambda v: v.between(0, 1)),
+    "decision": ("0 or 1", lambda v: v.isin([0, 1])),
     "dice": ("0 to 1 or NaN", lambda v: v.isna() | v.between(0, 1)),
     "psnr": ("decibels or NaN", lambda v: v.isna() | (v > -np.inf)),
     "ssim": ("-1 to 1 or NaN", lambda v: v.isna() | v.between(-1, 1)),
@@ -33,6 +39,11 @@ class Task:
         Units left out for want of a label.
     fold : numpy.ndarray, shape (n,), optional
         Fold whose models saw the unit; None where there are no folds.
+    classes : dict of str to Task
+        Of a task of several classes (kind "classes"), by class: the task of telling it from the rest. Labels and
+        decisions are then the number of the class.
+    ordinal : bool
+        Whether these classes are in order.
     """
 
     name: str
@@ -42,6 +53,8 @@ class Task:
     groups: dict
     unlabelled: int
     fold: np.ndarray | None = None
+    classes: dict = field(default_factory=dict)
+    ordinal: bool = False
 
     @property
     def label(self):
@@ -69,6 +82,14 @@ def traits_of(cohort, attributes):
             raise ValueError(f"cohort: patient {varies.idxmax()!r} has more than one {part}, expected one")
     traits = cohort.drop_duplicates("patient_id").set_index("patient_id")[parts].astype(object)
     return pd.DataFrame({attribute: _joined(traits[attribute.split("*")]) for attribute in attributes}, dtype=object)
+
+
+def numbers_of(cohort, attributes):
+    """Numbers of attributes that are kept whole, by patient; in the cohort they are in ``<attribute>_value``."""
+    columns = [f"{attribute}_value" for attribute in attributes]
+    _require(cohort, ["patient_id", *columns], "cohort")
+    patients = cohort.drop_duplicates("patient_id").set_index("patient_id")
+    return patients[columns].astype(float).set_axis(list(attributes), axis=1)
 
 
 def _joined(traits):
@@ -114,12 +135,97 @@ def task_of(name, rows, traits):
     patient = first["patient_id"][labelled].to_numpy()
     if unknown := sorted(set(patient) - set(traits.index)):
         raise ValueError(f"task '{name}': patients absent from the cohort: {_some(unknown)}")
-    arms = {arm: frame.loc[labelled, COLUMNS[kind]].reset_index(drop=True) for arm, frame in frames.items()}
+    columns = COLUMNS[kind] + ["decision"] * (_class_of(rows) is not None)
+    arms = {arm: frame.loc[labelled, columns].reset_index(drop=True) for arm, frame in frames.items()}
     arms = _of_the_same_images(arms) if kind == "image" else arms
     groups = {attribute: traits[attribute].loc[patient].to_numpy(object) for attribute in traits}
     groups = {"all": np.full(patient.size, "all", object), **groups}
     fold = first["fold"][labelled].to_numpy() if kind == "classify" and "fold" in first else None
     return Task(name, kind, arms, patient, groups, int((~labelled).sum()), fold)
+
+
+def in_order(names):
+    """Names of groups in the order of figures and tables: by name, but ranges of numbers from low to high.
+
+    Examples
+    --------
+    >>> in_order(["above 30", "18.5 to 30", "up to 18.5"]), in_order(["White", "Asian"])
+    (['up to 18.5', '18.5 to 30', 'above 30'], ['Asian', 'White'])
+    """
+    ranges = [[_RANGE.fullmatch(part) for part in name.split(", ")] for name in names]
+    if not any(any(parts) for parts in ranges):
+        return sorted(names)
+
+    def place(name):
+        parts = [(_RANGE.fullmatch(part), part) for part in name.split(", ")]
+        return [(np.inf if not match[1] else float(match[1]), "") if match else (0.0, part) for match, part in parts]
+
+    return sorted(names, key=place)
+
+
+def joined(tasks, predictions, ordinal):
+    """Tasks of several classes, made of those that tell each of their classes from the rest.
+
+    Parameters
+    ----------
+    tasks : dict of Task
+        By name.
+    predictions : pandas.DataFrame
+        With a column ``class`` where there are such tasks; classes are in the order of its rows.
+    ordinal : sequence of str
+        Tasks whose classes are in order.
+
+    Returns
+    -------
+    dict of Task
+        By name, such as ``dx`` of ``dx: nv`` and ``dx: mel``.
+
+    Raises
+    ------
+    ValueError
+        Naming the task, and the unit whose labels, decisions or scores do not fit one class.
+    """
+    if "class" not in predictions:
+        return {}
+    by_name = {}
+    for task, name in predictions[["task", "class"]].dropna().drop_duplicates().itertuples(index=False):
+        whole = task.removesuffix(f"{CLASS}{name}")
+        if whole == task or whole in tasks:
+            expected = f"expected '<task>{CLASS}{name}', and no other task of that name"
+            raise ValueError(f"predictions: task '{task}' is said to be of class '{name}'; {expected}")
+        by_name.setdefault(whole, {})[name] = tasks[task]
+    if unknown := sorted(set(ordinal) - set(by_name)):
+        raise ValueError(f"ordinal: '{unknown[0]}' is no task of several classes; there is {', '.join(by_name)}")
+    return {name: _whole(name, classes, name in ordinal) for name, classes in by_name.items()}
+
+
+def _whole(name, classes, ordinal):
+    """One task of several classes."""
+    first = next(iter(classes.values()))
+    if len(classes) < 2 or any(one.patient.size != first.patient.size for one in classes.values()):
+        raise ValueError(f"task '{name}': every class needs the same units, and there must be two classes or more")
+    arms = {}
+    for arm in first.arms:
+        if any(arm not in one.arms for one in classes.values()):
+            raise ValueError(f"task '{name}', {_named(arm)}: not every class has rows")
+        columns = {
+            column: np.stack([one.arms[arm][column] for one in classes.values()], axis=1)
+            for column in ("label", "score", "decision")
+        }
+        for column, (least, most) in {"label": (1, 1), "decision": (1, 1), "score": (1 - SUM, 1 + SUM)}.items():
+            total = columns[column].sum(axis=1)
+            if wrong := np.flatnonzero((total < least - 1e-9) | (total > most + 1e-9)).tolist():
+                where = f"task '{name}', {_named(arm)}, a unit of patient {first.patient[wrong[0]]!r}"
+                raise ValueError(f"{where}: {column}s of the classes sum to {total[wrong[0]]:g}, expected 1")
+        scores = dict(zip(classes, columns["score"].T, strict=True))
+        number = {column: columns[column].argmax(axis=1) for column in ("label", "decision")}
+        arms[arm] = pd.DataFrame(number | {f"score{CLASS}{key}": value for key, value in scores.items()})
+    return Task(name, "classes", arms, first.patient, first.groups, first.unlabelled, first.fold, classes, ordinal)
+
+
+def _class_of(rows):
+    """The class that the rows of a task tell from the rest; None of any other task."""
+    return rows["class"].iloc[0] if "class" in rows and rows["class"].notna().all() else None
 
 
 def _of_the_same_images(arms):
@@ -152,8 +258,9 @@ def _aligned(name, rows):
 
 def _check_values(name, rows, kind):
     """The columns of this kind are there and in range."""
-    _require(rows, COLUMNS[kind], f"task '{name}'")
-    for column in COLUMNS[kind]:
+    columns = COLUMNS[kind] + ["decision"] * (_class_of(rows) is not None)
+    _require(rows, columns, f"task '{name}'")
+    for column in columns:
         expected, valid = _VALID[column]
         wrong = ~valid(rows[column].astype(float))
         if wrong.any():

@@ -45,6 +45,8 @@ def decision_view(predictions, cohort, *, attributes=("sex", "age_group", "race"
         if task.kind != "classify":
             continue
         cut, called = decisions(task, thresholds)
+        if not cut:  # a class among several: no threshold is used
+            continue
         for attribute in task.groups:
             panel = Panel(task, called, attribute, np.unique(task.patient, return_inverse=True)[1])
             for arm in task.arms:
@@ -52,7 +54,7 @@ def decision_view(predictions, cohort, *, attributes=("sex", "age_group", "race"
                 for metric, value, half in _measures(panel, arm, at):
                     keys = panel.keys(arm) | {"group": panel.names, "metric": metric}
                     rows.append(pd.DataFrame(keys | {"value": value, "low": value - half, "high": value + half}))
-    return pd.concat(rows, ignore_index=True)
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
 
 
 def calibration_slope(score, label, patient, *, slope=None):

@@ -38,7 +38,7 @@ _WEIGHTS = stats.norm.pdf(_NODES) * (_NODES[1] - _NODES[0])
 MANY = 8  # groups from which the critical value is that of equal standard errors, which is never smaller
 
 
-def disparity(cells, correlation=None, *, combine="mean"):
+def disparity(cells, correlation=None, *, combine="mean", alpha=0.025):
     """Range of the groups' values: interval, test, and mean if there were no differences.
 
     Parameters
@@ -49,6 +49,8 @@ def disparity(cells, correlation=None, *, combine="mean"):
         Of the errors of two cells, where patients contribute to both.
     combine : {"mean", "worst_case"}
         Two ranges are averaged, or the larger one is taken.
+    alpha : float
+        One-sided level of each limit.
 
     Returns
     -------
@@ -64,7 +66,7 @@ def disparity(cells, correlation=None, *, combine="mean"):
     """
     if combine == "worst_case" and len(cells) == 2:
         each = [disparity([cell]) for cell in cells]
-        limits = [_range_limits([cell], None, 0.0125) for cell in cells]
+        limits = [_range_limits([cell], None, alpha / 2) for cell in cells]
         low, high = (max(limit[side] for limit in limits) for side in (0, 1))
         value, spread = max(one["value"] for one in each), np.sqrt(np.mean([one["sd_between"] ** 2 for one in each]))
         p = min(1.0, 2 * min(one["p"] for one in each))
@@ -76,7 +78,7 @@ def disparity(cells, correlation=None, *, combine="mean"):
             "expected": _expected_larger(cells),
             "sd_between": spread,
         }
-    low, high = _range_limits(cells, correlation, 0.025)
+    low, high = _range_limits(cells, correlation, alpha)
     return {
         "value": float(_estimate(cells).max()),
         "low": low,
@@ -87,7 +89,7 @@ def disparity(cells, correlation=None, *, combine="mean"):
     }
 
 
-def shift(before, after, change, correlations=None, *, combine="mean"):
+def shift(before, after, change, correlations=None, *, combine="mean", alpha=0.025):
     """Change of the range, and of the groups, between two sources read for the same patients.
 
     Parameters
@@ -97,6 +99,8 @@ def shift(before, after, change, correlations=None, *, combine="mean"):
     correlations : sequence of numpy.ndarray, shape (K,), optional
         Of the two cells' errors, for before, after and change, where patients contribute to both.
     combine : {"mean", "worst_case"}
+    alpha : float
+        One-sided level of each limit; that of ``bound`` is twice as large.
 
     Returns
     -------
@@ -106,11 +110,11 @@ def shift(before, after, change, correlations=None, *, combine="mean"):
         ``bound``: a bound below a margin shows that no gap changed by that margin.
     """
     if combine == "worst_case" and len(before) == 2:
-        return _shift_of_larger(before, after, change)
+        return _shift_of_larger(before, after, change, alpha)
     value = float(_estimate(after).max() - _estimate(before).max())
-    low, high = _shift_limits(before, after, change, correlations, value)
+    low, high = _shift_limits(before, after, change, correlations, value, alpha)
     within = None if correlations is None else correlations[2]
-    bound = -lower(change, _upper(0.05), within)[_different(change)].min()
+    bound = -lower(change, _upper(2 * alpha), within)[_different(change)].min()
     return {
         "shift": value,
         "shift_low": low,
@@ -118,6 +122,88 @@ def shift(before, after, change, correlations=None, *, combine="mean"):
         "p_unequal": p_equal(change, within),
         "gamma": float(_estimate(change).max()),
         "bound": float(min(bound, 2 * change[0].span)),
+    }
+
+
+def over_classes(classes, correlations=None, *, worst=False, combine="mean"):
+    """Mean over classes of the ranges of each, or the largest of them; as `disparity`.
+
+    The limits of every class are taken at the level divided by the number of classes (Bonferroni), so that they hold
+    together, and with them their mean and their maximum, however the classes depend on each other.
+
+    Parameters
+    ----------
+    classes : list of list of cells
+        For each class what `disparity` takes.
+    correlations : list of numpy.ndarray or None, optional
+        For each class that of its two cells.
+    worst : bool
+        The largest instead of the mean.
+    combine : {"mean", "worst_case"}
+        Of the two cells of a class.
+
+    Returns
+    -------
+    dict of float
+        As `disparity`; ``p`` is that of equal groups in all classes.
+
+    Examples
+    --------
+    >>> rates = [Rate(np.array(pair), np.array([100.0, 80.0]), np.full(2, np.inf)) for pair in ([0.9, 0.7], [0.5, 0.6])]
+    >>> [round(over_classes([[rate] for rate in rates], worst=worst)["value"], 3) for worst in (False, True)]
+    [0.15, 0.2]
+    """
+    count, correlations = len(classes), correlations or [None] * len(classes)
+    each = [
+        disparity(cells, correlation, combine=combine, alpha=0.025 / count)
+        for cells, correlation in zip(classes, correlations, strict=True)
+    ]
+    pick = np.max if worst else np.mean
+    expected = _expected_largest(classes) if worst else np.mean([one["expected"] for one in each])
+    return {
+        **{name: float(pick([one[name] for one in each])) for name in ("value", "low", "high")},
+        "p": min(1.0, count * min(one["p"] for one in each)),
+        "expected": float(expected),
+        "sd_between": float(np.sqrt(np.mean([one["sd_between"] ** 2 for one in each]))),
+    }
+
+
+def shift_over_classes(before, after, change, correlations=None, *, worst=False, combine="mean"):
+    """Change of the mean over classes of their ranges, or of the largest of them; as `shift`.
+
+    The limits of the mean are those of `over_classes`. The change of the largest range lies between the smallest and
+    the largest change of the classes' ranges, so that no class needs another level.
+
+    Parameters
+    ----------
+    before, after, change : list of list of cells
+        For each class what `shift` takes.
+    correlations : list, optional
+        For each class what `shift` takes.
+    worst, combine
+        As in `over_classes`.
+
+    Returns
+    -------
+    dict of float
+        As `shift`; ``gamma`` and ``bound`` are means, or the largest.
+    """
+    count, correlations = len(before), correlations or [None] * len(before)
+    level = 0.025 if worst else 0.025 / count
+    each = [
+        shift(*cells, combine=combine, alpha=level) for cells in zip(before, after, change, correlations, strict=True)
+    ]
+    low, pick, high = (np.min, np.max, np.max) if worst else (np.mean,) * 3
+    value = np.mean([one["shift"] for one in each])
+    if worst:
+        value = np.subtract(*(max(_value(cells, combine) for cells in some) for some in (after, before)))
+    return {
+        "shift": float(value),
+        "shift_low": float(low([one["shift_low"] for one in each])),
+        "shift_high": float(high([one["shift_high"] for one in each])),
+        "p_unequal": min(1.0, count * min(one["p_unequal"] for one in each)),
+        "gamma": float(pick([one["gamma"] for one in each])),
+        "bound": float(pick([one["bound"] for one in each])),
     }
 
 
@@ -199,26 +285,26 @@ def critical(alpha, cells):
 
 def _range_limits(cells, correlation, alpha):
     """Limits of the range, each at one-sided level alpha."""
-    different = _different(cells)
+    different, excluded = _different(cells), min(EXCLUDED, alpha / 2)
     low = lower(cells, critical(alpha, cells), correlation)[different].max()
-    opposite = -lower(cells, _upper(alpha - EXCLUDED), correlation)
-    high = _turned(opposite)[_candidates(cells, EXCLUDED)].max()
+    opposite = -lower(cells, _upper(alpha - excluded), correlation)
+    high = _turned(opposite)[_candidates(cells, excluded)].max()
     return float(max(low, 0)), float(min(high, cells[0].span))
 
 
-def _shift_limits(before, after, change, correlations, value):
-    low = _shift_low(before, after, change, correlations)
-    high = -_shift_low(after, before, [-cell for cell in change], correlations)
+def _shift_limits(before, after, change, correlations, value, alpha):
+    low = _shift_low(before, after, change, correlations, alpha)
+    high = -_shift_low(after, before, [-cell for cell in change], correlations, alpha)
     span = before[0].span
     return float(np.clip(min(low, value), -span, span)), float(np.clip(max(high, value), -span, span))
 
 
-def _shift_of_larger(before, after, change):
+def _shift_of_larger(before, after, change, alpha):
     """Shift of the larger of two ranges.
 
     max(a, b) - max(c, d) lies between the smaller and the larger of a - c and b - d.
     """
-    each = [shift([p], [q], [d]) for p, q, d in zip(before, after, change, strict=True)]
+    each = [shift([p], [q], [d], alpha=alpha) for p, q, d in zip(before, after, change, strict=True)]
     value = float(max(np.ptp(q.value) for q in after) - max(np.ptp(p.value) for p in before))
     p = min(1.0, 2 * min(one["p_unequal"] for one in each))
     return {
@@ -231,8 +317,8 @@ def _shift_of_larger(before, after, change):
     }
 
 
-def _shift_low(before, after, change, correlations):
-    """Lower 97.5 % bound of the range after minus the range before: the larger of two bounds.
+def _shift_low(before, after, change, correlations, alpha):
+    """Lower bound, at one-sided level `alpha`, of the range after minus the range before: the larger of two bounds.
 
     For the pair w of groups that is truly extreme before, the range after is at least the difference q_v
     of any pair v, so that the shift is at least q_v - p_w. The first bound takes v = w, the smallest
@@ -242,9 +328,10 @@ def _shift_low(before, after, change, correlations):
     before. Both bounds rest on the change of the same pair where v = w; they err together.
     """
     within = None if correlations is None else correlations[2]
-    level = 0.025 - EXCLUDED
-    same = lower(change, _upper(level), within)[_candidates(before, EXCLUDED)].min()
-    z = _upper(level / _candidates(after, EXCLUDED).sum())
+    excluded = min(EXCLUDED, alpha / 2)
+    level = alpha - excluded
+    same = lower(change, _upper(level), within)[_candidates(before, excluded)].min()
+    z = _upper(level / _candidates(after, excluded).sum())
     pairs = [_observed_pair(*cells, z) for cells in zip(before, after, change, strict=True)]
     if len(pairs) == 1:
         bound = pairs[0][0] - np.sqrt(pairs[0][1])
@@ -397,6 +484,23 @@ def _expected_larger(cells):
     """Mean of the larger of two ranges if groups were equal, by fixed normal draws."""
     noise = _noise(cells[0].value.size, len(cells)) * np.stack([cell.se for cell in cells])
     return float(np.ptp(noise, axis=2).max(axis=1).mean())
+
+
+def _expected_largest(classes):
+    """Mean of the largest class's range if groups were equal, by fixed normal draws, the classes taken as independent.
+
+    Classes share patients, so that the largest of dependent ranges is a little smaller than this.
+    """
+    cells = [cell for one in classes for cell in one]
+    noise = _noise(cells[0].value.size, len(cells)) * np.stack([cell.se for cell in cells])
+    ranges = np.ptp(noise, axis=2).reshape(len(noise), len(classes), -1).mean(axis=2)
+    return float(ranges.max(axis=1).mean())
+
+
+def _value(cells, combine):
+    """Range of one cell, or two ranges combined."""
+    ranges = [np.ptp(cell.value) for cell in cells]
+    return float(max(ranges) if combine == "worst_case" else np.mean(ranges))
 
 
 def _excess(cell):

@@ -13,6 +13,9 @@ References
 Wohlrapp, Bubeck, Rueckert, Lotter. Evaluating the Impact of Medical Image Reconstruction on
 Downstream AI Fairness and Performance. MIDL 2026.
 Hardt, Price, Srebro. Equality of opportunity in supervised learning. NeurIPS 2016.
+Hand, Till. A simple generalisation of the area under the ROC curve. Machine Learning 2001.
+Cohen. Weighted kappa. Psychological Bulletin 1968.
+Tian et al. FairSeg: a large-scale medical image segmentation dataset for fairness learning. ICLR 2024 (ESSP).
 """
 
 import numpy as np
@@ -106,6 +109,84 @@ def auprc(*, score, label, weights=None, member=None, fold=None):
     return _ranked(_auprc, score, label, weights, member, fold)
 
 
+def accuracy(*, decision, label, weights=None, member=None):
+    """Share of the rows whose class is decided rightly; two classes or more, see `tpr`.
+
+    Of a reader that synthetic images have trained, it is the classification accuracy score (CAS): accuracy on real
+    test images (Ravuri, Vinyals. Classification accuracy score for conditional generative models. NeurIPS 2019).
+
+    Parameters
+    ----------
+    decision, label : array_like, shape (n,)
+        Number of the class; NaN labels do not count.
+
+    Examples
+    --------
+    >>> accuracy(decision=[0, 2, 1, 2], label=[0, 1, 1, 2])
+    array([[0.75]])
+    """
+    decision, label = np.asarray(decision, float), np.asarray(label, float)
+    known = ~np.isnan(label)
+    return _share(known & (decision == label), known, weights, member)
+
+
+def macro_auroc(*, scores, label, weights=None, member=None):
+    """Mean over classes of the AUROC of each class against the rest.
+
+    Parameters
+    ----------
+    scores : array_like, shape (n, C)
+        A column for each class.
+    label : array_like, shape (n,)
+        Number of the class, from 0.
+    weights, member
+        As in `auroc`.
+
+    Returns
+    -------
+    numpy.ndarray, shape (B, G)
+        In [0, 1]; NaN where a group lacks a class.
+
+    Examples
+    --------
+    >>> macro_auroc(scores=[[0.8, 0.1, 0.1], [0.3, 0.4, 0.3], [0.2, 0.5, 0.3]], label=[0, 1, 2]).round(3)
+    array([[0.75]])
+    """
+    scores, label = np.asarray(scores, float), np.asarray(label)
+    each = [auroc(score=score, label=label == k, weights=weights, member=member) for k, score in enumerate(scores.T)]
+    return np.mean(each, axis=0)
+
+
+def kappa(*, decision, label, weights=None, member=None):
+    """Cohen's kappa with quadratic weights, for classes in order.
+
+    Parameters
+    ----------
+    decision, label : array_like, shape (n,)
+        Number of the class, from 0.
+    weights, member
+        As in `tpr`.
+
+    Returns
+    -------
+    numpy.ndarray, shape (B, G)
+        At most 1; 0 is agreement by chance; NaN where a group has decisions and labels of one class only.
+
+    Examples
+    --------
+    >>> kappa(decision=[0, 1, 2, 2], label=[0, 1, 1, 2]).round(3)
+    array([[0.8]])
+    """
+    decision, label = np.asarray(decision, float), np.asarray(label, float)
+    every = np.ones(label.size)
+
+    def mean(values):
+        return _share(values, every, weights, member)
+
+    chance = mean(decision**2) + mean(label**2) - 2 * mean(decision) * mean(label)
+    return 1 - _divide(mean((decision - label) ** 2), chance)
+
+
 def gap(values):
     """Largest minus smallest value over groups.
 
@@ -162,8 +243,81 @@ def eop(*, tpr):
 
 
 def demographic_parity(*, ppr):
-    """Gap in the share called positive, shape (..., G) to (...); it differs where prevalence does."""
+    """Gap in the share called positive, shape (..., G) to (...); it differs where prevalence does.
+
+    Of several classes: the mean over classes of the gap in the share that is given to the class, `macro` of it.
+    """
     return gap(ppr)
+
+
+def macro(gaps):
+    """Mean over classes, the last axis: (..., C) to (...).
+
+    With the gaps of `demographic_parity`, `eop` or `eodd` by class it is demographic parity (DP), equal opportunity
+    (EO) or EODD of a task of several classes. Of two classes DP and EODD are then those of either class, since the
+    gaps of both are equal; EO of a binary task is `eop`, that of the positive class alone.
+
+    Examples
+    --------
+    >>> ppr = [[0.5, 0.3], [0.2, 0.3], [0.3, 0.4]]  # by class, of two groups
+    >>> macro(demographic_parity(ppr=ppr)).round(3)
+    np.float64(0.133)
+    """
+    return np.mean(gaps, axis=-1)
+
+
+def essp(*, overall, groups):
+    """Equity-scaled performance: I / (1 + sum over groups of abs(I - I_a)).
+
+    Published for accuracy in percent, on which it depends strongly; here I is a fraction, so that it lies in [0, 1].
+
+    Parameters
+    ----------
+    overall : array_like, shape (...)
+        Performance of everyone, in [0, 1].
+    groups : array_like, shape (..., G)
+        Performance of each group, in [0, 1]; NaN is left out.
+
+    Returns
+    -------
+    numpy.ndarray, shape (...)
+        In [0, 1]; `overall` where groups do not differ. Larger is better.
+
+    Examples
+    --------
+    >>> essp(overall=0.8, groups=[0.9, 0.7]).round(3)
+    np.float64(0.667)
+    """
+    overall, groups = np.asarray(overall, float), np.asarray(groups, float)
+    return overall / (1 + np.nansum(np.abs(overall[..., None] - groups), axis=-1))
+
+
+def nar(*, values):
+    """Normalised accuracy range: (largest - smallest) / mean over groups.
+
+    Parameters
+    ----------
+    values : array_like, shape (..., G)
+        Accuracy of each group, in [0, 1].
+
+    Returns
+    -------
+    numpy.ndarray, shape (...)
+        At least 0, which is equal; NaN of fewer than two groups.
+
+    References
+    ----------
+    As FairGen reports it, of skin lesions, chest radiographs and brain MRI.
+
+    Examples
+    --------
+    >>> nar(values=[0.9, 0.7]).round(3)
+    np.float64(0.25)
+    """
+    values = np.asarray(values, float)
+    known = np.isfinite(values)
+    mean = _divide(np.where(known, values, 0).sum(axis=-1), known.sum(axis=-1))
+    return _divide(gap(values), mean)
 
 
 def ser(*, dice):
@@ -200,6 +354,8 @@ UNITS = {
     "auroc": "probability that a positive unit scores above a negative one, 0 to 1; 0.5 is chance",
     "auprc": "average precision, 0 to 1; the prevalence is chance",
     "calibration": "mean score minus prevalence, -1 to 1; 0 is right on average",
+    "accuracy": "share of the units whose class is decided rightly, 0 to 1; of a task of several classes",
+    "kappa": "agreement of decision and label beyond chance, with quadratic weights, at most 1; of classes in order",
     "dice": "Dice coefficient, 0 to 1, mean over patients",
     "psnr": "decibels, mean over patients",
     "ssim": "structural similarity, -1 to 1, mean over patients",
@@ -208,6 +364,15 @@ UNITS = {
     "fpr_gap": "range of FPR over groups, 0 to 1",
     "demographic_parity": "range of the share called positive over groups, 0 to 1",
     "auroc_gap": "range of AUROC over groups, 0 to 1",
+    "eodd_worst": "EODD of the class where it is largest, 0 to 1; of a task of several classes",
+    "accuracy_gap": "range of accuracy over groups, 0 to 1",
+    "kappa_gap": "range of kappa over groups, 0 to 2",
+    "tpr_slope": "change of TPR for each standard deviation of an attribute that is kept whole",
+    "fpr_slope": "change of FPR for each standard deviation of an attribute that is kept whole",
+    "dice_slope": "change of Dice for each standard deviation of an attribute that is kept whole",
+    "nar": "range of accuracy over groups divided by its mean, from 0",
+    "essp": "accuracy of everyone divided by 1 + the sum over groups of its distance from theirs, 0 to 1; "
+    "larger is better",
     "auprc_gap": "range of average precision over groups, 0 to 1",
     "calibration_gap": "range of mean score minus prevalence over groups, 0 to 2",
     "ser": "ratio of the largest to the smallest mean error (1 - Dice), from 1; shift, gamma, bound and margin are "
@@ -231,6 +396,17 @@ FAIRNESS = {
     "segment": {
         "ser": lambda g, **_: ser(dice=g["dice"]),
         "delta_dice": lambda g, **_: delta_dice(dice=g["dice"]),
+    },
+    "classes": {  # of a task of several classes; tpr, fpr and ppr are (B, C, G)
+        "eodd": lambda g, combine="mean": macro(eodd(tpr=g["tpr"], fpr=g["fpr"], combine=combine)),
+        "eodd_worst": lambda g, combine="mean": eodd(tpr=g["tpr"], fpr=g["fpr"], combine=combine).max(axis=-1),
+        "eop": lambda g, **_: macro(eop(tpr=g["tpr"])),
+        "demographic_parity": lambda g, **_: macro(demographic_parity(ppr=g["ppr"])),
+        "auroc_gap": lambda g, **_: gap(g["auroc"]),
+        "accuracy_gap": lambda g, **_: gap(g["accuracy"]),
+        "kappa_gap": lambda g, **_: gap(g["kappa"]),
+        "nar": lambda g, **_: nar(values=g["accuracy"]),
+        "essp": lambda g, **_: essp(overall=g["overall"], groups=g["accuracy"]),
     },
     "image": {
         "psnr_gap": lambda g, **_: gap(g["psnr"]),

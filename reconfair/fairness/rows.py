@@ -8,6 +8,7 @@ import pandas as pd
 
 from . import gaps, metrics, resampling
 from .cells import Groups, pooled
+from .checks import in_order
 
 CHANGES = ("change", "change_standard")  # from the reference, from the unmitigated counterpart
 
@@ -27,6 +28,8 @@ MEASURES = {
     "fpr": About("classify", -1, (0,)),
     "ppr": About("classify", 0),
     "calibration": About("classify", 0),
+    "accuracy": About("classes", 1),
+    "kappa": About("classes", 1),
     "dice": About("segment", 1),
     "psnr": About("image", 1),
     "ssim": About("image", 1),
@@ -42,10 +45,22 @@ GAPS = {
         "demographic_parity": ("ppr",),
         "calibration_gap": ("calibration",),
     },
+    "classes": {
+        "eodd": ("tpr", "fpr"),
+        "eodd_worst": ("tpr", "fpr"),
+        "eop": ("tpr",),
+        "demographic_parity": ("ppr",),
+        "auroc_gap": ("auroc",),
+        "accuracy_gap": ("accuracy",),
+        "kappa_gap": ("kappa",),
+        "nar": ("accuracy",),
+        "essp": ("accuracy",),
+    },
     "segment": {"ser": ("dice",), "delta_dice": ("dice",)},
     "image": {"psnr_gap": ("psnr",), "ssim_gap": ("ssim",)},
 }
-_RATES = ("tpr", "fpr", "ppr")
+RATES = ("tpr", "fpr", "ppr", "accuracy")
+_DRAWN = ("nar", "essp")  # of several classes: by resamples, in every inference
 _WORDS = {1: "positives", 0: "negatives"}
 
 
@@ -64,8 +79,8 @@ class Panel:
 
     def __init__(self, task, decided, attribute, patient):
         group, names = pd.factorize(np.where(pd.isna(task.groups[attribute]), None, task.groups[attribute]))
-        rank = np.argsort(np.argsort(names.astype(str), kind="stable"), kind="stable")
-        self.task, self.attribute, self.names = task, attribute, sorted(names.astype(str).tolist())
+        self.task, self.attribute, self.names = task, attribute, in_order(names.astype(str).tolist())
+        rank = np.array([self.names.index(name) for name in names.astype(str)], int)
         self.rows = group >= 0
         group, patient = rank[group[self.rows]] if len(names) else group[:0], patient[self.rows]
         self.patients, first, code = np.unique(patient, return_index=True, return_inverse=True)
@@ -73,11 +88,15 @@ class Panel:
         self.patients, seat = self.patients[order], np.argsort(order)
         self.units = Groups(seat[code], group[first][order], self.names)
         self.people = Groups(np.arange(order.size), self.units.group, self.names)
-        self.label = task.label[self.rows] if task.kind == "classify" else None
+        self.label = task.label[self.rows] if task.kind in ("classify", "classes") else None
         self.fold = None if task.fold is None else task.fold[self.rows]
         self.called = {arm: called[self.rows] for arm, called in decided.items()}
         self.missing = task.missing(attribute)
         self.measures = [name for name, about in MEASURES.items() if about.kind == task.kind]
+        self.gaps = GAPS[task.kind]
+        self.rare = task.kind == "classify"  # there are positives and negatives
+        self.of_class = self.rare and "decision" in next(iter(task.arms.values()))
+        self.counted = task.kind not in ("classify", "classes")  # units without a value do not count
         self.measure, self.change, self.values = cache(self._measure), cache(self._change), cache(self._values)
         self.of_row, self.cases = self.units.group[self.units.patient], cache(self._cases)
 
@@ -92,7 +111,7 @@ class Panel:
 
     def _cases(self, name):
         """Patients of each group that count for a measure, of the rarer label where it needs both, (K,)."""
-        if self.task.kind != "classify":
+        if self.counted:
             return self.units.sums(self.valid(name) * 1.0).astype(int)
         labels = MEASURES[name].labels or ((0, 1),)
         carry = [
@@ -118,7 +137,7 @@ class Panel:
 
     def _measure(self, arm, name):
         """A measure of the groups; ``error`` is the logarithm of 1 - Dice."""
-        if name in _RATES:
+        if name in RATES:
             return self.units.rate(self.called[arm], self.of(name))
         if name == "auroc":
             return self.units.auroc(self.column(arm, "score"), self.label, self.fold)
@@ -130,7 +149,7 @@ class Panel:
 
     def _change(self, arm, reference, name):
         """Paired change of a measure, cells."""
-        if name in _RATES:
+        if name in RATES:
             return self.units.rate_change(self.called[arm], self.called[reference], self.of(name))
         if name == "auroc":
             return self.units.auroc_change(self.measure(arm, name), self.measure(reference, name))
@@ -141,6 +160,26 @@ class Panel:
                 self.values(arm, "dice"), self.valid("dice"), self.values(reference, "dice")
             ).cells
         return self.people.mean(self.values(arm, name) - self.values(reference, name), self.valid(name)).cells
+
+    def silent(self, arm, names):
+        """Why an arm says nothing of a gap, in words; empty where it does."""
+        rates = any(name in RATES for name in names)
+        if not rates or not self.of_class or self.called[arm].any() or not self.called[arm].size:
+            return ""
+        cases = np.unique(self.units.patient[self.label == 1]).size
+        return f"cannot be judged: the class is never predicted ({cases} patients are of it)"
+
+    def gap(self, arm, metric, names, kept, combine, swapped):
+        """Columns of one gap by one arm."""
+        return gap(self, arm, metric, names, kept, combine, swapped)
+
+    def drawn(self, names, weights):
+        """Measures of all arms in resamples; see `draws`."""
+        return draws(self, names, weights)
+
+    def overall(self, kept, weights):
+        """Measures of everyone in resamples, where a gap needs them."""
+        return {}
 
     def references(self, arm):
         """By kind of change the arm it is counted from."""
@@ -177,7 +216,7 @@ class Panel:
         return {"worst": self.names[np.nanargmin(value)], "best": self.names[np.nanargmax(value)]}
 
 
-def closed_form(task, decided, attribute, patient, weights, *, combine, min_cases, resamples, seed, one_sided):
+def closed_form(panel, weights, *, combine, min_cases, resamples, seed, one_sided):
     """Blocks of performance and rows of fairness from limits of the groups.
 
     Returns
@@ -186,56 +225,63 @@ def closed_form(task, decided, attribute, patient, weights, *, combine, min_case
         By arm and measure: columns of its groups (``table``), ``cells`` of the changes, and which groups are ``named``.
     rows : list of dict
     """
-    panel = Panel(task, decided, attribute, patient)
-    drawn = _draws(panel, ["auprc"], weights) if task.kind == "classify" else {}
+    task, attribute = panel.task, panel.attribute
+    drawn = draws(panel, ["auprc"], weights) if task.kind == "classify" else {}
     blocks = [_block(panel, arm, name, drawn, min_cases) for arm in task.arms for name in panel.measures]
     if attribute == "all" or not panel.names:
         return blocks, [] if attribute == "all" else list(_nothing(panel, min_cases))
     swapped = {change: _swap(panel, change, resamples, seed) for change in CHANGES}
     rows = []
     for a, arm in enumerate(task.arms):
-        for metric, names in GAPS[task.kind].items():
+        for metric, names in panel.gaps.items():
             cases = np.min([panel.cases(name) for name in names], axis=0)
             kept = np.flatnonzero(cases >= min_cases)
             row = panel.keys(arm) | {"metric": metric} | panel.compared(cases, min_cases)
-            if kept.size >= 2 and metric == "auprc_gap":
+            if why := panel.silent(arm, names):
+                row["note"] = why
+            elif kept.size >= 2 and metric in _DRAWN:
+                some = {name: values[:, :, kept] for name, values in panel.drawn(["accuracy"], weights).items()}
+                row |= _paper_gap(panel, a, metric, some | panel.overall(kept, weights), combine, False)
+                row |= {"p_shift": np.nan, "p_shift_standard": np.nan, "note": "not calibrated"}
+            elif kept.size >= 2 and metric == "auprc_gap":
                 row |= _paper_gap(panel, a, metric, {"auprc": drawn["auprc"][:, :, kept]}, combine, False)
                 row |= {"p_shift": np.nan, "p_shift_standard": np.nan, "note": "not calibrated"}
             elif kept.size >= 2:
-                row |= _gap(panel, arm, metric, names, kept, combine, swapped)
+                row |= panel.gap(arm, metric, names, kept, combine, swapped)
             rows.append(row)
     return blocks, rows
 
 
-def bootstrapped(task, decided, attribute, patient, weights, *, combine, min_cases, one_sided, **_):
+def bootstrapped(panel, weights, *, combine, min_cases, one_sided, **_):
     """Blocks of performance and rows of fairness by the paper's bootstrap; see `closed_form`."""
-    panel = Panel(task, decided, attribute, patient)
-    drawn = _draws(panel, panel.measures, weights)
+    task, attribute, drawn = panel.task, panel.attribute, panel.drawn(panel.measures, weights)
     blocks = [_block(panel, arm, name, drawn, min_cases) for arm in task.arms for name in panel.measures]
     if attribute == "all" or not panel.names:
         return blocks, [] if attribute == "all" else list(_nothing(panel, min_cases))
-    cases = np.min([panel.cases(name) for name in panel.measures if name not in _RATES], axis=0)
+    cases = np.min([panel.cases(name) for name in panel.measures if name not in RATES], axis=0)
     kept, rows = np.flatnonzero(cases >= min_cases), []
-    some = {name: values[:, :, kept] for name, values in drawn.items()}
-    for metric in GAPS[task.kind]:
+    some = {name: values[..., kept] for name, values in drawn.items()} | panel.overall(kept, weights)
+    for metric, names in panel.gaps.items():
         for a, arm in enumerate(task.arms):
             row = panel.keys(arm) | {"metric": metric} | panel.compared(cases, min_cases)
-            rows.append(row | (_paper_gap(panel, a, metric, some, combine, one_sided) if kept.size >= 2 else {}))
+            why = panel.silent(arm, names)
+            row |= {"note": why} if why else {}
+            enough = kept.size >= 2 and not why
+            rows.append(row | (_paper_gap(panel, a, metric, some, combine, one_sided) if enough else {}))
     return blocks, rows
 
 
 def _nothing(panel, min_cases):
     """Rows of an attribute that nobody has."""
     for arm in panel.task.arms:
-        for metric in GAPS[panel.task.kind]:
+        for metric in panel.gaps:
             yield panel.keys(arm) | {"metric": metric} | panel.compared(np.zeros(0, int), min_cases)
 
 
 def _block(panel, arm, name, drawn, min_cases):
     """Values of the groups by one arm and measure, and the cells of their changes."""
-    about, cases = MEASURES[name], panel.cases(name)
-    group, size = panel.of_row, len(panel.names)
-    counted = np.isfinite(panel.column(arm, name)) if panel.task.kind != "classify" else np.ones(group.size, bool)
+    cases, group, size = panel.cases(name), panel.of_row, len(panel.names)
+    counted = np.isfinite(panel.column(arm, name)) if panel.counted else np.ones(group.size, bool)
     table, cells = {"group": panel.names}, {}
     if name in drawn:
         table |= _percentiles(panel, arm, drawn[name])
@@ -244,13 +290,13 @@ def _block(panel, arm, name, drawn, min_cases):
         low, high = measure.limits(1.959964)
         table |= {"value": measure.value, "low": low, "high": high, "se": measure.se}
         cells = {change: panel.change(arm, other, name) for change, other in panel.references(arm).items()}
-        if name in _RATES and panel.attribute != "all" and size > 1:
+        if name in RATES and panel.attribute != "all" and size > 1:
             table |= dict(zip(("pooled", "pooled_low", "pooled_high"), pooled(measure), strict=True))
     table |= {
         "compared": np.full(cases.size, np.nan) if panel.attribute == "all" else (cases >= min_cases) * 1.0,
         "n": np.bincount(group[counted], minlength=size),
         "patients": panel.units.sums((panel.units.by_patient(counted) > 0) * 1.0).astype(int),
-        "positives": np.bincount(group, panel.label == 1, size) if about.kind == "classify" else [np.nan] * size,
+        "positives": np.bincount(group, panel.label == 1, size) if panel.rare else [np.nan] * size,
         "missing": [panel.missing] * size,
     }
     table |= {key: [value] * size for key, value in (panel.keys(arm) | {"metric": name}).items()}
@@ -269,13 +315,18 @@ def _note(panel, arm, name, g, table, cases, min_cases, change):
         lacking = panel.lacking(name, g)
         whose = "patients" if lacking == "patients" else f"patients with {lacking}"
         notes.append(f"too few to compare ({cases[g]} {whose}, {min_cases} needed)")
-    if name in _RATES and table["n"][g] and (called := panel.measure(arm, "ppr").cells.value[g]) in (0, 1):
+    if (
+        name in RATES
+        and panel.rare
+        and table["n"][g]
+        and (called := panel.measure(arm, "ppr").cells.value[g]) in (0, 1)
+    ):
         notes.append("all called positive" if called else "none called positive")
     if name == "auroc" and low <= 0.5:
         notes.append("not distinguishable from chance" if high >= 0.5 else "below chance")
-    if change is not None and change.value[g] == 0 and (name in _RATES or change.se[g] == 0):
-        nothing = name not in _RATES or change.first.value[g] == 0
-        notes += ["no decision differed" if name in _RATES else "no value differed"] if nothing else []
+    if change is not None and change.value[g] == 0 and (name in RATES or change.se[g] == 0):
+        nothing = name not in RATES or change.first.value[g] == 0
+        notes += ["no decision differed" if name in RATES else "no value differed"] if nothing else []
     if name == "auprc":
         notes.append("not calibrated")
     lost = np.isnan(panel.column(arm, name)) if panel.task.kind == "image" else np.zeros(len(panel.units.patient), bool)
@@ -284,53 +335,83 @@ def _note(panel, arm, name, g, table, cases, min_cases, change):
     return "; ".join(notes)
 
 
-def _gap(panel, arm, metric, names, kept, combine, swapped):
-    """Columns of one gap by one arm."""
-    names = ("error",) if metric == "ser" else names
-    after = [panel.measure(arm, name) for name in names]
-    column = gaps.disparity(_kept(after, kept), _correlation(panel, after, kept), combine=combine)
-    # What is favourable: a low error, a high TPR, a low FPR; neither of calls and calibration.
-    good = [-1 if metric == "ser" else MEASURES[name].good for name in names]
-    value = np.full(len(panel.names), np.nan)
-    value[kept] = sum(sign * one.cells.value[kept] for sign, one in zip(good, after, strict=True))
-    column |= panel.extremes(value) if any(good) else {"worst": "", "best": ""}
-    for change, other in panel.references(arm).items():
-        before = [panel.measure(other, name) for name in names]
-        changed = [panel.change(arm, other, name)[kept] for name in names]
-        between = [new.residual - old.residual for new, old in zip(after, before, strict=True)]
-        correlations = [_correlation(panel, some, kept) for some in (before, after, between)]
-        moved = gaps.shift(
-            _kept(before, kept), _kept(after, kept), changed, correlations if len(names) == 2 else None, combine=combine
-        )
-        ratio = metric == "ser"
-        if ratio:
-            moved |= {name: np.expm1(moved[name]) for name in ("shift", "shift_low", "shift_high", "gamma", "bound")}
-        moved["p_swap"] = _p_swap(swapped[change][arm], metric, kept, combine)
-        if change == "change":
-            column["shift_percent"] = 100 * _relative(moved["shift"], 1 if ratio else column["value"] - moved["shift"])
-        column |= moved if change == "change" else {_from_standard(name): number for name, number in moved.items()}
+def gap_of(panel, arm, metric, kept, combine="mean"):
+    """A gap between the groups `kept` by one arm: value, limits, test and mean if groups were equal.
+
+    Returns
+    -------
+    dict of float
+        As of `gaps.disparity`; SER is a ratio, its ``sd_between`` is NaN.
+    """
+    after = [panel.measure(arm, name) for name in _measured(panel, metric)]
+    column = gaps.disparity(kept_of(after, kept), correlation_of(panel, after, kept), combine=combine)
     if metric == "ser":
         column |= {name: np.exp(column[name]) for name in ("value", "low", "high", "expected")} | {"sd_between": np.nan}
     return column
 
 
-def _from_standard(name):
+def shift_of(panel, arm, other, metric, kept, combine="mean"):
+    """Shift of such a gap from another arm, paired by patient.
+
+    Returns
+    -------
+    dict of float
+        As of `gaps.shift`; of SER, relative to the other arm.
+    """
+    names = _measured(panel, metric)
+    after, before = ([panel.measure(one, name) for name in names] for one in (arm, other))
+    changed = [panel.change(arm, other, name)[kept] for name in names]
+    between = [new.residual - old.residual for new, old in zip(after, before, strict=True)]
+    correlations = [correlation_of(panel, some, kept) for some in (before, after, between)] if len(names) == 2 else None
+    shift = gaps.shift(kept_of(before, kept), kept_of(after, kept), changed, correlations, combine=combine)
+    ratios = {name: np.expm1(value) for name, value in shift.items() if name != "p_unequal"}
+    return shift | ratios if metric == "ser" else shift
+
+
+def _measured(panel, metric):
+    """Measures whose ranges a gap combines; SER is the range of the logarithm of the error."""
+    return ("error",) if metric == "ser" else GAPS[panel.task.kind][metric]
+
+
+def gap(panel, arm, metric, names, kept, combine, swapped):
+    """Columns of one gap by one arm."""
+    column = gap_of(panel, arm, metric, kept, combine)
+    # What is favourable: a low error, a high TPR, a low FPR; neither of calls and calibration.
+    measured = _measured(panel, metric)
+    good = [-1 if name == "error" else MEASURES[name].good for name in measured]
+    value = np.full(len(panel.names), np.nan)
+    sides = zip(good, measured, strict=True)
+    value[kept] = sum(sign * panel.measure(arm, name).cells.value[kept] for sign, name in sides)
+    column |= panel.extremes(value) if any(good) else {"worst": "", "best": ""}
+    for change, other in panel.references(arm).items():
+        if panel.silent(other, names):  # of a class that the reference never predicts, nothing is a change
+            continue
+        moved = shift_of(panel, arm, other, metric, kept, combine)
+        moved["p_swap"] = _p_swap(panel.task.kind, swapped[change][arm], metric, kept, combine)
+        if change == "change":
+            whole = 1 if metric == "ser" else column["value"] - moved["shift"]
+            column["shift_percent"] = 100 * relative(moved["shift"], whole)
+        column |= moved if change == "change" else {from_standard(name): number for name, number in moved.items()}
+    return column
+
+
+def from_standard(name):
     """Column of the same number, counted from the unmitigated counterpart."""
     return name.replace("shift", "shift_standard") if name.startswith("shift") else f"{name}_standard"
 
 
-def _kept(measures, kept):
+def kept_of(measures, kept):
     return [measure.cells[kept] for measure in measures]
 
 
-def _correlation(panel, measures, kept):
+def correlation_of(panel, measures, kept):
     """Correlation of the errors of two measures by group; None of one measure."""
     if len(measures) == 1:
         return None
     return panel.units.correlation(*(getattr(measure, "residual", measure) for measure in measures))[kept]
 
 
-def _relative(part, whole):
+def relative(part, whole):
     return part / whole if whole else np.nan
 
 
@@ -356,22 +437,21 @@ def _swap(panel, change, resamples, seed):
     return swapped
 
 
-def _p_swap(swapped, metric, kept, combine):
+def _p_swap(kind, swapped, metric, kept, combine):
     """Share of exchanges that shift the gap as far as it is shifted."""
-    kind = next(kind for kind, some in GAPS.items() if metric in some)
     sides = ({name: pair[side][:, kept] for name, pair in swapped.items()} for side in (0, 1))
     one, other = (metrics.FAIRNESS[kind][metric](side, combine=combine) for side in sides)
     moved = np.abs(one - other)
     return float((moved >= moved[0] - 1e-6).mean())  # sums of single precision; ties count
 
 
-def _draws(panel, names, weights):
+def draws(panel, names, weights):
     """Measures of all arms in resamples of patients, the estimate first: (1 + B, A, K) by name."""
     units, arms = panel.units, list(panel.task.arms)
     weights, drawn = weights[:, panel.patients], {}
     for name in names:
         how, label = "patient_mean" if panel.task.kind != "classify" else "mean", None
-        if name in _RATES:
+        if name in RATES:
             values = [np.where(panel.of(name), panel.called[arm], np.nan) for arm in arms]
         elif name in ("auroc", "auprc"):
             how, label, values = name, panel.label, [panel.column(arm, "score") for arm in arms]

@@ -34,6 +34,54 @@ def balanced_threshold(*, score, label):
     return float(candidates[np.argmin(np.round(np.abs(tpr - tnr), 12))])
 
 
+def criterion_threshold(*, score, label, criterion="min_gap"):
+    """Score at which a criterion of sensitivity and specificity is best (decision: score >= threshold).
+
+    Parameters
+    ----------
+    score, label : array_like
+        (n,) scores; 0, 1 or NaN.
+    criterion : {"min_gap", "youden", "gmeans"}
+        Smallest abs(TPR - TNR), as `balanced_threshold`; largest TPR + TNR - 1; largest sqrt(TPR TNR).
+
+    Returns
+    -------
+    float
+        Of several scores, the lowest.
+
+    Examples
+    --------
+    >>> score, label = [0.1, 0.2, 0.3, 0.4, 0.9], [0, 0, 0, 1, 1]
+    >>> [criterion_threshold(score=score, label=label, criterion=c) for c in ("min_gap", "youden", "gmeans")]
+    [0.4, 0.4, 0.4]
+    """
+    if criterion == "min_gap":
+        return balanced_threshold(score=score, label=label)
+    score, label = np.asarray(score, float), np.asarray(label, float)
+    known = ~np.isnan(label)
+    score, positive = score[known], label[known] == 1
+    if positive.all() or not positive.any():
+        raise ValueError("a threshold needs cases of both classes")
+    candidates = np.unique(score)
+    tpr = 1 - np.searchsorted(np.sort(score[positive]), candidates) / positive.sum()
+    tnr = np.searchsorted(np.sort(score[~positive]), candidates) / (~positive).sum()
+    best = tpr + tnr if criterion == "youden" else tpr * tnr
+    return float(candidates[np.argmax(np.round(best, 12))])
+
+
+def moved(score, threshold: float, common: float):
+    """Stretch scores such that `threshold` comes to lie at `common`, and 0 and 1 stay where they are.
+
+    Examples
+    --------
+    >>> [round(float(value), 3) for value in moved(np.array([0, 0.1, 0.2, 1]), 0.2, 0.5)]
+    [0.0, 0.25, 0.5, 1.0]
+    """
+    low, high = max(threshold, 1e-12), max(1 - threshold, 1e-12)
+    score = np.asarray(score, float)
+    return np.where(score < threshold, score * common / low, 1 - (1 - score) * (1 - common) / high)
+
+
 def decisions(task, thresholds, published=False):
     """Thresholds and decisions of every arm of a task.
 
@@ -48,9 +96,10 @@ def decisions(task, thresholds, published=False):
     Returns
     -------
     cut : dict of float
-        By arm; empty for tasks without a decision. With folds an array of shape (n,): the threshold of each unit.
+        By arm; empty for tasks without a threshold. With folds an array of shape (n,): the threshold of each unit.
     called : dict of numpy.ndarray of bool, shape (n,)
-        By arm, which units score at or above it.
+        By arm, which units score at or above it. Of a class among several: which are given to it, by the decision of
+        the table; of a task of several classes: the number of the class.
 
     Raises
     ------
@@ -58,6 +107,9 @@ def decisions(task, thresholds, published=False):
         Naming the task, and the reader or the fold, without a threshold.
     """
     cut = {}
+    if "decision" in next(iter(task.arms.values())):
+        kind = int if task.classes else bool
+        return {}, {arm: rows.decision.to_numpy().astype(kind) for arm, rows in task.arms.items()}
     for arm, rows in task.arms.items() if task.kind == "classify" else ():
         if task.fold is None:
             balanced = balanced_threshold(score=rows.score, label=rows.label) if published else None

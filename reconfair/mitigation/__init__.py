@@ -15,16 +15,17 @@ from reconfair.params import ParamsError, Reader, Source, Study, external, file_
 from reconfair.store import Product
 
 
-def weights(study: Study, source: Source) -> Product:
-    """A reconstructor that a strategy has fine-tuned."""
+def weights(study: Study, source: Source, against: str = "standard") -> Product:
+    """A reconstructor that a strategy has fine-tuned, the frozen readers being those of strategy `against`."""
     settings = study.mitigation.model_dump(mode="json", exclude={"strategies", "models", "lam"})
-    words = study.remedies(source)
+    words, usual = study.remedies(source), against == "standard"
+    place = str(source) if usual else f"{source}~{against}"
     return Product(
-        chapter="06",
+        chapter="06" if usual else "09",
         run=study.name,
-        folder=store.outputs() / study.name / study.fold / "sources" / str(source),
+        folder=store.outputs() / study.name / study.fold / "sources" / place,
         name="weights",
-        write=partial(_finetune, study, source),
+        write=partial(_finetune, study, source, against),
         parameters=settings | {"remedies": words},
         code=(
             "reconfair.training",
@@ -34,16 +35,16 @@ def weights(study: Study, source: Source) -> Product:
             *(str(file_of(word)) if is_external(word) else f"reconfair.remedies.{word}" for word in words),
             "reconfair.keyed",
         ),
-        needs=(recon.weights(study, source.standard), *_readers(study)),
-        job=study.job(str(source)),
+        needs=(recon.weights(study, source.standard), *_readers(study, against)),
+        job=study.job(place),
         work=partial(recon.training_work, study, source, study.mitigation.epochs),
         command=study.command,
     )
 
 
-def images(study: Study, source: Source) -> Product:
+def images(study: Study, source: Source, against: str = "standard") -> Product:
     """What a fine-tuned reconstructor makes of the val and test images."""
-    return recon.product(study, source, weights(study, source))
+    return recon.product(study, source, weights(study, source, against))
 
 
 def predictions(study: Study, source: Source) -> Product:
@@ -128,11 +129,11 @@ def groups(study: Study) -> pd.DataFrame:
     return chosen.fillna("unknown")
 
 
-def _readers(study: Study) -> list[Product]:
-    return [diagnosis.weights(study, Reader(network)) for network in study.networks]
+def _readers(study: Study, against: str) -> list[Product]:
+    return [diagnosis.weights(study, Reader(network, against)) for network in study.networks_of(against)]
 
 
-def _finetune(study: Study, source: Source, folder: Path) -> None:
+def _finetune(study: Study, source: Source, against: str, folder: Path) -> None:
     from reconfair.mitigation.penalties import Penalties
 
     groups(study)  # refuses an attribute that does not vary
@@ -144,5 +145,5 @@ def _finetune(study: Study, source: Source, folder: Path) -> None:
         "epochs": settings.epochs,
         "seed": settings.seed,
     }
-    penalties = Penalties(study, module, study.remedies(source))
+    penalties = Penalties(study, module, study.remedies(source), against)
     recon.fit(study, module, folder, str(source), settings.epochs, penalties.shares(), penalties)

@@ -12,16 +12,18 @@ from reconfair.remedies.remedy import Panel
 LEAST = 0.25  # of what the standard weights have on validation images: what a penalty is divided by is never less
 
 
-def panel_of(study: Study) -> Panel:
-    """The frozen readers, and what is known of every image of the cohort."""
+def panel_of(study: Study, against: str = "standard") -> Panel:
+    """The frozen readers of strategy `against`, and what is known of every image of the cohort."""
     cohort, device = data.load(study), training.device_of(study.compute)
-    tasks = {task: study.tasks[task] for network in study.networks for task in network.tasks}
+    readers = study.networks_of(against)
+    tasks = {task: study.tasks[task] for network in readers for task in network.tasks}
 
     def networks():
-        return {network: diagnosis.load(study, network).to(device) for network in study.networks}
+        return {network: diagnosis.load(study, network, against).to(device) for network in readers}
 
-    attributes, thresholds = study.attributes("mitigation"), diagnosis.thresholds(study)
-    return Panel(cohort.table, cohort.masks, tasks, attributes, thresholds, networks, study.dataset.size, device)
+    attributes, thresholds = study.attributes("mitigation"), diagnosis.thresholds(study, against)
+    shape = (1, *study.dataset.shape)[-3:]  # channels first
+    return Panel(cohort.table, cohort.masks, tasks, attributes, thresholds, networks, shape, device)
 
 
 class Penalties(L.Callback):
@@ -40,6 +42,8 @@ class Penalties(L.Callback):
         Its ``objective`` is replaced by the one with penalties.
     strengths : dict of float
         Strength lambda by remedy.
+    against : str
+        Strategy of the readers that the penalties see.
 
     Attributes
     ----------
@@ -47,8 +51,8 @@ class Penalties(L.Callback):
         What a batch holds after noisy images and originals: row numbers, and masks where there are any.
     """
 
-    def __init__(self, study: Study, module, strengths: dict[str, float]):
-        settings, self.module, self.panel = study.mitigation, module, panel_of(study)
+    def __init__(self, study: Study, module, strengths: dict[str, float], against: str = "standard"):
+        settings, self.module, self.panel = study.mitigation, module, panel_of(study, against)
         masks = self.panel.masks
         self.extras = [np.arange(len(self.panel.labels))] + ([] if masks is None else [masks])
         self.averages, self.units, self.measured = {}, {}, {}
@@ -105,7 +109,7 @@ class Penalties(L.Callback):
         x_hat, rows, original, *masks = as_read(outputs, rows, original, *masks)
         if len(rows) == 0:
             return
-        errors = (x_hat[:, 0] - original).square().mean((1, 2))
+        errors = (training.narrow(x_hat) - original).square().mean(tuple(range(1, original.ndim)))
         self.errors.index_add_(1, self.panel.joint[rows], torch.stack([errors, torch.ones_like(errors)]))
         watched = [remedy.measure(x_hat, rows, *masks) for remedy in self.watched.values()]
         self.seen.append({name: float(value) for measured in watched for name, value in measured.items()})

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from reconfair import data, diagnosis, store, tables
+from reconfair.fairness.threshold import moved
 from reconfair.params import Reader, Source, Study
 from reconfair.store import Product
 
@@ -43,19 +44,6 @@ def group_threshold(*, score, label, tpr: float, fpr: float) -> float:
     return float(candidates[np.argmin(np.round(distance, 12))])
 
 
-def moved(score, threshold: float, common: float):
-    """Stretch scores such that `threshold` comes to lie at `common`, and 0 and 1 stay where they are.
-
-    Examples
-    --------
-    >>> [round(float(value), 3) for value in moved(np.array([0, 0.1, 0.2, 1]), 0.2, 0.5)]
-    [0.0, 0.25, 0.5, 1.0]
-    """
-    low, high = max(threshold, 1e-12), max(1 - threshold, 1e-12)
-    score = np.asarray(score, float)
-    return np.where(score < threshold, score * common / low, 1 - (1 - score) * (1 - common) / high)
-
-
 def product(study: Study, source: Source) -> Product:
     """Predictions on the standard reconstructions with scores moved; see `write`."""
     standard = diagnosis.product(study, source.standard)
@@ -67,7 +55,7 @@ def product(study: Study, source: Source) -> Product:
         name="predictions",
         write=partial(write, study, source),
         parameters={"attributes": study.attributes("mitigation"), "min_cases": study.fairness.min_cases},
-        code=(__name__,),
+        code=(__name__, "reconfair.fairness.threshold"),
         needs=(standard, data.product(study), *readers),
         job=study.job(str(source)),
         command=study.command,
@@ -79,7 +67,7 @@ def write(study: Study, source: Source, folder: Path) -> None:
 
     Thresholds come from the validation patients. A joint group with fewer than ``fairness.min_cases`` of them of
     either label takes the threshold of its group of the first attribute, else of the next one, else that of all.
-    `read` says which groups got a threshold.
+    `read` says which groups got a threshold. Several classes keep their scores: no threshold enters their decision.
     """
     predictions = tables.read("predictions", store.ready(diagnosis.product(study, source.standard)))
     cohort, by_task = data.load(study).table, diagnosis.thresholds(study)
@@ -93,7 +81,8 @@ def write(study: Study, source: Source, folder: Path) -> None:
         val = rows & label.notna() & (predictions.split == "val")
         tpr, fpr = ((score[val & (label == y)] >= common).mean() for y in (1, 0))
         waiting = rows.copy()
-        for attribute, group_of in levels.items():
+        several = "class" in predictions and predictions["class"][rows].notna().any()  # their decision has no threshold
+        for attribute, group_of in () if several else levels.items():
             group = predictions.patient_id.map(group_of)
             for group_name in sorted(group[waiting].unique()):
                 members, known = waiting & (group == group_name), val & (group == group_name)

@@ -8,7 +8,7 @@ made elsewhere (`given`) are read, and not computed.
 
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -25,6 +25,7 @@ class NoNoise(Section):
     """``noise: none``: nothing is degraded or reconstructed, originals alone are judged."""
 
     kind: Literal["none"]
+    COLOUR: ClassVar = True  # images may have three channels
 
     @property
     def level(self) -> str:
@@ -48,7 +49,7 @@ def degrade(images: np.ndarray, ids, noise) -> np.ndarray:
     Parameters
     ----------
     images : ndarray
-        (n, size, size), within [0, 1].
+        (n, size, size), of colour (n, 3, size, size), within [0, 1].
     ids : sequence of str
         Image ids: they key the draws, so an image meets the same noise in any company.
     noise : kspace.KSpace, sinogram.Sinogram or gaussian.Gaussian
@@ -56,7 +57,7 @@ def degrade(images: np.ndarray, ids, noise) -> np.ndarray:
     Returns
     -------
     ndarray
-        (n, size, size) float32; clipped by Gaussian noise alone.
+        Of the same shape, float32; clipped by Gaussian noise alone.
 
     Raises
     ------
@@ -73,7 +74,7 @@ def levels(images: np.ndarray, ids, noises) -> list[np.ndarray]:
     degraded images are returned. What a scan measures at all (``angles``) must be the same in all.
     """
     images = np.asarray(images, np.float32)
-    check(images)
+    check(images, colour=all(getattr(noise, "COLOUR", False) for noise in noises))
     if len(ids) != len(images):
         raise ValueError(f"{len(images)} images need {len(images)} ids, found {len(ids)}")
     if any(noise.kind == "given" for noise in noises):
@@ -125,7 +126,7 @@ def power_spectrum(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Parameters
     ----------
     errors : ndarray
-        (n, size, size).
+        (n, size, size), of colour (n, 3, size, size).
 
     Returns
     -------
@@ -140,6 +141,7 @@ def power_spectrum(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     True
     """
     size = errors.shape[-1]
+    errors = errors.reshape(-1, size, size)  # channels are like images
     power = (np.abs(np.fft.fft2(errors, norm="ortho")) ** 2).mean(0)
     along = np.fft.fftfreq(size, 1 / size)
     ring = np.rint(np.hypot(along, along[:, None])).astype(int)
@@ -149,20 +151,22 @@ def power_spectrum(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def steps(image: np.ndarray, image_id: str, noise) -> dict[str, np.ndarray]:
-    """Pictures of what is measured of one image (size, size), by title."""
+    """Pictures of what is measured of one image, (size, size) or of colour (3, size, size), by title."""
     return KINDS[noise.kind].steps(np.asarray(image, np.float32), image_id, noise)
 
 
-def check(images: np.ndarray) -> None:
-    """Refuse what is no stack of square images within [0, 1].
+def check(images: np.ndarray, colour: bool = True) -> None:
+    """Refuse what is no stack of square images within [0, 1], of one channel or, with `colour`, of three.
 
     Raises
     ------
     ValueError
         In one sentence: what was found, and what was expected.
     """
-    if images.ndim != 3 or images.shape[1] != images.shape[2]:
-        raise ValueError(f"expected square images of shape (n, size, size), found {images.shape}")
+    coloured = colour and images.ndim == 4 and images.shape[1] == 3
+    if not (images.ndim == 3 or coloured) or images.shape[-2] != images.shape[-1]:
+        shapes = "(n, size, size)" + " or (n, 3, size, size)" * colour
+        raise ValueError(f"expected square images of shape {shapes}, found {images.shape}")
     if not np.isfinite(images).all():
         raise ValueError("images hold NaN or infinite values; expected values within [0, 1]")
     if images.size and not (images.min() >= 0 and images.max() <= 1):
@@ -223,13 +227,13 @@ def check_given(study: Study) -> list[str]:
 def _work(study: Study) -> Work:
     """Pixels to degrade; the number of projections grows with the side as well."""
     size = study.dataset.size
-    pixels = data.sizes(study)["all"] * size**2 / 1e6
+    pixels = data.sizes(study)["all"] * np.prod(study.dataset.shape) / 1e6
     angles = size / 256 if study.noise.kind == "sinogram" else 1
     return Work(f"noisy {study.noise.kind}", pixels * angles, 1.1, 700, 2 * pixels)
 
 
 def prepare(study: Study) -> np.ndarray:
-    """Make the noisy images unless they are fresh, and open them: (n, size, size) float16; print the `remarks`."""
+    """Make the noisy images unless they are fresh, and open them; print the `remarks`."""
     for line in remarks(study):
         print(line)
     store.make(product(study))

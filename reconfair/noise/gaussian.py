@@ -1,6 +1,6 @@
 """The plainest noise, for teaching: independent normal noise in each pixel, clipped to [0, 1]."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -13,6 +13,7 @@ class Gaussian(Section):
     """Normal noise of one standard deviation in every pixel; no scanner makes such noise."""
 
     kind: Literal["gaussian"]
+    COLOUR: ClassVar = True  # images may have three channels
     sigma: Annotated[float, Field(ge=0, le=10)] = 0.1  # standard deviation; images lie within 0 and 1
     seed: Seed = 0
 
@@ -29,7 +30,7 @@ class Gaussian(Section):
 
 
 def measure(images, noise) -> np.ndarray:
-    """The images as they are: (n, size, size)."""
+    """The images as they are."""
     return images
 
 
@@ -38,7 +39,8 @@ def restore(images, ids, noise, size) -> np.ndarray:
 
     Parameters
     ----------
-    images : float32 array, shape (n, size, size)
+    images : float32 array, shape (n, size, size) or (n, 3, size, size)
+        Each channel has its own noise.
     ids : sequence of str
         One id per image; it keys the noise. Two levels draw the same noise at different strength.
     noise : Gaussian
@@ -47,17 +49,17 @@ def restore(images, ids, noise, size) -> np.ndarray:
 
     Returns
     -------
-    float32 array, shape (n, size, size)
+    float32 array, of the shape of `images`
     """
-    draws = [_drawn(image_id, noise, size) for image_id in ids]
+    draws = [_drawn(image_id, noise, images.shape[1:]) for image_id in ids]
     return np.clip(images + np.float32(noise.sigma) * np.array(draws), 0, 1, dtype=np.float32)
 
 
-def _drawn(image_id: str, noise, size: int) -> np.ndarray:
-    """Standard normal numbers (size, size) of an image."""
-    return generator(noise.seed, "noise", image_id).standard_normal((size, size), np.float32)
+def _drawn(image_id: str, noise, shape: tuple[int, ...]) -> np.ndarray:
+    """Standard normal numbers of an image of this shape."""
+    return generator(noise.seed, "noise", image_id).standard_normal(shape, np.float32)
 
 
 def steps(image, image_id, noise):
-    """Show what is added to one image (s, s): ``{title: (s, s) array}``, its absolute value."""
-    return {"size of the noise": noise.sigma * np.abs(_drawn(image_id, noise, len(image)))}
+    """Show what is added to one image, by title: its absolute value, of the shape of the image."""
+    return {"size of the noise": noise.sigma * np.abs(_drawn(image_id, noise, image.shape))}

@@ -98,7 +98,7 @@ def weights(study: Study, source: Source) -> Product:
     if source.model not in study.trained:
         trained = ", ".join(study.trained) or "no model"
         raise ParamsError(f"reconstruction.{source.model}: its images were made elsewhere; trained here: {trained}")
-    settings = study.reconstruction.settings(source.model, sampling=False)
+    settings = _settings(study, source.model, sampling=False)
     return Product(
         chapter="03",
         run=study.name,
@@ -122,7 +122,7 @@ def product(study: Study, source: Source, trained: Product | None = None) -> Pro
     if source.model not in study.trained:
         return given.product(study, source)
     trained = trained or weights(study, source)
-    every, settings = (study.reconstruction.settings(source.model, sampling) for sampling in (True, False))
+    every, settings = (_settings(study, source.model, sampling) for sampling in (True, False))
     return Product(
         chapter=trained.chapter,
         run=study.name,
@@ -172,7 +172,7 @@ def reconstruct(study: Study, model: str) -> np.ndarray:
     Returns
     -------
     ndarray
-        (n, size, size) float16 within [0, 1]; rows as in ``data.rows(table, "eval")``.
+        (n, size, size), of colour (n, 3, size, size), float16 within [0, 1]; rows as in ``data.rows(table, "eval")``.
     """
     return np.load(store.make(product(study, Source(model))) / "reconstructed.npy", mmap_mode="r")
 
@@ -183,7 +183,7 @@ def build(study: Study, model: str):
 
     from reconfair.keyed import seed_of
 
-    settings = study.reconstruction.settings(model)
+    settings = _settings(study, model)
     torch.manual_seed(seed_of(settings["seed"], "weights", model))
     return reconstructor(study.reconstruction.places[model])(settings, study.dataset.size)
 
@@ -209,7 +209,7 @@ def fit(study: Study, module, folder: Path, what: str, epochs: int, shares=None,
 
     cohort, noisy = data.load(study), noise.load(study)
     rows, val = data.rows(cohort.table, "recon"), data.rows(cohort.table, "val")
-    there, val = np.isfinite(noisy[rows, 0, 0]), val[np.isfinite(noisy[val, 0, 0])]  # given images may be lacking
+    there, val = data.there(noisy, rows), val[data.there(noisy, val)]  # given images may be lacking
     rows, shares = rows[there], None if shares is None else np.asarray(shares)[there]
     batch_size, seed = module.settings["batch_size"], module.settings["seed"]
     pairs = (noisy, cohort.images, *(penalties.extras if penalties else ()))
@@ -225,11 +225,16 @@ def fit(study: Study, module, folder: Path, what: str, epochs: int, shares=None,
     )
 
 
+def _settings(study: Study, model: str, sampling: bool = True) -> dict:
+    """All that a model depends on; of colour images, how many channels they have."""
+    return study.reconstruction.settings(model, sampling) | study.dataset.inputs
+
+
 def training_work(study: Study, source: Source, epochs: int) -> Work:
     """What it takes to train or fine-tune a reconstructor."""
     from reconfair import training
 
-    settings, images = study.reconstruction.settings(source.model), data.sizes(study)["recon"] * epochs
+    settings, images = _settings(study, source.model), data.sizes(study)["recon"] * epochs
     module = partial(build, study, source.model)
     return training.work(f"train {source}", module, settings, study.dataset.size, images, study.compute, trains=True)
 
@@ -238,11 +243,11 @@ def _work(study: Study, source: Source) -> Work:
     """What it takes to reconstruct the val and test images."""
     from reconfair import training
 
-    settings, images, size = study.reconstruction.settings(source.model), data.sizes(study)["eval"], study.dataset.size
+    settings, images, size = _settings(study, source.model), data.sizes(study)["eval"], study.dataset.size
     looks = getattr(getattr(study.reconstruction, source.model), "looks", 1)  # of the network at an image
     module = partial(build, study, source.model)
     work = training.work(f"apply {source.model}", module, settings, size, images * looks, study.compute)
-    return work._replace(disk=2 * images * size**2 / 1e6)
+    return work._replace(disk=2 * images * np.prod(study.dataset.shape) / 1e6)
 
 
 def _train(study: Study, source: Source, folder: Path) -> None:
@@ -260,9 +265,9 @@ def _reconstruct(study: Study, source: Source, trained: Product, folder: Path) -
     left = rows[store.resume(training.BATCH, images) :]
     seeds, what = sampling_seeds(study, cohort.table.image_id.iloc[left]), f"{source} reconstructs"
     for batch, x_hat in training.apply(module.reconstruct, noisy, left, study.compute, what, seeds):
-        x_hat[np.isnan(noisy[batch, 0, 0])] = np.nan  # where a given image is lacking, so is its reconstruction
-        images.append(x_hat[:, 0])
+        x_hat[~data.there(noisy, batch)] = np.nan  # where a given image is lacking, so is its reconstruction
+        images.append(training.narrow(x_hat))
     images = np.load(folder / "reconstructed.npy", mmap_mode="r")
-    there = np.flatnonzero(np.isfinite(images[:, 0, 0]))
+    there = np.flatnonzero(data.there(images))
     pairs = quality.Rows(cohort.images, rows[there]), quality.Rows(images, there)
     tables.write(quality.rate(cohort.table.iloc[rows[there]], *pairs, *source), "quality", folder)

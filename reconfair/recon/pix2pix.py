@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from reconfair.training import Module
+from reconfair.training import Module, widen
 
 
 def convolution(inputs: int, outputs: int, norm=None, stride: int = 2) -> list[nn.Module]:
@@ -32,20 +32,22 @@ class Generator(nn.Module):
         Of the first level; they double at each halving up to 8 times as many (paper: 64, up to 512).
     dropout : float
         Share of channel values dropped where the decoder makes 2, 4 and 8 pixels a side (paper: 0.5).
+    inputs : int
+        Channels of an image: 1, or 3 of colour.
     """
 
-    def __init__(self, size: int, channels: int = 64, dropout: float = 0.5):
+    def __init__(self, size: int, channels: int = 64, dropout: float = 0.5, inputs: int = 1):
         super().__init__()
         depth = size.bit_length() - 1
         widths = [channels * min(2**level, 8) for level in range(depth)]
         norms = [None, *[nn.BatchNorm2d] * (depth - 2), None]  # the innermost has one pixel: nothing to normalise
         self.down = nn.ModuleList(
-            nn.Sequential(*convolution(*level)) for level in zip([1, *widths], widths, norms, strict=False)
+            nn.Sequential(*convolution(*level)) for level in zip([inputs, *widths], widths, norms, strict=False)
         )
-        inputs = [widths[-1], *(2 * width for width in widths[-2:0:-1])]
+        before = [widths[-1], *(2 * width for width in widths[-2:0:-1])]
         dropouts = [dropout] * 3 + [0] * (depth - 4)
-        self.up = nn.ModuleList(map(upconvolution, inputs, widths[-2::-1], dropouts))
-        self.last = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(2 * channels, 1, 4, 2, 1))
+        self.up = nn.ModuleList(map(upconvolution, before, widths[-2::-1], dropouts))
+        self.last = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(2 * channels, inputs, 4, 2, 1))
 
     def forward(self, noisy: torch.Tensor) -> torch.Tensor:
         """Map (n, 1, s, s) to (n, 1, s, s) within [0, 1]."""
@@ -72,11 +74,15 @@ class Discriminator(nn.Sequential):
     ----------
     channels : int
         Of the first layer; they double at each of three more (paper: 64, up to 512).
+    inputs : int
+        Channels of an image: 1, or 3 of colour.
     """
 
-    def __init__(self, channels: int = 64):
+    def __init__(self, channels: int = 64, inputs: int = 1):
         norm, (a, b, c, d) = partial(nn.BatchNorm2d, track_running_stats=False), (channels * 2**k for k in range(4))
-        layers = convolution(2, a) + convolution(a, b, norm) + convolution(b, c, norm) + convolution(c, d, norm, 1)
+        layers = (
+            convolution(2 * inputs, a) + convolution(a, b, norm) + convolution(b, c, norm) + convolution(c, d, norm, 1)
+        )
         super().__init__(*layers, nn.Conv2d(d, 1, 4, 1, 1))
 
     def forward(self, noisy: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
@@ -128,8 +134,9 @@ class Reconstructor(Module):
         if size < 32 or size & (size - 1):
             below = max(32, 2 ** (size.bit_length() - 1))
             raise ValueError(f"Pix2Pix needs a power of two pixels a side, such as {below} or {2 * below}, not {size}")
-        self.generator = Generator(size, settings["channels"], settings["dropout"])
-        self.discriminator = Discriminator(settings["channels"])
+        inputs = settings.get("inputs", 1)
+        self.generator = Generator(size, settings["channels"], settings["dropout"], inputs)
+        self.discriminator = Discriminator(settings["channels"], inputs)
         self.apply(initialise)
 
     def forward(self, noisy: torch.Tensor) -> torch.Tensor:
@@ -141,13 +148,13 @@ class Reconstructor(Module):
 
     def objective(self, batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Losses (n,) of the generator on a batch (noisy, original), each (n, s, s), and x_hat (n, 1, s, s)."""
-        noisy, original = (images[:, None] for images in batch)
+        noisy, original = map(widen, batch)
         x_hat = self(noisy)
         adversarial = cross_entropy(self.discriminator(noisy, x_hat), 1)
         return adversarial + self.settings["l1"] * (x_hat - original).abs().mean((1, 2, 3)), x_hat
 
     def training_step(self, batch, batch_idx):
-        noisy, original = (images[:, None] for images in batch[:2])
+        noisy, original = map(widen, batch[:2])
         of_generator, of_discriminator = self.optimizers()
         self.discriminator.requires_grad_(False)
         losses, x_hat = self.objective(batch)
@@ -172,7 +179,7 @@ class Reconstructor(Module):
 
     def validation_step(self, batch, batch_idx):
         """Log the L1 loss alone: adversarial losses of two epochs speak of two discriminators."""
-        noisy, original = (images[:, None] for images in batch[:2])
+        noisy, original = map(widen, batch[:2])
         x_hat = self(noisy)
         self.log("val_loss", F.l1_loss(x_hat, original), batch_size=len(noisy))
         return x_hat

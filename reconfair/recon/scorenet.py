@@ -19,9 +19,11 @@ class ScoreNet(nn.Module):
     patch : int
         Pixels a side that enter the first level as channels of one place: 1 (paper), or 2 for a network that costs
         a quarter (Hoogeboom et al. 2023). Image sides must be multiples of ``patch * 2 ** (depth - 1)``.
+    inputs : int
+        Channels of an image: 1, or 3 of colour.
     """
 
-    def __init__(self, channels: int = 64, depth: int = 4, patch: int = 1):
+    def __init__(self, channels: int = 64, depth: int = 4, patch: int = 1, inputs: int = 1):
         super().__init__()
         if channels % GROUPS:
             raise ValueError(f"channels of an SDE network must be a multiple of {GROUPS}, not {channels}")
@@ -29,18 +31,18 @@ class ScoreNet(nn.Module):
         coarse = [level >= depth - 2 for level in range(depth)]
         self.patch = patch
         self.embed = nn.Sequential(Sinusoids(channels), nn.Linear(channels, 4 * channels), nn.SiLU())
-        self.first = nn.Conv2d(2 * patch**2, channels, 3, padding=1)
-        inputs = [channels, *widths]
-        self.down = nn.ModuleList(Level(a, b, 4 * channels, c) for a, b, c in zip(inputs, widths, coarse, strict=False))
+        self.first = nn.Conv2d(2 * inputs * patch**2, channels, 3, padding=1)
+        before = [channels, *widths]
+        self.down = nn.ModuleList(Level(a, b, 4 * channels, c) for a, b, c in zip(before, widths, coarse, strict=False))
         self.narrow = nn.ModuleList(nn.Conv2d(2 * w, w, 1) for w in widths[-2::-1])
         self.up = nn.ModuleList(
             Level(2 * w, w, 4 * channels, c) for w, c in zip(widths[-2::-1], coarse[-2::-1], strict=True)
         )
-        self.last = nn.Sequential(normalised(channels), nn.Conv2d(channels, patch**2, 3, padding=1))
+        self.last = nn.Sequential(normalised(channels), nn.Conv2d(channels, inputs * patch**2, 3, padding=1))
         nn.init.zeros_(self.last[-1].weight)
 
     def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """Map images (n, 2, s, s) at times (n,) to (n, 1, s, s)."""
+        """Map pairs of images (n, 2 inputs, s, s) at times (n,) to (n, inputs, s, s)."""
         x, embedding = self.first(F.pixel_unshuffle(x, self.patch)), self.embed(t)
         skips = []
         for number, level in enumerate(self.down):

@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from reconfair.recon import SDE
 from reconfair.recon.scorenet import ScoreNet
-from reconfair.training import Module
+from reconfair.training import Module, widen
 
 SAMPLERS = ("reverse_sde", "posterior", "few_step")
 END = 0.005  # e^{-Theta_T}
@@ -177,7 +177,7 @@ class Reconstructor(Module):
                 f"pixels, such as {near}, not {size}"
             )
         self.schedule = Schedule(chosen["steps"], chosen["lam"])
-        self.net = ScoreNet(chosen["channels"], chosen["depth"], chosen["patch"])
+        self.net = ScoreNet(chosen["channels"], chosen["depth"], chosen["patch"], settings.get("inputs", 1))
         self.average = AveragedModel(self.net, multi_avg_fn=warmed_up(chosen["ema"])).requires_grad_(False)
 
     def noise_hat(self, x_t: torch.Tensor, mu: torch.Tensor, t) -> torch.Tensor:
@@ -215,7 +215,7 @@ class Reconstructor(Module):
             (n, 1, s, s) within [0, 1]; its gradient is that before clamping. Missing at times at which the original
             shows through x_t: a sampler comes there with what it guessed before, and has no original to be told by.
         """
-        mu, x0 = (images[:, None] for images in batch)
+        mu, x0 = map(widen, batch)
         t = self.times(len(mu), generator).to(mu.device, non_blocking=True)
         noise = torch.randn(mu.shape, generator=generator, device=None if generator else mu.device).to(mu)
         mean, sd = self.schedule.marginal(t, x0, mu)

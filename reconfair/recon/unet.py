@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from reconfair.training import Module
+from reconfair.training import Module, narrow, widen
 
 
 def double_convolution(inputs: int, outputs: int) -> nn.Sequential:
@@ -31,19 +31,21 @@ class UNet(nn.Module):
     patch : int
         Pixels a side that enter the first level as channels of one place: 1 (paper), or 2 for a network that costs
         a quarter, as in `scorenet.ScoreNet`. Image sides must be multiples of ``patch * 2 ** depth``.
+    inputs : int
+        Channels of an image: 1, or 3 of colour.
     """
 
-    def __init__(self, channels: int = 64, depth: int = 4, patch: int = 1):
+    def __init__(self, channels: int = 64, depth: int = 4, patch: int = 1, inputs: int = 1):
         super().__init__()
         self.patch, widths = patch, [channels * 2**level for level in range(depth + 1)]
-        inputs = [patch**2, *widths]
-        self.down = nn.ModuleList(double_convolution(a, b) for a, b in zip(inputs, widths, strict=False))
+        before = [inputs * patch**2, *widths]
+        self.down = nn.ModuleList(double_convolution(a, b) for a, b in zip(before, widths, strict=False))
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in widths[-2::-1])
         self.merge = nn.ModuleList(double_convolution(2 * w, w) for w in widths[-2::-1])
-        self.last = nn.Conv2d(channels, patch**2, 1)
+        self.last = nn.Conv2d(channels, inputs * patch**2, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (n, 1, s, s) to (n, 1, s, s)."""
+        """Map (n, inputs, s, s) to the same shape."""
         x, skips = F.pixel_unshuffle(x, self.patch), []
         for level, block in enumerate(self.down):
             x = block(F.max_pool2d(x, 2) if level else x)
@@ -67,7 +69,7 @@ class Reconstructor(Module):
                 f"a U-Net of depth {depth} and patch {patch} needs a multiple of {multiple} pixels, such as {near}, "
                 f"not {size}"
             )
-        self.net = UNet(settings["channels"], depth, patch)
+        self.net = UNet(settings["channels"], depth, patch, settings.get("inputs", 1))
 
     def forward(self, noisy: torch.Tensor) -> torch.Tensor:
         return self.net(noisy)
@@ -77,10 +79,10 @@ class Reconstructor(Module):
         return self(noisy).clamp(0, 1)
 
     def objective(self, batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Squared errors (n,) of a batch (noisy, original), each (n, s, s), and the reconstructions (n, 1, s, s)."""
+        """Squared errors (n,) of a batch (noisy, original), as stored, and the reconstructions with their channels."""
         noisy, original = batch
-        x_hat = self(noisy[:, None])
-        return (x_hat[:, 0] - original).square().mean((1, 2)), x_hat
+        x_hat = self(widen(noisy))
+        return (narrow(x_hat) - original).square().mean(tuple(range(1, original.ndim))), x_hat
 
     def training_step(self, batch, batch_idx):
         return self.objective(batch)[0].mean()

@@ -28,8 +28,8 @@ class Panel:
         By task of a classifier; a score at or above it is called positive.
     networks : callable
         Returns the networks by their `params.Network`; called once, when a remedy first looks.
-    size : int
-        Pixels a side.
+    shape : tuple of int
+        Of an image: channels, rows and columns.
     device : str
 
     Attributes
@@ -52,10 +52,10 @@ class Panel:
         attributes,
         thresholds: dict[str, float],
         networks: Callable[[], Mapping],
-        size: int,
+        shape: tuple[int, int, int],
         device: str,
     ):
-        self.masks, self.tasks, self.size, self.device, self._networks = masks, list(tasks), size, device, networks
+        self.masks, self.tasks, self.shape, self.device, self._networks = masks, list(tasks), shape, device, networks
         kept, classified = table[list(attributes)], [kind == "classify" for kind in tasks.values()]
         outlined = None if all(classified) else np.where([mask.any() for mask in masks], 1, np.nan)
         labels = [table[task] if known else outlined for task, known in zip(tasks, classified, strict=True)]
@@ -85,7 +85,7 @@ class Panel:
     @torch.no_grad()
     def features(self) -> list[int]:
         """How many features each network has."""
-        blank = torch.zeros(1, 1, self.size, self.size, device=self.device)
+        blank = torch.zeros(1, *self.shape, device=self.device)
         return [network.features(blank).shape[1] for network in self.networks.values()]
 
 

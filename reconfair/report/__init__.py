@@ -14,9 +14,9 @@ import pandas as pd
 from filelock import FileLock
 from matplotlib.figure import Figure
 
-from reconfair import data, judge, mitigation, store, synthesis, tables
+from reconfair import data, fair_diagnosis, judge, mitigation, store, synthesis, tables
 from reconfair.params import Study
-from reconfair.report import exhibits, pages
+from reconfair.report import exhibits, pages, readers  # noqa: F401  readers adds its exhibits
 from reconfair.report.claims import compare, costs, missing, summary
 from reconfair.report.pages import show
 from reconfair.report.runs import Runs, finished, gather
@@ -45,9 +45,14 @@ def product(study: Study, runs: Runs | None = None) -> Product:
         write=partial(_write, study, runs),
         parameters=parameters,
         code=(__name__, *room, "reconfair.figures", "reconfair.words", "reconfair.judge"),
-        needs=(data.product(study), mitigation.judged(study), *_synthesis(study)),
+        needs=(data.product(study), mitigation.judged(study), *_readers(study), *_synthesis(study)),
         command=study.command,
     )
+
+
+def _readers(study: Study) -> list[Product]:
+    """The table of measures of chapter 07, where it is run."""
+    return [fair_diagnosis.product(study)] if study.readers else []
 
 
 def products(study: Study) -> list[Product]:
@@ -76,6 +81,8 @@ def export(study: Study) -> pd.DataFrame:
         every["quality"] = judge.collect("quality", rated)
     every |= dict(zip(("performance", "fairness"), judge.judge(study, mitigation.judged(study)), strict=True))
     every["cohort"] = data.load(study).table
+    if study.readers:
+        every["measures"] = fair_diagnosis.measured(study)
     every |= {"synthesis": tables.read("synthesis", *map(store.ready, made))} if (made := _synthesis(study)) else {}
     for name, table in every.items():
         table.to_parquet(folder / f"{name}.parquet", index=False)

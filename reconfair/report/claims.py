@@ -181,7 +181,7 @@ def _diagnosis(runs: Runs) -> str:
     alike = runs.at_level(judge.called_alike(runs.performance)).query(STANDARD)
     lines = [f"{row.task} with {name(row.source)}, {row.level}: {row.called}" for row in alike.itertuples()]
     if lines:
-        text += f"Called positive at the frozen threshold: {'; '.join(lines)}. There, rates and their gaps say nothing "
+        text += f"Called positive by the frozen decision: {'; '.join(lines)}. There, rates and their gaps say nothing "
         text += "about groups, and no percentage of bias is given."
     return text.strip() or "There is no classification."
 

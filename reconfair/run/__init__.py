@@ -22,7 +22,18 @@ import yaml
 from filelock import FileLock, Timeout
 
 import reconfair
-from reconfair import data, diagnosis, mitigation, noise, params, recon, store, synthesis
+from reconfair import (
+    data,
+    diagnosis,
+    fair_diagnosis,
+    mitigation,
+    noise,
+    params,
+    recon,
+    store,
+    synthesis,
+    two_stages,
+)
 from reconfair.fairness import INFERENCES
 from reconfair.params import ParamsError, Study
 from reconfair.run import batch, notebooks
@@ -35,8 +46,8 @@ JUDGE = """Judge anyone's scores: performance by group, disparity between groups
 One row per decision, in these columns:
   patient   whom it is about; patients are drawn and exchanged as a whole
   task      what was asked, such as grade (left out: one task, named for the file)
-  label     1, 0, or empty where unknown
-  score     of a classifier, from 0 to 1; or
+  label     1, 0, or empty where unknown; of several classes, the name of the class
+  score     of a classifier, from 0 to 1; of several classes score_<class> for each, which sum to 1; or
   dice      of a segmenter, from 0 to 1; empty where truth and answer are
   unit      the image, where a patient has several rows of one task and source
   source    what was read: original, or any other name, such as unet (left out: original)
@@ -105,6 +116,7 @@ def _judge_options(commands) -> None:
     judged.add_argument("--threshold", action="append", default=[], type=_threshold, metavar="task=0.5")
     judged.add_argument("--inference", choices=INFERENCES, default=INFERENCES[0])
     judged.add_argument("--min-cases", type=int, default=20, help="patients of each label that a group needs: 20")
+    judged.add_argument("--ordinal", default="", metavar="grade", help="tasks whose several classes are in order")
     judged.add_argument("--out", type=Path, metavar="FOLDER", help="for the tables: FILE_judged, beside the file")
 
 
@@ -179,7 +191,9 @@ def preflight(studies: dict[Path, Study], to_run: bool = False, here: bool = Tru
             recon.check,
             diagnosis.check,
             mitigation.check,
+            fair_diagnosis.check,
             synthesis.check,
+            two_stages.check,
             *([_check_device] if here else []),
         ]
         for check in checks:
@@ -423,6 +437,7 @@ def _judge(arguments) -> int:
         thresholds=dict(arguments.threshold),
         inference=arguments.inference,
         min_cases=arguments.min_cases,
+        ordinal=[task for task in arguments.ordinal.split(",") if task],
         out=arguments.out,
     )
     print(*lines, sep="\n")

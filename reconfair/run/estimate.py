@@ -36,7 +36,7 @@ def costs(plans: list[tuple[Study, list[str]]]) -> list[Cost]:
 def table(plans: list[tuple[Study, list[str]]]) -> str:
     """One line for each product, one for each run, and the sum."""
     every = costs(plans)
-    head = f"{'run':<24}{'product':<46}{'state':<9}{'time':>9}{'GPU h':>7}{'memory':>10}{'disk':>10}  throughput"
+    head = f"{'run':<24}{'product':<58}{'state':<9}{'time':>9}{'GPU h':>7}{'memory':>10}{'disk':>10}  throughput"
     lines = [head, *(_line(cost.run, cost.product, cost.state, [cost], cost.basis) for cost in every)]
     runs = dict.fromkeys(cost.run for cost in every)
     lines += [_line(name, "", "", [cost for cost in every if cost.run == name]) for name in runs]
@@ -53,4 +53,4 @@ def _line(name: str, product: str, state: str, costs: list[Cost], basis: str = "
     memory = max((cost.work.memory for cost in costs), default=0) / 1e3
     disk = sum(cost.work.disk for cost in costs) / 1e3
     numbers = f"{clock(seconds):>9}{hours / 3600:>7.2f}{memory:>7.1f} GB{disk:>7.2f} GB"
-    return f"{name:<24}{product:<46}{state:<9}{numbers}  {basis}".rstrip()
+    return f"{name:<24}{product:<58}{state:<9}{numbers}  {basis}".rstrip()

@@ -8,19 +8,21 @@ import pandas as pd
 from reconfair import tables
 from reconfair.entries import Sheet, folded
 from reconfair.fairness import assess
+from reconfair.fairness.checks import CLASS, SUM
 from reconfair.fairness.threshold import balanced_threshold
 from reconfair.judge import called_alike, cases, change_sentence, changes, limits, main_measure, sentences
 from reconfair.params import ATTRIBUTES
 from reconfair.words import name, nearest, number
 
 COLUMNS = ("patient", "unit", "task", "source", "strategy", "reader", "split", "fold", "label", "score", "dice")
+COLUMNS += ("class", "decision")  # of our own predictions of several classes
 DEFAULTS = {"source": "original", "strategy": "standard", "reader": "standard", "split": "test"}
 ARM = ["task", "source", "strategy", "reader"]  # what was read, and by whom
 MANY = 20  # values of an attribute that may be groups
 
 
 def judge_file(
-    path: Path, *, attributes=(), thresholds=None, inference="closed_form", min_cases=20, out: Path | None = None
+    path: Path, *, attributes=(), thresholds=None, inference="closed_form", min_cases=20, ordinal=(), out=None
 ) -> list[str]:
     """Judge anyone's scores, one table with their attributes, and write ``performance`` and ``fairness``.
 
@@ -28,13 +30,17 @@ def judge_file(
     ----------
     path : Path
         CSV or Parquet, a row per decision: ``patient``, ``label`` and ``score``, or ``dice``; optional are
-        ``task, unit, source, strategy, split, fold``; every other column is an attribute.
+        ``task, unit, source, strategy, split, fold``; every other column is an attribute. Of several classes a column
+        ``score_<class>`` for each in the place of ``score``; ``label`` then names the class, and the class with the
+        largest score is the decision.
     attributes : sequence of str
         Columns to compare, or ``sex*race``; empty: all.
     thresholds : dict of float, optional
         By task. Any other is balanced on the originals of split ``val``; only rows of ``test`` are judged.
     inference, min_cases
         As `fairness.assess` has them.
+    ordinal : sequence of str
+        Tasks whose several classes go from low to high in the order of their columns.
     out : Path, optional
         Folder for the tables, as Parquet and CSV; left out: beside the file, named for it.
 
@@ -57,7 +63,13 @@ def judge_file(
         judged = rows[rows.split == "test"]
         if judged.empty:
             raise ValueError("no row is to be judged, expected some of split 'test', or no column 'split'")
-        how = {"attributes": attributes, "thresholds": cut, "inference": inference, "min_cases": min_cases}
+        how = {
+            "attributes": attributes,
+            "thresholds": cut,
+            "inference": inference,
+            "min_cases": min_cases,
+            "ordinal": ordinal,
+        }
         assessed = dict(zip(("performance", "fairness"), assess(judged, judged, **how), strict=True))
     except ValueError as error:
         lines = [line.removeprefix(f"{path}, ").removeprefix(f"{path}: ") for line in str(error).splitlines()]
@@ -90,13 +102,17 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
     if "patient" not in sheet.table and "patient_id" in sheet.table:  # as our own predictions are written
         sheet.table = sheet.table.rename(columns={"patient_id": "patient"})
     given = sheet.table.columns
-    sheet.need(["patient", *(["label", "score"] if "score" in given or "dice" not in given else [])])
+    classes = _classes(sheet)
+    labelled = ["label", "score"] if "score" in given or "dice" not in given else []
+    sheet.need(["patient", *(["label"] if classes else labelled)])
     sheet.need([column for column in given if column])  # no name twice
     rows = pd.DataFrame({"patient_id": sheet.names("patient")})
     for column, default in (DEFAULTS | {"task": path.stem}).items():
         rows[column] = sheet.names(column, column) if column in given else default
     if "fold" in given:
         rows["fold"] = sheet.names("fold", "fold")
+    if classes:
+        return _with_cohort(_by_class(sheet, rows, classes), path, sheet.notes)
     for column in ("label", "score", "dice"):
         limits = () if column == "label" else (0, 1)
         rows[column] = sheet.numbers(column, *limits) if column in given else np.nan
@@ -118,9 +134,51 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
     rows["unit"] = _units(sheet, rows)
     for column in given.difference([*COLUMNS, "kind"], sort=False):
         rows[column] = sheet.groups(column)
+    if {"class", "decision"} <= set(given):  # our own predictions of several classes
+        rows = rows.assign(**{"class": sheet.groups("class"), "decision": sheet.numbers("decision", 0, 1)})
     sheet.check()
     rows["kind"] = np.where(scored, "classify", "segment")
     return _with_cohort(rows, path, sheet.notes)
+
+
+def _classes(sheet: Sheet) -> list[str]:
+    """Classes that have a column of scores, such as ``score_mel``; none where there is one column ``score``."""
+    given = list(sheet.table.columns)
+    return [] if {"score", "dice"} & set(given) else [each[6:] for each in given if each.startswith("score_")]
+
+
+def _by_class(sheet: Sheet, rows: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
+    """Rows of ``predictions`` of tasks of several classes: one for each row and class."""
+    columns = [f"score_{key}" for key in classes]
+    if len(classes) < 2:
+        raise ValueError(f"column '{columns[0]}' is alone; several classes need a column of scores each, two a 'score'")
+    label = sheet.groups("label")
+    unknown = label.notna() & ~label.isin(classes)
+    if unknown.any():
+        sheet.refuse("label", unknown, f"is no class; {nearest(label[unknown].iloc[0], classes)}")
+    scores = pd.DataFrame({column: sheet.numbers(column, 0, 1) for column in columns})
+    for column in columns:
+        sheet.refuse(column, scores[column].isna(), "is empty; every class needs a score in every row")
+    wrong = scores.notna().all(axis=1) & ((scores.sum(axis=1) - 1).abs() > SUM)
+    if wrong.any():
+        total = scores[wrong].sum(axis=1).iloc[0]
+        sheet.refuse(columns[0], wrong, f"and the scores of the other classes sum to {total:g}; expected 1")
+    if "split" in sheet.table:
+        sheet.refuse("split", ~rows.split.isin(["train", "val", "test"]), "is no split; expected train, val or test")
+    rows["unit"] = _units(sheet, rows)
+    for column in sheet.table.columns.difference([*COLUMNS, *columns, "kind"], sort=False):
+        rows[column] = sheet.groups(column)
+    sheet.check()
+    first = scores.to_numpy().argmax(axis=1)
+    tables = [
+        rows.assign(
+            **{"task": rows.task + f"{CLASS}{key}", "class": key, "score": scores[column], "dice": np.nan}
+        ).assign(label=(label == key).astype(float).where(label.notna()), decision=1.0 * (first == k))
+        for k, (key, column) in enumerate(zip(classes, columns, strict=True))
+    ]
+    for key in [key for key, table in zip(classes, tables, strict=True) if not (table.label == 1).any()]:
+        sheet.notes.append(f"class '{key}': no row is of it, so that it cannot be judged")
+    return pd.concat(tables, ignore_index=True).assign(kind="classify")
 
 
 def _units(sheet: Sheet, rows: pd.DataFrame) -> pd.Series:
@@ -179,7 +237,8 @@ def _thresholds(rows: pd.DataFrame, given: dict[str, float]) -> dict:
 def _balanced(rows: pd.DataFrame, given: dict[str, float]) -> dict[str, float]:
     """By task, as given or balanced."""
     found, val = {}, rows[(rows.split == "val") & (rows.source == "original")]
-    tasks = rows.task[rows.kind == "classify"].unique()
+    classified = (rows.kind == "classify") & (rows["class"].isna() if "class" in rows else True)
+    tasks = rows.task[classified].unique()
     for task in given.keys() - set(tasks):
         raise ValueError(f"threshold of '{task}': no such task with scores; {nearest(task, tasks)}")
     for task in tasks:
@@ -200,7 +259,7 @@ def _everyone(cut: dict[str, float], performance: pd.DataFrame) -> list[str]:
     lines = ["", "How well is everyone read?"]
     everyone = performance[performance.attribute == "all"]
     for key, rows in everyone.groupby(ARM, sort=False):
-        rows = rows[rows.metric.isin(["auroc", "tpr", "fpr", "dice"])]
+        rows = rows[rows.metric.isin(["auroc", "accuracy", "kappa", "tpr", "fpr", "dice"])]
         values = [
             f"{name(row.metric)} {number(row.value)} ({limits(row.low, row.high, sign=False)})"
             if np.isfinite(row.value)

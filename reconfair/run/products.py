@@ -6,12 +6,34 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
-from reconfair import data, diagnosis, judge, mitigation, noise, params, recon, report, store, synthesis
+from reconfair import (
+    data,
+    diagnosis,
+    fair_diagnosis,
+    judge,
+    mitigation,
+    noise,
+    params,
+    recon,
+    report,
+    store,
+    synthesis,
+    two_stages,
+)
 from reconfair.params import Study
 from reconfair.store import PACKAGE, Product, Work
 
 FOLDER = params.project_file("notebooks/01_data.ipynb").parent  # yours, if the project's folder has notebooks
 _REPORT = sorted(f"reconfair.report.{path.stem}" for path in (PACKAGE / "report").glob("[a-z]*.py"))
+_READERS = ["reconfair.fair_diagnosis", "reconfair.remedies.balance", "reconfair.diagnosis.fairread"]
+_SHOWN = {  # what a chapter shows beyond the products it needs
+    "04": ["reconfair.diagnosis.curves"],
+    "06": _REPORT,
+    "07": _READERS,
+    "09": ["reconfair.two_stages", "reconfair.fairness.grid"],
+    "10": _REPORT,
+}
+_TABLES = ("dataset", "noise", "reconstruction", "diagnosis", "fairness")
 # The chapters, and the sections of a params file that each uses.
 CHAPTERS = {
     "01_data": ("dataset", "noise", "diagnosis", "compute"),
@@ -20,18 +42,10 @@ CHAPTERS = {
     "04_diagnosis": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "compute"),
     "05_fairness": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "compute"),
     "06_mitigation": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "mitigation", "compute"),
-    "08_synthesis": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "synthesis", "compute"),
-    "10_report": (
-        "dataset",
-        "noise",
-        "reconstruction",
-        "diagnosis",
-        "fairness",
-        "mitigation",
-        "synthesis",
-        "report",
-        "compute",
-    ),
+    "07_fair_diagnosis": (*_TABLES, "readers", "compute"),
+    "08_synthesis": (*_TABLES, "synthesis", "compute"),
+    "09_two_stages": (*_TABLES, "mitigation", "readers", "two_stages", "compute"),
+    "10_report": (*_TABLES, "mitigation", "readers", "synthesis", "two_stages", "report", "compute"),
 }
 
 
@@ -39,7 +53,9 @@ def chapters(study: Study) -> list[str]:
     """Names of the notebooks that a study runs: without noise, or without a section for it, a chapter is left out."""
     without = set() if study.noise.kind != "none" else {"02_noising", "03_reconstruction", "06_mitigation"}
     without |= set() if study.mitigated else {"06_mitigation"}
+    without |= set() if study.readers else {"07_fair_diagnosis"}
     without |= set() if study.synthesis else {"08_synthesis"}
+    without |= set() if study.two_stages else {"09_two_stages"}
     return [name for name in CHAPTERS if name not in without]
 
 
@@ -50,7 +66,7 @@ def copies(study: Study, products: list[Product]) -> list[Product]:
         sections = study.sections(*(set(CHAPTERS[notebook]) - {"compute"}))
         text = sha256((FOLDER / f"{notebook}.ipynb").read_bytes()).hexdigest()
         shown = ["reconfair.figures", "reconfair.words", "reconfair.judge"]
-        shown += {"04": ["reconfair.diagnosis.curves"], "06": _REPORT, "10": _REPORT}.get(notebook[:2], [])
+        shown += _SHOWN.get(notebook[:2], [])
         copy = Product(
             chapter=notebook[:2],
             run=study.name,
@@ -73,6 +89,6 @@ def _nothing(folder: Path) -> None:
 
 def products(study: Study) -> list[Product]:
     """Every product of a study, executed notebooks included, in the order in which they are made."""
-    rooms = (data, noise, recon, diagnosis, judge, mitigation, synthesis, report)
+    rooms = (data, noise, recon, diagnosis, judge, mitigation, fair_diagnosis, synthesis, two_stages, report)
     made = [product for room in rooms for product in room.products(study)]
     return made + copies(study, made)

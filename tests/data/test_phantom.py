@@ -307,3 +307,42 @@ def test_scarce_dial_keeps_a_group_from_the_reconstruction_and_from_nothing_else
     assert women[1] == pytest.approx(0.1 * women[0], abs=4 * np.sqrt(0.09 * women[0]))
     ours, theirs = (table.image_id.iloc[data.rows(table, "diag")].tolist() for table in (plain, scarce))
     assert ours == theirs
+
+
+@pytest.mark.parametrize("name", ["phantom_mri", "phantom_xray"])
+def test_rare_dial_keeps_a_group_from_the_diagnosis_and_from_nothing_else(name):
+    plain, rare = (
+        data.cohort_table(params.study(dataset={"name": name, "patients": 400, "dials": dials}))
+        for dials in ({}, {"rare": {"sex": {"female": 0.9}}})
+    )
+    women = [(table.sex == "female").iloc[data.rows(table, "diag")].sum() for table in (plain, rare)]
+    men = [(table.sex == "male").iloc[data.rows(table, "diag")].sum() for table in (plain, rare)]
+    assert women[1] < 0.25 * women[0] and men[0] == men[1]
+    for use in ("recon", "val", "test"):
+        ours, theirs = (table.image_id.iloc[data.rows(table, use)].tolist() for table in (plain, rare))
+        assert ours == theirs
+
+
+def test_decoy_dial_puts_a_spot_outside_the_brain_and_leaves_all_else():
+    plain, decoy = (
+        dataset("phantom_mri", patients=40, slices=2, size=64, dials=dials)
+        for dials in ({}, {"decoy": {"sex": {"female": 0.8}}})
+    )
+    rows = [list(one.read_table().itertuples()) for one in (plain, decoy)]
+    shares = decoy.read_table().groupby("sex").z_decoy.mean()
+    assert shares["male"] == 0 and 0.6 < shares["female"] <= 1
+    for one, other in zip(*rows, strict=True):
+        (image, mask), (spotted, same) = plain.read_image(one), decoy.read_image(other)
+        changed = abs(image - spotted) > 0.02
+        assert (mask == same).all() and not (changed & mask).any()
+        assert changed.sum() > 20 if other.z_decoy else np.array_equal(image, spotted)
+
+
+def test_dials_at_zero_leave_the_settings_of_a_cohort_as_they_were():
+    assert set(params.study(dataset={"name": "phantom_mri"}).model_dump()["dataset"]["dials"]) == {
+        "contrast",
+        "texture",
+        "prevalence",
+        "label_noise",
+        "scarce",
+    }

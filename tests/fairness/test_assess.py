@@ -274,7 +274,8 @@ def test_image_quality_has_a_gap_and_is_compared_with_the_noisy_image():
 
 def test_margins_and_measures_are_those_that_params_know():
     assert set(MARGINS) == {*GAPS, *MEASURES}
-    assert set(metrics.UNITS) == {*GAPS, *MEASURES}
+    slopes = {f"{measure}_slope" for measure in ("tpr", "fpr", "dice")}  # without verdict, so that no margin is needed
+    assert set(metrics.UNITS) == {*GAPS, *MEASURES, *slopes}
     settings = Fairness()
     assert settings.primary == PRIMARY and settings.inference == INFERENCES[0]
     with pytest.raises(ValueError, match="ser"):

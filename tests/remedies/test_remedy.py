@@ -33,7 +33,7 @@ def panel():
         ("sex", "race"),
         {"grade": 0.3, "type": 0.6},
         lambda: loaded.append(1) or {GRADE: Quarters(), TUMOUR: Quarters()},
-        8,
+        (1, 8, 8),
         "cpu",
     )
     assert not loaded  # networks are loaded when a remedy first looks

@@ -1,0 +1,423 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 07 Fairer diagnosis: can the reader be made fairer?
+#
+# Chapter 06 changed the reconstruction. The paper's own discussion says that one should begin with the diagnostic model.
+# This chapter does so: it trains **readers** by several strategies on the original images, freezes them, and lets them look
+# at every source. The strategies come from two works. Lee et al. (MELBA 2025) make segmenters of heart images fairer by
+# changing the dose of attention that a group gets, and by cropping. FairREAD (Gao, Hao and Zhou 2024), which builds on
+# FCRO (Deng et al., IPMI 2023), makes a classifier's latent space orthogonal to the patient's attributes and then gives the
+# attributes back openly.
+#
+# **After this chapter you can**
+#
+# - say where the bias of a segmenter lies, by an experiment and not by a saliency map;
+# - describe oversampling, reweighting and DRO as one dial, the dose of attention that the rarest group gets;
+# - write down the losses that make a latent space orthogonal to an attribute, and the adversary's game;
+# - judge a fairer reader by its gap, its performance, and who gained and who lost;
+# - find what contradicts itself in a published table.
+#
+# *Reading and running: about 50 minutes.*
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from IPython.display import Markdown
+
+import reconfair as rf
+from reconfair import fair_diagnosis, figures
+from reconfair.diagnosis import fairread, groupwise, strategies
+from reconfair.params import Reader
+from reconfair.remedies import balance
+
+# %% [markdown]
+# The next cell chooses the study. It starts from a base, here `params/class.yaml`, and each line changes one section of
+# it: `{}` changes nothing. Opened in Jupyter, run by `papermill -f params/FILE.yaml` or by `reconfair run
+# params/FILE.yaml`, this notebook computes the same results from the same settings.
+
+# %% tags=["parameters"]
+base = "class"
+dataset = {}
+noise = {}
+reconstruction = {}
+diagnosis = {}
+fairness = {}
+readers = {}
+compute = {}
+
+# %%
+study = rf.params.study(
+    base,
+    dataset=dataset,
+    noise=noise,
+    reconstruction=reconstruction,
+    diagnosis=diagnosis,
+    fairness=fairness,
+    readers=readers,
+    compute=compute,
+)
+fair_diagnosis.train(study)
+performance, gaps = fair_diagnosis.judge_readers(study)
+measures = fair_diagnosis.measured(study)
+Markdown("Readers: " + ", ".join(f"`{reader}`" for reader in study.reader_names))
+
+# %% [markdown]
+# ## Where does the bias live?
+#
+# A segmenter outlines tumours worse in one group. Does it misread the tumour itself, or something elsewhere in the image? A
+# saliency map shows where a network looks; it does not show what would happen if the network could not look there. An
+# experiment does: **crop** the image to a window around the true tumour, train a network on such windows, and see whether
+# the gap remains. If it closes, its cause lay outside. If it remains, its cause lies inside the window.
+#
+# The true tumour is unknown in practice, so this reader cannot be deployed. It is an upper bound. A **cascade** can be
+# deployed: a first network looks at the whole image, and its mask decides where the window lies.
+#
+# **Predict first:** in this study a dial changes how bright the tumour is in one group. Will the crop close the gap?
+
+# %%
+outlined = measures[(measures.metric == "dice_median") & (measures.source == "original")]
+outlined = outlined[outlined.attribute.isin(["all", study.attributes()[0]])]
+medians = outlined.pivot_table("value", ["task", "reader"], "group", sort=False)
+medians.round(3)
+
+# %%
+segmented = measures[(measures.source == "original") & (measures.metric == "fairness_gap")]
+segmented = segmented[segmented.attribute == study.attributes()[0]]
+lines = [
+    f"`{row.reader}`: gap {row.value:+.3f}"
+    + (
+        f", change {row.change:+.3f} ({row.change_low:+.3f} to {row.change_high:+.3f})"
+        if row.change == row.change
+        else ""
+    )
+    for row in segmented.itertuples()
+]
+Markdown(
+    "The gap is the median Dice of the largest group minus that of the other one. "
+    + ("; ".join(lines) + "." if lines else "This study has no segmentation, so there is nothing to crop.")
+)
+
+# %% [markdown]
+# The interval belongs to the change on the same patients. It is what a decision needs. A Mann-Whitney test between two
+# groups, as in the paper, asks another question: whether the groups differ. A large p says neither that they are equal nor
+# that a strategy helped.
+#
+# How large was the window, and how well did the cascade find it?
+
+# %%
+windows = fair_diagnosis.windows(study)
+windows.round(1)
+
+# %%
+lost = windows.dropna(subset=["first_empty"]) if "first_empty" in windows else windows.iloc[:0]
+Markdown(
+    " ".join(
+        f"`{row.reader}`: the sides of the box were wrong by {row.box_error_y:.0f} % and {row.box_error_x:.0f} % on average; "
+        f"for {row.first_empty:.0f} of {row.patients} patients the first network found nothing, and its empty mask was kept."
+        for row in lost.itertuples()
+    )
+    or "No cascade was tried."
+)
+
+# %% [markdown]
+# ## One dial: the dose
+#
+# Three strategies leave the network as it is and change how much each group counts.
+#
+# - **Oversampling** draws batches in which each group has the share $(1 - \ell)\,n_g/n + \ell/G$, with a level $\ell$
+#   between 0 (as they come) and 1 (equal numbers).
+# - **Reweighting** draws images as they come and multiplies the loss of each by $w_g = n/(G\,n_g)$, whose mean is 1.
+# - **Group DRO** lets the weights follow the losses: $q_g \leftarrow q_g \exp(\eta L_g)/Z$ (chapter 06).
+#
+# All three can be measured on one scale: the share of the gradient that the rarest group gets, relative to plain training.
+# For the numbers of Lee et al., 15 Black among 4,236 patients:
+
+# %%
+methods = ("reweight as_published", "plain", "dro as_published", "oversample", "reweight")
+dose = {method: [balance.minority_share(15, 4236, method, batch) for batch in (16, 64)] for method in methods}
+pd.DataFrame(dose, index=["batches of 16", "batches of 64"]).T.round(2)
+
+# %% [markdown]
+# The two rows "as published" follow the public code, which differs from the text. There, reweighting counts groups in the
+# batch, and a product of the wrong shapes scales the whole batch: batches with a rare patient are nearly switched off. DRO
+# starts anew in every step, so that it is the mean of the batch's group means. The order of these doses is the order of the
+# published Dice of the Black patients. So the table may compare doses rather than methods.
+
+# %%
+theirs = rf.tables.published("cmr_groups").query("source == 'full' and group == 'Black' and task == 'overall'")
+theirs = theirs[(theirs.level == "internal") & (theirs.metric == "dice_median") & theirs.cited.eq("paper: table 4")]
+published_dice = theirs.set_index("strategy").value
+Markdown(
+    "Published median Dice of the Black patients: "
+    + ", ".join(
+        f"{rf.words.name(word)} {published_dice[word]:.3f}" for word in ("reweight", "standard", "dro", "oversample")
+    )
+    + "."
+)
+
+# %% [markdown]
+# The dose that the readers of this study got, measured while they trained:
+
+# %%
+doses = strategies.doses(study)
+doses.round(2)
+
+# %%
+strongest = doses.loc[doses.minority_share.idxmax()]
+Markdown(
+    f"The rarest joint group is *{strongest.group}* with {strongest.images} training images. The largest dose, "
+    f"{strongest.minority_share:.1f} times that of plain training, was given by `{strongest.reader}`."
+)
+
+# %% [markdown]
+# ## Disentangle, then re-fuse
+#
+# FCRO trains two networks. The *sensitive* network predicts the attributes from the image; its latent vectors are $z_A$. The
+# *target* network predicts the disease; its latent vectors $z_T$ are to be orthogonal to them:
+#
+# $$L = \text{BCE}(y) + 80\,\frac{\lVert Z_T U\rVert_F^2}{N} + 125\,\Bigl\lVert \tfrac1N \tilde Z_T^\top \tilde Z_A
+# \Bigr\rVert_F^2 .$$
+#
+# $U$ holds the leading directions of $Z_A$ over the training set, and a tilde means that the mean is subtracted. Both terms
+# are computed within each class of $y$ and averaged: a difference that the disease explains is no leak. As functions:
+
+
+# %%
+def column_loss(z, U):
+    return (z @ U).square().sum() / len(z)
+
+
+def row_loss(z, z_A):
+    z, z_A = z - z.mean(0), z_A - z_A.mean(0)
+    return (z.T @ z_A / len(z)).square().sum()
+
+
+draw = torch.Generator().manual_seed(0)
+z_A = torch.randn(64, 4, generator=draw) * torch.tensor([3.0, 1.0, 0.1, 0.1])  # two directions hold the attributes
+U = fairread.basis(z_A, rank=2)
+within, outside = z_A @ U @ U.T, z_A - z_A @ U @ U.T
+{"within the attributes' space": float(column_loss(within, U)), "orthogonal to it": float(column_loss(outside, U))}
+
+# %% [markdown]
+# The published code chooses the rank of $U$ by energy and may choose 0. Then the loss is 0 whatever the network does, and
+# nobody is told. Here the rank is at least 1.
+#
+# FairREAD adds a second stage. An adversary $D$ tries to read the attributes $a$ from the feature map $z$, and the network
+# plays against it:
+#
+# $$D \text{ minimises } \text{BCE}(D(z), a), \qquad \text{the rest minimises } \text{BCE}(y) - \alpha\,\text{BCE}(D(z), a).$$
+#
+# In the public code one optimiser minimises the second expression over $D$ as well. Then $D$ learns to be surely wrong, and
+# for this $z$ must *hold* the attribute. A toy shows the difference: ten small networks each learn a label that goes together
+# with an attribute. Afterwards a fresh linear probe looks for the attribute.
+#
+# **Predict first:** will the probe find the attribute better or less well after the published game than without any?
+
+# %%
+probes = {game: fairread.toy(game) for game in ("none", "right", "as_published")}
+figure, axis = plt.subplots(figsize=(5, 2.4), layout="constrained")
+for at, values in enumerate(probes.values()):
+    axis.plot(values, np.full(len(values), at), "o", alpha=0.6)
+axis.set(yticks=range(3), yticklabels=["no game", "right game", "published game"], xlabel="AUROC of a fresh probe")
+figures.keep(figure, study, "07_game")
+
+# %%
+Markdown(
+    "Mean AUROC of the probe: "
+    + ", ".join(f"{game.replace('_', ' ')} {values.mean():.2f}" for game, values in probes.items())
+    + ". The right game removes part of the attribute. The published one makes it easier to find."
+)
+
+# %% [markdown]
+# After the game, the attributes come back: a small network turns them into weights of the channels of $z$ (*re-fusion*). So
+# FairREAD uses the attributes openly when it decides. For a patient whose attribute is unknown it counts 0.5.
+#
+# The latent spaces of this study's readers, in their first two principal components, coloured by group and by disease:
+
+# %%
+attribute = groupwise.attributes(study)[0]
+classifying = [reader for reader in study.reader_names if reader in ("standard", "fcro", "fairread")]
+classifying = [reader for reader in classifying if any(net.kind == "classify" for net in study.networks_of(reader))]
+task = next((task for task, kind in study.tasks.items() if kind == "classify"), "")
+spaces, probed, who = {}, {}, None
+for reader in classifying if task else ():
+    network = next(net for net in study.networks_of(reader) if task in net.tasks)
+    z, who = fair_diagnosis.latent(study, Reader(network, reader))
+    spaces[rf.words.name(reader)] = z
+if who is not None:
+    colours = {rf.words.name(attribute): who[attribute], task: who[task].map({0.0: "absent", 1.0: "present"})}
+    drawn = figures.spaces(spaces, {name: groups.reset_index(drop=True) for name, groups in colours.items()})
+else:
+    drawn = figures.sentence("This study has no classifier.")
+figures.keep(drawn, study, "07_spaces")
+
+# %% [markdown]
+# A picture of two components hides all others. That two colours mix here does not prove that nothing is left; a probe on the
+# whole space is the better test.
+#
+# ## Thresholds by group
+#
+# The simplest remedy leaves the network as it is and gives each group its own threshold, chosen on validation patients:
+# $\theta_g = \arg\min |\mathrm{TPR}_g - \mathrm{TNR}_g|$. It needs the patient's group at the moment of decision. In several
+# countries it is unlawful to decide by sex or race, and two patients with the same image may get different answers. Whoever
+# uses such thresholds must be able to justify this to the patient.
+
+# %%
+moved = [reader for reader in study.reader_names if reader.endswith("+thresholds")]
+chosen = groupwise.read(study, moved[0]) if moved else pd.DataFrame()
+chosen.round(3)
+
+# %%
+few = chosen[(chosen.group != "all") & ~chosen.moved] if len(chosen) else chosen
+Markdown(
+    f"{len(few)} of {(chosen.group != 'all').sum()} thresholds of `{moved[0]}` are the common one, since the group has fewer "
+    f"than {study.fairness.min_cases} validation patients of a label."
+    if moved
+    else "No thresholds by group were asked for (`readers = {'thresholds': 'min_gap'}`)."
+)
+
+# %% [markdown]
+# ## Gap against performance
+#
+# Each dot is a reader on the originals. For classifiers the gap is the worst-case EODD over the joint groups of all
+# attributes, and performance is AUROC; for segmenters it is the gap of median Dice, and performance is median Dice. The best
+# place is at the lower right. A star is a reader with thresholds by group.
+
+# %%
+here = measures[measures.source == "original"]
+rows = []
+for gap, value in (("eodd_worst_case", "auroc"), ("fairness_gap", "dice_median")):
+    of_gap = here[(here.metric == gap) & here.attribute.isin([attribute, *here.attribute[here.metric == "auroc"]])]
+    of_value = here[(here.metric == value) & (here.group == "all")].set_index(["task", "reader"]).value
+    for row in of_gap.drop_duplicates(["task", "reader"]).itertuples():
+        place = {"panel": row.task, "reader": row.reader, "performance": of_value.get((row.task, row.reader), np.nan)}
+        rows.append(place | {"gap": row.value, "gap_low": row.low, "gap_high": row.high})
+figures.keep(figures.readers(pd.DataFrame(rows), "gap"), study, "07_readers")
+
+# %%
+eodd = here[(here.metric == "eodd_worst_case") & (here.group == "all")]
+standard = eodd[eodd.reader == fair_diagnosis.baseline(study)].set_index("task")
+Markdown(
+    " ".join(
+        f"`{task}`: the baseline's worst-case EODD is {row.value:.3f}; if the groups did not differ, {row.expected:.3f} would be "
+        "expected in a sample of this size."
+        for task, row in standard.iterrows()
+    )
+    or "No classification was judged."
+)
+
+# %% [markdown]
+# FairREAD's authors weigh gain against cost in one number, FATE $= (P - P_b)/P_b - (F - F_b)/F_b$ with performance $P$,
+# disparity $F$ and the baseline $b$. Where the baseline's disparity is not above what chance gives, FATE divides noise by
+# noise. Then it is not printed.
+
+# %%
+fates = here[here.metric.isin(["fate_eo", "fate_auc"])]
+fates.pivot_table("value", ["task", "reader"], "metric", sort=False).round(2)
+
+# %%
+none = fates.note.str.startswith("no bias").sum()
+Markdown(f"{none} of {len(fates)} values of FATE are left out: no bias to reduce.")
+
+# %% [markdown]
+# ## Who gained, who lost
+#
+# A gap can close because the worse group rises or because the better group falls (*levelling down*, chapter 06). The table
+# has the change of each group against the standard reader, on the same patients.
+
+# %%
+changed = performance[(performance.source == "original") & (performance.reader != "standard")]
+changed = changed[(changed.attribute == attribute) & changed.metric.isin(["auroc", "dice"])]
+wide = changed.pivot_table("change_standard", ["task", "reader"], "group", sort=False)
+wide.round(3)
+
+# %%
+down = wide[(wide < 0).all(axis=1)]
+Markdown(
+    f"In {len(down)} of {len(wide)} rows every group of {rf.words.name(attribute)} is read less well than by the standard reader."
+)
+
+# %% [markdown]
+# The readers are frozen and look at every source. Does a reader that is fairer on originals stay fairer on reconstructions?
+
+# %%
+metric = "eodd" if task else "delta_dice"
+everywhere = gaps[(gaps.metric == metric) & (gaps.attribute == attribute)]
+everywhere = everywhere.pivot_table("value", ["task", "reader"], "source", sort=False)
+everywhere.round(3)
+
+# %%
+spread = everywhere.max(axis=1) - everywhere.min(axis=1)
+Markdown(
+    f"Between sources the disparity of one reader differs by up to {spread.max():.3f} (`{spread.idxmax()[1]}`, "
+    f"{spread.idxmax()[0]})."
+    if len(spread.dropna())
+    else "No group has enough patients to be compared."
+)
+
+# %% [markdown]
+# ## Published values
+#
+# Lee et al. on heart images, with oversampling, reweighting, DRO, crops and cascades:
+
+# %%
+cmr = rf.tables.published("cmr_strategies").query(
+    "level == 'internal' and task == 'overall' and attribute == 'ethnicity'"
+)
+cmr = cmr[cmr.metric.isin(["ser_median", "fairness_gap"]) & ~cmr.cited.str.contains("S9")]
+cmr.pivot_table("value", ["source", "strategy"], "metric", sort=False)
+
+# %% [markdown]
+# Read the table twice. Some of it contradicts itself:
+#
+# - The cascade halves the gap (0.050 to 0.021) while the ratio of errors SER *rises* (1.49 to 1.52): both groups have fewer
+#   errors, and the ratio says something else than the difference.
+# - The cascade's Dice (0.959) beats that of the crop around the truth (0.917), which is meant to be its upper bound.
+# - "Best overall", the cascade with oversampling, is the least fair of all for Asian patients (table S9: SER 2.48).
+# - Table S8 repeats the p-values of table 9.
+#
+# Values of FairREAD and FCRO could only be had second-hand, from the reading notes of a third party:
+
+# %%
+second_hand = rf.tables.published("fairread_strategies").query("dataset == 'chexpert' and task == 'average'")
+second_hand.pivot_table("value", "strategy", "metric", sort=False)
+
+# %% [markdown]
+# ## What this chapter does not prove
+#
+# Each reader was trained once, and another seed moves a gap by more than many a strategy does. A crop that does not close the
+# gap shows that its cause lies inside the window, not what it is. An adversary that fails to find an attribute proves nothing
+# about a stronger one. Thresholds by group equalise rates on the validation patients; whether they do so elsewhere must be
+# measured there.
+#
+# ## Three things to take away
+#
+# 1. To find where a bias lives, remove a part of the image and look at the gap.
+# 2. Compare strategies at the same dose, and print the dose.
+# 3. A gap, a performance, an interval on the same patients, and what chance would give: only together do they judge a reader.
+#
+# ## Exercises
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 1.** Try several levels of oversampling (`readers = {"strategies": ["oversample@0", "oversample@0.5",
+# "oversample@1"]}`). Where does the worse group stop gaining, and where does the better group begin to lose?
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 2.** Plant a decoy (`dataset = {"label": "decoy", "dials": {"decoy": {"sex": {"female": 0.8}}, "rare": {"sex":
+# {"female": 0.95}}}}`). Predict what the crop will do now, and check.
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 3.** Compute the column loss for a basis of rank 0. What would a training with it learn about the attribute?
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 4.** Two groups have error 0.10 and 0.15. After a strategy they have 0.04 and 0.07. Compute the gap and SER before
+# and after. Which of the two would you report, and why?

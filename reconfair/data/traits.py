@@ -1,0 +1,99 @@
+"""Attributes of the user's own: groups of numbers, and those that a phantom cohort draws."""
+
+from itertools import pairwise
+from typing import Annotated, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import AfterValidator, Discriminator, Field, Tag
+
+from reconfair import tables
+from reconfair.params import COHORT, Section
+
+# Columns of the tables that a study writes, and words that stand there for something of ours. Tasks and columns that
+# are carried along have other names. A task may be called label: so is that of the shortest params file.
+RESERVED = {*COHORT, *(column for name in ("cohort", "quality", "predictions") for column in tables.SCHEMAS[name])}
+RESERVED |= {"all", "image", "images", "findings", "evaluated", "lost", "reason", "index"}
+RESERVED |= {"fold", "group", "attribute", "metric", "class", "decision", "original_image_id", "original_patient_id"}
+RESERVED -= {"label"}
+
+
+def _rising(cuts):
+    if isinstance(cuts, tuple) and any(low >= high for low, high in pairwise(cuts)):
+        raise ValueError(f"cuts {list(cuts)} must rise, such as {sorted(set(cuts))}")
+    return cuts
+
+
+# median, none (kept whole: groups at the median, and the slope over the number), or the upper ends of the groups
+Cuts = Annotated[
+    Literal["median", "none"] | Annotated[tuple[float, ...], Field(min_length=1, max_length=9)], AfterValidator(_rising)
+]
+
+
+class Numbers(Section):
+    """Normal numbers, cut into groups."""
+
+    mean: float
+    sd: Annotated[float, Field(gt=0)]
+    cuts: Cuts = "median"
+
+
+def _whole(shares):
+    if abs(sum(shares.values()) - 1) > 1e-6:
+        raise ValueError(f"shares must add up to 1, not {sum(shares.values()):g}")
+    return shares
+
+
+Shares = Annotated[
+    dict[Annotated[str, Field(min_length=1)], Annotated[float, Field(gt=0, le=1)]],
+    Field(min_length=2),
+    AfterValidator(_whole),
+]
+
+
+def _kind(given) -> str:
+    return "numbers" if isinstance(given, Numbers) or (isinstance(given, dict) and "mean" in given) else "shares"
+
+
+Drawn = Annotated[Annotated[Numbers, Tag("numbers")] | Annotated[Shares, Tag("shares")], Discriminator(_kind)]
+
+
+def cut(values: pd.Series, cuts, patient: pd.Series) -> pd.Series:
+    """Groups of numbers; the end of a group belongs to it, as in "up to 25". A missing number has none.
+
+    Parameters
+    ----------
+    values : Series of float
+    cuts : {"median", "none"} or tuple of float
+        The upper ends of all groups but the last; the median is that over patients.
+    patient : Series of str
+
+    Returns
+    -------
+    Series of str
+
+    Examples
+    --------
+    >>> patient = pd.Series(["a", "b", "c", "d"])
+    >>> cut(pd.Series([17.0, 25.0, 31.5, np.nan]), (18.5, 25.0), patient).tolist()
+    ['up to 18.5', '18.5 to 25', 'above 25', nan]
+    >>> cut(pd.Series([17.0, 25.0, 31.5, np.nan]), "median", patient).tolist()
+    ['up to 25', 'up to 25', 'above 25', nan]
+    """
+    ends = (values.groupby(patient).first().median(),) if isinstance(cuts, str) else cuts
+    names = groups([float(f"{end:.4g}") for end in ends] if isinstance(cuts, str) else ends)
+    place = np.searchsorted(np.asarray(ends, float), values.fillna(0), side="left")
+    return pd.Series(np.array(names)[place], values.index, dtype="str").where(values.notna())
+
+
+def groups(ends) -> list[str]:
+    """Names of the groups that end at `ends`, and of the last.
+
+    Examples
+    --------
+    >>> groups((18.5, 25, 30))
+    ['up to 18.5', '18.5 to 25', '25 to 30', 'above 30']
+    """
+    ends = [f"{end:g}" for end in ends]
+    between = [f"{low} to {high}" for low, high in pairwise(ends)]
+    return [f"up to {ends[0]}", *between, f"above {ends[-1]}"]

@@ -1,0 +1,255 @@
+"""Readers that are trained by a strategy: their products, settings and training sets.
+
+Oversampling, reweighting and DRO change the dose of attention that a group gets; `fairread` and `crop` change the
+network. The training itself is in `learning`. To train a reader with further images, see `diagnosis.TrainingSet`.
+"""
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from reconfair import data, diagnosis, store
+from reconfair.diagnosis import crop, groupwise
+from reconfair.keyed import generator, seed_of
+from reconfair.params import ALONE, DOSES, Network, Reader, Study
+from reconfair.store import Product, Work
+
+SENSITIVE = Network("sensitive", "classify", ())  # predicts the attributes; all findings share it
+PUBLISHED_ALPHA = {"Cardiomegaly": 0.1, "Pleural Effusion": 0.0}  # of other findings 0.5
+REMEDIES = {"oversample": ("oversample",), "reweight": ("balance", "dro"), "dro": ("balance", "dro")}
+
+
+# --- products ---
+
+
+def weights(study: Study, reader: Reader) -> Product:
+    """A reader that a strategy has trained."""
+    words = study.readers.parts(reader.strategy)
+    if "cascade" in words:  # its own network is that of the windows
+        return weights(study, reader._replace(strategy=crop.stages(reader.strategy)[1]))
+    check(study, reader)
+    main, needs = next((word for word in words if word not in DOSES), ""), (data.product(study),)
+    settings = settings_of(study, reader) | {"parts": words, "attributes": groupwise.attributes(study)}
+    settings |= {"amplify": study.readers.amplify, "dro": study.readers.dro, "reweight": study.readers.reweight}
+    settings |= {"as_published": study.readers.as_published}
+    settings |= {"margin": study.readers.margin} if main == "crop" else {}
+    if main in ("fcro", "fairread"):
+        needs += (sensitive(study),)
+    if main == "fairread":
+        needs += (weights(study, reader._replace(strategy="fcro")),)
+    return _product(study, str(reader), settings, partial(_train, study, reader), needs, words, reader)
+
+
+def sensitive(study: Study) -> Product:
+    """The network that predicts the attributes: one for all findings."""
+    settings = settings_of(study, Reader(SENSITIVE, "fcro")) | {"attributes": groupwise.attributes(study)}
+    reader = Reader(SENSITIVE, "fcro")
+    return _product(study, "sensitive", settings, partial(_train, study, None), (data.product(study),), (), reader)
+
+
+def _product(study, name: str, settings: dict, write, needs, words, reader: Reader) -> Product:
+    rooms = [f"reconfair.remedies.{file}" for word in words for file in REMEDIES.get(word, ())]
+    rooms += ["reconfair.remedies", "reconfair.remedies.remedy"] * bool(rooms)
+    files = (reader.network.kind, "installed", "outlines", "learning", "fairread", "crop", "groupwise")
+    code = ["reconfair.training", "reconfair.diagnosis", __name__, *(f"reconfair.diagnosis.{file}" for file in files)]
+    return Product(
+        chapter="07",
+        run=study.label,
+        folder=store.outputs() / study.label / "readers" / name,
+        name="weights",
+        write=write,
+        parameters=settings,
+        code=(*code, *dict.fromkeys(rooms), "reconfair.fairness.threshold", "reconfair.keyed"),
+        needs=needs,
+        job=f"readers/{name}",
+        work=partial(_training_work, study, reader),
+        command=study.command,
+    )
+
+
+def _train(study: Study, reader: Reader | None, folder) -> None:
+    from reconfair.diagnosis import learning
+
+    if reader is None:
+        learning.train_sensitive(study, folder)
+    else:
+        learning.train(study, reader, folder)
+
+
+def check(study: Study, reader: Reader) -> None:
+    """Refuse a strategy that cannot train a network of this kind.
+
+    Raises
+    ------
+    ValueError
+    """
+    kinds, settings = study.readers.kinds(reader.strategy), diagnosis.settings_of(study, reader.network)
+    if not settings["epochs"]:
+        raise ValueError(
+            f"readers.strategies: '{reader.strategy}' needs training, and diagnosis.{reader.network.kind}.epochs is 0"
+        )
+    if reader.network.kind not in kinds:
+        raise ValueError(
+            f"readers.strategies: '{reader.strategy}' trains networks that {' or '.join(kinds)}, and "
+            f"{reader.network.name} does not: its kind is {reader.network.kind}"
+        )
+
+
+def settings_of(study: Study, reader: Reader) -> dict:
+    """All that the network of a reader is built and trained with, JSON-ready."""
+    settings = diagnosis.settings_of(study, reader.network) | {"seed": study.readers.seed}
+    if reader.network == SENSITIVE:
+        settings["tasks"] = list(groupwise.attributes(study))
+    words, options = study.readers.parts(reader.strategy), study.readers.fairread.model_dump(mode="json")
+    if "replicate" in words:
+        settings["seed"] = study.diagnosis.seed + 1
+    if not {*words} & {*ALONE}:
+        return settings
+    published, task = study.readers.as_published, (*reader.network.tasks, "")[0]
+    settings |= options | {"as_published": published, "attributes": list(groupwise.attributes(study)), "strength": 1.0}
+    if "fcro" in words:
+        settings["strength"] = words["fcro"]
+    if published:
+        settings |= {"rank": "energy", "keep_orthogonal": False}
+    if not {"adversary", "fairread"} & {*words}:
+        return settings
+    settings["alpha"] = words.get("adversary", words.get("fairread"))
+    if published:
+        settings["alpha"] = PUBLISHED_ALPHA.get(task, 0.5)
+    if "fairread" in words:
+        return settings | {"epochs": options["refusion_epochs"], "batch_size": options["refusion_batch_size"]}
+    return settings | {"blocks": 0}
+
+
+def _training_work(study: Study, reader: Reader) -> Work:
+    from reconfair import training
+
+    settings = settings_of(study, reader)
+    images = data.sizes(study)["diag"] * settings["epochs"]
+    module = partial(build, study, reader)
+    return training.work(
+        f"train {reader.network.kind}", module, settings, study.dataset.size, images, study.compute, trains=True
+    )
+
+
+def build(study: Study, reader: Reader):
+    """An untrained network for a strategy, whose first weights depend on the seed alone."""
+    import torch
+
+    from reconfair.diagnosis import fairread
+
+    words, settings = study.readers.parts(reader.strategy), settings_of(study, reader)
+    torch.manual_seed(seed_of(settings["seed"], "weights", reader.network.name))
+    if reader.network == SENSITIVE:
+        return fairread.Sensitive(settings)
+    if "fcro" in words:
+        return fairread.Orthogonal(settings)
+    if {"adversary", "fairread"} & {*words}:
+        return fairread.Fused(settings)
+    return diagnosis.diagnoser(reader.network.kind)(settings)
+
+
+# --- training sets ---
+
+
+def joint(table: pd.DataFrame, attributes) -> np.ndarray:
+    """Joint group of each image as a number from 0; unknown attributes are a group of their own."""
+    return table[list(attributes)].astype(object).fillna("unknown").groupby(list(attributes)).ngroup().to_numpy()
+
+
+def amplified(labels: np.ndarray, groups: np.ndarray, gap: float, seed: int) -> np.ndarray:
+    """Leave images out until positive rates differ by `gap` between the two groups of every attribute.
+
+    From the group with the higher rate negatives are left out, from the other one positives, at random.
+
+    Parameters
+    ----------
+    labels : ndarray
+        (n,) 0 or 1.
+    groups : ndarray
+        (n, attributes) 0, 1 or missing.
+    gap : float
+        Difference of the rates.
+    seed : int
+
+    Returns
+    -------
+    ndarray of bool
+        (n,) the images that stay.
+
+    Examples
+    --------
+    >>> labels, groups = np.tile([0, 1], 500), np.repeat([[0], [1]], 500, 0)
+    >>> kept = amplified(labels, groups, 0.2, seed=0)
+    >>> rates = [labels[kept & (groups[:, 0] == g)].mean() for g in (0, 1)]
+    >>> bool(abs(max(rates) - min(rates) - 0.2) < 0.01), int(kept.sum()) > 700
+    (True, True)
+    """
+    draw, kept = generator(seed, "amplify"), np.ones(len(labels), bool)
+    for _ in range(20):
+        for column in groups.T:
+            rows = [kept & (column == g) for g in (0, 1)]
+            rates = [labels[some].mean() for some in rows]
+            low, high = (rows[k] for k in np.argsort(rates, kind="stable"))
+            middle = (min(rates) + max(rates)) / 2
+            if max(rates) - min(rates) >= gap - 0.005:
+                continue
+            # Rates to reach: as far on either side of the middle, where both sides have room.
+            top, bottom = min(middle + gap / 2, 0.99), max(middle - gap / 2, 0.01)
+            for some, wrong, rate in ((high, 0, top), (low, 1, bottom)):
+                right, candidates = (some & (labels != wrong)).sum(), np.flatnonzero(some & (labels == wrong))
+                share = rate if wrong == 0 else 1 - rate
+                spare = len(candidates) - round(right * (1 - share) / share)
+                if spare > 0:
+                    kept[draw.choice(candidates, spare, replace=False)] = False
+    return kept
+
+
+def training_set(study: Study, reader: Reader):
+    """The training set of a strategy: that of the diagnosis, and amplified where `readers.amplify` says so."""
+    found = diagnosis.training_set(study, reader.network)
+    if not study.readers.amplify or reader.network.kind != "classify":
+        return found
+    labels = found.target[found.rows, 0]
+    groups = groupwise.coded(found.table.iloc[found.rows], groupwise.zeros(study))
+    kept = amplified(labels, groups, study.readers.amplify, seed_of(study.readers.seed, reader.network.name))
+    print(f"{reader.network.name}: {kept.sum()} of {len(kept)} training images stay after amplification", flush=True)
+    return found._replace(rows=found.rows[kept])
+
+
+# --- what came of it ---
+
+
+def doses(study: Study) -> pd.DataFrame:
+    """Dose of every reader that was trained: the rarest group's share of the gradient relative to plain training.
+
+    Returns
+    -------
+    DataFrame
+        ``network, reader, group, images`` (of the rarest joint group) ``, minority_share``, the mean over epochs.
+    """
+    rows, table = [], data.load(study).table
+    attributes = list(groupwise.attributes(study))
+    trained = table.iloc[data.rows(table, "diag")][attributes].astype(object).fillna("unknown")
+    sizes = trained.agg(", ".join, axis=1).value_counts()
+    for strategy in study.reader_names:
+        for network in study.networks_of(strategy) if not strategy.endswith("thresholds") else ():
+            words = study.readers.parts(strategy) if strategy != "standard" else {}
+            path = diagnosis.weights(study, Reader(network, strategy)).folder / "log.csv"
+            if {*words} & {*DOSES} and path.exists():
+                share = pd.read_csv(path).minority_share.mean()
+            elif {*words} <= {"crop", "cascade"}:
+                share = 1.0
+            else:
+                continue
+            row = {"network": network.name, "reader": strategy, "group": sizes.index[-1], "images": int(sizes.iloc[-1])}
+            rows.append(row | {"minority_share": share})
+    return pd.DataFrame(rows)
+
+
+def attributes_of(study: Study, reader: Reader, table: pd.DataFrame) -> np.ndarray | None:
+    """What a reader must be told of the patients, (n, attributes), missing where unknown; None: nothing."""
+    if "fairread" not in reader.strategy:
+        return None
+    return groupwise.coded(table, groupwise.zeros(study))

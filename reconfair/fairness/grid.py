@@ -1,0 +1,363 @@
+"""The grid of both stages: every strategy of the reconstruction read by every reader.
+
+A cell of the grid is a pair of row and column. Rows are what was read: the original, the noisy image, and the
+reconstructions of one model by strategy. Columns are readers. All cells are seen for the same patients, so one
+resample of patients serves them all, and differences between cells are paired.
+
+The interaction of two interventions is taken on the groups' rates, where it is linear:
+``I(r, d) = [M(r, d) - M(0, d)] - [M(r, 0) - M(0, 0)]``, 0 the standard. Of a gap between groups it has no interval,
+because a gap is a range and not linear; it is printed as a number. For a gap, a positive interaction means that the
+two interventions are redundant, a negative one that they help each other.
+
+References
+----------
+Romano, Wolf. Stepwise multiple testing as formalized data snooping. Econometrica 2005 (largest studentised statistic).
+Chernozhukov, Chetverikov, Kato. Gaussian approximations and multiplier bootstrap for maxima. Annals of Statistics 2013.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from . import metrics
+from .cells import t_level
+from .checks import task_of, tasks_of, traits_of
+from .resampling import patient_weights
+from .rows import Panel, draws, gap_of, shift_of
+from .threshold import decisions
+
+STANDARD = ("standard", "standard")
+# By kind: the performance, the gap, and the linear measures of the interaction.
+MEASURED = {"classify": ("auroc", "eodd", ("tpr", "fpr")), "segment": ("dice", "ser", ("dice",))}
+INTERVALS = ("performance", "worst_group", "gap", "change", "gap_change", "added")
+
+
+class Grid(NamedTuple):
+    """What `grid` returns; ``draws`` holds gap and performance in resamples, (1 + B, C), by task and attribute."""
+
+    cells: pd.DataFrame
+    effects: pd.DataFrame
+    draws: dict
+
+
+def grid(
+    predictions,
+    cohort,
+    *,
+    attributes=("sex",),
+    thresholds,
+    eodd="mean",
+    min_cases=20,
+    resamples=1000,
+    seed=0,
+):
+    """Performance and gap of every cell, how they change, and the interaction of the two stages.
+
+    Parameters
+    ----------
+    predictions : pandas.DataFrame
+        As of `assess`, of the original, of the noisy image and of one reconstructor; ``strategy`` is the row, and
+        ``reader`` the column. The standard strategy and the standard reader must be among them.
+    cohort, attributes, thresholds, eodd, min_cases, resamples, seed
+        As of `assess`.
+
+    Returns
+    -------
+    cells : pandas.DataFrame
+        By ``task, attribute, row, reader``, with 95 % limits ``_low, _high``: ``performance`` of everyone (AUROC or
+        Dice) and its ``change`` from (standard, standard); ``worst_group``, the lowest performance of a compared
+        group; ``gap`` (EODD or SER), what would be ``expected`` of equal groups, and its ``gap_change``, of SER
+        relative; ``brought``, the reader's gap on originals, and ``added``, the shift of the gap from there;
+        ``interaction`` of the gap; ``front``, the share of resamples in which no other cell has a smaller gap and
+        no lower performance, or a higher performance and no larger gap.
+    effects : pandas.DataFrame
+        By ``task, attribute, group, metric, effect, row, reader``: "change" from (standard, standard) and
+        "interaction" of the group's TPR and FPR, or of its Dice, with limits ``low, high`` that hold for all groups,
+        measures and cells of an effect at once.
+    draws : dict
+        By task and attribute, ``cells``, the list of rows and readers, and their ``gap`` and ``performance`` in the
+        same resamples of patients, (1 + resamples, C), the estimate first.
+
+    Raises
+    ------
+    ValueError
+        If the standard cell is missing, if there are two reconstructors, or if `predictions` are not as described.
+    """
+    sources = set(predictions["source"]) - {"original", "noisy"}
+    if len(sources) != 1:
+        raise ValueError(f"grid: expected the predictions of one reconstructor, not of {len(sources)}")
+    (model,), cells, effects, drawn = sources, [], [], {}
+    traits = traits_of(cohort, attributes)
+    for name, rows in tasks_of(predictions, None).items():
+        task = task_of(name, rows, traits)
+        if (model, *STANDARD) not in task.arms:
+            raise ValueError(f"grid: task '{name}' has no predictions of the standard strategy by the standard reader")
+        called = decisions(task, thresholds)[1]
+        patient = np.unique(task.patient, return_inverse=True)[1]
+        weights = _weights(patient.max() + 1, resamples, seed)
+        everyone = Panel(task, called, "all", patient)
+        for attribute in attributes:
+            panel = Panel(task, called, attribute, patient)
+            kept = np.flatnonzero(panel.cases(MEASURED[task.kind][0]) >= max(min_cases, 2))
+            if kept.size >= 2:
+                rows, drawn[name, attribute] = _cells(everyone, panel, kept, model, weights, eodd)
+                cells.append(rows)
+                effects.append(_effects(panel, kept, model, resamples, seed))
+    tables = (pd.concat(some, ignore_index=True) if some else pd.DataFrame() for some in (cells, effects))
+    return Grid(*tables, drawn)
+
+
+def choose(cells, tolerance=0.02):
+    """Cell with the least upper limit of the gap among those that perform nearly as well as the best.
+
+    The rule is written before anyone looks at test patients, and is applied to those of the validation split.
+
+    Parameters
+    ----------
+    cells : pandas.DataFrame
+        Rows of `grid` of one task and attribute.
+    tolerance : float
+        How much lower than the best cell's the performance may be.
+
+    Returns
+    -------
+    tuple of str
+        Row and reader. Ties go to the standard cell, then to the first.
+    """
+    own = cells[~cells["row"].isin(["original", "noisy"])]
+    near = own[own["performance"] >= own["performance"].max() - tolerance]
+    least = near[near["gap_high"] <= near["gap_high"].min() + 1e-12]
+    names = list(zip(least["row"], least["reader"], strict=True))
+    return STANDARD if STANDARD in names else names[0]
+
+
+def verdict(cells, chosen, validated, rivals=()):
+    """What one look at test patients says of the cell that was chosen on validation.
+
+    Parameters
+    ----------
+    cells : pandas.DataFrame
+        Rows of `grid` of one task and attribute, test patients.
+    chosen : tuple of str
+        Row and reader, from `choose`.
+    validated : pandas.DataFrame
+        The same rows of validation patients.
+    rivals : sequence of tuple of str
+        Cells that a gain must beat: placebos, and thresholds by group alone.
+
+    Returns
+    -------
+    dict
+        ``row, reader``; ``gap``, ``gap_validation`` and their difference ``shrinkage``, how far the winner's gap
+        falls back; ``gap_change`` with limits; ``best_rival`` and its ``rival_gap``; ``verdict``: "standard" where
+        no intervention was chosen, "better" where the limits of the change lie below 0 and every rival has a larger
+        gap, else "not shown".
+    """
+    on = {(cell.row, cell.reader): cell for cell in cells.itertuples()}
+    before = {(cell.row, cell.reader): cell for cell in validated.itertuples()}
+    cell, others = on[chosen], [on[rival] for rival in rivals if rival in on and rival != chosen]
+    rival = min(others, key=lambda other: other.gap, default=None)
+    better = cell.gap_change_high < 0 and (rival is None or cell.gap < rival.gap)
+    return {
+        "row": cell.row,
+        "reader": cell.reader,
+        "gap": cell.gap,
+        "gap_validation": before[chosen].gap,
+        "shrinkage": cell.gap - before[chosen].gap,
+        **{name: getattr(cell, name) for name in ("gap_change", "gap_change_low", "gap_change_high", "change")},
+        "best_rival": "" if rival is None else f"{rival.row}, {rival.reader}",
+        "rival_gap": np.nan if rival is None else rival.gap,
+        "verdict": "standard" if chosen == STANDARD else "better" if better else "not shown",
+    }
+
+
+def replicated(draws):
+    """Cells over trainings with several seeds: the mean, its limits, and where the variance comes from.
+
+    The bootstrap has two levels: seeds are drawn with replacement, and for each the same resample of patients.
+
+    Parameters
+    ----------
+    draws : list of dict
+        ``draws`` of the same grid, trained with each seed.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By ``task, attribute, row, reader, metric`` ("gap", "performance"): ``value``, the mean over ``seeds``, with
+        95 % limits ``low, high``; ``sd_seeds`` between trainings, ``sd_patients`` of one training, and
+        ``share_seeds`` of both variances that is between seeds.
+    """
+    rows, rng = [], np.random.default_rng(0)
+    for key in set.intersection(*(set(each) for each in draws)):
+        cells = draws[0][key]["cells"]
+        for metric in ("gap", "performance"):
+            values = np.stack([each[key][metric] for each in draws])  # (S, 1 + B, C)
+            seeds, resamples = values.shape[0], values.shape[1] - 1
+            chosen = rng.integers(seeds, size=(resamples, seeds))
+            means = values[chosen, np.arange(1, resamples + 1)[:, None]].mean(axis=1)
+            low, high = np.nanquantile(means, (0.025, 0.975), axis=0)
+            patients = np.nanvar(values[:, 1:], axis=1, ddof=1).mean(axis=0)
+            between = values[:, 0].var(axis=0, ddof=1) if seeds > 1 else np.full(len(cells), np.nan)
+            for c, (row, reader) in enumerate(cells):
+                about = dict(zip(("task", "attribute", "row", "reader"), (*key, row, reader), strict=True))
+                about |= {"metric": metric, "value": values[:, 0, c].mean(), "low": low[c], "high": high[c]}
+                about |= {"seeds": seeds, "sd_seeds": between[c] ** 0.5, "sd_patients": patients[c] ** 0.5}
+                whole = between[c] + patients[c]
+                rows.append(about | {"share_seeds": between[c] / whole if whole > 0 else np.nan})
+    return pd.DataFrame(rows).sort_values(["task", "attribute", "metric"], kind="stable", ignore_index=True)
+
+
+def front(gap, performance):
+    """Which cells no other one beats: a smaller gap at no lower performance, or a higher one at no larger gap.
+
+    Parameters
+    ----------
+    gap, performance : numpy.ndarray, shape (..., C)
+
+    Returns
+    -------
+    numpy.ndarray of bool, shape (..., C)
+
+    Examples
+    --------
+    >>> front(np.array([0.1, 0.2, 0.3]), np.array([0.8, 0.9, 0.85]))
+    array([ True,  True, False])
+    """
+    fairer = gap[..., None, :] - gap[..., :, None]  # of the other, minus own
+    better = performance[..., None, :] - performance[..., :, None]
+    return ~((fairer <= 0) & (better >= 0) & ((fairer < 0) | (better > 0))).any(axis=-1)
+
+
+def _weights(patients, resamples, seed):
+    """How often each resample holds each patient, (B, P)."""
+    drawn = patient_weights(patient=np.arange(patients), resamples=resamples, rng=np.random.default_rng(seed))
+    return np.concatenate([chunk.astype(np.uint8) for chunk in drawn])
+
+
+def _cells(everyone, panel, kept, model, weights, eodd):
+    """One row for each cell of a task and attribute, and its gap and performance in resamples."""
+    main, gap, _ = MEASURED[panel.task.kind]
+    arms, origin, rows = list(panel.task.arms), (model, *STANDARD), []
+    resampled = {
+        "performance": draws(everyone, [main], weights)[main][:, :, 0],
+        "worst_group": draws(panel, [main], weights)[main][:, :, kept].min(axis=2),
+        "gap": _drawn_gaps(panel, gap, weights, kept, eodd),
+    }
+    own = [a for a, arm in enumerate(arms) if arm[0] == model]
+    on_front = dict(
+        zip(own, front(*(resampled[name][1:, own] for name in ("gap", "performance"))).mean(axis=0), strict=True)
+    )
+    values = {}
+    for a, arm in enumerate(arms):
+        row = {"task": panel.task.name, "attribute": panel.attribute, "row": _row(arm, model), "reader": arm[2]}
+        row |= {"performance_metric": main, "gap_metric": gap, "front": on_front.get(a, np.nan)}
+        row |= _with_limits("performance", everyone.measure(arm, main).cells)
+        low, high = np.nanquantile(resampled["worst_group"][1:, a], (0.025, 0.975))
+        row |= {"worst_group": resampled["worst_group"][0, a], "worst_group_low": low, "worst_group_high": high}
+        here = gap_of(panel, arm, gap, kept, eodd)
+        row |= {"gap": here["value"], "gap_low": here["low"], "gap_high": here["high"], "expected": here["expected"]}
+        if arm != origin:
+            row |= _with_limits("change", everyone.change(arm, origin, main))
+            row |= _shifted("gap_change", shift_of(panel, arm, origin, gap, kept, eodd))
+        read = ("original", "standard", arm[2])
+        if read in panel.task.arms:
+            row["brought"] = gap_of(panel, read, gap, kept, eodd)["value"]
+            row |= _shifted("added", shift_of(panel, arm, read, gap, kept, eodd)) if read != arm else {}
+        values[arm] = here["value"]
+        rows.append(row)
+    for arm, row in zip(arms, rows, strict=True):
+        corners = [arm, (model, "standard", arm[2]), (model, arm[1], "standard"), origin]
+        if arm[0] == model and all(corner in values for corner in corners):
+            row["interaction"] = values[arm] - values[corners[1]] - values[corners[2]] + values[origin]
+    limits = [f"{name}{end}" for name in INTERVALS for end in ("", "_low", "_high")]
+    first = ["task", "attribute", "row", "reader", "performance_metric", "gap_metric"]
+    table = pd.DataFrame(rows).reindex(columns=[*first, *limits, "expected", "brought", "interaction", "front"])
+    names = {"cells": [(_row(arm, model), arm[2]) for arm in arms]}
+    return table, names | {name: resampled[name] for name in ("gap", "performance")}
+
+
+def _drawn_gaps(panel, gap, weights, kept, eodd):
+    """The gap of every arm in resamples of patients, the estimate first, (1 + B, A)."""
+    names = [name for name in panel.measures if name != "auprc"]
+    drawn = {name: values[:, :, kept] for name, values in draws(panel, names, weights).items()}
+    return metrics.FAIRNESS[panel.task.kind][gap](drawn, combine=eodd)
+
+
+def _effects(panel, kept, model, resamples, seed):
+    """Changes and interactions of the groups' linear measures, with limits that hold for all of an effect at once."""
+    origin, tables = (model, *STANDARD), []
+    arms = [arm for arm in panel.task.arms if arm[0] == model]
+    for effect in ("change", "interaction"):
+        entries, estimates, residuals, floors = [], [], [], []
+        for arm in arms:
+            corners = _corners(effect, arm, origin)
+            if not all(corner in panel.task.arms for corner, _ in corners) or arm == origin:
+                continue
+            for name in MEASURED[panel.task.kind][2]:
+                measures = [(panel.measure(corner, name), sign) for corner, sign in corners]
+                estimates.append(sum(sign * measure.cells.value for measure, sign in measures)[kept])
+                residuals.append(sum(sign * measure.residual for measure, sign in measures))
+                floors.append(_floor(panel, measures[0][0], name)[kept])
+                entries += [(panel.names[g], name, effect, arm[1], arm[2]) for g in kept]
+        if entries:
+            low, high = _simultaneous(panel, kept, np.array(estimates), residuals, np.array(floors), resamples, seed)
+            keys = pd.DataFrame(entries, columns=["group", "metric", "effect", "row", "reader"])
+            tables.append(keys.assign(value=np.ravel(estimates), low=low.ravel(), high=high.ravel()))
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    return pd.concat(
+        [pd.DataFrame({"task": panel.task.name, "attribute": panel.attribute}, table.index), table], axis=1
+    )
+
+
+def _corners(effect, arm, origin):
+    """Arms whose signed sum is the effect."""
+    if effect == "change":
+        return [(arm, 1), (origin, -1)]
+    if "standard" in arm[1:]:
+        return [(("", "", ""), 1)]  # no interaction: only one stage intervenes
+    return [(arm, 1), ((arm[0], "standard", arm[2]), -1), ((arm[0], arm[1], "standard"), -1), (origin, 1)]
+
+
+def _floor(panel, measure, name):
+    """Least variance of a difference of rates: one unit of a group that could have flipped either way, (K,)."""
+    units = 1 / np.maximum(panel.units.sums(measure.share**2), 1e-12)
+    return 1 / units**2 if name in ("tpr", "fpr") else np.zeros(units.size)
+
+
+def _simultaneous(panel, kept, estimates, residuals, floors, resamples, seed):
+    """Limits of all estimates, (E, K), by the largest studentised sum of residuals times normal draws."""
+    count = np.array([panel.units.sums((residual != 0) * 1.0) for residual in residuals])[:, kept]
+    n = panel.units.sums(np.ones(panel.units.group.size))[kept]
+    scaled = np.stack(residuals, axis=1)  # (P, E)
+    variance = np.stack([panel.units.sums(column**2)[kept] for column in scaled.T]) * n / np.maximum(n - 1, 1)
+    se = np.sqrt(variance + floors)
+    se = np.where(se > 1e-12, se, np.nan)  # all patients alike: no width is not certainty
+    rng, largest = np.random.default_rng(seed), np.zeros(resamples)
+    for g, k in enumerate(kept):
+        inside = panel.units.group == k
+        moved = rng.normal(size=(resamples, inside.sum())) @ scaled[inside] * np.sqrt(n[g] / max(n[g] - 1, 1))
+        free = np.sqrt(floors[:, g]) * rng.normal(size=(resamples, len(residuals)))
+        largest = np.fmax(largest, np.fmax.reduce(np.abs(moved + free) / se[:, g], axis=1))
+    critical = max(np.quantile(largest, 0.95), stats.norm.ppf(0.975))
+    # The normal draws know the variance, the data only estimate it from the patients that differ.
+    factor = t_level(critical, np.maximum(np.minimum(count, n) - 1, 3)) / critical
+    half = critical * factor * se
+    return estimates - half, estimates + half
+
+
+def _row(arm, model):
+    """What was read, in a word: the strategy of the reconstructor, or the original or noisy image."""
+    return arm[1] if arm[0] == model else arm[0]
+
+
+def _with_limits(name, cells):
+    """Value and 95 % limits of everyone."""
+    low, high = cells.limits(stats.norm.ppf(0.975))
+    return {name: cells.value[0], f"{name}_low": low[0], f"{name}_high": high[0]}
+
+
+def _shifted(name, shift):
+    return {name: shift["shift"], f"{name}_low": shift["shift_low"], f"{name}_high": shift["shift_high"]}

@@ -1,0 +1,105 @@
+"""Attributes that are kept whole: how a rate changes along a number such as the body mass index.
+
+The slope is that of a straight line through decisions (0 or 1), or through Dice, against the number: a difference in
+the rate for each standard deviation of it. Limits rest on what each patient adds to the slope, divided by one minus the
+patient's leverage (HC3), so that neither equal variances nor a right line are assumed, and images of a patient may
+resemble each other.
+
+References
+----------
+MacKinnon, White. Some heteroskedasticity-consistent covariance matrix estimators. Journal of Econometrics 1985.
+"""
+
+import numpy as np
+from scipy import stats
+
+MEASURES = {"classify": ("tpr", "fpr"), "segment": ("dice",)}
+_LABEL = {"tpr": 1, "fpr": 0}
+
+
+def slope(number, value, patient):
+    """Slope of a value over a number, for each unit of the number.
+
+    Parameters
+    ----------
+    number, value : numpy.ndarray, shape (n,)
+        Rows where either is NaN do not count.
+    patient : numpy.ndarray, shape (n,)
+
+    Returns
+    -------
+    dict of float
+        ``value`` with 95 % limits ``low, high``, ``p`` that it is 0, and ``patients``; NaN where fewer than three
+        patients, or equal numbers, leave none.
+
+    Examples
+    --------
+    >>> answer = slope(np.arange(10.0), np.arange(10.0) * 2 + np.tile([0, 1], 5), np.arange(10))
+    >>> {name: round(float(number), 2) for name, number in answer.items() if name != "p"}
+    {'value': 2.03, 'low': 1.87, 'high': 2.19, 'patients': 10.0}
+    """
+    known = np.isfinite(number) & np.isfinite(value)
+    number, value = number[known], value[known]
+    _, patient = np.unique(patient[known], return_inverse=True)
+    patients = patient.max(initial=-1) + 1
+    nothing = {"value": np.nan, "low": np.nan, "high": np.nan, "p": np.nan, "patients": patients}
+    apart = number - number.mean() if number.size else number
+    square = (apart**2).sum()
+    if patients < 3 or square <= 1e-12:
+        return nothing
+    line = (apart * value).sum() / square
+    residual = value - value.mean() - line * apart
+    leverage = np.bincount(patient, 1 / number.size + apart**2 / square)
+    added = np.bincount(patient, apart * residual) / square / np.maximum(1 - leverage, 0.05)
+    error, df = np.sqrt((added**2).sum()), patients - 2
+    half = stats.t.ppf(0.975, df) * error
+    p = 2 * stats.t.sf(abs(line) / error, df) if error > 0 else np.nan
+    return {"value": line, "low": line - half, "high": line + half, "p": float(p), "patients": patients}
+
+
+def rows_of(task, decided, numbers, attribute, references):
+    """Rows of ``fairness`` for an attribute that is kept whole: ``tpr_slope, fpr_slope`` or ``dice_slope``.
+
+    Parameters
+    ----------
+    task : checks.Task
+    decided : dict of numpy.ndarray of bool
+        By arm, which units are called positive.
+    numbers : pandas.Series
+        By patient.
+    attribute : str
+    references : callable
+        By arm the arms that its changes are counted from, as `rows.Panel.references`.
+
+    Returns
+    -------
+    list of dict
+        ``value, low, high, p``: per standard deviation of the number over the patients of the task, which ``note``
+        gives; ``shift`` from the reference with limits, that of the paired differences.
+    """
+    number = numbers.loc[task.patient].to_numpy(float)
+    spread = np.nanstd(numbers.loc[np.unique(task.patient)].to_numpy(float), ddof=1)
+    rows = []
+    for arm in task.arms:
+        for measure in MEASURES.get(task.kind, ()):
+            value = _values(task, decided, arm, measure)
+            answer = slope(number / spread, value, task.patient)
+            row = dict(zip(("source", "strategy", "reader"), arm, strict=True)) | {"task": task.name}
+            row |= {"attribute": attribute, "metric": f"{measure}_slope", "groups": "", "left_out": ""}
+            row |= {name: answer[name] for name in ("value", "low", "high", "p")}
+            row |= {"n_smallest": float(answer["patients"]), "missing": int(np.isnan(number).sum()) + task.unlabelled}
+            row["note"] = f"per standard deviation, {spread:.3g} of {attribute}"
+            for change, other in references(arm).items():
+                moved = slope(number / spread, value - _values(task, decided, other, measure), task.patient)
+                end = "" if change == "change" else "_standard"
+                names = {"value": f"shift{end}", "low": f"shift{end}_low", "high": f"shift{end}_high"}
+                row |= {column: moved[name] for name, column in names.items()}
+            rows.append(row)
+    return rows
+
+
+def _values(task, decided, arm, measure):
+    """What the line goes through, (n,)."""
+    if measure == "dice":
+        return task.arms[arm]["dice"].to_numpy(float)
+    return np.where(task.label == _LABEL[measure], decided[arm], np.nan)

@@ -1,0 +1,206 @@
+"""Chapter 09: both stages at once. Strategies of the reconstruction, each read by every reader.
+
+Rows of the grid are the strategies of one reconstructor, columns are the readers. Chapters 06 and 07 made them; a cell
+costs only the reading of images by a frozen network. Two placebos are always there: the standard reconstructor and the
+standard reader, each trained once more with another seed. The statistics are those of `reconfair.fairness.grid`.
+"""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from reconfair import data, diagnosis, fair_diagnosis, judge, mitigation, noise, recon, store, tables
+from reconfair.fairness import grid
+from reconfair.params import NOISY, ORIGINAL, Reader, Source, Study
+from reconfair.store import Product
+
+CHAPTER, PLACEBO = "09", "replicate"
+SEES_READER = ("eodd", "adv")  # remedies whose penalty depends on the reader
+NAMES = ("grid", "effects", "decisions", "replicates")
+
+
+class Tables(NamedTuple):
+    """Results of the grid; see `tables.SCHEMAS`."""
+
+    grid: pd.DataFrame
+    effects: pd.DataFrame
+    decisions: pd.DataFrame
+    replicates: pd.DataFrame
+
+
+def model(study: Study) -> str:
+    """The reconstructor of the grid."""
+    return study.two_stages.model or next(s.model for s in study.mitigated if s.strategy != "thresholds")
+
+
+def rows(study: Study) -> list[Source]:
+    """What is read: the original, the noisy image, and the reconstructor by strategy, the placebo last."""
+    wanted = [study.mitigation.name_of(word) for word in study.two_stages.strategies]
+    made = [source for source in study.mitigated if source.model == model(study) and source.strategy != "thresholds"]
+    chosen = [source for source in made if source.strategy in wanted or not wanted]
+    return [ORIGINAL, NOISY, Source(model(study)), *chosen, Source(model(study), PLACEBO)]
+
+
+def columns(study: Study) -> list[str]:
+    """Readers: the standard one first, the placebo last."""
+    wanted = [word if word == "standard" else study.readers.name_of(word) for word in study.two_stages.readers]
+    chosen = [name for name in study.reader_names if name in wanted or not wanted or name == "standard"]
+    return [*(name for name in chosen if name != PLACEBO), PLACEBO]
+
+
+def cell(study: Study, source: Source, reader: str) -> Product:
+    """What `reader` says of a row. The placebo row is the standard reconstructor of a study with another seed."""
+    if source.strategy == PLACEBO:
+        other = study.model_copy(update={"reconstruction": _reseeded(study.reconstruction, 1)})
+        return diagnosis.product(other, source.standard, strategy=reader)
+    if source in study.sources:
+        return diagnosis.product(study, source, strategy=reader)
+    against = reader if study.two_stages.against == "matched" and _sees(study, source) else "standard"
+    return diagnosis.product(
+        study, source, mitigation.images(study, source, against.removesuffix("+thresholds")), reader
+    )
+
+
+def predictions(study: Study) -> pd.DataFrame:
+    """Rows of ``predictions`` of every cell; ``strategy`` names the row of the grid, ``reader`` its column."""
+    parts = []
+    for source in rows(study):
+        for reader in columns(study):
+            table = tables.read("predictions", store.ready(cell(study, source, reader)))
+            parts.append(table.assign(strategy=source.strategy))
+    return pd.concat(parts, ignore_index=True)
+
+
+def product(study: Study) -> Product:
+    """The tables of the grid."""
+    settings = study.two_stages.model_dump(mode="json", exclude={"max_cells"})
+    settings |= study.fairness.model_dump(mode="json", include={"eodd", "min_cases", "resamples", "seed"})
+    cells = [cell(study, source, reader) for source in rows(study) for reader in columns(study)]
+    cells += [one for other in replicates(study) for one in product(other).needs]
+    return Product(
+        chapter=CHAPTER,
+        run=study.name,
+        folder=store.outputs() / study.name / "judged" / "two_stages",
+        name="grid",
+        write=partial(_write, study),
+        parameters=settings | {"attributes": study.attributes()},
+        code=(__name__, *judge.STATISTICS, "reconfair.fairness.grid"),
+        needs=tuple(dict.fromkeys([data.product(study), *_readers(study), *cells])),
+        command=study.command,
+    )
+
+
+def products(study: Study) -> list[Product]:
+    """What this chapter makes: placebos, matched reconstructors, replicates, cells and the grid."""
+    if study.two_stages is None:
+        return []
+    rooms = (data, noise, recon, diagnosis, mitigation, fair_diagnosis)
+    others = {(one.folder, one.name) for room in rooms for one in room.products(study)}
+    made = {(one.folder, one.name): replace(one, chapter=CHAPTER) for one in _before(product(study))}
+    return [one for key, one in made.items() if key not in others]
+
+
+def check(study: Study) -> list[str]:
+    """Name a grid that is larger than allowed, with its cost, and readers that no penalty can look through."""
+    if study.two_stages is None:
+        return []
+    mistakes, every, readers = [], rows(study)[2:], columns(study)
+    cells, trainings = len(every) * len(readers), len([p for p in products(study) if p.name == "weights"])
+    if cells > study.two_stages.max_cells:
+        rates = store.throughputs()
+        seconds = sum(store.estimate(one, rates)[0] for one in products(study) if one.work and not one.fresh)
+        cost = f"{trainings} trainings of its own, about {store.clock(seconds)} in all"
+        few = "name fewer strategies or readers, or raise two_stages.max_cells"
+        mistakes.append(f"two_stages: {len(every)} x {len(readers)} = {cells} cells ({cost}) are too many; {few}")
+    for reader in readers if study.two_stages.against == "matched" else ():
+        if {"fairread", "crop", "cascade"} & {*reader.split("+")} and any(_sees(study, source) for source in every):
+            mistakes.append(f"two_stages.against: matched: no penalty can look through '{reader}'; leave it out")
+    return mistakes
+
+
+def replicates(study: Study) -> list[Study]:
+    """The same study, trained with each further seed; outputs of each stand under a label of their own."""
+    others = []
+    for seed in study.two_stages.seeds:
+        label = {"dataset": study.dataset.model_copy(update={"label": f"{study.label}-seed-{seed}"})}
+        stages = {name: _reseeded(getattr(study, name), seed) for name in ("reconstruction", "diagnosis")}
+        stages |= {name: _reseeded(getattr(study, name), seed) for name in ("mitigation", "readers")}
+        single = {"two_stages": study.two_stages.model_copy(update={"seeds": ()})}
+        others.append(study.model_copy(update=label | stages | single))
+    return others
+
+
+def read(study: Study) -> Tables:
+    """The results of the grid, made unless they are fresh."""
+    folder = store.make(product(study))
+    return Tables(*(tables.read(name, folder) for name in NAMES))
+
+
+def judged(study: Study, split: str) -> grid.Grid:
+    """The grid of the val or test patients, with thresholds from the validation originals."""
+    answers, settings = predictions(study), study.fairness
+    return grid.grid(
+        judge.shared(answers[answers.split == split], ["task", "unit"]),
+        data.load(study).table,
+        attributes=study.attributes(),
+        thresholds=judge.thresholds(study, columns(study)),
+        eodd=settings.eodd,
+        min_cases=settings.min_cases,
+        resamples=settings.resamples,
+        seed=settings.seed,
+    )
+
+
+def decide(study: Study, validation: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
+    """Choose a cell on validation and look at it once on test, for every task and attribute.
+
+    Returns
+    -------
+    DataFrame
+        ``task, attribute`` and the columns of `grid.verdict`; tasks without a grid on both splits are left out.
+    """
+    rivals = [(PLACEBO, "standard"), ("standard", PLACEBO), ("standard", "standard+thresholds")]
+    found, keys = [], ["task", "attribute"]
+    for key, cells in test.groupby(keys, sort=False) if len(test) and len(validation) else ():
+        before = validation[(validation[keys] == list(key)).all(axis=1)]
+        eligible = before[(before["row"] != PLACEBO) & (before.reader != PLACEBO)]
+        if len(eligible):
+            chosen = grid.choose(eligible, study.two_stages.tolerance)
+            found.append(dict(zip(keys, key, strict=True)) | grid.verdict(cells, chosen, before, rivals))
+    return pd.DataFrame(found, columns=list(tables.SCHEMAS["decisions"]))
+
+
+def _write(study: Study, folder: Path) -> None:
+    by_split = {split: judged(study, split) for split in ("val", "test")}
+    own = [by_split["test"].draws] + [judged(other, "test").draws for other in replicates(study)]
+    results = {
+        "grid": pd.concat([one.cells.assign(split=split) for split, one in by_split.items()], ignore_index=True),
+        "effects": pd.concat([one.effects.assign(split=split) for split, one in by_split.items()], ignore_index=True),
+        "decisions": decide(study, by_split["val"].cells, by_split["test"].cells),
+        "replicates": grid.replicated(own) if own[0] else pd.DataFrame(),
+    }
+    for name, table in results.items():
+        tables.write(table.reindex(columns=list(tables.SCHEMAS[name])), name, folder)
+
+
+def _readers(study: Study) -> list[Product]:
+    names = [(network, name) for name in columns(study) for network in study.networks_of(name)]
+    return [diagnosis.weights(study, Reader(*pair)) for pair in names]
+
+
+def _sees(study: Study, source: Source) -> bool:
+    """Whether the strategy of a row has a penalty that depends on the reader."""
+    known = source.strategy not in ("standard", PLACEBO)
+    return known and bool({*study.remedies(source)} & {*SEES_READER})
+
+
+def _before(made: Product) -> list[Product]:
+    """All that a product is made from, in the order of making, and the product."""
+    return list(dict.fromkeys([*(one for need in made.needs for one in _before(need)), made]))
+
+
+def _reseeded(section, seed: int):
+    return section.model_copy(update={"seed": section.seed + seed})

@@ -1,0 +1,212 @@
+"""Readers that strategies train: what is learnt from, what is weighed, and which answers come of it."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from reconfair import data, diagnosis, fair_diagnosis, params, tables
+from reconfair.diagnosis import crop, groupwise, learning, strategies
+from reconfair.params import Network, Reader
+from reconfair.remedies.balance import LossWeights
+from reconfair.remedies.dro import GroupDRO
+
+FAIR = {"epochs": 1, "refusion_epochs": 1, "batch_size": 16, "refusion_batch_size": 16, "latent": 8, "width": 8}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A tiny cohort, originals alone."""
+    classify = {"architecture": "test_resnet", "pretrained": False, "size": 0, "epochs": 1, "batch_size": 16}
+    segment = {"encoder": "tu-test_resnet", "decoder": [8] * 5, "pretrained": False, "epochs": 2, "batch_size": 8}
+    made = params.study(
+        dataset={"name": "phantom_mri", "label": "readers", "size": 64, "patients": 60, "slices": 2},
+        noise="none",
+        diagnosis={"tasks": ["grade", "tumour"], "classify": classify, "segment": segment | {"lr": 5e-3}},
+        fairness={"min_cases": 2, "resamples": 99, "attributes": ["sex"]},
+        readers={
+            "strategies": ["oversample@0", "dro+reweight", "fairread", "crop", "cascade"],
+            "attributes": ["sex"],
+            "thresholds": "youden",
+            "fairread": FAIR,
+        },
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECONFAIR_OUTPUTS", str(tmp_path_factory.mktemp("readers")))
+        yield made
+
+
+def predictions(study, strategy):
+    return diagnosis.predict(study, "original", strategy)
+
+
+# --- training ---
+
+
+def test_plain_training_is_the_standard_one(study):
+    standard, plain = (predictions(study, name) for name in ("standard", "oversample@0"))
+    grade = [table[table.task == "grade"].score.to_numpy() for table in (standard, plain)]
+    assert grade[0] == pytest.approx(grade[1], abs=1e-6)
+    assert set(plain.reader) == {"oversample@0"}
+
+
+def test_a_dose_is_measured_while_it_is_given(study):
+    predictions(study, "dro+reweight")
+    doses = strategies.doses(study).set_index(["network", "reader"]).minority_share
+    table = data.load(study).table.query("split == 'train'")
+    rarest = table.sex.value_counts(normalize=True).min()
+    assert doses["grade", "standard"] == 1
+    assert doses["grade", "dro+reweight"] == pytest.approx(0.5 / rarest, rel=0.15)  # reweighting, and little of DRO
+
+
+def test_the_loss_of_each_image_is_weighed_and_the_best_epoch_is_that_of_the_groups():
+    groups = np.array([0, 0, 0, 1])
+    panel = SimpleNamespace(joint=torch.tensor(groups))
+    module = torch.nn.Module()
+    module.criterion, module.loss = lambda logits, target: (logits - target).square().mean(), None
+    module.losses = lambda logits, target: (logits - target).square().mean(1)
+    module.forward = lambda images: images[:, 0, :1, 0]
+    parts = {"reweight": LossWeights(panel, range(4), 1.0), "dro": GroupDRO(panel, range(4), 0.0)}
+    guide = learning.Doses(module, parts, groups, np.arange(4))
+    images, target = torch.tensor([1.0, 1, 1, 3]).reshape(4, 1, 1), torch.zeros(4, 1)
+    batch = (images, target, torch.arange(4.0))
+    assert module.train().loss(batch).item() == pytest.approx((1 + 9) / 2)  # both groups count equally
+    assert guide.dose["minority"].item() == pytest.approx(0.5)
+    guide.on_validation_epoch_start(None, None)
+    assert module.eval().loss(batch).item() == pytest.approx(3)
+    measured = {"val_loss": 3.0, "train_minority": 0.5, "train_weight": 1.0}
+    assert guide.total(measured) == {"val_total": pytest.approx(5), "minority_share": pytest.approx(2)}
+
+
+def test_images_are_left_out_until_the_groups_rates_differ():
+    draw = np.random.default_rng(0)
+    groups = draw.integers(0, 2, (4000, 2)).astype(float)
+    labels = (draw.random(4000) < 0.3).astype(float)
+    kept = strategies.amplified(labels, groups, 0.16, seed=0)
+    for column in groups.T:
+        rates = [labels[kept & (column == g)].mean() for g in (0, 1)]
+        assert abs(rates[0] - rates[1]) == pytest.approx(0.16, abs=0.03)
+    assert (strategies.amplified(labels, groups, 0.16, seed=0) == kept).all() and kept.mean() > 0.4
+
+
+@pytest.mark.parametrize("kind", ["classify", "segment"])
+def test_the_losses_of_images_are_the_criterion_of_each_alone(kind):
+    settings = {"pretrained": False, "seed": 0, "lr": 1e-3, "decoder": [8] * 5, "tasks": ["a", "b"], "size": 0}
+    settings |= {"architecture": "test_resnet", "encoder": "tu-test_resnet", "value_range": None}
+    module = diagnosis.diagnoser(kind)(settings)
+    logits = torch.randn(3, 2) if kind == "classify" else torch.randn(3, 1, 8, 8)
+    target = torch.tensor([[0, 1], [1, float("nan")], [float("nan")] * 2])
+    target = (
+        target if kind == "classify" else (torch.randn(3, 8, 8) > 0).float() * torch.tensor([1.0, 1, 0])[:, None, None]
+    )
+    alone = torch.stack([module.criterion(a[None], b[None]) for a, b in zip(logits, target, strict=True)])
+    assert torch.allclose(module.losses(logits, target), alone, atol=1e-6)
+
+
+# --- answers ---
+
+
+def test_fairread_is_told_the_attributes_and_counts_those_unknown(study):
+    table = predictions(study, "fairread")
+    assert set(table.task) == {"grade"} and (table.unknown == 0).all()
+    cohort, (network,) = data.load(study), study.networks_of("fairread")
+    rows, who = np.arange(4), cohort.table.iloc[:4].assign(sex=[None, "male", "female", "male"])
+    _, columns = diagnosis.read(study, Reader(network, "fairread"), cohort.images, rows, "test", who)
+    assert columns["unknown"].tolist() == [1, 0, 0, 0]
+
+
+def test_findings_share_the_sensitive_network(study):
+    made = [product.key for product in fair_diagnosis.products(study)]
+    assert made.count("readers/readers/sensitive/weights") == 1
+    chest = params.study(dataset={"name": "phantom_xray"}, noise="none", readers={"strategies": ["fcro"]})
+    weights = [product.key for product in fair_diagnosis.weights(chest)]
+    assert len(weights) == 1 + 5 and sum("sensitive" in key for key in weights) == 1
+
+
+def test_a_crop_answers_for_the_whole_image_and_a_cascade_counts_what_it_missed(study):
+    truth, cascade = predictions(study, "crop"), predictions(study, "cascade")
+    height, width = crop.sizes(study, Reader(study.networks_of("crop")[0], "crop"))
+    assert max(height, width) < 64 and (truth.answered <= height * width).all()
+    assert set(cascade.first_empty) <= {0.0, 1.0} and len(cascade) == len(truth)
+    windows = fair_diagnosis.windows(study).set_index("reader")
+    assert windows.height["crop"] == windows.height["cascade"] == height
+    # Both have one network for the windows: a cascade trains none of its own.
+    both = [diagnosis.weights(study, Reader(study.networks_of("crop")[0], name)) for name in ("crop", "cascade")]
+    assert both[0] == both[1]
+
+
+def test_an_empty_first_mask_is_kept_and_counted(study, monkeypatch):
+    cohort, (network,) = data.load(study), study.networks_of("cascade")
+    rows = data.rows(cohort.table, "test")
+    monkeypatch.setattr(diagnosis, "scores", lambda *_: np.zeros((len(rows), 64, 64), np.float32))
+    answers, columns = crop.read(
+        study, Reader(network, "cascade"), cohort.images, rows, "test", cohort.table.iloc[rows], cohort.masks
+    )
+    assert not answers.any() and columns["first_empty"].all()
+
+
+def test_thresholds_by_group_move_decisions_and_not_the_order_within_a_group(study):
+    before, after = (predictions(study, name) for name in ("standard", "standard+thresholds"))
+    before = before[before.task == "grade"].set_index("unit").loc[after.unit]
+    assert (after.raw_score.to_numpy() == before.score.to_numpy()).all()
+    chosen = groupwise.read(study, "standard+thresholds").set_index("group")
+    sex = data.load(study).table.drop_duplicates("patient_id").set_index("patient_id").sex
+    common = diagnosis.thresholds(study, "standard+thresholds")["grade"]
+    for group, rows in after.groupby(after.patient_id.map(sex)):
+        name = "female" if group == "female" else "not female"
+        called = rows.raw_score >= chosen.threshold[name]
+        assert (called == (rows.score >= common)).all()
+        assert (rows.score.rank() == rows.raw_score.rank()).all()
+
+
+def test_a_group_with_few_cases_takes_the_common_threshold_and_the_table_says_so(study):
+    strict = study.model_copy(update={"fairness": study.fairness.model_copy(update={"min_cases": 50})})
+    chosen = groupwise.chosen(strict, "standard+thresholds")
+    assert not chosen.moved.any() and chosen.threshold.nunique() == 1
+    assert chosen[chosen.group != "all"].note.str.contains("fewer than 50").all()
+
+
+def test_readers_go_to_another_cohort_with_their_coding_and_thresholds(study):
+    other = params.study(
+        dataset={"name": "phantom_mri", "label": "elsewhere", "size": 64, "patients": 40, "slices": 2, "seed": 5},
+        noise="none",
+        diagnosis={"tasks": ["grade"]},
+    )
+    table = diagnosis.evaluate_on(study, other, "fairread+thresholds")
+    assert set(table.reader) == {"fairread+thresholds"} and table.score.between(0, 1).all()
+
+
+# --- tables ---
+
+
+def test_the_tables_of_the_chapter_have_every_reader(study):
+    measures = fair_diagnosis.measured(study)
+    assert set(measures.reader) == set(study.reader_names)
+    assert {"fate_eo", "eodd_worst_case", "ser_median", "hausdorff_mm_median"} <= set(measures.metric)
+    _, fairness = fair_diagnosis.judge_readers(study)
+    assert set(fairness.reader) == set(study.reader_names)
+    assert list(measures) == list(tables.SCHEMAS["measures"])
+    assert json.loads((diagnosis.weights(study, Reader(study.networks[1], "crop")).folder / "window.json").read_text())
+
+
+# --- bad input ---
+
+
+def test_a_strategy_is_refused_for_a_network_of_another_kind(study):
+    tumour = Network("tumour", "segment", ("tumour",))
+    with pytest.raises(ValueError, match=r"readers.strategies.*'fairread'.*tumour.*segment"):
+        diagnosis.weights(study, Reader(tumour, "fairread"))
+
+
+def test_an_attribute_that_is_constant_in_training_is_named(study, monkeypatch):
+    cohort = data.load(study)
+    same = cohort._replace(table=cohort.table.assign(sex="female"))
+    monkeypatch.setattr(data, "load", lambda _: same)
+    with pytest.raises(ValueError, match=r"readers.attributes.*'sex'"):
+        groupwise.zeros(study)
+
+
+def test_without_readers_the_chapter_makes_nothing():
+    assert fair_diagnosis.products(params.study(dataset={"name": "phantom_mri"})) == []
