@@ -833,7 +833,7 @@ def grid_cells(cells: pd.DataFrame, columns=("gap", "performance")) -> Figure:
     """
     rows, readers = (list(cells[key].unique()) for key in ("row", "reader"))
     words = {"gap": name(cells.gap_metric.iloc[0]), "performance": name(cells.performance_metric.iloc[0])}
-    size = max(2.6, 0.75 * len(readers)), 0.36 * len(rows) + 0.9
+    size = max(2.6, 0.8 * len(readers)), 0.36 * len(rows) + 1.9  # room for the names of the readers
     figure, axes = panels([words[column] for column in columns], *size, 2, 1.3, sharey=True)
     best = front_of(cells)
     for axis, column in zip(axes, columns, strict=True):
@@ -860,21 +860,26 @@ def front_of(cells: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def grid_front(cells: pd.DataFrame) -> Figure:
-    """Draw the gap of each cell against its performance, with limits; cells beaten by another one are pale.
+    """Draw the gap of each cell against its performance, with limits; beaten cells are pale, thresholds by group open.
 
     Rows of `fairness.grid.grid` of one task and attribute.
     """
     own, best = cells[~cells["row"].isin(["original", "noisy"])], front_of(cells)
     readers, rows = (list(own[key].unique()) for key in ("reader", "row"))
-    fills = dict(zip(readers, sns.color_palette("colorblind", len(readers)), strict=True))
     shapes = dict(zip(rows, "os^DvP*Xh", strict=False))
     labels = {"xlabel": name(cells.gap_metric.iloc[0]), "ylabel": name(cells.performance_metric.iloc[0])}
-    figure, (axis,) = panels([""], 5.2, 3.6, 1, **labels)
+    figure, (axis,) = panels([""], 6.8, 3.8, 1, **labels)
     for cell in own.itertuples():
         alpha = 1 if (cell.row, cell.reader) in best else 0.3
         x = [[cell.gap - cell.gap_low], [cell.gap_high - cell.gap]]
         y = [[cell.performance - cell.performance_low], [cell.performance_high - cell.performance]]
-        style = {"fmt": shapes.get(cell.row, "o"), "color": fills[cell.reader], "alpha": alpha, "elinewidth": 0.7}
+        style = {
+            "fmt": shapes.get(cell.row, "o"),
+            "color": reader_colour(cell.reader),
+            "alpha": alpha,
+            "elinewidth": 0.7,
+        }
+        style |= {"mfc": "white"} if cell.reader.endswith("thresholds") else {}
         axis.errorbar(cell.gap, cell.performance, y, x, ms=8 if alpha == 1 else 5, **style)
     handles = [
         Line2D([], [], ls="none", marker="s", color=fills[word], label=f"reader: {name(word)}") for word in readers

@@ -42,6 +42,7 @@ READERS = {  # in their order
     "fairread": "#0173B2",
     "crop": "#949494",
     "cascade": "#CC78BC",
+    "replicate": "#999999",
 }
 VERDICTS = {  # blue: no harm; orange: harm; grey: not known
     "better": BLUE,
