@@ -881,11 +881,16 @@ def grid_front(cells: pd.DataFrame) -> Figure:
         }
         style |= {"mfc": "white"} if cell.reader.endswith("thresholds") else {}
         axis.errorbar(cell.gap, cell.performance, y, x, ms=8 if alpha == 1 else 5, **style)
-    handles = [
-        Line2D([], [], ls="none", marker="s", color=fills[word], label=f"reader: {name(word)}") for word in readers
-    ]
-    handles += [
-        Line2D([], [], ls="none", marker=shapes.get(word, "o"), color="#555555", label=f"images: {name(word)}")
-        for word in rows
-    ]
+    handles = []
+    for word in readers:
+        style = {"color": reader_colour(word), "mfc": _fill(word), "label": f"reader: {name(word)}"}
+        handles.append(Line2D([], [], ls="none", marker="s", **style))
+    for word in rows:
+        text = f"images: {name(word)}"
+        handles.append(Line2D([], [], ls="none", marker=shapes.get(word, "o"), color="#555555", label=text))
     return key(figure, *handles)
+
+
+def _fill(reader: str) -> str:
+    """How the marker of a reader is filled: white if its thresholds are those of groups."""
+    return "white" if reader.endswith("thresholds") else reader_colour(reader)
