@@ -275,6 +275,8 @@ show(fairer.readers_against_gap, runs)
 
 # %%
 show(fairer.readers, runs)
+
+# %% [markdown]
 # ## Do synthetic patients help?
 
 # %%

@@ -739,7 +739,7 @@ class Study(Section):
         for name in ("readers", "two_stages") if self.dataset.folds else ():
             if getattr(self, name):
                 raise ValueError(f"{name}: its readers are trained in one split; leave out dataset.folds, or {name}")
-        if self.two_stages:
+        if self.grid:
             self._check_grid()
         if self.mitigation:
             for model in self.mitigation.models:
@@ -830,11 +830,14 @@ class Study(Section):
         together = (Network("findings", "classify", findings, models.get("findings", "")),) if findings else ()
         return together + apart
 
+    @property
+    def grid(self) -> TwoStages | None:
+        """The section ``two_stages``, where the study has noise and both stages intervene; else there is no grid."""
+        applies = self.mitigation and self.readers and self.noise.kind != "none"
+        return self.two_stages if applies else None
+
     def _check_grid(self) -> None:
         """Refuse a grid whose rows or columns the study does not make."""
-        for name in ("mitigation", "readers"):
-            if getattr(self, name) is None or self.noise.kind == "none":
-                raise ValueError(f"two_stages: the grid needs the section {name}, and images with noise")
         stages, makes = self.two_stages, [source for source in self.mitigated if source.strategy != "thresholds"]
         models, names = {source.model for source in makes}, self.reader_names
         one_of(

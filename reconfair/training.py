@@ -35,11 +35,11 @@ class Module(L.LightningModule):
 
     Attributes
     ----------
-    last : bool
+    keep_last : bool
         Whether the weights of the last epoch are kept; else those of the epoch with the least validation loss.
     """
 
-    last = False
+    keep_last = False
 
     def on_after_batch_transfer(self, batch, dataloader_idx):
         return tuple(tensor.float() for tensor in batch)
@@ -161,7 +161,7 @@ class Keep(L.Callback):
         judged = "val_total" if self.total else "val_loss"
         best = min((row[judged] for row in self.rows), default=np.inf)
         self.rows.append({"epoch": trainer.current_epoch + 1, **measured})
-        if module.last or measured[judged] < best or len(self.rows) == 1:
+        if module.keep_last or measured[judged] < best or len(self.rows) == 1:
             weights = {name: value.detach().clone() for name, value in module.state_dict().items()}
             self.best = {"state_dict": weights, "settings": module.settings, **self.rows[-1]}
         self.checkpoint(trainer)
@@ -375,7 +375,7 @@ def _operations(module, size: int) -> tuple[float, float, float]:
     module, remembered = module.to("meta"), []
     look = (lambda noisy: module.noise_hat(noisy, noisy, 1)) if hasattr(module, "noise_hat") else module
     hooks = saved_tensors_hooks(lambda tensor: remembered.append(tensor.nbytes), lambda nothing: nothing)
-    inputs = module.settings.get("inputs", 1)
+    inputs = getattr(module, "settings", {}).get("inputs", 1)
     two = torch.empty(2, inputs, size, size, device="meta")  # one alone would not do for batch normalisation
     with FlopCounterMode(display=False) as counter, hooks:
         look(two)

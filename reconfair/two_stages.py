@@ -95,7 +95,7 @@ def product(study: Study) -> Product:
 
 def products(study: Study) -> list[Product]:
     """What this chapter makes: placebos, matched reconstructors, replicates, cells and the grid."""
-    if study.two_stages is None:
+    if study.grid is None:
         return []
     rooms = (data, noise, recon, diagnosis, mitigation, fair_diagnosis)
     others = {(one.folder, one.name) for room in rooms for one in room.products(study)}
@@ -105,7 +105,7 @@ def products(study: Study) -> list[Product]:
 
 def check(study: Study) -> list[str]:
     """Name a grid that is larger than allowed, with its cost, and readers that no penalty can look through."""
-    if study.two_stages is None:
+    if study.grid is None:
         return []
     mistakes, every, readers = [], rows(study)[2:], columns(study)
     cells, trainings = len(every) * len(readers), len([p for p in products(study) if p.name == "weights"])

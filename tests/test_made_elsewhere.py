@@ -244,7 +244,7 @@ def test_folders_are_not_written_where_others_may_read_them():
 
 
 class Dataset:
-    size, on_bad_image, links = SIZE, "error", "follow"
+    size, on_bad_image, links, inputs = SIZE, "error", "follow", {}
 
 
 def row(given, path="", **more):

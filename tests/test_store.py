@@ -593,7 +593,8 @@ def test_without_noise_originals_alone_are_judged():
 @pytest.mark.parametrize("name", params.DATASETS)
 def test_a_default_written_out_is_the_same_study(name):
     short = params.study(dataset={"name": name}, noise={"kind": "sinogram"}, mitigation={})
-    whole = named(params.study(**short.model_dump(mode="json")))
+    written = {name: section for name, section in short.model_dump(mode="json").items() if section is not None}
+    whole = named(params.study(**written))
     assert all(made.fingerprint == whole[key].fingerprint for key, made in named(short).items())
 
 

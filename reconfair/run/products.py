@@ -55,7 +55,7 @@ def chapters(study: Study) -> list[str]:
     without |= set() if study.mitigated else {"06_mitigation"}
     without |= set() if study.readers else {"07_fair_diagnosis"}
     without |= set() if study.synthesis else {"08_synthesis"}
-    without |= set() if study.two_stages else {"09_two_stages"}
+    without |= set() if study.grid else {"09_two_stages"}
     return [name for name in CHAPTERS if name not in without]
 
 

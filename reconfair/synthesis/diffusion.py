@@ -156,7 +156,7 @@ class Generator(Module):
     A batch is (images, cells): (n, s, s) or (n, 3, s, s) within [0, 1], and the number of each image's cell.
     """
 
-    last = True  # the loss falls for long after the samples have become good or bad, so it chooses no epoch
+    keep_last = True  # the loss falls for long after the samples have become good or bad, so it chooses no epoch
 
     def __init__(self, settings: dict, size: int):
         super().__init__()

@@ -206,9 +206,9 @@ def test_after_a_linear_probe_all_layers_train_and_normalisation_stays(outputs):
 def test_a_classifier_can_be_trained_on_outlined_images_alone(outputs, monkeypatch):
     seen, fitted = [], diagnosis._linear_probe
 
-    def recorded(study, module, images, labels, rows, val, folder):
-        seen.extend((rows, val))
-        fitted(study, module, images, labels, rows, val, folder)
+    def recorded(study, module, of, folder):
+        seen.extend((of.rows, of.val))
+        fitted(study, module, of, folder)
 
     monkeypatch.setattr(diagnosis, "_linear_probe", recorded)
     study = probed(slices=4, epochs=0, outlined=True)[0]

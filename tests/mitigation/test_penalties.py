@@ -116,7 +116,7 @@ def test_in_mixed_precision_the_penalties_are_taken_in_full(smallest, tmp_path, 
 
 def test_frozen_networks_stay_frozen_and_in_eval_mode(smallest, tmp_path, monkeypatch):
     panels, panel_of = [], penalties.panel_of
-    monkeypatch.setattr(penalties, "panel_of", lambda study: panels.append(panel_of(study)) or panels[-1])
+    monkeypatch.setattr(penalties, "panel_of", lambda *given: panels.append(panel_of(*given)) or panels[-1])
     finetune(smallest, "unet", "eodd+adv", tmp_path)
     assert len(panels) == 1 and len(panels[0].networks) == len(smallest.networks)
     for network, frozen in panels[0].networks.items():
