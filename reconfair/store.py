@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import cache, cached_property, wraps
+from functools import cache, cached_property, lru_cache, wraps
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -48,7 +48,12 @@ GPU = 1000  # how many times as fast as the table a GPU is supposed to be where 
 def outputs() -> Path:
     """Root of all outputs: RECONFAIR_OUTPUTS, or beside the nearest ``params/`` upwards."""
     named = os.environ.get("RECONFAIR_OUTPUTS")
-    return Path(os.path.expanduser(named)).resolve() if named else root() / "outputs"
+    return _resolved(named) if named else root() / "outputs"
+
+
+@lru_cache
+def _resolved(folder: str) -> Path:
+    return Path(os.path.expanduser(folder)).resolve()
 
 
 class Work(NamedTuple):
@@ -118,9 +123,9 @@ class Product:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of parameters, code and the fingerprints of what it needs."""
-        texts = [json.dumps(self.parameters, sort_keys=True), *map(source, self.code)]
+        texts = [json.dumps(self.parameters, sort_keys=True), *(_digest(source(module)) for module in self.code)]
         texts += [product.fingerprint for product in self.needs]
-        return sha256("\n".join(texts).encode()).hexdigest()[:16]
+        return _digest("\n".join(texts))[:16]
 
     @property
     def key(self) -> str:
@@ -453,6 +458,12 @@ def source(module: str) -> str:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return ast.dump(tree)
+
+
+@lru_cache(4096)
+def _digest(text: str) -> str:
+    """Hash of a text; the code of a module is a large text that many products share."""
+    return sha256(text.encode()).hexdigest()
 
 
 class Growing:

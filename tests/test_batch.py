@@ -21,14 +21,14 @@ REWEIGHT = "mitigation.strategies=[reweight]"
 ROOM = import_module("reconfair.run.products")
 SHARED = {"tiny/01.cohort", "tiny/04.originals"} | {f"tiny/04.readers/{t}" for t in ("grade", "type", "tumour")}
 LEVEL = {"tiny/02.noise/x8", "tiny/04.noise/x8"}  # of the dataset too, but of one level
-NOTEBOOKS = {f"tiny/x8/{notebook}" for notebook in CHAPTERS if notebook != "07_fair_diagnosis"}
+NOTEBOOKS = {f"tiny/x8/{notebook}" for notebook in CHAPTERS if notebook[:2] not in ("07", "08", "09")}
 PARTS = {"tiny/x8/06.unet-reweight"} | {f"tiny/x8/{chapter}.{model}" for chapter in ("03", "04") for model in MODELS}
 
 
 def study(level=8, *changes):
     return params.load(
         PARAMS / "demo.yaml",
-        [*SMALLEST["demo"], "dataset.label=tiny", f"noise.acceleration={level}", REWEIGHT, "readers=none", *changes],
+        [*SMALLEST["demo"], "dataset.label=tiny", f"noise.acceleration={level}", REWEIGHT, "readers=none", "synthesis=none", *changes],
     )
 
 

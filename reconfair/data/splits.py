@@ -78,7 +78,7 @@ def fold(table: pd.DataFrame, number: int, seed: int) -> pd.DataFrame:
     Examples
     --------
     >>> rows = {"patient_id": list("abcdef"), "sex": list("ffmfmm"), "age_group": None, "race": None}
-    >>> fold(pd.DataFrame(rows), 3, seed=0).fold.value_counts().to_dict()
+    >>> fold(pd.DataFrame(rows), 3, seed=0).fold.value_counts().sort_index().to_dict()
     {1: 2, 2: 2, 3: 2}
     """
     rank = _ranks(table, seed, "folds")

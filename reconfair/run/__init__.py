@@ -56,6 +56,8 @@ One row per decision, in these columns:
   split     test is judged; on originals of val the thresholds are balanced; train is ignored (left out: test)
   fold      which models made the row, where each patient was tested once by models that never saw him: AUROC compares
             scores of one fold, and each fold has its threshold (left out: no folds)
+  class     of our own predictions of several classes: the class that the row is about
+  decision  of these, 1 if the unit is given to that class, else 0
 Every other column is an attribute, such as sex: one group a value, the same in all rows of a patient."""
 LIBRARIES = ("torch", "torchvision", "lightning", "numpy", "scipy", "pandas", "scikit-image")
 _HELD = []  # the lock of this process's GPU
