@@ -184,8 +184,8 @@ Markdown(
 # FCRO trains two networks. The *sensitive* network predicts the attributes from the image; its latent vectors are $z_A$. The
 # *target* network predicts the disease; its latent vectors $z_T$ are to be orthogonal to them:
 #
-# $$L = \text{BCE}(y) + 80\,\frac{\lVert Z_T U\rVert_F^2}{N} + 125\,\Bigl\lVert \tfrac1N \tilde Z_T^\top \tilde Z_A
-# \Bigr\rVert_F^2 .$$
+# $$L = \mathrm{BCE}(y) + 80\,\frac{\Vert Z_T U\Vert_F^2}{N} + 125\,\Vert \frac{1}{N} \tilde Z_T^\top \tilde Z_A
+# \Vert_F^2 .$$
 #
 # $U$ holds the leading directions of $Z_A$ over the training set, and a tilde means that the mean is subtracted. Both terms
 # are computed within each class of $y$ and averaged: a difference that the disease explains is no leak. As functions:

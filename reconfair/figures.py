@@ -646,7 +646,9 @@ def readers(rows: pd.DataFrame, ylabel: str, published: pd.DataFrame | None = No
                 axis.plot([row.performance] * 2, [row.gap_low, row.gap_high], color=colour, lw=0.8)
         axis.axhline(0, color="grey", lw=0.6)
     whole = list(dict.fromkeys(reader.removesuffix("+thresholds") for reader in given.reader))
-    handles = [Line2D([], [], ls="", marker="o", color=reader_colour(reader), label=name(reader)) for reader in whole]
+    handles = [
+        Line2D([], [], ls="", marker="o", color=reader_colour(reader), label=mathtext(name(reader))) for reader in whole
+    ]
     handles += [Line2D([], [], ls="", marker="*", color="grey", label="with group thresholds")]
     handles += [Line2D([], [], ls="", marker="x", color="grey", label="published")] if published is not None else []
     return key(figure, *handles)
@@ -672,9 +674,9 @@ def spaces(spaces: dict[str, np.ndarray], colours: dict[str, pd.Series]) -> Figu
             at = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
             for value, shade in zip(values, GROUPS, strict=False):
                 rows = (groups == value).to_numpy()
-                axis.plot(*at[rows].T[:2], ".", ms=3, color=shade, label=f"{value}")
-            axis.set(title=title if line is axes[0] else "", xticks=[], yticks=[])
-        line[0].set_ylabel(label)
+                axis.plot(*at[rows].T[:2], ".", ms=3, color=shade, label=mathtext(str(value)))
+            axis.set(title=mathtext(title) if line is axes[0] else "", xticks=[], yticks=[])
+        line[0].set_ylabel(mathtext(label))
         line[-1].legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
@@ -837,7 +839,7 @@ def grid_cells(cells: pd.DataFrame, columns=("gap", "performance")) -> Figure:
     figure, axes = panels([words[column] for column in columns], *size, 2, 1.3, sharey=True)
     best = front_of(cells)
     for axis, column in zip(axes, columns, strict=True):
-        values = cells.pivot(index="row", columns="reader", values=column).loc[rows, readers]
+        values = cells.pivot(index="row", columns="reader", values=column).loc[rows, readers].to_numpy(float)
         tones = "cividis_r" if column == "gap" else "cividis"
         sns.heatmap(values, ax=axis, annot=True, fmt=".2f", cmap=tones, cbar=False, annot_kws={"size": "small"})
         for row, reader in best:
@@ -883,10 +885,10 @@ def grid_front(cells: pd.DataFrame) -> Figure:
         axis.errorbar(cell.gap, cell.performance, y, x, ms=8 if alpha == 1 else 5, **style)
     handles = []
     for word in readers:
-        style = {"color": reader_colour(word), "mfc": _fill(word), "label": f"reader: {name(word)}"}
+        style = {"color": reader_colour(word), "mfc": _fill(word), "label": mathtext(f"reader: {name(word)}")}
         handles.append(Line2D([], [], ls="none", marker="s", **style))
     for word in rows:
-        text = f"images: {name(word)}"
+        text = mathtext(f"images: {name(word)}")
         handles.append(Line2D([], [], ls="none", marker=shapes.get(word, "o"), color="#555555", label=text))
     return key(figure, *handles)
 

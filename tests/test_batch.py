@@ -28,7 +28,15 @@ PARTS = {"tiny/x8/06.unet-reweight"} | {f"tiny/x8/{chapter}.{model}" for chapter
 def study(level=8, *changes):
     return params.load(
         PARAMS / "demo.yaml",
-        [*SMALLEST["demo"], "dataset.label=tiny", f"noise.acceleration={level}", REWEIGHT, "readers=none", "synthesis=none", *changes],
+        [
+            *SMALLEST["demo"],
+            "dataset.label=tiny",
+            f"noise.acceleration={level}",
+            REWEIGHT,
+            "readers=none",
+            "synthesis=none",
+            *changes,
+        ],
     )
 
 
@@ -129,7 +137,7 @@ def test_the_grid_shows_every_state_with_time_and_memory():
         head, x8, x4 = (line.split("  ") for line in batch.grid([study(), study(4)]).splitlines())
     x8, x4 = ([cell.strip() for cell in row if cell] for row in (x8, x4))
     assert x8[1:6] == ["done 10 s", "done 10 s", "done 10 s", "done 10 s", "stale 11 s"]
-    assert x8[6].startswith("failed") and x8[7] == "-" and x8[8].startswith("done")
+    assert x8[6].startswith("failed") and {*x8[7:10]} == {"-"} and x8[10].startswith("done")
     assert x4[3] == "running" and x4[5:9] == ["missing", "missing", "-", "missing"]
     assert head[0] == "run" and x8[0] == "tiny/x8" and x8[-1].endswith("GB")
 

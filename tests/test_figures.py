@@ -124,6 +124,14 @@ DRAWN = {  # by function: what draws it, and a text that it must show
         MODEL,
     ),
     "verdicts": (lambda: figures.verdicts(VERDICTS), GROUP),
+    "readers": (
+        lambda: figures.readers(GRID.rename(columns={"row": "panel"}), "gap"),
+        GROUP,
+    ),
+    "spaces": (
+        lambda: figures.spaces({MODEL: RNG.random((4, 3))}, {TASK: pd.Series([GROUP, "male"] * 2)}),
+        GROUP,
+    ),
     "grid_cells": (lambda: figures.grid_cells(GRID), GROUP),
     "grid_front": (lambda: figures.grid_front(GRID), f"images: {GROUP}"),
 }

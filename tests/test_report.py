@@ -199,7 +199,12 @@ def test_every_exhibit_shows_something_or_says_why_not(name, mri, chexpert):
             assert content.size and "nan" not in content.to_string()
         else:
             absent = [f"No task of this study is measured by {name}." for name in ("SER", "ΔDice")]
-            assert content in [*absent, exhibits.NO_THRESHOLDS, exhibits.NO_SYNTHESIS, "No fairer readers were trained."]
+            assert content in [
+                *absent,
+                exhibits.NO_THRESHOLDS,
+                exhibits.NO_SYNTHESIS,
+                "No fairer readers were trained.",
+            ]
         assert draw(what) is content
 
 

@@ -212,7 +212,7 @@ def test_without_noise_a_study_is_checked_and_planned(outputs, capsys):
         assert name in said
     assert not any(name in said for name in ("noisy", "sources", "02_noising", "03_recon", "06_mitigation"))
     assert run.main(["run", *demo, "--only", "03"]) == 2
-    assert "--only 03" in (said := capsys.readouterr().err) and "01, 04, 05, 10" in said
+    assert "--only 03" in (said := capsys.readouterr().err) and "01, 04, 05, 07, 08, 10" in said
 
 
 def test_a_missing_dataset_is_named_with_its_source(outputs, tmp_path, capsys, monkeypatch):
@@ -345,7 +345,7 @@ def test_damage_is_named_by_run_and_by_status(outputs, tmp_path, monkeypatch, ca
     study = params.load(path)
     damaged = {}
     for product in run.products(study):
-        if product.key.endswith(("x8/noisy", "unet/weights", "standard/judged")):
+        if product.key.endswith(("x8/noisy", "x8/sources/unet/weights", "standard/judged")):
             product.folder.mkdir(parents=True)
             file = (
                 product.folder

@@ -48,6 +48,7 @@ def small(folder, level, **changes):
         "reconstruction": {"models": ["unet"]},
         "diagnosis": {"tasks": ["grade"]},
         "mitigation": {"strategies": ["reweight"]},
+        **dict.fromkeys(("readers", "synthesis", "two_stages"), "none"),
     }
     return write(folder, f"tiny_x{level}", **{**sections, **changes})
 
