@@ -32,7 +32,7 @@ def write(folder, name, **changes):
     """A params file like the smallest demo, with changed sections."""
     study = params.load(PARAMS / "demo.yaml", SMALLEST["demo"]).model_dump(mode="json", exclude_unset=True)
     for section, values in changes.items():
-        study[section] = {**study.get(section, {}), **values}
+        study[section] = values if isinstance(values, str) else {**study.get(section, {}), **values}
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(study))
     return path
