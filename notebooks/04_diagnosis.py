@@ -200,7 +200,7 @@ Markdown(
 # %%
 wholes = everyone[everyone.metric.isin(["accuracy", "kappa"])].set_index(["task", "metric"])[["value", "low", "high"]]
 largest = everyone[(everyone.metric == "tpr") & everyone.task.str.contains(": ")]
-largest = (largest.positives / largest.n).groupby(largest.task.str.partition(": ")[0]).max().rename("largest class")
+largest = (largest.positives / largest.n).groupby(largest.task.str.split(": ").str[0]).max().rename("largest class")
 wholes.join(largest, on="task").round(3) if len(wholes) else print("This study has no task of several classes.")
 
 # %% [markdown]
