@@ -90,7 +90,9 @@ tpr = {
     (row, reader): norm.cdf(0.6 - 0.6 * (row == "standard") - 0.6 * (reader == "standard"))
     for row, reader in product(("standard", "eodd"), ("standard", "oversample"))
 }
-truth = pd.Series({cell: (norm.cdf(0.6) - rate) / 2 for cell, rate in tpr.items()}, name="true EODD")
+truth = pd.Series({cell: (norm.cdf(0.6) - rate) / 2 for cell, rate in tpr.items()}, name="true EODD").rename_axis(
+    ["row", "reader"]
+)
 table = known.cells.set_index(["row", "reader"])[["gap", "gap_low", "gap_high", "expected", "interaction"]].join(truth)
 table.round(3)
 
