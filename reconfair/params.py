@@ -559,8 +559,8 @@ class FairREAD(Training):
     lr: Annotated[float, Field(gt=0)] = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 4e-4
     latent: Annotated[int, Field(ge=2)] = 128  # size of the latent space
-    column: Annotated[float, Field(ge=0)] = 80  # weight of the column loss
-    row: Annotated[float, Field(ge=0)] = 125  # weight of the row loss; 125 is the published 500 at 64 images a class
+    column: Annotated[float, Field(ge=0)] = 80.0  # weight of the column loss
+    row: Annotated[float, Field(ge=0)] = 125.0  # weight of the row loss; 125 is the published 500 at 64 images a class
     rank: Annotated[int, Field(ge=1)] | Literal["energy"] = 3  # of the attributes' subspace; energy: 0.99 of it
     moving_base: bool = False  # the subspace follows the batches of the first three epochs
     refusion_epochs: Annotated[int, Field(ge=1)] = 10  # of stage 2, at most
@@ -581,8 +581,8 @@ class Readers(Section):
     strategies: tuple[str, ...] = ("oversample", "reweight", "dro")  # or joined by +, with a strength after @
     thresholds: Literal["none", "min_gap", "youden", "gmeans"] = "none"  # by group, after each classifier's training
     attributes: tuple[Literal[ATTRIBUTES], ...] = ()  # empty: those that the dataset records
-    amplify: Fraction = 0  # training images are left out until positive rates of groups differ by so much
-    level: Fraction = 1  # of oversampling: 0 natural, 1 as many images of every group
+    amplify: Fraction = 0.0  # training images are left out until positive rates of groups differ by so much
+    level: Fraction = 1.0  # of oversampling: 0 natural, 1 as many images of every group
     dro: Literal["online", "max", "as_published"] = "online"  # max: the worst group of a batch alone
     reweight: Literal["training", "as_published"] = "training"  # where groups are counted; as_published: in the batch
     margin: Annotated[int, Field(ge=0)] = 5  # pixels that a crop is larger than the largest box, along each axis
@@ -618,7 +618,7 @@ class Readers(Section):
             usual = {"oversample": self.level, "adversary": self.fairread.alpha, "fairread": self.fairread.alpha}
             usual = usual.get(word, (READERS.get(word) or (BOTH, None))[1])
             try:
-                strengths[word] = float(strength) if at else usual or 0.0
+                strengths[word] = float(strength if at else usual or 0)
             except ValueError:
                 strengths[word] = -1.0
             if at and usual is None:

@@ -599,6 +599,19 @@ def test_a_default_written_out_is_the_same_study(name):
 
 
 @pytest.mark.usefixtures("outputs")
+def test_every_section_written_out_is_the_same_study():
+    short = params.study(
+        **dict.fromkeys(("mitigation", "readers", "synthesis", "two_stages"), {}),
+        dataset=DEMO["dataset"],
+        noise=DEMO["noise"],
+    )
+    whole = named(params.study(**short.model_dump(mode="json")))
+    assert len(whole) > 100 and not [
+        key for key, made in named(short).items() if made.fingerprint != whole[key].fingerprint
+    ]
+
+
+@pytest.mark.usefixtures("outputs")
 def test_other_metadata_on_disk_is_another_cohort(tmp_path):
     scans = params.study(dataset={"name": "nih", "root": str(tmp_path)})
     seen = set()
