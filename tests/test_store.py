@@ -601,7 +601,7 @@ def test_a_default_written_out_is_the_same_study(name):
 @pytest.mark.usefixtures("outputs")
 def test_every_section_written_out_is_the_same_study():
     short = params.study(
-        **dict.fromkeys(("mitigation", "readers", "synthesis", "two_stages"), {}),
+        **{key: {} for key in ("mitigation", "readers", "synthesis", "two_stages")},
         dataset=DEMO["dataset"],
         noise=DEMO["noise"],
     )
