@@ -224,17 +224,19 @@ display(decisions.round(3))
 lines = []
 for row in decisions.itertuples():
     what = f"{words.markdown(row.task)}, {words.name(row.attribute)}"
+    of = cells[(cells.task == row.task) & (cells.attribute == row.attribute)].gap_metric.iloc[0]
+    gap = "SER, relative to the standard," if of == "ser" else "EODD"
     where = f"reconstruction: {words.name(row.row)}, reader: {words.name(row.reader)}"
     if row.verdict == "standard":
         lines.append(f"- {what}: the rule keeps the standard system.")
     elif row.verdict == "better":
         lines.append(
-            f"- {what}: intervene here ({where}). Expect a change of the gap by {row.gap_change:+.3f} ({row.gap_change_low:+.3f} to "
+            f"- {what}: intervene here ({where}). Expect a change of {gap} by {row.gap_change:+.3f} ({row.gap_change_low:+.3f} to "
             f"{row.gap_change_high:+.3f}), at a change of performance of {row.change:+.3f}."
         )
     else:
         lines.append(
-            f"- {what}: validation chose {where}. Test does not show that it is better: the gap changed by {row.gap_change:+.3f} "
+            f"- {what}: validation chose {where}. Test does not show that it is better: {gap} changed by {row.gap_change:+.3f} "
             f"({row.gap_change_low:+.3f} to {row.gap_change_high:+.3f}), and the best rival ({row.best_rival}) has {row.rival_gap:.3f}."
         )
 Markdown("\n".join(lines))

@@ -667,7 +667,7 @@ def spaces(spaces: dict[str, np.ndarray], colours: dict[str, pd.Series]) -> Figu
     figure, axes = plt.subplots(
         len(colours), len(spaces), figsize=(2.6 * len(spaces), 2.4 * len(colours)), layout="constrained", squeeze=False
     )
-    for line, (label, groups) in zip(axes, colours.items(), strict=True):
+    for down, (line, (label, groups)) in enumerate(zip(axes, colours.items(), strict=True)):
         values = sorted(groups.dropna().unique())
         for axis, (title, z) in zip(line, spaces.items(), strict=True):
             centred = z - z.mean(0)
@@ -675,7 +675,7 @@ def spaces(spaces: dict[str, np.ndarray], colours: dict[str, pd.Series]) -> Figu
             for value, shade in zip(values, GROUPS, strict=False):
                 rows = (groups == value).to_numpy()
                 axis.plot(*at[rows].T[:2], ".", ms=3, color=shade, label=mathtext(str(value)))
-            axis.set(title=mathtext(title) if line is axes[0] else "", xticks=[], yticks=[])
+            axis.set(title="" if down else mathtext(title), xticks=[], yticks=[])
         line[0].set_ylabel(mathtext(label))
         line[-1].legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

@@ -175,6 +175,7 @@ def decide(study: Study, validation: pd.DataFrame, test: pd.DataFrame) -> pd.Dat
 
 def _write(study: Study, folder: Path) -> None:
     by_split = {split: judged(study, split) for split in ("val", "test")}
+    order = [ORIGINAL.model, NOISY.model, *(row.strategy for row in rows(study)[2:])]
     own = [by_split["test"].draws] + [judged(other, "test").draws for other in replicates(study)]
     results = {
         "grid": pd.concat([one.cells.assign(split=split) for split, one in by_split.items()], ignore_index=True),
@@ -183,7 +184,22 @@ def _write(study: Study, folder: Path) -> None:
         "replicates": grid.replicated(own) if own[0] else pd.DataFrame(),
     }
     for name, table in results.items():
-        tables.write(table.reindex(columns=list(tables.SCHEMAS[name])), name, folder)
+        table = table.reindex(columns=list(tables.SCHEMAS[name]))
+        tables.write(
+            _in_order(table, {"task": list(study.tasks), "row": order, "reader": columns(study)}), name, folder
+        )
+
+
+def _in_order(table: pd.DataFrame, orders: dict[str, list[str]]) -> pd.DataFrame:
+    """Rows in the order of tasks, then attributes as they come, rows and readers of the grid."""
+    first = ["split"] * ("split" in table)
+    ranks = {key: table[key].map({word: at for at, word in enumerate(words)}) for key, words in orders.items()}
+    place = pd.DataFrame({**{key: table[key] == "test" for key in first}, **ranks}, table.index)
+    keys = [*first, "task", "row", "reader"]
+    if "attribute" in table:
+        place["attribute"] = pd.factorize(table["attribute"])[0]
+        keys.insert(len(first) + 1, "attribute")
+    return table.loc[place.sort_values(keys, kind="stable").index]
 
 
 def _readers(study: Study) -> list[Product]:
