@@ -281,7 +281,7 @@ def test_a_failed_notebook_is_kept_and_the_next_file_still_runs(outputs, tmp_pat
 
 
 def test_a_chapter_without_those_before_it_says_what_to_run(outputs, capsys):
-    assert run.main(["run", str(PARAMS / "demo.yaml"), "--only", "05"]) == 1
+    assert run.main(["run", str(PARAMS / "demo.yaml"), "--set", "dataset.patients=20000", "--only", "05"]) == 1
     said = capsys.readouterr().out
     assert "ParamsError" in said and "reconfair run" in said and "--until 0" in said
 

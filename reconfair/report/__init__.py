@@ -14,7 +14,7 @@ import pandas as pd
 from filelock import FileLock
 from matplotlib.figure import Figure
 
-from reconfair import data, fair_diagnosis, judge, mitigation, store, synthesis, tables
+from reconfair import data, fair_diagnosis, judge, mitigation, store, synthesis, tables, two_stages
 from reconfair.params import Study
 from reconfair.report import exhibits, pages, readers  # noqa: F401  readers adds its exhibits
 from reconfair.report.claims import compare, costs, missing, summary
@@ -45,7 +45,7 @@ def product(study: Study, runs: Runs | None = None) -> Product:
         write=partial(_write, study, runs),
         parameters=parameters,
         code=(__name__, *room, "reconfair.figures", "reconfair.words", "reconfair.judge"),
-        needs=(data.product(study), mitigation.judged(study), *_readers(study), *_synthesis(study)),
+        needs=(data.product(study), mitigation.judged(study), *_readers(study), *_synthesis(study), *_grid(study)),
         command=study.command,
     )
 
@@ -58,6 +58,10 @@ def _readers(study: Study) -> list[Product]:
 def products(study: Study) -> list[Product]:
     """What this chapter makes."""
     return [product(study)]
+
+
+def _grid(study: Study) -> list:
+    return [two_stages.product(study)] if study.grid else []
 
 
 def _synthesis(study: Study) -> list[Product]:
@@ -81,6 +85,8 @@ def export(study: Study) -> pd.DataFrame:
         every["quality"] = judge.collect("quality", rated)
     every |= dict(zip(("performance", "fairness"), judge.judge(study, mitigation.judged(study)), strict=True))
     every["cohort"] = data.load(study).table
+    if study.grid:
+        every |= two_stages.read(study)._asdict()
     if study.readers:
         every["measures"] = fair_diagnosis.measured(study)
     every |= {"synthesis": tables.read("synthesis", *map(store.ready, made))} if (made := _synthesis(study)) else {}
