@@ -60,7 +60,8 @@ def products(study: Study) -> list[Product]:
     return [product(study)]
 
 
-def _grid(study: Study) -> list:
+def _grid(study: Study) -> list[Product]:
+    """The tables of chapter 09, where both stages intervene."""
     return [two_stages.product(study)] if study.grid else []
 
 
