@@ -96,12 +96,17 @@ def run(scenarios, sizes, results: Path) -> None:
                     lambda scenario=scenario, seed=seed: units[scenario](scenario, seed, sizes, results),
                 )
     if results.exists():
-        summary(pd.read_csv(results))
+        summary(kept(results))
+
+
+def kept(results: Path) -> pd.DataFrame:
+    """The lines of a file of results. The scenario ``null`` is a word there, and no missing value."""
+    return pd.read_csv(results, keep_default_na=False, na_values=[""])
 
 
 def unit(results: Path, scenario: str, seed: int, compute) -> None:
     """Compute the rows of a unit unless they are there, and append them."""
-    done = pd.read_csv(results) if results.exists() else pd.DataFrame(columns=["scenario", "seed"])
+    done = kept(results) if results.exists() else pd.DataFrame(columns=["scenario", "seed"])
     if ((done.scenario == scenario) & (done.seed == seed)).any():
         return
     start = time.monotonic()
@@ -121,12 +126,7 @@ def chosen(results: Path, scenario: str, sweeps, seed: int, metric: str) -> list
     """All strengths on seed 0; on others, of each sweep the one that had the smallest gap there."""
     if seed == 0:
         return [strategy for sweep in sweeps for strategy in sweep]
-    rows = (
-        pd.read_csv(results)
-        .query("scenario == @scenario and seed == 0 and metric == @metric")
-        .set_index("reader")
-        .value
-    )
+    rows = kept(results).query("scenario == @scenario and seed == 0 and metric == @metric").set_index("reader").value
     return [min(sweep, key=lambda strategy: abs(rows[strategy])) for sweep in sweeps]
 
 

@@ -32,6 +32,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from readers import kept
 from scipy.stats import norm
 
 from reconfair import data, diagnosis, params, store, synthesis, tables, training
@@ -72,7 +73,7 @@ def main():
             real(path, params.load(file))
         if not done(path, "speed", 0, "fairgen"):
             keep(path, "speed", 0, "fairgen", speed(quick))
-        report(pd.read_csv(path), quick)
+        report(kept(path), quick)
         if quick:
             print("quick: these numbers only show that the benchmark runs; aims are read from the kept full run")
 
@@ -301,7 +302,7 @@ def peak() -> float:
 
 
 def done(path: Path, scenario: str, seed: int, arm: str) -> bool:
-    rows = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=COLUMNS)
+    rows = kept(path) if path.exists() else pd.DataFrame(columns=COLUMNS)
     return bool(((rows.scenario == scenario) & (rows.seed == seed) & (rows.arm == arm)).any())
 
 
@@ -309,7 +310,7 @@ def keep(path: Path, scenario: str, seed: int, arm: str, values: dict[str, float
     """Add the rows of a unit, all at once."""
     rows = pd.DataFrame([(scenario, seed, arm, metric, value) for metric, value in values.items()], columns=COLUMNS)
     path.parent.mkdir(exist_ok=True)
-    before = pd.read_csv(path) if path.exists() else rows.head(0)
+    before = kept(path) if path.exists() else rows.head(0)
     draft = path.with_suffix(".part")
     (pd.concat([before, rows]) if len(before) else rows).to_csv(draft, index=False)
     draft.replace(path)

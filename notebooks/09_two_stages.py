@@ -49,6 +49,7 @@ diagnosis = {}
 fairness = {}
 mitigation = {}
 readers = {}
+synthesis = {}
 two_stages = {}
 compute = {}
 
@@ -147,6 +148,7 @@ study = rf.params.study(
     fairness=fairness,
     mitigation=mitigation,
     readers=readers,
+    synthesis=synthesis,
     two_stages=two_stages,
     compute=compute,
 )

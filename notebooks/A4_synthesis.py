@@ -29,7 +29,9 @@ from IPython.display import Markdown
 import reconfair as rf
 
 path = rf.store.PACKAGE.parent / "benchmarks" / "results" / "synthesis.csv"
-kept = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["scenario", "seed", "arm", "metric", "value"])
+columns = ["scenario", "seed", "arm", "metric", "value"]
+# The word null is a scenario here, and no missing value.
+kept = pd.read_csv(path, keep_default_na=False, na_values=[""]) if path.exists() else pd.DataFrame(columns=columns)
 arms = ["standard", "oversample", "plain", "sqrs", "diversity", "fairgen", "seen"]
 rare = kept[(kept.scenario == "rare") & (kept.seed > 0)]
 state = f"{rare.seed.nunique()} held-out seeds were run." if len(rare) else "No full run is kept yet."

@@ -678,7 +678,7 @@ class TwoStages(Section):
 
     model: str = ""  # the reconstructor; empty: the first that mitigation fine-tunes
     strategies: tuple[str, ...] = ()  # rows; empty: all of mitigation.strategies that change images
-    readers: tuple[str, ...] = ()  # columns; empty: all of the study, those with thresholds included
+    readers: tuple[str, ...] = ()  # columns; empty: all of chapter 07, with thresholds; generators of 08 must be named
     against: Literal["standard", "matched"] = "standard"  # the reader that eodd and adv see; matched: that of the cell
     tolerance: Fraction = 0.02  # how much lower than the best the chosen cell's AUROC or Dice may be
     seeds: tuple[Seed, ...] = ()  # further trainings of everything, for the variance between seeds
@@ -839,7 +839,7 @@ class Study(Section):
     def _check_grid(self) -> None:
         """Refuse a grid whose rows or columns the study does not make."""
         stages, makes = self.two_stages, [source for source in self.mitigated if source.strategy != "thresholds"]
-        models, names = {source.model for source in makes}, self.reader_names
+        models = {source.model for source in makes}
         one_of(
             stages.model or next(iter(models), ""), models, "two_stages.model: reconstructor that mitigation changes"
         )
@@ -848,7 +848,7 @@ class Study(Section):
                 self.mitigation.name_of(word), {source.strategy for source in makes}, "two_stages.strategies: strategy"
             )
         for word in stages.readers:
-            one_of(word if word == "standard" else self.readers.name_of(word), names, "two_stages.readers: reader")
+            one_of(self.reader_name(word), self.grid_readers, "two_stages.readers: reader")
 
     @property
     def reader_names(self) -> tuple[str, ...]:
@@ -864,6 +864,18 @@ class Study(Section):
             moved = [name for name in whole if self.networks_of(f"{name}+thresholds", refuse=False)]
             names |= dict.fromkeys(f"{name}+thresholds" for name in moved)
         return tuple(names)
+
+    @property
+    def grid_readers(self) -> tuple[str, ...]:
+        """Readers that the grid may have as columns: those of `reader_names`, and those of the generators."""
+        return (*self.reader_names, *(self.synthesis.generators if self.synthesis else ()))
+
+    def reader_name(self, word: str) -> str:
+        """How a reader that the params file names is called in tables, such as ``oversample@0.5`` or ``fairgen``."""
+        try:
+            return self.readers.name_of(word)
+        except ValueError:  # no strategy: the standard reader, a generator, or unknown
+            return word
 
     def networks_of(self, strategy: str, refuse: bool = True) -> tuple[Network, ...]:
         """The networks that a strategy of readers trains; it leaves models of the user's own as they are.

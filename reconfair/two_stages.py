@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from reconfair import data, diagnosis, fair_diagnosis, judge, mitigation, noise, recon, store, tables
+from reconfair import data, diagnosis, fair_diagnosis, judge, mitigation, noise, recon, store, synthesis, tables
 from reconfair.fairness import grid
 from reconfair.params import NOISY, ORIGINAL, Reader, Source, Study
 from reconfair.store import Product
@@ -45,9 +45,9 @@ def rows(study: Study) -> list[Source]:
 
 
 def columns(study: Study) -> list[str]:
-    """Readers: the standard one first, the placebo last."""
-    wanted = [word if word == "standard" else study.readers.name_of(word) for word in study.two_stages.readers]
-    chosen = [name for name in study.reader_names if name in wanted or not wanted or name == "standard"]
+    """Readers: the standard one first, the placebo last. Readers of generators are there if they are named."""
+    wanted = [study.reader_name(word) for word in study.two_stages.readers] or study.reader_names
+    chosen = [name for name in study.grid_readers if name in wanted or name == "standard"]
     return [*(name for name in chosen if name != PLACEBO), PLACEBO]
 
 
@@ -97,7 +97,7 @@ def products(study: Study) -> list[Product]:
     """What this chapter makes: placebos, matched reconstructors, replicates, cells and the grid."""
     if study.grid is None:
         return []
-    rooms = (data, noise, recon, diagnosis, mitigation, fair_diagnosis)
+    rooms = (data, noise, recon, diagnosis, mitigation, fair_diagnosis, synthesis)
     others = {(one.folder, one.name) for room in rooms for one in room.products(study)}
     made = {(one.folder, one.name): replace(one, chapter=CHAPTER) for one in _before(product(study))}
     return [one for key, one in made.items() if key not in others]
@@ -127,7 +127,8 @@ def replicates(study: Study) -> list[Study]:
     for seed in study.two_stages.seeds:
         label = {"dataset": study.dataset.model_copy(update={"label": f"{study.label}-seed-{seed}"})}
         stages = {name: _reseeded(getattr(study, name), seed) for name in ("reconstruction", "diagnosis")}
-        stages |= {name: _reseeded(getattr(study, name), seed) for name in ("mitigation", "readers")}
+        sections = ("mitigation", "readers", *(["synthesis"] if study.synthesis else []))
+        stages |= {name: _reseeded(getattr(study, name), seed) for name in sections}
         single = {"two_stages": study.two_stages.model_copy(update={"seeds": ()})}
         others.append(study.model_copy(update=label | stages | single))
     return others

@@ -1,11 +1,14 @@
 """The grid of both stages: its products, its tables, and what is refused."""
 
+import runpy
+
 import pandas as pd
 import pytest
+import torch
 from smallest import PARAMS, SMALLEST, one_thread
 
-from reconfair import params, run, store, tables, two_stages
-from reconfair.params import ParamsError, Source
+from reconfair import diagnosis, mitigation, params, run, store, synthesis, tables, two_stages
+from reconfair.params import ParamsError, Reader, Source
 
 STAGES = [
     "mitigation.strategies=[reweight, eodd]",
@@ -56,6 +59,42 @@ def test_a_matched_reconstructor_sees_the_reader_of_its_cell():
     assert reweighted.folder.parts[-3] == "unet-reweight" and seeing.folder.parts[-3] == "unet-eodd~oversample"
     trained = next(need for need in two_stages._before(seeing) if need.folder.name == "unet-eodd~oversample")
     assert any(need.folder.name == "grade-oversample" for need in trained.needs)
+
+
+def test_a_matched_penalty_sees_the_reader_of_its_cell(tmp_path, monkeypatch):
+    monkeypatch.setenv("RECONFAIR_OUTPUTS", str(tmp_path))
+    few = ["dataset.patients=60", "diagnosis.tasks=[grade]", "mitigation.strategies=[eodd]", "mitigation.lr_factor=1"]
+    study, source = small(*few, "two_stages.against=matched"), Source("unet", "eodd")
+
+    def tuned(against: str, folder: str) -> torch.Tensor:
+        """Weights of the last layer after fine-tuning against the readers of a strategy."""
+        product = mitigation.weights(study, source, against)
+        for need in product.needs:
+            store.make(need)
+        (tmp_path / folder).mkdir()
+        product.write(tmp_path / folder)
+        return torch.load(tmp_path / folder / "best.ckpt", weights_only=True)["state_dict"]["net.last.weight"]
+
+    with one_thread():
+        standard, matched = tuned("standard", "a"), tuned("oversample", "b")
+        assert (matched - standard).abs().max() > 1e-6
+        load, thresholds = diagnosis.load, diagnosis.thresholds  # now the reader of the cell is the standard one
+        monkeypatch.setattr(diagnosis, "load", lambda study, network, strategy: load(study, network))
+        monkeypatch.setattr(diagnosis, "thresholds", lambda study, strategy: thresholds(study))
+        assert torch.equal(tuned("oversample", "c"), standard)
+
+
+def test_readers_of_generators_are_columns_where_they_are_named():
+    made = ["synthesis.baselines=[cbrs, sqrs]", "two_stages.readers=[oversample, fairgen, cbrs]"]
+    study = small(*made)
+    assert two_stages.columns(study) == ["standard", "oversample", "cbrs", "fairgen", "replicate"]
+    assert "fairgen" not in two_stages.columns(small())
+    cell = two_stages.cell(study, Source("unet", "eodd"), "fairgen")
+    (network,) = study.networks_of("fairgen")
+    assert synthesis.reader_weights(study, Reader(network, "fairgen")) in cell.needs
+    own = {(one.folder, one.name) for one in two_stages.products(study)}
+    assert (cell.folder, cell.name) in own
+    assert not own & {(one.folder, one.name) for one in synthesis.products(study)}  # chapter 08 makes its readers
 
 
 SMALL_GRID = ["dataset.patients=120", "mitigation.strategies=[reweight]", "two_stages.readers=[oversample]"]
@@ -118,6 +157,8 @@ def test_seeds_tell_the_variance_of_trainings_from_that_of_patients(tmp_path, mo
     [
         (["two_stages.strategies=[adv]"], ["two_stages.strategies", "adv", "eodd"]),
         (["two_stages.readers=[dro]"], ["two_stages.readers", "dro", "oversample"]),
+        (["two_stages.readers=[fairgin]"], ["two_stages.readers", "fairgin", "fairgen"]),
+        (["two_stages.readers=[fairgen]", "synthesis=none"], ["two_stages.readers", "fairgen", "oversample"]),
         (["two_stages.model=unett"], ["two_stages.model", "unett", "unet"]),
         (["two_stages.against=match"], ["two_stages.against", "match"]),
     ],

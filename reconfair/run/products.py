@@ -44,7 +44,7 @@ CHAPTERS = {
     "06_mitigation": ("dataset", "noise", "reconstruction", "diagnosis", "fairness", "mitigation", "compute"),
     "07_fair_diagnosis": (*_TABLES, "readers", "compute"),
     "08_synthesis": (*_TABLES, "synthesis", "compute"),
-    "09_two_stages": (*_TABLES, "mitigation", "readers", "two_stages", "compute"),
+    "09_two_stages": (*_TABLES, "mitigation", "readers", "synthesis", "two_stages", "compute"),
     "10_report": (*_TABLES, "mitigation", "readers", "synthesis", "two_stages", "report", "compute"),
 }
 
