@@ -206,6 +206,20 @@ def test_the_appendix_on_mitigation_shows_what_the_experiment_left():
     assert sum("image/png" in output.get("data", {}) for output in shown) == figures
 
 
+def test_the_appendix_on_two_stages_shows_what_is_kept_and_what_is_missing():
+    copy = nbformat.read(FOLDER / "A5_two_stages.ipynb", 4)
+    NotebookClient(copy, timeout=300).execute()
+    outputs = [output.get("data", {}) for cell in copy.cells for output in cell.get("outputs", ())]
+    texts = [data["text/markdown"] for data in outputs if "text/markdown" in data]
+    path = store.PACKAGE.parent / "benchmarks" / "results" / "two_stages.csv"
+    kept = pd.read_csv(path, keep_default_na=False) if path.exists() else pd.DataFrame({"scenario": []})
+    for scenario in ("null", "rare", "scarce", "both", "erased"):
+        measured = scenario in set(kept.scenario)
+        assert measured == (f"`{scenario}`: the standard reader brings" in texts[1])
+        assert measured == (f"{scenario} 0" not in texts[0])
+    assert sum("image/png" in data for data in outputs) == 2
+
+
 def test_pairing_of_a_changed_script_is_noticed(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(run, "FOLDER", tmp_path)
     script = tmp_path / "01_data.py"

@@ -1,7 +1,9 @@
 """The grid of both stages: its products, its tables, and what is refused."""
 
+import os
 import runpy
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -181,3 +183,90 @@ def test_a_large_grid_says_its_cost_first(tmp_path, monkeypatch):
 def test_tables_of_the_grid_have_their_schema(grid):
     for name, table in zip(two_stages.NAMES, grid[1], strict=True):
         assert list(table) == list(tables.SCHEMAS[name]) and isinstance(table, pd.DataFrame)
+
+
+# --- the benchmark ---
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    """Names of benchmarks/two_stages.py."""
+    folder = PARAMS.parent / "benchmarks"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECONFAIR_PROGRESS", os.devnull)
+        patch.syspath_prepend(folder)
+        yield runpy.run_path(str(folder / "two_stages.py"))
+
+
+def pool_of_eight():
+    """Four women and four men, half of them ill, read in the four corners of a grid, and by a placebo."""
+    people = pd.DataFrame({"sex": ["female"] * 4 + ["male"] * 4, "consolidation": [1.0, 1.0, 0.0, 0.0] * 2})
+    called = {
+        ("standard", "standard"): [0, 0, 0, 0, 1, 1, 0, 0],
+        ("standard", "oversample"): [1, 0, 0, 0, 1, 1, 0, 0],
+        ("reweight", "standard"): [1, 0, 1, 0, 1, 1, 0, 0],
+        ("reweight", "oversample"): [1, 1, 0, 0, 1, 1, 0, 0],
+        ("replicate", "standard"): [1, 1, 0, 0, 1, 1, 0, 0],
+    }
+    return people, pd.DataFrame(called) * 0.9, {"standard": 0.5, "oversample": 0.8}
+
+
+def test_the_truth_of_a_cell_is_counted(benchmark):
+    people, scores, cuts = pool_of_eight()
+    cells = benchmark["true_cells"](people, scores, cuts)
+    assert cells.eodd.tolist() == pytest.approx([0.5, 0.25, 0.5, 0.0, 0.0])
+    assert cells.auroc["reweight", "oversample"] == 1 and cells.auroc["standard", "standard"] == 0.75
+    assert benchmark["best"](cells, 0.02) == 0
+    without = cells.drop(index=("reweight", "oversample"))  # the placebo does not count
+    assert benchmark["best"](without, 0.02) == pytest.approx(0.25) == benchmark["best"](without, 1.0)
+    assert benchmark["best"](without.assign(auroc=[0.9, 0.7, 0.7, 0.9]), 0.02) == pytest.approx(0.5)
+
+
+def test_limits_must_hold_every_true_interaction(benchmark):
+    people, scores, cuts = pool_of_eight()
+    rates = benchmark["true_rates"](people, scores, cuts)  # women: TPR 1 - 1/2 - 1/2 + 0, FPR 0 - 0 - 1/2 + 0
+    limits = [("tpr", "female", -0.1, 0.1), ("fpr", "female", -0.6, -0.4), ("tpr", "male", -0.1, 0.1)]
+    effects = pd.DataFrame(limits, columns=["metric", "group", "low", "high"])
+    effects = effects.assign(effect="interaction", row="reweight", reader="oversample")
+    assert benchmark["holds"](effects, rates)
+    for row in range(3):
+        moved = effects.copy()
+        moved.loc[row, ["low", "high"]] += 0.3
+        assert not benchmark["holds"](moved, rates)
+        assert benchmark["holds"](moved.assign(effect=np.where(moved.index == row, "change", "interaction")), rates)
+
+
+def test_shares_are_over_all_cohorts_with_their_error(benchmark, tmp_path):
+    units = [("null", 1, 0.0, 0.1, 1.0, 100), ("null", 2, 0.0, 0.3, 0.9, 300), ("rare", 1, 0.8, 0.5, 0.95, 100)]
+    rows = []
+    for scenario, seed, *values in units:
+        for metric, value in zip(("right", "winner", "covered", "cohorts"), values, strict=True):
+            rows.append((scenario, seed, "rule", metric, value))
+        rows.append((scenario, seed, "rule", "trainings", 7))
+    path = tmp_path / "two_stages.csv"
+    pd.DataFrame(rows, columns=["scenario", "seed", "reader", "metric", "value"]).to_csv(path, index=False)
+    lines = benchmark["summary"](benchmark["kept"](path))
+    assert lines["null_winners"] == pytest.approx((0.25, (0.25 * 0.75 / 400) ** 0.5))
+    assert lines["rule_right_rare"] == pytest.approx((0.8, 0.04)) and "rule_right_both" not in lines
+    assert lines["interaction_coverage"][0] == pytest.approx(0.93)
+    assert lines["trainings"][0] == 21 and lines["cohorts"][0] == 500
+
+
+def test_every_scenario_is_a_study_with_both_placebos(benchmark):
+    for scenario in benchmark["DIALS"]:
+        study = benchmark["study"](scenario, 1, benchmark["FULL"])
+        names = [row.strategy for row in two_stages.rows(study)[2:]]
+        assert names == ["standard", "reweight", "reweight+eodd", "replicate"]
+        assert two_stages.columns(study)[-1] == "replicate" and two_stages.check(study) == []
+        assert study.dataset.null == (scenario == "null")
+
+
+@pytest.mark.slow
+def test_a_finished_unit_of_the_benchmark_is_not_computed_again(benchmark, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("RECONFAIR_OUTPUTS", str(tmp_path))
+    path = tmp_path / "two_stages.csv"
+    with one_thread():
+        benchmark["run"](["null"], benchmark["QUICK"], path)
+    first, _ = path.read_text(), capsys.readouterr()
+    benchmark["run"](["null"], benchmark["QUICK"], path)
+    assert path.read_text() == first and "null_winners=" in capsys.readouterr().out
