@@ -55,6 +55,8 @@ sync: $(READY)  ## write each notebook's .ipynb from its .py
 gallery: $(READY)  ## run the phantom study at three noise levels, and the appendices, into outputs/gallery
 	$(BIN)/papermill --log-level ERROR notebooks/A1_calibration.ipynb outputs/gallery/A1_calibration.ipynb
 	$(BIN)/papermill --log-level ERROR notebooks/A2_mitigation.ipynb outputs/gallery/A2_mitigation.ipynb
+	$(BIN)/papermill --log-level ERROR notebooks/A4_synthesis.ipynb outputs/gallery/A4_synthesis.ipynb
+	$(BIN)/papermill --log-level ERROR notebooks/A5_two_stages.ipynb outputs/gallery/A5_two_stages.ipynb
 	RECONFAIR_OUTPUTS=outputs/gallery $(BIN)/reconfair run params/gallery_1e4.yaml --until 02
 	RECONFAIR_OUTPUTS=outputs/gallery $(BIN)/reconfair run params/gallery_x4.yaml params/gallery_x8.yaml params/gallery_x16.yaml
 	RECONFAIR_OUTPUTS=outputs/gallery $(BIN)/reconfair run params/gallery_x4.yaml params/gallery_x8.yaml params/gallery_x16.yaml

@@ -166,7 +166,8 @@ MEANINGS = {
     "Synthesis.ema": "decay of the averaged weights, with which images are drawn",
     "TwoStages.model": "the reconstructor of the grid; empty: the first that mitigation fine-tunes",
     "TwoStages.strategies": "rows of the grid; empty: all of `mitigation.strategies` that change images",
-    "TwoStages.readers": "columns of the grid; empty: every reader of the study",
+    "TwoStages.readers": "columns of the grid; empty: every reader of chapter 07; also the name of a generator of "
+    "chapter 08, for the reader that trained with its images",
     "TwoStages.against": "the reader that `eodd` and `adv` see; `matched`: that of the cell",
     "TwoStages.tolerance": "how much lower than the best the AUROC or Dice of the chosen cell may be",
     "TwoStages.seeds": "further seeds with which everything is trained",

@@ -196,7 +196,9 @@ display(shares.round(2))
 surest = cells.loc[cells.front.idxmax()]
 Markdown(
     f"The cell that is most often on a front ({words.name(surest['row'])}, read by {words.name(surest.reader)}; {words.markdown(surest.task)}) "
-    f"is there in {100 * surest.front:.0f} % of the resamples. A cell that is on the front in a third of them is no recommendation."
+    f"is there in {100 * surest.front:.0f} % of the resamples. Its {words.name(surest.gap_metric)} is {surest.gap:.3f} ({surest.gap_low:.3f} to "
+    f"{surest.gap_high:.3f}), at {words.name(surest.performance_metric)} {surest.performance:.3f} ({surest.performance_low:.3f} to "
+    f"{surest.performance_high:.3f}). A cell that is on the front in a third of the resamples is no recommendation."
 )
 
 # %% [markdown]
