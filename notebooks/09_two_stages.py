@@ -223,27 +223,8 @@ Markdown(
 # group.
 
 # %%
-decisions = results.decisions
-display(decisions.round(3))
-lines = []
-for row in decisions.itertuples():
-    what = f"{words.markdown(row.task)}, {words.name(row.attribute)}"
-    of = cells[(cells.task == row.task) & (cells.attribute == row.attribute)].gap_metric.iloc[0]
-    gap = "SER, relative to the standard," if of == "ser" else "EODD"
-    where = f"reconstruction: {words.name(row.row)}, reader: {words.name(row.reader)}"
-    if row.verdict == "standard":
-        lines.append(f"- {what}: the rule keeps the standard system.")
-    elif row.verdict == "better":
-        lines.append(
-            f"- {what}: intervene here ({where}). Expect a change of {gap} by {row.gap_change:+.3f} ({row.gap_change_low:+.3f} to "
-            f"{row.gap_change_high:+.3f}), at a change of performance of {row.change:+.3f}."
-        )
-    else:
-        lines.append(
-            f"- {what}: validation chose {where}. Test does not show that it is better: {gap} changed by {row.gap_change:+.3f} "
-            f"({row.gap_change_low:+.3f} to {row.gap_change_high:+.3f}), and the best rival ({row.best_rival}) has {row.rival_gap:.3f}."
-        )
-Markdown("\n".join(lines))
+display(results.decisions.round(3))
+Markdown(words.markdown(rf.two_stages.sentences(results)))
 
 # %% [markdown]
 # ## How much is the luck of one training?

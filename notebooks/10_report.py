@@ -25,7 +25,7 @@
 from IPython.display import Markdown
 
 import reconfair as rf
-from reconfair.report import exhibits, show
+from reconfair.report import exhibits, show, stages
 from reconfair.report import readers as fairer
 from reconfair.words import markdown
 
@@ -287,6 +287,26 @@ show(exhibits.synthetic_images, runs)
 
 # %%
 show(exhibits.synthetic_training, runs)
+
+# %% [markdown]
+# ## Where should a hospital intervene?
+#
+# Chapter 09 let every reader read every reconstruction. The task and attribute with the largest gap:
+
+# %%
+show(stages.grid_cells, runs)
+
+# %% [markdown]
+# The row and the column *Replicate* show the luck of a training. The same cells, with intervals:
+
+# %%
+show(stages.grid_front, runs)
+
+# %% [markdown]
+# What the rule chose on validation patients, and what one look at test patients says:
+
+# %%
+show(stages.grid_decisions, runs)
 
 # %% [markdown]
 # ## Files

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from reconfair import data, diagnosis, fair_diagnosis, judge, mitigation, noise, recon, store, synthesis, tables
+from reconfair import data, diagnosis, fair_diagnosis, judge, mitigation, noise, recon, store, synthesis, tables, words
 from reconfair.fairness import grid
 from reconfair.params import NOISY, ORIGINAL, Reader, Source, Study
 from reconfair.store import Product
@@ -140,6 +140,36 @@ def read(study: Study) -> Tables:
     return Tables(*(tables.read(name, folder) for name in NAMES))
 
 
+def made(study: Study) -> Tables | None:
+    """The results that a run has left, fresh or not; None where there are none."""
+    if study.grid is None or not product(study).stamp.exists():
+        return None
+    return Tables(*(tables.read(name, product(study).folder) for name in NAMES))
+
+
+def sentences(results: Tables) -> list[str]:
+    """Say what the rule chose for every task and attribute, and what test says of it, with 95 % limits."""
+    test = results.grid[results.grid.split == "test"].set_index(["task", "attribute", "row", "reader"])
+    lines = []
+    for chosen in results.decisions.itertuples():
+        cell = test.loc[(chosen.task, chosen.attribute, chosen.row, chosen.reader)]
+        what, gap = f"{chosen.task}, {words.name(chosen.attribute)}", words.name(cell.gap_metric)
+        where = f"reconstruction: {words.name(chosen.row)}, reader: {words.name(chosen.reader)}"
+        if chosen.verdict == "standard":
+            lines.append(f"{what}: the rule keeps the standard system. Its {gap} is {_limited(cell, 'gap')}.")
+            continue
+        relative = " (relative to the standard)" * (cell.gap_metric == "ser")
+        changes = f"{gap}{relative} changes by {_limited(cell, 'gap_change', True)}, and "
+        changes += f"{words.name(cell.performance_metric)} by {_limited(cell, 'change', True)}"
+        if chosen.verdict == "better":
+            lines.append(f"{what}: intervene here ({where}). On test patients {changes}.")
+        else:
+            rival = ", read by ".join(map(words.name, chosen.best_rival.split(", ")))
+            rival = f" The best rival ({rival}) has {gap} {words.number(chosen.rival_gap)}." if rival else ""
+            lines.append(f"{what}: validation chose {where}. Test does not show a gain: {changes}.{rival}")
+    return lines
+
+
 def judged(study: Study, split: str) -> grid.Grid:
     """The grid of the val or test patients, with thresholds from the validation originals."""
     answers, settings = predictions(study), study.fairness
@@ -206,6 +236,12 @@ def _in_order(table: pd.DataFrame, orders: dict[str, list[str]]) -> pd.DataFrame
 def _readers(study: Study) -> list[Product]:
     names = [(network, name) for name in columns(study) for network in study.networks_of(name)]
     return [diagnosis.weights(study, Reader(*pair)) for pair in names]
+
+
+def _limited(cell: pd.Series, what: str, sign: bool = False) -> str:
+    """A value of a cell with its limits."""
+    value, low, high = (words.number(cell[f"{what}{end}"], sign=sign) for end in ("", "_low", "_high"))
+    return f"{value} ({low} to {high})"
 
 
 def _sees(study: Study, source: Source) -> bool:

@@ -7,10 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.figure import Figure
 from smallest import PARAMS, SMALLEST, one_thread
 
-from reconfair import diagnosis, mitigation, params, run, store, synthesis, tables, two_stages
+from reconfair import diagnosis, mitigation, params, report, run, store, synthesis, tables, two_stages
 from reconfair.params import ParamsError, Reader, Source
+from reconfair.report import stages
+from reconfair.words import number
 
 STAGES = [
     "mitigation.strategies=[reweight, eodd]",
@@ -183,6 +186,41 @@ def test_a_large_grid_says_its_cost_first(tmp_path, monkeypatch):
 def test_tables_of_the_grid_have_their_schema(grid):
     for name, table in zip(two_stages.NAMES, grid[1], strict=True):
         assert list(table) == list(tables.SCHEMAS[name]) and isinstance(table, pd.DataFrame)
+
+
+@pytest.mark.parametrize("verdict", ["standard", "better", "not shown"])
+def test_sentences_carry_the_limits_of_the_chosen_cell(grid, verdict):
+    _, results = grid
+    where = ("standard", "standard") if verdict == "standard" else ("reweight", "oversample")
+    first = results.decisions[results.decisions.task == "grade"].head(1).assign(verdict=verdict, best_rival="")
+    first[["row", "reader"]] = where
+    (text,) = two_stages.sentences(results._replace(decisions=first))
+    cells = results.grid[results.grid.split == "test"].set_index(["task", "row", "reader"])
+    cell = cells.loc[("grade", *where)]
+    wanted = ["gap"] if verdict == "standard" else ["gap_change", "change"]
+    for word in wanted:
+        assert (
+            f"({number(cell[f'{word}_low'], sign=word != 'gap')} to {number(cell[f'{word}_high'], sign=word != 'gap')})"
+            in text
+        )
+    assert text.startswith("grade, Sex: ") and ("intervene" in text) == (verdict == "better")
+
+
+def test_the_report_shows_the_grid_and_says_that_networks_were_trained_once(grid):
+    study, results = grid
+    with one_thread():
+        runs = report.gather(study)
+    answer = report.summary(runs)["both stages"]
+    assert "trained once" in answer and two_stages.sentences(results)[0] in answer
+    counts = results.decisions.verdict.value_counts()
+    assert f"of {len(results.decisions)} choices, {counts.get('better', 0)} better" in answer
+    assert isinstance(stages.grid_cells(runs), Figure) and isinstance(stages.grid_front(runs), Figure)
+    table = stages.grid_decisions(runs)
+    assert len(table) == len(results.decisions) and table.verdict.tolist() == results.decisions.verdict.tolist()
+    without = report.Runs(runs.studies, runs.performance, runs.fairness)
+    assert stages.grid_cells(without) == stages.NO_GRID == stages.grid_decisions(without)
+    widest = stages.widest(runs)
+    assert widest.groupby(["task", "attribute"]).ngroups == 1 and len(widest) == 15
 
 
 # --- the benchmark ---

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from reconfair import data, fair_diagnosis, judge, mitigation, store, synthesis, tables, two_stages
 from reconfair.params import Study
-from reconfair.report import exhibits, pages, readers  # noqa: F401  readers adds its exhibits
+from reconfair.report import exhibits, pages, readers, stages  # noqa: F401  the last two add their exhibits
 from reconfair.report.claims import compare, costs, missing, summary
 from reconfair.report.pages import show
 from reconfair.report.runs import Runs, finished, gather

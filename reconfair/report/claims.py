@@ -7,10 +7,10 @@ Only groups that are compared are named.
 import numpy as np
 import pandas as pd
 
-from reconfair import judge, noise, store, tables
+from reconfair import judge, noise, store, tables, two_stages
 from reconfair.data.phantom import Phantom
 from reconfair.judge import STANDARD
-from reconfair.params import Source
+from reconfair.params import Source, Study
 from reconfair.report.runs import RUN, Runs, reconstructed
 from reconfair.words import ATTRIBUTES, VERDICTS, name, number
 
@@ -123,7 +123,25 @@ def summary(runs: Runs) -> dict[str, str]:
         answers["bias"] += _image_gaps(runs)
     answers["how sure"] = _how_sure(runs)
     answers["mitigation"] = _mitigated(costs(runs))
+    if intervened := " ".join(filter(None, map(_intervened, runs.studies))):
+        answers["both stages"] = intervened
     return answers
+
+
+def _intervened(study: Study) -> str:
+    """What the rule of chapter 09 chose for one run; of many choices, those whose gap fell most surely."""
+    results = two_stages.made(study)
+    if results is None or results.decisions.empty:
+        return ""
+    chosen = results.decisions.assign(text=two_stages.sentences(results))
+    said = {"better": "better on test", "not shown": "not shown to be better", "standard": "kept the standard system"}
+    counts = [f"{(chosen.verdict == word).sum()} {text}" for word, text in said.items()]
+    surest = chosen.sort_values("gap_change_high", kind="stable").text.head(3)
+    luck = "Every network was trained once, so the luck of a training is in none of these limits."
+    if results.replicates.seeds.max() > 1:
+        share = results.replicates[results.replicates.metric == "gap"].share_seeds.median()
+        luck = f"Between trainings with other seeds is {number(100 * share, 0)} % of the variance of a gap (median)."
+    return f"{study.level}: of {len(chosen)} choices, {', '.join(counts)}. {' '.join(surest)} {luck}"
 
 
 def missing(runs: Runs) -> list[str]:
