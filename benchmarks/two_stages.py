@@ -195,14 +195,14 @@ def look(chosen, people: pd.DataFrame, scores: pd.DataFrame, cuts: dict, cohort:
     parts = {split: people.patient_id.isin(some) for split, some in zip(("val", "test"), np.split(who, 2), strict=True)}
     judged = {split: judged_cohort(chosen, people[rows], scores[rows], cuts) for split, rows in parts.items()}
     rest = ~(parts["val"] | parts["test"])
-    (said,) = two_stages.decide(chosen, judged["val"].cells, judged["test"].cells).itertuples()
-    cell, cells = (said.row, said.reader), true_cells(people[rest], scores[rest], cuts)
+    (decision,) = two_stages.decide(chosen, judged["val"].cells, judged["test"].cells).itertuples()
+    cell, cells = (decision.row, decision.reader), true_cells(people[rest], scores[rest], cuts)
     return {
         "chosen": cell,
         "right": cells.eodd[cell] <= best(cells, chosen.two_stages.tolerance) + WITHIN,
-        "winner": said.verdict == "better",
+        "winner": decision.verdict == "better",
         "covered": holds(judged["test"].effects, true_rates(people[rest], scores[rest], cuts)),
-        "shrinkage": said.shrinkage,
+        "shrinkage": decision.shrinkage,
     }
 
 

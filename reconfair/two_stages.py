@@ -240,8 +240,8 @@ def _readers(study: Study) -> list[Product]:
 
 def _limited(cell: pd.Series, what: str, sign: bool = False) -> str:
     """A value of a cell with its limits."""
-    value, low, high = (words.number(cell[f"{what}{end}"], sign=sign) for end in ("", "_low", "_high"))
-    return f"{value} ({low} to {high})"
+    limits = judge.limits(cell[f"{what}_low"], cell[f"{what}_high"], sign)
+    return f"{words.number(cell[what], sign=sign)} ({limits})"
 
 
 def _sees(study: Study, source: Source) -> bool:

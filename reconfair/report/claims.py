@@ -134,8 +134,12 @@ def _intervened(study: Study) -> str:
     if results is None or results.decisions.empty:
         return ""
     chosen = results.decisions.assign(text=two_stages.sentences(results))
-    said = {"better": "better on test", "not shown": "not shown to be better", "standard": "kept the standard system"}
-    counts = [f"{(chosen.verdict == word).sum()} {text}" for word, text in said.items()]
+    verdicts = {
+        "better": "better on test",
+        "not shown": "not shown to be better",
+        "standard": "kept the standard system",
+    }
+    counts = [f"{(chosen.verdict == word).sum()} {text}" for word, text in verdicts.items()]
     surest = chosen.sort_values("gap_change_high", kind="stable").text.head(3)
     luck = "Every network was trained once, so the luck of a training is in none of these limits."
     if results.replicates.seeds.max() > 1:
