@@ -143,11 +143,10 @@ def stages(share: float, folder: Path, done: pd.DataFrame, resume: bool):
         if chapter in finished:
             continue
         measured = chapter_of(file, folder / "outputs", chapter)
-        images = len(np.load(folder / "outputs" / "scale" / "cohort" / "images.npy", mmap_mode="r"))
         measured["bound"] = bounds[chapter](file, folder) if chapter in bounds else np.nan
         pages = [page.stat().st_size for page in (folder / "outputs").rglob(f"{chapter}_*.html")]
         measured["mb"] = max(pages, default=0) / 1e6
-        yield row_of(share, chapter, images, measured)
+        yield row_of(share, chapter, images_in(folder / "outputs"), measured)
     for chapter in CHAPTERS if resume else ():
         if f"{chapter} killed" in finished:
             continue
@@ -217,10 +216,11 @@ def write_cohort(folder: Path, share: float) -> None:
 
 def images_by_patient(draw, patients: int, rows: int) -> np.ndarray:
     """How many images each patient has: at least one, few of most, 92 of one, `rows` in all."""
-    number = np.minimum(1 + draw.negative_binomial(0.6, 0.6 / (0.6 + rows / patients - 1), patients), MOST)
-    number[0] = min(MOST, rows - patients + 1)
+    most = round(MOST * min(1, rows / ROWS) ** 0.3)  # of one patient; a small cohort would consist of him
+    number = np.minimum(1 + draw.negative_binomial(0.6, 0.6 / (0.6 + rows / patients - 1), patients), most)
+    number[0] = most
     while (missing := rows - number.sum()) != 0:
-        able = np.flatnonzero((number < MOST) if missing > 0 else (number > 1))
+        able = np.flatnonzero((number < most) if missing > 0 else (number > 1))
         number[draw.choice(able[able > 0], min(abs(missing), len(able) - 1), replace=False)] += np.sign(missing)
     return number
 
@@ -231,7 +231,7 @@ def labels(draw, rows: pd.DataFrame) -> dict[str, np.ndarray]:
     shown = {name: rows[f"z_{finding}"].to_numpy() for name, finding in SHOWN.items()}
     others = np.mean([(value - value.mean()) / value.std() for value in shown.values()], axis=0)
     for name, counts in FINDINGS.items():
-        value = shown[name] + 0.7 * draw.normal(size=n) if name in shown else others + draw.normal(size=n)
+        value = shown[name] + 1.5 * draw.normal(size=n) if name in shown else others + draw.normal(size=n)
         positive, uncertain, negative = (max(round(count / ROWS * n), 80) for count in counts)  # 80: in small cohorts
         order = np.argsort(-value)
         entry = np.full(n, "", object)
@@ -391,12 +391,10 @@ def network_epochs(module) -> int:
 
 def summarise(table: pd.DataFrame) -> None:
     """Print NAME=VALUE of the largest size whose chapters are all measured, and draw growth."""
-    if not len(table):
-        sys.exit("nothing is measured yet")
     plain, killed = table[table.stage.isin(CHAPTERS)], table[table.stage.str.endswith("killed")]
     whole = [share for share, rows in plain.groupby("share") if set(rows.stage) == {*CHAPTERS}]
     if not whole:
-        sys.exit("no size is finished yet")
+        return print("no size is finished yet")
     largest = plain[plain.share == max(whole)].set_index("stage")
     print(f"share={max(whole):g}\nimages={largest.images.iloc[0]}\nseconds={largest.seconds.sum():.0f}")
     for chapter, what in (("01", "decode"), ("02", "bare"), ("04", "bare")):
