@@ -41,7 +41,7 @@ import seaborn as sns
 from IPython.display import Markdown
 
 import reconfair as rf
-from reconfair import words
+from reconfair import figures, words
 
 SCENARIOS = ["null", "rare", "scarce", "both", "erased"]
 path = rf.params.shipped() / "benchmarks" / "results" / "two_stages.csv"
@@ -60,10 +60,10 @@ Markdown(text)
 # ## The true grid
 #
 # Each panel shows the true EODD of every cell: half the sum of the gaps in TPR and FPR between women and men, over all
-# fresh patients, mean over seeds. Rows are what was read, columns are the readers. The row *original* shows what the reader
-# brings; the difference to the row *standard* is what the reconstruction adds.
+# fresh patients, mean over seeds. Columns are what was read, rows are the readers. The column *original* shows what
+# the reader brings; the difference to the column *standard* is what the reconstruction adds.
 #
-# **Predict first:** in which scenario should the rows differ, and in which the columns?
+# **Predict first:** in which scenario should the columns differ, and in which the rows?
 
 # %%
 cells = kept[kept.reader != "rule"].copy()
@@ -77,15 +77,18 @@ def matrix(metric: str, scenario: str) -> pd.DataFrame:
     return true.loc[scenario][metric].unstack("by").reindex(index=rows, columns=readers)
 
 
-size = 2.6 * max(len(there), 1) + 1.5
-figure, axes = plt.subplots(
-    1, max(len(there), 1), figsize=(size, 3.4), sharey=True, squeeze=False, layout="constrained"
-)
-for axis, scenario in zip(axes[0], there, strict=False):
-    values = matrix("eodd", scenario).rename(index=words.name, columns=words.name)
-    sns.heatmap(values, ax=axis, annot=True, fmt=".2f", cmap="cividis_r", vmin=0, vmax=0.35, cbar=False)
-    axis.set(title=scenario, xlabel="reader", ylabel="")
-plt.show()
+def draw(metric: str, form: str, scale: float, **style) -> None:
+    """Draw one measure of every scenario: readers down, what was read across."""
+    _, axes = figures.panels(there or ["nothing is measured yet"], 2.3, 3.6, 5, 2.6, sharey=True)
+    for axis, scenario in zip(axes, there, strict=False):
+        values = scale * matrix(metric, scenario).T.rename(index=words.name, columns=words.name)
+        sns.heatmap(values, ax=axis, annot=True, fmt=form, cbar=False, annot_kws={"size": 8}, **style)
+        axis.set(xlabel="what was read", ylabel="reader" if axis is axes[0] else "")
+        axis.tick_params(axis="x", rotation=90)
+    plt.show()
+
+
+draw("eodd", ".2f", 1, cmap="cividis_r", vmin=0, vmax=0.35)
 
 # %%
 lines = []
@@ -104,18 +107,11 @@ Markdown("\n".join(lines) or "Not known before the full run.")
 # ## What does the rule choose?
 #
 # The rule takes, among the cells whose AUROC on validation is within 0.02 of the best, the one with the least upper limit of
-# EODD. The figure shows how often it takes each cell, over all cohorts. It is right if the true gap of its cell is within
+# EODD. The figure shows in how many percent of the cohorts it takes each cell. It is right if the true gap of its cell is within
 # 0.01 of the least true gap among the cells with nearly the best true AUROC.
 
 # %%
-figure, axes = plt.subplots(
-    1, max(len(there), 1), figsize=(size, 3.4), sharey=True, squeeze=False, layout="constrained"
-)
-for axis, scenario in zip(axes[0], there, strict=False):
-    values = 100 * matrix("chosen", scenario).drop(index="original").rename(index=words.name, columns=words.name)
-    sns.heatmap(values, ax=axis, annot=True, fmt=".0f", cmap="Greys", vmin=0, vmax=100, cbar=False)
-    axis.set(title=f"{scenario}: chosen, %", xlabel="reader", ylabel="")
-plt.show()
+draw("chosen", ".0f", 100, cmap="Greys", vmin=0, vmax=100)
 
 # %%
 rule = kept[kept.reader == "rule"].pivot_table("value", ["scenario", "seed"], "metric", sort=False)
@@ -155,7 +151,7 @@ Markdown(
 #
 # ## Three things to take away
 #
-# 1. Where the gap arises decides which stage can repair it. The row of originals shows that before any strategy is tried.
+# 1. Where the gap arises decides which stage can repair it. The column of originals shows that before any strategy is tried.
 # 2. A rule can choose well and still not prove a gain: choosing needs an order of cells, a claim needs limits without 0.
 # 3. Retraining moves the gap as well. A gain that is smaller than the move of the placebo is no gain.
 #
