@@ -388,11 +388,11 @@ def _threads() -> int:
     return torch.get_num_threads() if torch else 0
 
 
-def checksum(path: Path) -> str:
+def checksum(path: str | Path) -> str:
     """Checksum of a file's content, read once as long as its size and date stay the same; empty where it is missing."""
     try:
-        status = path.stat()
-        return _checksum(path, status.st_size, status.st_mtime_ns)
+        status = os.stat(path)
+        return _checksum(Path(path), status.st_size, status.st_mtime_ns)
     except OSError:
         return ""
 

@@ -24,7 +24,7 @@ from reconfair.params import Compute
 from reconfair.store import Work
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # silence its banner
-PRECISION = {"cpu": "32-true", "mps": "32-true", "cuda": "bf16-mixed"}
+PRECISION = {"cpu": "32-true", "mps": "32-true", "cuda": "bf16-mixed"}  # in Lightning's words; mixed on a GPU
 BATCH = 32  # images that a frozen model sees at a time
 WAIT = 16  # steps after which losses are read: each reading waits for the device
 SHARE, MOMENT = 0.05, 0.2  # of the time that writing checkpoints may take; seconds of one that is never too long
@@ -32,6 +32,9 @@ SHARE, MOMENT = 0.05, 0.2  # of the time that writing checkpoints may take; seco
 
 class Module(L.LightningModule):
     """A network that trains: batches travel to the device as they are stored, in half precision, and widen there.
+
+    Its steps minimise the mean of ``objective(batch)``: losses (n,) of a batch, and the images or logits that they
+    judge. A network with other steps has its own.
 
     Attributes
     ----------
@@ -43,6 +46,14 @@ class Module(L.LightningModule):
 
     def on_after_batch_transfer(self, batch, dataloader_idx):
         return tuple(tensor.float() for tensor in batch)
+
+    def training_step(self, batch, batch_idx):
+        return self.objective(batch)[0].mean()
+
+    def validation_step(self, batch, batch_idx):
+        losses, answers = self.objective(batch)
+        self.log("val_loss", losses.mean(), batch_size=len(batch[0]))
+        return answers
 
 
 class Batches:
@@ -231,7 +242,7 @@ def fit(
     """
     device, guides = device_of(compute), [penalties] if penalties else []
     limit_threads(compute)
-    module.to(memory_format=layout(module, device))
+    placed(module, compute)
     train.pin_memory = val.pin_memory = device == "cuda"  # it fetches a batch while it still works on the last
     for network in module.children() if compute.compile else ():
         network.compile()
@@ -241,7 +252,7 @@ def fit(
     trainer = L.Trainer(
         accelerator=device,
         devices=1,
-        precision=precision_of(compute),
+        precision=PRECISION[device] if compute.precision == "auto" else compute.precision,
         max_epochs=epochs,
         callbacks=[*guides, Keep(folder, module.settings["seed"], what, penalties and penalties.total)],
         logger=False,
@@ -304,21 +315,12 @@ def check(compute: Compute) -> list[str]:
     return [f"compute.device: this machine has no '{compute.device}'; valid here: {usable}"]
 
 
-def precision_of(compute: Compute) -> str:
-    """Of a training, in Lightning's words: mixed on a GPU, unless the parameters name it."""
-    return PRECISION[device_of(compute)] if compute.precision == "auto" else compute.precision
-
-
-def layout(module: torch.nn.Module, device: str) -> torch.memory_format:
-    """Channels last, in which convolutions are faster, unless a GPU would turn images round for group normalisation."""
-    grouped = any(isinstance(layer, torch.nn.GroupNorm) for layer in module.modules())
-    return torch.contiguous_format if grouped and device == "cuda" else torch.channels_last
-
-
 def placed(module: torch.nn.Module, compute: Compute) -> torch.nn.Module:
-    """Move a network to where it works fastest."""
+    """Move a network to where it works fastest, with its channels last, in which convolutions are faster."""
     device = device_of(compute)
-    return module.to(device, memory_format=layout(module, device))
+    grouped = any(isinstance(layer, torch.nn.GroupNorm) for layer in module.modules())
+    last = not (grouped and device == "cuda")  # a GPU would turn images round for group normalisation
+    return module.to(device, memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
 @torch.inference_mode()
