@@ -41,8 +41,10 @@ def lpips(originals, images, rows=None) -> np.ndarray:
 
     Parameters
     ----------
-    originals, images, rows
-        As in `rate`.
+    originals, images : array_like
+        (n, size, size) or (n, 3, size, size); read a few at a time.
+    rows : pair of ndarray of int, optional
+        Which originals and which images are compared; by default all, in order.
 
     Raises
     ------
@@ -54,9 +56,10 @@ def lpips(originals, images, rows=None) -> np.ndarray:
 
     if not lpips_weights().is_file():
         raise FileNotFoundError(f"{lpips_weights()}: LPIPS needs these weights of torchvision's alexnet; none found")
+    rows = rows or (np.arange(len(images)),) * 2
     measure = LearnedPerceptualImagePatchSimilarity("alex", reduction="none", normalize=True)
     with torch.inference_mode():
-        for start in store.progress(range(0, len(rows[1] if rows else images), CHUNK), "LPIPS"):
+        for start in store.progress(range(0, len(rows[1]), CHUNK), "LPIPS"):
             pair = [torch.from_numpy(some) for some in _pair(originals, images, rows, start)]
             measure.update(*(some if some.ndim == 4 else some[:, None].expand(-1, 3, -1, -1) for some in pair))
         return measure.compute().flatten().numpy()
@@ -71,12 +74,14 @@ def rate(table: pd.DataFrame, originals, images, source: str, strategy: str = "s
         (n rows) of a cohort.
     originals, images : array_like
         (n, size, size) or (n, 3, size, size); read a few at a time, so that arrays stay on disk. Both
-        are clipped to [0, 1] before they are compared.
+        are clipped to [0, 1] before they are compared. Missing images (NaN) are left out.
     source, strategy : str
         What made the images.
-    rows : pair of ndarray of int, optional
-        (n,) each: which originals and which images belong to the rows of `table`; by default all, in order.
+    rows : ndarray of int, optional
+        (n,): which of `originals` belongs to each image; by default all, in order.
     """
+    there = np.flatnonzero(np.isfinite(images[(slice(None), *[0] * (images.ndim - 1))]))
+    rows, table = ((np.arange(len(table)) if rows is None else rows)[there], there), table.iloc[there]
     starts = range(0, len(table), CHUNK)
     rated = store.parallel(partial(_rated, originals, images, rows), starts, f"quality of {source}", threads=True)
     columns = table[["image_id", "patient_id", "split"]].reset_index(drop=True)
@@ -176,9 +181,8 @@ def _by_patient(rated: pd.DataFrame, table: pd.DataFrame) -> tuple[pd.DataFrame,
 
 def _pair(originals, images, rows, start: int) -> list[np.ndarray]:
     """Some originals and the images to compare with them, float32 within [0, 1]."""
-    at = slice(start, start + CHUNK)
-    some = [array[of[at]] for array, of in zip((originals, images), rows, strict=True)] if rows else None
-    return [np.asarray(each, np.float32).clip(0, 1) for each in some or (originals[at], images[at])]
+    some = [array[of[start : start + CHUNK]] for array, of in zip((originals, images), rows, strict=True)]
+    return [np.asarray(each, np.float32).clip(0, 1) for each in some]
 
 
 def _rated(originals, images, rows, start: int) -> np.ndarray:

@@ -63,7 +63,7 @@ def test_the_whole_way_of_a_hospital(hospital, capsys):
     assert study.sources == (ORIGINAL, Source("vendor")) and study.trained == () and study.reader_names == ("standard",)
     assert run.main(["check", "hospital.yaml"]) == 0, capsys.readouterr().err
     with one_thread():
-        for product in run.products(study):
+        for product in run.every_product(study):
             if product.folder.name != "chapters" and product.chapter < "06":
                 store.make(product)
     assert not list((hospital / "outputs").rglob("best.ckpt"))

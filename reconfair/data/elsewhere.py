@@ -206,9 +206,7 @@ def _write(study: Study, settings: Given, source: str, use: str, name: str, fold
         raise ValueError(f"none of the {len(table)} images of {source} can be read: {reasons[0]}")
     if len(lost):
         print(f"{source}: {len(lost)} of {len(table)} images are left out, see skipped.csv ({_groups(study, lost)})")
-    pairs = rows[there], np.flatnonzero(there)
-    rated = quality.rate(cohort.table.iloc[rows[there]], cohort.images, images, source, rows=pairs)
-    tables.write(rated, "quality", folder)
+    tables.write(quality.rate(cohort.table.iloc[rows], cohort.images, images, source, rows=rows), "quality", folder)
 
 
 def _attempt(dataset, settings: Given, rows: pd.DataFrame) -> tuple[np.ndarray, list[str]]:

@@ -265,6 +265,4 @@ def _reconstruct(study: Study, source: Source, trained: Product, folder: Path) -
         x_hat[~data.there(noisy, batch)] = np.nan  # where a given image is lacking, so is its reconstruction
         images.append(training.narrow(x_hat))
     images = np.load(folder / "reconstructed.npy", mmap_mode="r")
-    there = np.flatnonzero(data.there(images))
-    rated = quality.rate(cohort.table.iloc[rows[there]], cohort.images, images, *source, rows=(rows[there], there))
-    tables.write(rated, "quality", folder)
+    tables.write(quality.rate(cohort.table.iloc[rows], cohort.images, images, *source, rows=rows), "quality", folder)
