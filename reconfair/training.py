@@ -24,7 +24,7 @@ from reconfair.params import Compute
 from reconfair.store import Work
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # silence its banner
-PRECISION = {"cpu": "32-true", "mps": "32-true", "cuda": "bf16-mixed"}  # in Lightning's words; mixed on a GPU
+PRECISION = {"cpu": "32-true", "mps": "32-true", "cuda": "bf16-mixed"}
 BATCH = 32  # images that a frozen model sees at a time
 WAIT = 16  # steps after which losses are read: each reading waits for the device
 SHARE, MOMENT = 0.05, 0.2  # of the time that writing checkpoints may take; seconds of one that is never too long
@@ -242,7 +242,7 @@ def fit(
     """
     device, guides = device_of(compute), [penalties] if penalties else []
     limit_threads(compute)
-    placed(module, compute)
+    module.to(memory_format=layout(module, device))
     train.pin_memory = val.pin_memory = device == "cuda"  # it fetches a batch while it still works on the last
     for network in module.children() if compute.compile else ():
         network.compile()
@@ -252,7 +252,7 @@ def fit(
     trainer = L.Trainer(
         accelerator=device,
         devices=1,
-        precision=PRECISION[device] if compute.precision == "auto" else compute.precision,
+        precision=precision_of(compute),
         max_epochs=epochs,
         callbacks=[*guides, Keep(folder, module.settings["seed"], what, penalties and penalties.total)],
         logger=False,
@@ -315,12 +315,21 @@ def check(compute: Compute) -> list[str]:
     return [f"compute.device: this machine has no '{compute.device}'; valid here: {usable}"]
 
 
-def placed(module: torch.nn.Module, compute: Compute) -> torch.nn.Module:
-    """Move a network to where it works fastest, with its channels last, in which convolutions are faster."""
-    device = device_of(compute)
+def precision_of(compute: Compute) -> str:
+    """Of a training, in Lightning's words: mixed on a GPU, unless the parameters name it."""
+    return PRECISION[device_of(compute)] if compute.precision == "auto" else compute.precision
+
+
+def layout(module: torch.nn.Module, device: str) -> torch.memory_format:
+    """Channels last, in which convolutions are faster, unless a GPU would turn images round for group normalisation."""
     grouped = any(isinstance(layer, torch.nn.GroupNorm) for layer in module.modules())
-    last = not (grouped and device == "cuda")  # a GPU would turn images round for group normalisation
-    return module.to(device, memory_format=torch.channels_last if last else torch.contiguous_format)
+    return torch.contiguous_format if grouped and device == "cuda" else torch.channels_last
+
+
+def placed(module: torch.nn.Module, compute: Compute) -> torch.nn.Module:
+    """Move a network to where it works fastest."""
+    device = device_of(compute)
+    return module.to(device, memory_format=layout(module, device))
 
 
 @torch.inference_mode()
