@@ -78,8 +78,8 @@ def drawn(dataset, table: pd.DataFrame, workers: int) -> tuple[np.ndarray, np.nd
     """Draw the images of some rows, and their masks: (n, size, size)."""
     pieces = [table.iloc[start : start + data.CHUNK] for start in range(0, len(table), data.CHUNK)]
     parts = list(store.parallel(partial(data.images_of, dataset=dataset), pieces, "images", workers))
-    images = np.concatenate([images for images, _ in parts])
-    return images, None if parts[0][1] is None else np.concatenate([masks for _, masks in parts])
+    images = np.concatenate([images for images, *_ in parts])
+    return images, None if parts[0][1] is None else np.concatenate([masks for _, masks, *_ in parts])
 
 
 def _applied(function, images: np.ndarray, study: Study, *extras) -> np.ndarray:

@@ -18,7 +18,7 @@ from pypdf import PdfReader
 from reconfair import report
 from reconfair.report import exhibits, pages
 from reconfair.run import notebooks
-from reconfair.run.products import FOLDER, products
+from reconfair.run.products import FOLDER, every_product
 from reconfair.words import latex, markdown
 
 CHROMIUM = shutil.which("chromium")
@@ -50,7 +50,7 @@ def written(tmp_path_factory):
             diagnosis={"tasks": ["Edema", "Fracture", "Pneumonia", "Cardiomegaly"]}, fairness={"min_cases": 5}
         )
         runs.finish(study, 160, ("reweight", "adv"))
-        [copy] = [product for product in products(study) if product.name == "10_report"]
+        [copy] = [product for product in every_product(study) if product.name == "10_report"]
         assert notebooks.execute(study, copy) == "ran"
         assert report.product(study).fresh and copy.fresh
     run_folder = folder / study.name

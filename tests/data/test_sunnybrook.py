@@ -47,7 +47,7 @@ def test_pathology_is_a_task_of_four_classes_where_it_is_named(small):
 def test_the_ventricle_is_outlined_in_originals_and_reconstructions(small, name, size):
     study = small(name, f"dataset.size={size}")
     with one_thread():
-        for product in run.products(study):
+        for product in run.every_product(study):
             if product.chapter <= "05" and product.folder.name != "chapters":
                 store.make(product)
     cohort = data.load(study)
