@@ -325,6 +325,10 @@ class Groups:
         Returns
         -------
         Measure
+
+        References
+        ----------
+        Hand, Till. A simple generalisation of the area under the ROC curve. Machine Learning 2001.
         """
         each = [self.auroc(score, (label == k) * 1.0, fold) for k, score in enumerate(scores)]
         value = np.mean([one.cells.value for one in each], axis=0)
