@@ -101,16 +101,11 @@ def product(study: Study, needs=None) -> Product:
         folder=store.outputs() / study.name / "judged" / "readers",
         name="measures",
         write=partial(_write, study),
-        parameters=chosen | settings | {"spacing": spacing(study), "of": study.attributes()},
+        parameters=chosen | settings | {"spacing": getattr(study.dataset, "spacing", None), "of": study.attributes()},
         code=(__name__, *(f"reconfair.fairness.{name}" for name in ("fate", "medians", "metrics", "resampling"))),
         needs=needs or judged(study).needs,
         command=study.command,
     )
-
-
-def spacing(study: Study) -> float | None:
-    """mm per pixel of the cohort's images; None where it is not known, and distances are in pixels."""
-    return getattr(study.dataset, "spacing", None)
 
 
 def measured(study: Study) -> pd.DataFrame:
@@ -145,7 +140,10 @@ def _write(study: Study, folder: Path) -> None:
         parts.append(measures.assign(attribute="*".join(zeros)))
     if len(outlined):
         groups = pd.DataFrame({name: data.splits.groups_of(people, name) for name in study.attributes()})
-        how |= {"how": study.readers.dice, "spacing": spacing(study)}
+        how |= {
+            "how": study.readers.dice,
+            "spacing": getattr(study.dataset, "spacing", None),
+        }  # mm per pixel, or pixels
         parts.append(medians.compare(outlined, groups, **how))
     whole = pd.concat(parts, ignore_index=True).assign(strategy="standard")
     tables.write(whole.reindex(columns=list(tables.SCHEMAS["measures"])), "measures", folder)

@@ -121,11 +121,6 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
     if "synthetic" in given:
         invented = folded(sheet.table["synthetic"]).isin(["true", "1", "1.0", "yes"])
         sheet.refuse("synthetic", invented, "is a synthetic image; leave it out, since real images alone are judged")
-    several = rows.groupby(["patient_id", *(["fold"] if "fold" in rows else [])]).split.transform("nunique") > 1
-    sheet.refuse("patient", several, "is in more than one split, expected one")
-    if "fold" in rows:
-        tested = rows.fold.where(rows.split == "test").groupby(rows.patient_id).transform("nunique") > 1
-        sheet.refuse("patient", tested, "is tested in more than one fold, expected one")
     rows["unit"] = _units(sheet, rows)
     for column in given.difference([*COLUMNS, "kind"], sort=False):
         rows[column] = sheet.groups(column)
@@ -170,7 +165,15 @@ def _by_class(sheet: Sheet, rows: pd.DataFrame, classes: list[str]) -> pd.DataFr
 
 
 def _units(sheet: Sheet, rows: pd.DataFrame) -> pd.Series:
-    """What was decided: as given, else the patient; rows of one source alone need not be told apart."""
+    """What was decided: as given, else the patient; rows of one source alone need not be told apart.
+
+    A patient who is in two splits, or is tested in two folds, is refused.
+    """
+    several = rows.groupby(["patient_id", *(["fold"] if "fold" in rows else [])]).split.transform("nunique") > 1
+    sheet.refuse("patient", several, "is in more than one split, expected one")
+    if "fold" in rows:
+        tested = rows.fold.where(rows.split == "test").groupby(rows.patient_id).transform("nunique") > 1
+        sheet.refuse("patient", tested, "is tested in more than one fold, expected one")
     keys = [*ARM, *rows.columns.intersection(["fold"])]  # a patient is tested in one fold, and validates others
     if "unit" in sheet.table:
         units = sheet.names("unit", "unit")
