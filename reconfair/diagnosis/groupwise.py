@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from reconfair import data, diagnosis, store, tables
-from reconfair.fairness.threshold import criterion_threshold, moved
+from reconfair.fairness.threshold import balanced_threshold, moved
 from reconfair.params import ORIGINAL, Source, Study
 from reconfair.store import Product
 
@@ -119,12 +119,12 @@ def chosen(study: Study, strategy: str) -> pd.DataFrame:
     for task, some in val.groupby("task", sort=False):
         common = diagnosis.thresholds(study, base)[task]
         how = {"criterion": criterion(study)}
-        everyone = criterion_threshold(score=some.score, label=some.label, **how)
+        everyone = balanced_threshold(score=some.score, label=some.label, **how)
         group = some.patient_id.map(of)
         for name, members in some.groupby(group):
             cases = min(members[members.label == y].patient_id.nunique() for y in (0, 1))
             enough = cases >= least
-            threshold = criterion_threshold(score=members.score, label=members.label, **how) if enough else everyone
+            threshold = balanced_threshold(score=members.score, label=members.label, **how) if enough else everyone
             note = "" if enough else f"fewer than {least} patients of a label: the threshold of all"
             row = {"task": task, "group": name, "threshold": threshold, "common": common, "cases": cases}
             rows.append(row | {"patients": members.patient_id.nunique(), "moved": enough, "note": note})
