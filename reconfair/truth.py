@@ -57,7 +57,7 @@ def true_disparity(
             seen = _applied(model.reconstruct, seen, study, recon.sampling_seeds(study, chunk.image_id))[:, 0]
         for network in study.networks_of(reader):
             who, rows = Reader(network, reader), np.arange(len(seen))
-            answers = diagnosis.scores(study, who, seen, rows, "models", chunk, masks)
+            answers, _ = diagnosis.read(study, who, seen, rows, "models", chunk, masks)
             parts.append(diagnosis.units(study, network, chunk, answers, masks))
     predictions = pd.concat(parts, ignore_index=True).assign(source=source, strategy="standard", reader=reader)
     if reader.endswith("+thresholds"):

@@ -17,16 +17,12 @@ from reconfair.store import Work
 LEAST = 1e-6  # probabilities nearer to 0 and 1 have the logit of this one
 
 
-def contents(model: str) -> list[str]:
-    """Checksums of a TorchScript or ONNX file, or of the ``files`` that a class names beside its own file."""
+def files(model: str) -> tuple[list[str], list[str]]:
+    """The Python file of a model, and checksums of its other files: TorchScript, ONNX, or those that a class names."""
+    path = file_of(model)
     if not is_external(model):
-        return [store.checksum(file_of(model))]
-    return [store.checksum(file_of(model).parent / name) for name in getattr(external(model), "files", ())]
-
-
-def code(model: str) -> list[str]:
-    """The Python file of a model."""
-    return [str(file_of(model))] if is_external(model) else []
+        return [], [store.checksum(path)]
+    return [str(path)], [store.checksum(path.parent / name) for name in getattr(external(model), "files", ())]
 
 
 def work(images: float, size: int, compute: Compute) -> Work:

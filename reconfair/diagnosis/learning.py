@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from reconfair import data, diagnosis, remedies, store, training
-from reconfair.diagnosis import crop, fairread, groupwise
+from reconfair.diagnosis import crop, groupwise
 from reconfair.diagnosis.strategies import SENSITIVE, build, joint, sensitive, training_set, weights
 from reconfair.params import ALONE, DOSES, Reader, Study
 
@@ -103,7 +103,8 @@ def train(study: Study, reader: Reader, folder: Path) -> None:
             module.start_pretrained()
         found = training_set(study, reader)
         if "crop" in words:
-            crop.check(study)
+            if found.target is None:
+                raise ValueError(f"readers.strategies: crop and cascade need masks, and {study.label} has none")
             found = crop.training_windows(study, found, folder)
         _train_doses(study, reader, module, found, folder)
     diagnosis.write_threshold(study, reader, folder)
@@ -143,7 +144,7 @@ def train_sensitive(study: Study, folder: Path) -> None:
     module = build(study, Reader(SENSITIVE, "fcro"))
     if module.settings["pretrained"]:
         module.start_pretrained()
-    diagnosis.fit(study, module, _known(study, found, attributes), folder, "sensitive", guide=fairread.Last())
+    diagnosis.fit(study, module, _known(study, found, attributes), folder, "sensitive")
 
 
 def _train_alone(study: Study, reader: Reader, module, folder: Path) -> None:
@@ -156,7 +157,10 @@ def _train_alone(study: Study, reader: Reader, module, folder: Path) -> None:
         raise ValueError(f"{reader.network.name}: all {len(labels)} training images have one label; FCRO needs both")
     latents = np.zeros((len(found.table), module.settings["latent"]), np.float32)
     if "adversary" not in reader.strategy:
-        latents[found.rows] = sensitive_latents(study, found)
+        first = store.ready(sensitive(study)) / "best.ckpt"
+        frozen = training.load(first, build(study, Reader(SENSITIVE, "fcro")))
+        seen = diagnosis.look(study, frozen, found.images, found.rows, "sensitive latents", see="features")
+        latents[found.rows] = seen
     if "fcro" in reader.strategy and module.settings["pretrained"]:
         module.start_pretrained()
     if "fcro" in reader.strategy:
@@ -168,14 +172,4 @@ def _train_alone(study: Study, reader: Reader, module, folder: Path) -> None:
         module.start_pretrained()
     rarity = 1 / np.bincount(labels.astype(int))[labels.astype(int)]
     halves = training.Batches(found.rows, module.settings["batch_size"], module.settings["seed"], rarity)
-    guide = fairread.Last() if "fcro" in reader.strategy else None
-    diagnosis.fit(study, module, found, folder, str(reader), extras=(attributes, latents), batches=halves, guide=guide)
-
-
-def sensitive_latents(study: Study, found) -> np.ndarray:
-    """What the sensitive network makes of the training images: (rows, d)."""
-    folder = store.ready(sensitive(study))
-    frozen = training.load(folder / "best.ckpt", build(study, Reader(SENSITIVE, "fcro")))
-    frozen = training.placed(frozen, study.compute)
-    batches = training.apply(frozen.features, found.images, found.rows, study.compute, "sensitive latents")
-    return np.concatenate([values for _, values in batches])
+    diagnosis.fit(study, module, found, folder, str(reader), extras=(attributes, latents), batches=halves)

@@ -51,7 +51,7 @@ def sensitive(study: Study) -> Product:
 def _product(study, name: str, settings: dict, write, needs, words, reader: Reader) -> Product:
     rooms = [f"reconfair.remedies.{file}" for word in words for file in REMEDIES.get(word, ())]
     rooms += ["reconfair.remedies", "reconfair.remedies.remedy"] * bool(rooms)
-    files = (reader.network.kind, "installed", "outlines", "learning", "fairread", "crop", "groupwise")
+    files = (reader.network.kind, "networks", "linear", "outlines", "learning", "fairread", "crop", "groupwise")
     code = ["reconfair.training", "reconfair.diagnosis", __name__, *(f"reconfair.diagnosis.{file}" for file in files)]
     return Product(
         chapter="07",
@@ -246,10 +246,3 @@ def doses(study: Study) -> pd.DataFrame:
             row = {"network": network.name, "reader": strategy, "group": sizes.index[-1], "images": int(sizes.iloc[-1])}
             rows.append(row | {"minority_share": share})
     return pd.DataFrame(rows)
-
-
-def attributes_of(study: Study, reader: Reader, table: pd.DataFrame) -> np.ndarray | None:
-    """What a reader must be told of the patients, (n, attributes), missing where unknown; None: nothing."""
-    if "fairread" not in reader.strategy:
-        return None
-    return groupwise.coded(table, groupwise.zeros(study))
