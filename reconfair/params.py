@@ -502,6 +502,7 @@ class Mitigation(Strategies):
         return strengths
 
 
+CLASSIFIERS = ("vit", "resnet", "boosting", "neighbours", "xgboost")  # that train with synthetic patients
 GENERATORS = ("plain", "cbrs", "sqrs", "cbdm", "fairdiffusion", "fairgen")  # of synthetic patients, in their order
 
 
@@ -524,12 +525,7 @@ class Synthesis(Section):
     steps: Annotated[int, Field(ge=2, le=1000)] = 50  # of sampling
     amount: Literal["balance"] | PositiveFloat = "balance"
     inverse_performance: Literal["loss", "sampler", "none"] = "loss"  # groups with few right answers weigh more
-    classifiers: tuple[Literal["vit", "resnet", "boosting", "neighbours", "xgboost"], ...] = (
-        "vit",
-        "resnet",
-        "boosting",
-        "neighbours",
-    )
+    classifiers: tuple[Literal[CLASSIFIERS], ...] = CLASSIFIERS[:-1]
     vit: str = "vit_b_16"  # a name torchvision or timm knows
     resnet: str = "resnet50"  # a name torchvision or timm knows
     draws: Annotated[int, Field(ge=2)] = 10  # of equal numbers of images, for distances
@@ -558,11 +554,8 @@ class Synthesis(Section):
     @property
     def generators(self) -> tuple[str, ...]:
         """Names of the generators, and so of the readers that train with their images."""
-        return (
-            *(word for word in GENERATORS if word in self.baselines),
-            "fairgen",
-            *(["sd"] if self.diffusers else []),
-        )
+        baselines = [word for word in GENERATORS if word in self.baselines]
+        return (*baselines, "fairgen", *["sd"] * bool(self.diffusers))
 
 
 class FairREAD(Training):

@@ -52,8 +52,15 @@ class Diagnoser(Learner):
             self.register_buffer("weights", torch.ones(len(settings["tasks"])))
 
     def balance(self, labels: np.ndarray) -> None:
-        """Let every class count the same in the loss: labels (n, classes) of the training images."""
-        self.weights.copy_(torch.tensor(balanced(labels)))
+        """Let every class count the same in the loss, with a mean weight of 1.
+
+        Parameters
+        ----------
+        labels : ndarray
+            (n, classes) of the training images, 0, 1 or missing.
+        """
+        share = 1 / np.maximum(np.nansum(labels, axis=0), 1)
+        self.weights.copy_(torch.from_numpy(share / share.mean()))
 
     def start_pretrained(self) -> None:
         """Take over the published weights of all but the last layer.
@@ -186,18 +193,6 @@ def log_odds(scores: torch.Tensor) -> torch.Tensor:
     others = scores[:, None].expand(-1, scores.shape[1], -1)
     others = others.masked_fill(torch.eye(scores.shape[1], dtype=torch.bool, device=scores.device), -torch.inf)
     return scores - others.logsumexp(2)
-
-
-def balanced(labels) -> list[float]:
-    """Weights of classes with which each counts the same, of mean 1: labels (n, classes) of 0 and 1, or missing.
-
-    Examples
-    --------
-    >>> balanced(np.array([[1, 0], [1, 0], [1, 0], [0, 1]]))
-    [0.5, 1.5]
-    """
-    share = 1 / np.maximum(np.nansum(labels, axis=0), 1)
-    return (share / share.mean()).tolist()
 
 
 def backbone(name: str, pretrained: bool = False, **classes: int) -> torch.nn.Module:

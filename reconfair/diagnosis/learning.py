@@ -96,6 +96,9 @@ class Doses(L.Callback):
 def train(study: Study, reader: Reader, folder: Path) -> None:
     """Train a reader and leave its weights, log and thresholds in `folder`."""
     words, module = study.readers.parts(reader.strategy), build(study, reader)
+    if reader.network == SENSITIVE:
+        _train_sensitive(study, module, folder)
+        return
     if {*words} & {*ALONE}:
         _train_alone(study, reader, module, folder)
     else:
@@ -111,7 +114,7 @@ def train(study: Study, reader: Reader, folder: Path) -> None:
 
 
 def _train_doses(study: Study, reader: Reader, module, found, folder: Path) -> None:
-    groups = joint(found.table, groupwise.attributes(study))
+    groups = joint(found.table, study.attributes("readers"))
     if len(np.unique(groups[found.rows])) < 2:
         groupwise.zeros(study)  # names the attribute that is the same for all
     options = {"dro": study.readers.dro, "reweight": study.readers.reweight}
@@ -136,12 +139,11 @@ def _known(study: Study, found, attributes: np.ndarray):
     return found._replace(rows=found.rows[known])
 
 
-def train_sensitive(study: Study, folder: Path) -> None:
+def _train_sensitive(study: Study, module, folder: Path) -> None:
     cohort = data.load(study)
     attributes = groupwise.coded(cohort.table, groupwise.zeros(study))
     rows, val = data.rows(cohort.table, "diag"), data.rows(cohort.table, "val")
     found = diagnosis.TrainingSet(cohort.images, attributes, rows, val, cohort.table)
-    module = build(study, Reader(SENSITIVE, "fcro"))
     if module.settings["pretrained"]:
         module.start_pretrained()
     diagnosis.fit(study, module, _known(study, found, attributes), folder, "sensitive")
@@ -161,15 +163,13 @@ def _train_alone(study: Study, reader: Reader, module, folder: Path) -> None:
         frozen = training.load(first, build(study, Reader(SENSITIVE, "fcro")))
         seen = diagnosis.look(study, frozen, found.images, found.rows, "sensitive latents", see="features")
         latents[found.rows] = seen
-    if "fcro" in reader.strategy and module.settings["pretrained"]:
-        module.start_pretrained()
-    if "fcro" in reader.strategy:
-        module.take_bases(torch.tensor(latents[found.rows]), torch.tensor(labels[:, None]))
-    elif "fairread" in reader.strategy:
+    if "fairread" in reader.strategy:
         first = store.ready(weights(study, reader._replace(strategy="fcro"))) / "best.ckpt"
         module.load_state_dict(torch.load(first, map_location="cpu", weights_only=True)["state_dict"], strict=False)
     elif module.settings["pretrained"]:
         module.start_pretrained()
+    if "fcro" in reader.strategy:
+        module.take_bases(torch.tensor(latents[found.rows]), torch.tensor(labels[:, None]))
     rarity = 1 / np.bincount(labels.astype(int))[labels.astype(int)]
     halves = training.Batches(found.rows, module.settings["batch_size"], module.settings["seed"], rarity)
     diagnosis.fit(study, module, found, folder, str(reader), extras=(attributes, latents), batches=halves)

@@ -242,8 +242,8 @@ class Generator(Module):
         if self.current_epoch == 0:  # tuning goes on from the averaged weights, and averages afresh
             self.net.load_state_dict(self.average.module.state_dict())
             self.average.n_averaged.zero_()
-        if self.pairs:
-            self.pairs.to(self.device)
+        for name in ("images", "cells", "reference") if self.pairs else ():
+            setattr(self.pairs, name, getattr(self.pairs, name).to(self.device))
 
     def on_train_batch_end(self, outputs, batch, batch_idx):
         self.average.update_parameters(self.net)

@@ -96,10 +96,6 @@ class Pairs:
         self.images, self.cells = torch.stack(images, 1), torch.tensor(np.array(cells, np.int64))
         self.reference, self.active, self.rises = reference, True, []
 
-    def to(self, device) -> None:
-        self.images, self.cells = self.images.to(device), self.cells.to(device)
-        self.reference = self.reference.to(device)
-
     def loss(self, generator, n: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean loss of n pairs, and their implicit accuracy; without gradient once both errors have risen."""
         device, published = self.images.device, generator.settings.get("as_published")
