@@ -32,6 +32,18 @@ th, td { padding: .2rem .5rem; text-align: left; vertical-align: top; white-spac
 .text_cell table { display: block; overflow-x: auto; }
 .text_cell p > img { max-width: 100%; }
 .math { display: block; overflow-x: auto; }
+@page { size: A4; margin: 12mm; }
+@media print {
+  body { max-width: none; padding: 0; font-size: 10pt; }
+  p, ul, ol, blockquote { max-width: none; }
+  pre { white-space: pre-wrap; font-size: 8pt; }
+  table { font-size: 7pt; }
+  th, td { white-space: normal; padding: .1rem .25rem; }
+  .wide, .text_cell table, .math { overflow: visible; }
+  .wide img { width: auto; height: auto; max-width: 100%; max-height: 220mm; }
+  h2, h3, .output_area:has(.output_markdown) { break-after: avoid; }
+  p, tr, img { break-inside: avoid; }
+}
 """
 # The policy lets a page load nothing and run nothing, whatever its cells hold.
 TEMPLATE = """{%- extends 'classic/base.html.j2' -%}
