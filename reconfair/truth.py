@@ -59,7 +59,7 @@ def true_disparity(
             seen = np.concatenate([images for _, images in batches])[:, 0]
         for network in study.networks_of(reader):
             who, rows = Reader(network, reader), np.arange(len(seen))
-            answers = diagnosis.scores(study, who, seen, rows, "models", chunk, masks)
+            answers, _ = diagnosis.read(study, who, seen, rows, "models", chunk, masks)
             parts.append(diagnosis.units(study, network, chunk, answers, masks))
     predictions = pd.concat(parts, ignore_index=True).assign(source=source, strategy="standard", reader=reader)
     if reader.endswith("+thresholds"):
