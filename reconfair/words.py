@@ -227,12 +227,8 @@ def ordered(words: Iterable[str]) -> list[str]:
     >>> ordered(["toy", "sde", "unet", "sde"]), ordered(["eodd@0.3", "standard"])
     (['unet', 'sde', 'toy'], ['standard', 'eodd@0.3'])
     """
-    known = [*COLOURS, *STRATEGIES]
-
-    def place(word):
-        return next((known.index(each) for each in (word, without_strength(word)) if each in known), len(known))
-
-    return sorted(dict.fromkeys(words), key=place)
+    place = {word: at for at, word in enumerate([*COLOURS, *STRATEGIES])}
+    return sorted(dict.fromkeys(words), key=lambda word: place.get(word, place.get(without_strength(word), len(place))))
 
 
 def mathtext(text: str) -> str:

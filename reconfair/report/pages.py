@@ -103,7 +103,11 @@ def html_of(notebook, title: str, hide_code: bool = False) -> str:
     from traitlets.config import Config
 
     content = nbformat.read(notebook, as_version=4) if isinstance(notebook, Path) else deepcopy(notebook)
-    content.cells = [cell for cell in content.cells if not is_answer(cell)]
+    kept = []
+    for cell in content.cells:  # of an exercise its text alone: no solution, and no code that checks one
+        tags = cell.metadata.get("tags", ())
+        kept += [] if "solution" in tags or (cell.cell_type == "code" and "exercise" in tags) else [cell]
+    content.cells = kept
     describe_pictures(content)
     content.metadata.pop("widgets", None)
     exporter = HTMLExporter(
@@ -160,12 +164,6 @@ def latex_table(table: pd.DataFrame, text: str) -> str:
     for axis in (0, 1):
         styled = styled.format_index(escaped, axis=axis).format_index_names(escaped, axis=axis)
     return styled.to_latex(hrules=True, multicol_align="l", multirow_align="naive", caption=latex(text))
-
-
-def is_answer(cell) -> bool:
-    """Whether a cell belongs to an exercise and is more than its text: a solution, or code that checks one."""
-    tags = cell.metadata.get("tags", ())
-    return "solution" in tags or (cell.cell_type == "code" and "exercise" in tags)
 
 
 def describe_pictures(notebook) -> None:
