@@ -427,8 +427,9 @@ long.pivot_table("psnr", ["attribute", "group"], "source", sort=False).round(2)
 # %% tags=["exercise", "solution"]
 # Hint: a second study with a label of its own leaves the first as it is; rf.recon.reconstruct trains it.
 epochs = 2 * study.reconstruction.unet.epochs
-changes = {"reconstruction": {"models": ["unet"], "unet": {"epochs": epochs}}, "mitigation": "none"}
-longer = rf.params.study(base, dataset=dataset | {"label": "longer"}, noise=noise, **changes)
+changed = reconstruction | {"models": ["unet"], "unet": reconstruction.get("unet", {}) | {"epochs": epochs}}
+sections = {"noise": noise, "reconstruction": changed, "mitigation": "none"}
+longer = rf.params.study(base, dataset=dataset | {"label": "longer"}, **sections)
 longer_images = rf.recon.reconstruct(longer, "unet")
 gain = [
     rf.quality.psnr(original, after.astype(np.float32)) - rf.quality.psnr(original, before.astype(np.float32))
@@ -471,8 +472,9 @@ else:
 
 # %% tags=["exercise", "solution"]
 # Hint: again a study with a label of its own.
-changes = {"reconstruction": {"models": ["pix2pix"], "pix2pix": {"l1": 1}}, "mitigation": "none"}
-free = rf.params.study(base, dataset=dataset | {"label": "free"}, noise=noise, **changes)
+changed = reconstruction | {"models": ["pix2pix"], "pix2pix": reconstruction.get("pix2pix", {}) | {"l1": 1}}
+sections = {"noise": noise, "reconstruction": changed, "mitigation": "none"}
+free = rf.params.study(base, dataset=dataset | {"label": "free"}, **sections)
 free_images = rf.recon.reconstruct(free, "pix2pix")
 shown = test[len(test) // 2]
 row = [cohort.images[evaluated[shown]], restored["pix2pix"][shown], free_images[shown]]
