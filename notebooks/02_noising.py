@@ -20,7 +20,7 @@
 # - compare our noise model with that of the paper's published code;
 # - read PSNR and SSIM, and say what they leave open.
 #
-# *Reading and running: about 30 minutes.*
+# *Reading and running: about 30 minutes. You need chapter 01, and what a Fourier transform does.*
 
 # %%
 import numpy as np

@@ -19,7 +19,7 @@
 # - explain why one sample of a diffusion model has a lower PSNR than a mean of samples;
 # - say why a difference in PSNR between groups can be older than the reconstruction.
 #
-# *Reading and running: about 40 minutes.*
+# *Reading and running: about 40 minutes. You need chapter 02, and what a loss and a gradient are.*
 
 # %%
 import numpy as np

@@ -885,7 +885,9 @@ if "excluded" not in globals():
 elif excluded > 0.15:
     print("Hint: an interval excludes 0 if it lies wholly above or wholly below it. Do you compare the same patients?")
 else:
-    print("Hint: the limits are meant to be wrong in at most 5 %. With 200 hospitals, which shares would not surprise you?")
+    print(
+        "Hint: the limits are meant to miss the truth in at most 5 %. With 200 hospitals, which shares would not surprise you?"
+    )
 
 # %% [markdown] tags=["exercise", "solution"]
 # At most 5 % are expected. The share is often lower, because few patients turn, and the limits of Clopper and Pearson are
@@ -912,7 +914,7 @@ pd.Series(below, name=f"of {shifted.bound.notna().sum()} shifts").rename_axis("m
 # %% tags=["exercise", "solution"]
 # Hint: TPR counts the ill patients only.
 rare = planning.design(["a", "b"], tpr=0.8, fpr=0.2, prevalence=0.1, discordance=0.05)
-rare_plan = planning.plan(rare, aim="kept", size=0.05, patients=(600, 1200, 2400), studies=50)
+rare_plan = planning.plan(rare, aim="kept", size=0.05, patients=(1200, 2400, 4800, 9600), studies=50)
 print(planning.advice(rare_plan, aim="kept", size=0.05))
 
 # %% [markdown] tags=["exercise", "solution"]
@@ -930,7 +932,8 @@ step = {"separation": {"women": 1.2, "men": 2.6}, "change": -0.6, "prevalence": 
 p_values = []
 for seed in range(5):
     rows = simulation.simulate(patients=1500, share=two, **step, seed=seed)
-    p_values.append(np.mean([*np.abs(swap(rows, 39)) >= abs(shift_of(rows)), True]))
+    as_large = np.abs(swap(rows, 39)) >= abs(shift_of(rows))
+    p_values.append((1 + as_large.sum()) / (1 + len(as_large)))
 print("p of the swap test:", ", ".join(f"{p:.3f}" for p in p_values))
 
 # %% [markdown] tags=["exercise", "solution"]

@@ -11,9 +11,9 @@ import pytest
 from reconfair import run
 from reconfair.report import pages
 from reconfair.run import notebooks
-from reconfair.run.products import FOLDER
+from reconfair.run.products import CHAPTERS, FOLDER
 
-TAUGHT = ("01_data", "02_noising", "03_reconstruction")  # chapters with solutions and a quiz
+TAUGHT = tuple(CHAPTERS)  # chapters with solutions and a quiz
 each_chapter = pytest.mark.parametrize("name", TAUGHT)
 
 
