@@ -48,6 +48,10 @@ lint: $(READY)  ## check style, and that notebooks and scripts agree
 	$(BIN)/codespell
 	$(BIN)/python -m reconfair.run pairs
 
+# Asks a public database, so it needs a network connection.
+audit: $(READY)  ## list known weaknesses of the pinned libraries
+	$(BIN)/uvx pip-audit --requirement constraints.txt --no-deps
+
 sync: $(READY)  ## write each notebook's .ipynb from its .py
 	$(BIN)/python -m reconfair.run pairs --write
 
@@ -69,4 +73,4 @@ clean:  ## remove what runs wrote (not the gallery) and the environment
 	find outputs -mindepth 1 -maxdepth 1 ! -name gallery -exec rm -rf {} + 2>/dev/null || true
 	rm -rf .venv .lowest build dist .pytest_cache .ruff_cache *.egg-info
 
-.PHONY: help setup demo run batch test test-all lowest lint sync gallery exercises book clean
+.PHONY: help setup demo run batch test test-all lowest lint audit sync gallery exercises book clean

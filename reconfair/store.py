@@ -9,6 +9,7 @@ anything that looks like a result.
 from __future__ import annotations
 
 import ast
+import gc
 import json
 import math
 import os
@@ -42,6 +43,7 @@ PACKAGE = Path(__file__).parent
 LAYOUT = 2  # of the output folder; what an earlier layout left is never taken for fresh
 PATIENCE = 120  # seconds that a missing product may take to be made without being asked for
 APART = 30  # how many times more work than another a product may be, to take its throughput
+STATEMENTS = ast.stmt | ast.excepthandler | ast.match_case  # only these hold statements, and so docstrings
 GPU = 1000  # how many times as fast as the table a GPU is supposed to be where no run was measured
 
 
@@ -453,11 +455,18 @@ def source(module: str) -> str:
     """
     path = Path(module) if module.endswith(".py") else PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
     path = path if path.is_file() else path.with_suffix("") / "__init__.py"
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+    collects = gc.isenabled()
+    gc.disable()  # a tree is many objects, and the collector would look through all others again and again
+    statements = [tree := ast.parse(path.read_text(encoding="utf-8"))]
+    while statements:
+        node = statements.pop()
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)
+        statements += [child for child in ast.iter_child_nodes(node) if isinstance(child, STATEMENTS)]
+    code = ast.dump(tree)
+    if collects:
+        gc.enable()
+    return code
 
 
 @lru_cache(4096)
