@@ -28,6 +28,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 import reconfair as rf
+from reconfair import play
 
 # %% [markdown]
 # The next cell chooses the study. It starts from a base, here `params/class.yaml`, and each line changes one section of
@@ -219,6 +220,14 @@ Markdown(
     + ". Patients without a recorded attribute are left out of its panel."
     + (f" Left out as well: {infinite} images whose PSNR is infinite at some level." if infinite else "")
 )
+
+# %% [markdown]
+# Move the level and the image: what is lost in the picture, and which group loses most? The error is drawn three times as
+# bright as it is.
+
+# %%
+first = groups[groups.attribute == attributes[0]]
+play.show(*play.noise(images, dict(zip(names, degraded, strict=True)), first))
 
 # %% [markdown]
 # The same for SSIM:

@@ -28,7 +28,7 @@ from IPython.display import Markdown
 from scipy import stats
 
 import reconfair as rf
-from reconfair import judge
+from reconfair import judge, play
 from reconfair.diagnosis import probe
 from reconfair.fairness import cells, decision, gaps, metrics, planning, resampling, sensitivity, simulation
 
@@ -322,6 +322,16 @@ Markdown(
     + " and ".join(f"{values.mean():.2f} with {title}" for title, values in by_chance.items())
     + "."
 )
+
+# %% [markdown]
+# Move the sliders. Group a has 1,000 patients. The ill patients of group b have scores that are lower by the disparity. Left
+# are the two groups on their ROC curves. Right is EODD with its interval, and in grey the EODD of studies in which the groups
+# are equal.
+#
+# **Predict first:** with a disparity of 0.5, how many patients must group b have before the interval leaves 0?
+
+# %%
+play.show(play.gap, play.GAP)
 
 # %% [markdown]
 # Noise can only increase a largest difference, and the smallest group decides it. Three consequences hold from here

@@ -32,7 +32,7 @@ import torch
 from IPython.display import Markdown
 
 import reconfair as rf
-from reconfair import figures, judge
+from reconfair import figures, judge, play
 from reconfair.synthesis import balance, classifiers, distance, preference, rate
 
 # %% [markdown]
@@ -236,10 +236,10 @@ pd.Series({"at the start": start.item(), "winner better, loser worse by 0.2 %": 
 # (`synthesis = {"preference": "csv", "ratings": "FOLDER"}`). In a terminal, `reconfair rate PARAMS` opens the same tool.
 
 # %%
-try:
+if play.at_hand() and study.synthesis.preference != "none":
     tool = rate.widget(study, "me")
-except rf.params.ParamsError as error:
-    tool = Markdown(f"{error}. The first pair of the list is below.")
+else:
+    tool = Markdown("The tool needs JupyterLab and ipywidgets. The first pair of the list is below.")
 tool
 
 # %%

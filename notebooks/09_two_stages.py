@@ -32,7 +32,7 @@ from IPython.display import Markdown, display
 from scipy.stats import norm
 
 import reconfair as rf
-from reconfair import figures, words
+from reconfair import figures, play, words
 from reconfair.fairness import grid
 
 # %% [markdown]
@@ -134,6 +134,16 @@ pd.DataFrame(
 # The limits hold for all groups, rates and cells at once (the largest studentised deviation of many random signs). For a
 # *gap* the interaction is only printed: a gap is a range, a range is not linear, and no honest interval is known. For a
 # gap, a positive number means that both interventions repair the same fault.
+#
+# Move the faults of both stages, and the number of patients. When do the two interventions seem to help each other?
+
+# %%
+play.show(play.stages, play.STAGES)
+
+# %% [markdown]
+# Two faults that add up in the scores do not add up in the rates. Where both are large, one intervention alone gains little,
+# because the other fault still hides the lesions. Both together gain more than the sum of each alone, and the interaction of
+# the gap is negative.
 #
 # ## The grid of this study
 
