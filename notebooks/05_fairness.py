@@ -459,12 +459,12 @@ def shift_of(rows):
     return eodd_of(rows, "score_source") - eodd_of(rows, "score")
 
 
-def bootstrap(rows, resamples=300):
+def bootstrap(rows, resamples=200):
     draw = np.random.default_rng(0)
     return np.array([shift_of(rows.iloc[draw.integers(len(rows), size=len(rows))]) for _ in range(resamples)])
 
 
-def swap(rows, resamples=300):
+def swap(rows, resamples=200):
     draw, both, swapped = np.random.default_rng(0), rows[["score", "score_source"]].to_numpy(), []
     for _ in range(resamples):
         exchanged = np.where(draw.random((len(rows), 1)) < 0.5, both, both[:, ::-1])
