@@ -54,6 +54,15 @@ def test_a_quiz_has_five_questions_and_a_reason_for_each_answer(name):
 
 
 @each_chapter
+def test_the_guide_has_the_minutes_and_the_needs_of_each_chapter(name):
+    first = nbformat.read(FOLDER / f"{name}.ipynb", 4).cells[0].source
+    minutes, needs = re.search(r"about (\d+) minutes\. You need (.+)\.\*", first).groups()
+    guide = (FOLDER.parent / "docs" / "teaching.md").read_text(encoding="utf-8")
+    [row] = re.findall(rf"^\| {name[:2]} \| (\d+) \| (.+?) \| (.+?) \| (.+?) \|$", guide, re.M)
+    assert row[0] == minutes and any(word in needs for word in re.findall(r"[a-z]{4,}|\d+", row[1]))
+
+
+@each_chapter
 def test_a_check_gives_a_hint_and_no_verdict(name):
     checks = [cell for cell in cells(name, "exercise", kind="code") if "solution" not in cell.metadata.tags]
     assert len(checks) >= 2
