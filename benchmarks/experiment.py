@@ -169,7 +169,7 @@ def along_path(scenario: str, strategies: list[str]) -> pd.DataFrame:
         source = Source("sde", arm)
         trained = recon.weights(study, source) if arm == "standard" else mitigation.weights(study, source)
         module = recon.load(study, "sde", trained)
-        shares, _ = module.schedule.decay(module.schedule.few_times(module.evaluations))
+        shares, _ = module.schedule.decay(module.schedule.strides(module.evaluations)[0])
         stages = [f"{share:.3f}" for share in shares.flatten().tolist()] + ["1 sample", "2 samples", "4 samples"]
         answers = training.apply(partial(on_the_way, module, frozen), noisy, test, study.compute, arm, seeds)
         read_off = np.concatenate([answer for _, answer in answers])

@@ -63,7 +63,7 @@ def step(model: str, strategy: str, size: int, batch: int) -> tuple[float, float
     diagnosis.thresholds = lambda study: {}
     held, evaluations = peak(), []
     module = recon.build(chosen, model).to(memory_format=torch.channels_last)
-    added = Penalties(chosen, module, chosen.mitigation.remedies(strategy))
+    added = Penalties(chosen, module, chosen.mitigation.parts(strategy))
     module.log_dict = lambda *args, **kwargs: None  # there is no trainer
     if model == "sde":
         module.net.register_forward_hook(lambda *_: evaluations.append(1))

@@ -123,7 +123,7 @@ def work(paths: list[str]) -> float:
             for cell in jupytext.read(run.FOLDER / f"{notebook}.py").cells:
                 if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", ()):
                     exec(cell.source, names)
-        assert all(product.fresh for product in run.products(study) if product.folder.name != "chapters")
+        assert all(product.fresh for product in run.every_product(study) if product.folder.name != "chapters")
     return time.perf_counter() - begun
 
 

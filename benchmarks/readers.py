@@ -164,7 +164,7 @@ def fresh(study, patients: int, readers) -> tuple[pd.DataFrame, pd.DataFrame]:
     parts, rows = [], np.arange(len(table))
     for name in readers:
         for network in study.networks_of(name):
-            answers = diagnosis.scores(study, Reader(network, name), images, rows, "fresh patients", table, masks)
+            answers, _ = diagnosis.read(study, Reader(network, name), images, rows, "fresh patients", table, masks)
             parts.append(diagnosis.units(study, network, table, answers, masks).assign(reader=name))
     return pd.concat(parts, ignore_index=True).assign(source="original", strategy="standard"), table
 

@@ -35,7 +35,7 @@ def main():
     for name in arguments.params:
         file, models = ROOT / "params" / f"{name}.yaml", ",".join(arguments.models)
         study = params.load(file, [f"reconstruction.models=[{models}]", "mitigation=none"])
-        products = [one for one in run.products(study) if one.chapter <= "05" and one.folder.name != "chapters"]
+        products = [one for one in run.every_product(study) if one.chapter <= "05" and one.folder.name != "chapters"]
         for product in products:
             if time.monotonic() > end:
                 break

@@ -244,7 +244,7 @@ Markdown(
 # The latent spaces of this study's readers, in their first two principal components, coloured by group and by disease:
 
 # %%
-attribute = groupwise.attributes(study)[0]
+attribute = study.attributes("readers")[0]
 classifying = [reader for reader in study.reader_names if reader in ("standard", "fcro", "fairread")]
 classifying = [reader for reader in classifying if any(net.kind == "classify" for net in study.networks_of(reader))]
 task = next((task for task, kind in study.tasks.items() if kind == "classify"), "")

@@ -49,26 +49,23 @@ csv.writer(sys.stdout).writerows([whole(entry) for entry in row] for row in rows
 _collector: ContextVar[list[str] | None] = ContextVar("collector", default=None)
 
 
-def text(entries: pd.Series) -> pd.Series:
+def text(entries: pd.Series, written=None) -> pd.Series:
     """Entries as text: stripped, runs of blanks as one, a missing one empty, and whole numbers without decimals.
 
     Parameters
     ----------
     entries : Series
         Text, numbers or truth values; floats only where a Parquet file holds them.
+    written : callable, optional
+        Makes text of an entry in another way; equal entries are looked at once.
 
     Examples
     --------
     >>> text(pd.Series([" a  b\\u00a0", None, 2.0, True], dtype=object)).tolist()
     ['a b', '', '2', 'True']
     """
-    return _mapped(entries, _written)
-
-
-def _mapped(entries: pd.Series, function) -> pd.Series:
-    """Text made of each entry; equal entries are looked at once."""
     codes, different = pd.factorize(entries)
-    words = np.array([*map(function, different), ""], dtype=object)  # the last for what is missing
+    words = np.array([*map(written or _written, different), ""], dtype=object)  # the last for what is missing
     return pd.Series(words[codes], entries.index, dtype="str", name=entries.name)
 
 
@@ -89,7 +86,7 @@ def folded(entries: pd.Series) -> pd.Series:
     >>> folded(pd.Series(["Female ", "2.0", None], dtype=object)).tolist()
     ['female', '2', '']
     """
-    return _mapped(entries, fold)
+    return text(entries, fold)
 
 
 def fold(word) -> str:

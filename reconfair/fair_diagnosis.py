@@ -80,12 +80,10 @@ def train(study: Study) -> None:
 
 def check(study: Study) -> list[str]:
     """Name strategies that cannot be applied: to a cohort without masks, or with an attribute that does not vary."""
-    mistakes = []
-    for strategy in study.reader_names if study.readers else ():
-        words = {*strategy.split("+")}
-        if {"crop", "cascade"} & words and "segment" not in study.tasks.values():
-            mistakes.append(f"readers.strategies: {strategy} needs masks, and {study.label} has none")
-    return mistakes
+    if study.readers is None or "segment" in study.tasks.values():
+        return []
+    blind = [strategy for strategy in study.reader_names if {"crop", "cascade"} & {*strategy.split("+")}]
+    return [f"readers.strategies: {strategy} needs masks, and {study.label} has none" for strategy in blind]
 
 
 def judged(study: Study, read: list[Product] | None = None) -> Product:
@@ -103,16 +101,11 @@ def product(study: Study, needs=None) -> Product:
         folder=store.outputs() / study.name / "judged" / "readers",
         name="measures",
         write=partial(_write, study),
-        parameters=chosen | settings | {"spacing": spacing(study), "of": study.attributes()},
+        parameters=chosen | settings | {"spacing": getattr(study.dataset, "spacing", None), "of": study.attributes()},
         code=(__name__, *(f"reconfair.fairness.{name}" for name in ("fate", "medians", "metrics", "resampling"))),
         needs=needs or judged(study).needs,
         command=study.command,
     )
-
-
-def spacing(study: Study) -> float | None:
-    """mm per pixel of the cohort's images; None where it is not known, and distances are in pixels."""
-    return getattr(study.dataset, "spacing", None)
 
 
 def measured(study: Study) -> pd.DataFrame:
@@ -141,19 +134,19 @@ def _write(study: Study, folder: Path) -> None:
     classified, outlined = (test[test.kind == kind] for kind in ("classify", "segment"))
     if len(classified):
         zeros = groupwise.zeros(study)
-        limits = judge.thresholds(study, [name for name in study.reader_names if _classifies(study, name)])
-        found = fate.compare(classified, groupwise.groups(people, zeros), limits, base=baseline(study), **how)
-        parts.append(found.assign(attribute="*".join(zeros)))
+        readers = [name for name in study.reader_names if {net.kind for net in study.networks_of(name)} & {"classify"}]
+        limits, groups = judge.thresholds(study, readers), groupwise.groups(people, zeros)
+        measures = fate.compare(classified, groups, limits, base=baseline(study), **how)
+        parts.append(measures.assign(attribute="*".join(zeros)))
     if len(outlined):
         groups = pd.DataFrame({name: data.splits.groups_of(people, name) for name in study.attributes()})
-        how |= {"how": study.readers.dice, "spacing": spacing(study)}
+        how |= {
+            "how": study.readers.dice,
+            "spacing": getattr(study.dataset, "spacing", None),
+        }  # mm per pixel, or pixels
         parts.append(medians.compare(outlined, groups, **how))
     whole = pd.concat(parts, ignore_index=True).assign(strategy="standard")
     tables.write(whole.reindex(columns=list(tables.SCHEMAS["measures"])), "measures", folder)
-
-
-def _classifies(study: Study, reader: str) -> bool:
-    return any(network.kind == "classify" for network in study.networks_of(reader))
 
 
 def latent(study: Study, reader: Reader, most: int = 400) -> tuple:

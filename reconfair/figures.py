@@ -645,13 +645,10 @@ def readers(rows: pd.DataFrame, ylabel: str, published: pd.DataFrame | None = No
             if not theirs and np.isfinite(row.gap_low):
                 axis.plot([row.performance] * 2, [row.gap_low, row.gap_high], color=colour, lw=0.8)
         axis.axhline(0, color="grey", lw=0.6)
-    whole = list(dict.fromkeys(reader.removesuffix("+thresholds") for reader in given.reader))
-    handles = [
-        Line2D([], [], ls="", marker="o", color=reader_colour(reader), label=mathtext(name(reader))) for reader in whole
-    ]
-    handles += [Line2D([], [], ls="", marker="*", color="grey", label="with group thresholds")]
-    handles += [Line2D([], [], ls="", marker="x", color="grey", label="published")] if published is not None else []
-    return key(figure, *handles)
+    whole = dict.fromkeys(reader.removesuffix("+thresholds") for reader in given.reader)
+    marks = [("o", reader_colour(reader), mathtext(name(reader))) for reader in whole]
+    marks += [("*", "grey", "with group thresholds")] + [("x", "grey", "published")] * (published is not None)
+    return key(figure, *(Line2D([], [], ls="", marker=m, color=shade, label=text) for m, shade, text in marks))
 
 
 def spaces(spaces: dict[str, np.ndarray], colours: dict[str, pd.Series]) -> Figure:
@@ -664,9 +661,8 @@ def spaces(spaces: dict[str, np.ndarray], colours: dict[str, pd.Series]) -> Figu
     colours : dict of Series
         By name (n,) groups.
     """
-    figure, axes = plt.subplots(
-        len(colours), len(spaces), figsize=(2.6 * len(spaces), 2.4 * len(colours)), layout="constrained", squeeze=False
-    )
+    size = {"figsize": (2.6 * len(spaces), 2.4 * len(colours)), "layout": "constrained", "squeeze": False}
+    figure, axes = plt.subplots(len(colours), len(spaces), **size)
     for down, (line, (label, groups)) in enumerate(zip(axes, colours.items(), strict=True)):
         values = sorted(groups.dropna().unique())
         for axis, (title, z) in zip(line, spaces.items(), strict=True):
@@ -684,10 +680,8 @@ def spaces(spaces: dict[str, np.ndarray], colours: dict[str, pd.Series]) -> Figu
 def framework(models, strategies, attributes) -> Figure:
     """Draw what feeds what (the paper's figure 1): noise, reconstruction, frozen diagnosis, comparison, mitigation."""
     figure, axis = plt.subplots(figsize=(7.2, 3.1), layout="constrained")
-    models, attributes, tuning = (
-        [mathtext(name(word)) for word in words]
-        for words in (models, attributes, [word for word in strategies if word != "thresholds"])
-    )
+    given = models, attributes, [word for word in strategies if word != "thresholds"]
+    models, attributes, tuning = ([mathtext(name(word)) for word in words] for words in given)
     boxes = [
         (0.9, 2.4, "Original\n$x$", "white"),
         (0.9, 0.8, "Noisy\n$y$", "white"),
@@ -793,10 +787,8 @@ def costs(rows: pd.DataFrame) -> Figure:
     measures = dict(list(rows.groupby("metric", sort=False)))
     figure, axes = panels([""] * 2 * len(measures), 3.2, 2.6, 2)
     for k, (metric, some) in enumerate(measures.items()):
-        score = "Dice" if metric == "ser" else "AUROC"
-        for axis, column, label in zip(
-            axes[2 * k :], ("decibels", "bias"), ("PSNR (dB)", f"{name(metric)}, median (%)"), strict=False
-        ):
+        columns = {"decibels": "PSNR (dB)", "bias": f"{name(metric)}, median (%)"}
+        for axis, (column, label) in zip(axes[2 * k :], columns.items(), strict=False):
             axis.axhline(0, color="black", lw=0.8)
             axis.axvline(0, color="black", lw=0.8)
             for row in some.itertuples():
@@ -806,7 +798,7 @@ def costs(rows: pd.DataFrame) -> Figure:
                 axis.plot(getattr(row, column), row.downstream, ls="none", **style, **star)
             axis.set_xlabel(f"change of {label}")
             axis.locator_params(axis="x", nbins=5)
-        axes[2 * k].set_ylabel(f"change of {score} (%)")
+        axes[2 * k].set_ylabel(f"change of {'Dice' if metric == 'ser' else 'AUROC'} (%)")
     return key(figure, *arm_handles(arms(rows)))
 
 
@@ -846,10 +838,9 @@ def grid_cells(cells: pd.DataFrame, columns=("gap", "performance")) -> Figure:
             corner = readers.index(reader), rows.index(row)
             axis.add_patch(plt.Rectangle(corner, 1, 1, fill=False, ec=ORANGE, lw=2.5))
         axis.set(xlabel="reader", ylabel="")
-        axis.set_xticks(
-            np.arange(len(readers)) + 0.5, [mathtext(name(word)) for word in readers], rotation=35, ha="right"
-        )
-        axis.set_yticks(np.arange(len(rows)) + 0.5, [mathtext(name(word)) for word in rows], rotation=0)
+        across, down = ([mathtext(name(word)) for word in words] for words in (readers, rows))
+        axis.set_xticks(np.arange(len(readers)) + 0.5, across, rotation=35, ha="right")
+        axis.set_yticks(np.arange(len(rows)) + 0.5, down, rotation=0)
     axes[0].set_ylabel("what was read")
     return key(figure, Line2D([], [], ls="none", marker="s", mfc="none", mec=ORANGE, mew=2, label="on the front"))
 
@@ -875,24 +866,15 @@ def grid_front(cells: pd.DataFrame) -> Figure:
         alpha = 1 if (cell.row, cell.reader) in best else 0.3
         x = [[cell.gap - cell.gap_low], [cell.gap_high - cell.gap]]
         y = [[cell.performance - cell.performance_low], [cell.performance_high - cell.performance]]
-        style = {
-            "fmt": shapes.get(cell.row, "o"),
-            "color": reader_colour(cell.reader),
-            "alpha": alpha,
-            "elinewidth": 0.7,
-        }
+        style = {"fmt": shapes.get(cell.row, "o"), "color": reader_colour(cell.reader), "alpha": alpha}
         style |= {"mfc": "white"} if cell.reader.endswith("thresholds") else {}
-        axis.errorbar(cell.gap, cell.performance, y, x, ms=8 if alpha == 1 else 5, **style)
+        axis.errorbar(cell.gap, cell.performance, y, x, ms=8 if alpha == 1 else 5, elinewidth=0.7, **style)
     handles = []
     for word in readers:
-        style = {"color": reader_colour(word), "mfc": _fill(word), "label": mathtext(f"reader: {name(word)}")}
+        fill = "white" if word.endswith("thresholds") else reader_colour(word)
+        style = {"color": reader_colour(word), "mfc": fill, "label": mathtext(f"reader: {name(word)}")}
         handles.append(Line2D([], [], ls="none", marker="s", **style))
     for word in rows:
         text = mathtext(f"images: {name(word)}")
         handles.append(Line2D([], [], ls="none", marker=shapes.get(word, "o"), color="#555555", label=text))
     return key(figure, *handles)
-
-
-def _fill(reader: str) -> str:
-    """How the marker of a reader is filled: white if its thresholds are those of groups."""
-    return "white" if reader.endswith("thresholds") else reader_colour(reader)

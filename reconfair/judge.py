@@ -101,8 +101,9 @@ def shift_by_model(fairness: pd.DataFrame) -> pd.DataFrame:
     Columns are measure and reconstructor: percentages of EODD and of SER are not of one kind.
     """
     rows = main_measure(fairness).query(f"source not in ['original', 'noisy'] and {STANDARD}")
-    medians = {"median": lambda shift: shift.median(), "absolute_median": lambda shift: shift.abs().median()}
-    return rows.groupby(["metric", "source"], sort=False).shift_percent.agg(comparisons="count", **medians).T.round(2)
+    rows = rows.assign(size=rows.shift_percent.abs()).groupby(["metric", "source"], sort=False)
+    columns = {"comparisons": ("size", "count"), "median": ("shift_percent", "median")}
+    return rows.agg(**columns, absolute_median=("size", "median")).T.round(2)
 
 
 def by_attribute(fairness: pd.DataFrame, attribute: str) -> pd.DataFrame:
@@ -140,9 +141,8 @@ def changes(performance: pd.DataFrame, metrics=PRIMARY) -> pd.DataFrame:
     """
     rows = performance[(performance.attribute != "all") & (performance.compared == 1) & performance.change.notna()]
     rows = rows[rows.metric.isin(metrics)]
-    return rows.assign(harm=np.where(rows.metric == "fpr", rows.change_low, -rows.change_high)).sort_values(
-        "harm", ascending=False, kind="stable"
-    )
+    rows = rows.assign(harm=np.where(rows.metric == "fpr", rows.change_low, -rows.change_high))
+    return rows.sort_values("harm", ascending=False, kind="stable")
 
 
 def called_alike(performance: pd.DataFrame) -> pd.DataFrame:
@@ -154,8 +154,7 @@ def called_alike(performance: pd.DataFrame) -> pd.DataFrame:
         Keys of the arm and ``called``: "everybody" or "nobody".
     """
     rows = performance[(performance.attribute == "all") & performance.metric.isin(["tpr", "fpr"])]
-    both = rows.pivot_table("value", [key for key in ARM if key in rows], "metric")
-    both = both.reindex(columns=["tpr", "fpr"])
+    both = rows.pivot_table("value", [key for key in ARM if key in rows], "metric").reindex(columns=["tpr", "fpr"])
     both["called"] = np.select([both.eq(1).all(axis=1), both.eq(0).all(axis=1)], ["everybody", "nobody"], "")
     return both.loc[both.called != "", "called"].reset_index()
 
@@ -351,7 +350,7 @@ def thresholds(study: Study, readers=("standard",)) -> dict:
 
 def _assessed(
     study: Study, read: list[Product], rated: list[Product], readers=("standard",)
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> tuple[pd.DataFrame, ...]:
     answers, quality = collect("predictions", read), collect("quality", rated) if rated else None
     assessed = assess(
         shared(answers[answers.split == "test"], ["task", "unit"]),

@@ -27,6 +27,9 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
     PrivateAttr,
     SerializeAsAny,
     ValidationError,
@@ -79,6 +82,7 @@ READERS = {
     "crop": (("segment",), None),
     "cascade": (("segment",), None),
     "replicate": (BOTH, None),  # the standard training with another seed: a placebo
+    "thresholds": (("classify",), None),  # after any other training: decisions by group
 }
 ALONE = ("fcro", "adversary", "fairread")  # a network for each finding
 DOSES = ("oversample", "reweight", "dro")  # they change how much each group counts, and can be joined
@@ -208,7 +212,8 @@ def _kinds(annotation) -> set:
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Size = Annotated[int, Field(ge=32, le=1024, multiple_of=16)]
-Seed = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = NonNegativeInt
 
 
 class Dataset(Section):
@@ -227,7 +232,7 @@ class Dataset(Section):
     folds: int | None = None  # parts of the patients, each tested by models of its own; None: one split
     training: Literal["shared", "parted"] | None = None  # reconstruction and diagnosis; None: parted by X-ray
     seed: Seed = 0
-    age_boundary: Annotated[float, Field(gt=0)] | None = None  # years, the oldest of the younger; None: the median
+    age_boundary: PositiveFloat | None = None  # years, the oldest of the younger; None: the median
     on_bad_image: Literal["error", "skip"] = "error"  # skip: leave it out, and list it in skipped.csv
     about: ClassVar[About]
 
@@ -283,12 +288,9 @@ class Scans(Dataset):
         self.metadata()
         return self._folder.resolve()
 
-    def metadata(self) -> list[Path]:
-        """Return the metadata files, of several versions of one the last; raises as `find`."""
-        return self._existing(self.about.metadata)
-
-    def _existing(self, names: tuple[str, ...]) -> list[Path]:
-        paths = {name: sorted(self._folder.glob(name)) for name in names}
+    def metadata(self, *names: str) -> list[Path]:
+        """Return the metadata files (or those of some `names`), of several versions of one the last; see `find`."""
+        paths = {name: sorted(self._folder.glob(name)) for name in names or self.about.metadata}
         for name in [name for name, versions in paths.items() if not versions]:
             path, base = self._folder / name, self.about.folder
             there = [other.name for other in path.parent.glob("*")]
@@ -316,9 +318,9 @@ class Scans(Dataset):
 class Training(Section):
     """What every trained network has."""
 
-    epochs: Annotated[int, Field(ge=1)]
-    batch_size: Annotated[int, Field(ge=1)]
-    lr: Annotated[float, Field(gt=0)]
+    epochs: Count
+    batch_size: Count
+    lr: PositiveFloat
 
 
 class Reconstruction(Section):
@@ -349,14 +351,14 @@ class Classify(Training):
 
     architecture: str = ""  # a name torchvision or timm knows, such as resnet50 or vit_tiny_patch16_224
     pretrained: Literal[(True, False, *XRV)] = True  # start from ImageNet weights, or from some of TorchXRayVision
-    size: Annotated[int, Field(ge=0)] = 0  # pixels the network sees; 0: as the image comes, or as a ViT needs it
+    size: NonNegativeInt = 0  # pixels the network sees; 0: as the image comes, or as a ViT needs it
     value_range: tuple[float, float] | None = None  # of the network's input; None: as in its first training
     linear_probe: bool = False  # first fit the last layer alone to features of the pretrained network
     outlined: bool = False  # train on images alone in which something is outlined
-    epochs: Annotated[int, Field(ge=0)] = 20  # 0: the linear probe is all
-    batch_size: Annotated[int, Field(ge=1)] = 16
-    lr: Annotated[float, Field(gt=0)] = 1e-4
-    weight_decay: Annotated[float, Field(ge=0)] = 0
+    epochs: NonNegativeInt = 20  # 0: the linear probe is all
+    batch_size: Count = 16
+    lr: PositiveFloat = 1e-4
+    weight_decay: NonNegativeFloat = 0
     # Of several classes: every image counts the same, or every class does.
     class_weights: Literal["equal", "balanced"] = "equal"
 
@@ -377,9 +379,9 @@ class Segment(Training):
     encoder: str = "resnet34"  # or tu- and a name timm knows, such as tu-convnext_tiny
     decoder: Annotated[tuple[int, ...], Field(min_length=5, max_length=5)] = (256, 128, 64, 32, 16)  # channels
     pretrained: bool = True
-    epochs: Annotated[int, Field(ge=1)] = 20
-    batch_size: Annotated[int, Field(ge=1)] = 8
-    lr: Annotated[float, Field(gt=0)] = 1e-3
+    epochs: Count = 20
+    batch_size: Count = 8
+    lr: PositiveFloat = 1e-3
 
 
 class Diagnosis(Section):
@@ -411,7 +413,7 @@ class Fairness(Section):
     eodd: Literal["mean", "worst_case"] = "mean"
     primary: tuple[Literal[MEASURES], ...] = ("tpr", "fpr", "dice")  # their changes by group hold all at once
     min_cases: Annotated[int, Field(ge=2)] = 20  # patients with the needed labels for a group to be compared
-    margins: dict[str, Annotated[float, Field(gt=0)]] = {}  # changes that would not matter, by metric; ser: a ratio
+    margins: dict[str, PositiveFloat] = {}  # changes that would not matter, by metric; ser: a ratio
     seed: Seed = 0
 
     @model_validator(mode="after")
@@ -423,39 +425,68 @@ class Fairness(Section):
         return self
 
 
-class Mitigation(Section):
+class Strategies(Section):
+    """A section that names strategies. A strategy joins words by ``+``; the strength of a word follows ``@``."""
+
+    strategies: tuple[str, ...]
+
+    @model_validator(mode="after")
+    def _known_strategies(self):
+        names = [self.name_of(strategy) for strategy in self.strategies]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"strategies: '{repeated[0]}' is named more than once")
+        return self
+
+    def name_of(self, strategy: str) -> str:
+        """How a strategy is called in tables and folders: strengths as they are usually written, no file names.
+
+        Examples
+        --------
+        >>> from reconfair import remedies
+        >>> Mitigation().name_of("reweight+eodd@0.30"), Readers().name_of("oversample@0.50+dro")
+        ('reweight+eodd@0.3', 'oversample@0.5+dro')
+        """
+        items, strengths = [item.partition("@") for item in strategy.split("+")], self.parts(strategy)
+        return "+".join(name_of(word) + (f"@{strengths[word]:g}" if at else "") for word, at, _ in items)
+
+    @staticmethod
+    def _strength(item: str, usual: float) -> float:
+        """The strength that ``word@strength`` names; of a word alone, the usual one."""
+        word, at, written = item.partition("@")
+        try:
+            strength = float(written) if at else usual
+        except ValueError:
+            strength = -1.0
+        if not 0 <= strength < float("inf"):
+            raise ValueError(f"strategies: the strength of '{item}' must be a number from 0, such as {word}@0.3")
+        return strength
+
+
+class Mitigation(Strategies):
     """Fine-tuning of the reconstructors against bias; the diagnosis stays frozen."""
 
     strategies: tuple[str, ...] = ("reweight", "eodd", "adv")  # also dro, remedies joined by +, and thresholds
     models: tuple[str, ...] = ()  # empty: every reconstructor of the study
     attributes: tuple[str, ...] = ()  # empty: those that the dataset records
-    lam: Annotated[float, Field(ge=0)] = 1  # of eodd and adv where a strategy names none, as in eodd@0.3
-    epochs: Annotated[int, Field(ge=1)] = 10
-    lr_factor: Annotated[float, Field(gt=0)] = 0.1  # of the learning rate of the first training
-    temperature: Annotated[float, Field(gt=0)] = 0.3  # of soft decisions, in units of probability
-    adversary_lr: Annotated[float, Field(gt=0)] = 1e-4
+    lam: NonNegativeFloat = 1  # of eodd and adv where a strategy names none, as in eodd@0.3
+    epochs: Count = 10
+    lr_factor: PositiveFloat = 0.1  # of the learning rate of the first training
+    temperature: PositiveFloat = 0.3  # of soft decisions, in units of probability
+    adversary_lr: PositiveFloat = 1e-4
     seed: Seed = 0
 
-    @model_validator(mode="after")
-    def _known_strategies(self):
-        names = [self.name_of(strategy) for strategy in self.strategies]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"strategies: '{name}' is named more than once")
-        return self
-
-    def remedies(self, strategy: str) -> dict[str, float]:
+    def parts(self, strategy: str) -> dict[str, float]:
         """The remedies that a strategy joins, and the strength of each; ``thresholds`` has none.
 
         Examples
         --------
         >>> from reconfair import remedies
-        >>> Mitigation().remedies("reweight+eodd@0.3")
+        >>> Mitigation().parts("reweight+eodd@0.3")
         {'reweight': 1.0, 'eodd': 0.3}
         """
         strengths = {}
         for item in strategy.split("+") if strategy != "thresholds" else ():
-            word, at, strength = item.partition("@")
+            word = item.partition("@")[0]
             if not is_external(word):
                 one_of(word, (*REMEDIES, "thresholds"), "strategies: strategy")
             elif name_of(word) in (*REMEDIES, "thresholds", "standard"):
@@ -467,27 +498,11 @@ class Mitigation(Section):
                     f"strategies: '{strategy}' names a remedy twice, or joins thresholds, which stands alone"
                 )
             usual = REMEDIES.get(word, 1.0)
-            try:
-                strengths[word] = float(strength) if at else self.lam if usual is None else usual
-            except ValueError:
-                strengths[word] = -1.0
-            if not 0 <= strengths[word] < float("inf"):
-                raise ValueError(f"strategies: lambda of '{item}' must be a number from 0, such as {word}@0.3")
+            strengths[word] = self._strength(item, self.lam if usual is None else usual)
         return strengths
 
-    def name_of(self, strategy: str) -> str:
-        """How a strategy is called in tables and folders: strengths as they are usually written, no file names.
 
-        Examples
-        --------
-        >>> Mitigation().name_of("reweight+eodd@0.30")
-        'reweight+eodd@0.3'
-        """
-        given = [item.partition("@") for item in strategy.split("+")]
-        strengths = self.remedies(strategy)
-        return "+".join(name_of(word) + (f"@{strengths[word]:g}" if at else "") for word, at, _ in given)
-
-
+CLASSIFIERS = ("vit", "resnet", "boosting", "neighbours", "xgboost")  # that train with synthetic patients
 GENERATORS = ("plain", "cbrs", "sqrs", "cbdm", "fairdiffusion", "fairgen")  # of synthetic patients, in their order
 
 
@@ -495,40 +510,35 @@ class Synthesis(Section):
     """Synthetic patients: a diffusion model that fills rare cells of attribute and disease, for training alone."""
 
     cells: str = ""  # attributes and the task, as in sex*grade; empty: the first of both
-    min_images: Annotated[int, Field(ge=1)] = 8  # real training images that a cell needs
+    min_images: Count = 8  # real training images that a cell needs
     small_cells: Literal["refuse", "merge"] = "refuse"  # merge: cells with fewer join the largest cell of their label
     baselines: tuple[Literal[GENERATORS[:-1]], ...] = GENERATORS[:-1]  # generators beside fairgen
     sampling: Literal["sqrs", "cbrs", "natural"] = "sqrs"  # of fairgen: cells by 1 / sqrt(n), by 1 / n, as they are
     gradient_norms: bool = True  # of fairgen: cells with large gradients are drawn more often
-    diversity: Annotated[float, Field(ge=0)] = 1.0  # of cbdm and fairgen: strength tau of the diversity loss; 0: none
+    diversity: NonNegativeFloat = 1.0  # of cbdm and fairgen: strength tau of the diversity loss; 0: none
     preference: Literal["oracle", "csv", "none"] = "oracle"  # of fairgen: who compares pairs of samples
     ratings: str = ""  # folder with the files of the raters, for preference: csv
     pairs: Annotated[int, Field(ge=2)] = 400  # pairs of samples to be compared
-    beta: Annotated[float, Field(gt=0)] = 500.0  # how closely preference learning stays with the plain generator
-    kappa: Annotated[float, Field(gt=0)] = 1.0  # how sure the simulated physician is of a difference in score
-    guidance: Annotated[float, Field(ge=0)] = 1.5  # of sampling towards the cell; 0: as if no cell were named
+    beta: PositiveFloat = 500.0  # how closely preference learning stays with the plain generator
+    kappa: PositiveFloat = 1.0  # how sure the simulated physician is of a difference in score
+    guidance: NonNegativeFloat = 1.5  # of sampling towards the cell; 0: as if no cell were named
     steps: Annotated[int, Field(ge=2, le=1000)] = 50  # of sampling
-    amount: Literal["balance"] | Annotated[float, Field(gt=0)] = "balance"
+    amount: Literal["balance"] | PositiveFloat = "balance"
     inverse_performance: Literal["loss", "sampler", "none"] = "loss"  # groups with few right answers weigh more
-    classifiers: tuple[Literal["vit", "resnet", "boosting", "neighbours", "xgboost"], ...] = (
-        "vit",
-        "resnet",
-        "boosting",
-        "neighbours",
-    )
+    classifiers: tuple[Literal[CLASSIFIERS], ...] = CLASSIFIERS[:-1]
     vit: str = "vit_b_16"  # a name torchvision or timm knows
     resnet: str = "resnet50"  # a name torchvision or timm knows
     draws: Annotated[int, Field(ge=2)] = 10  # of equal numbers of images, for distances
     judged: Annotated[int, Field(ge=4)] = 200  # samples of each cell that are compared with real images
     channels: Annotated[int, Field(ge=8, multiple_of=8)] = 64  # of the first level
-    widths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=2)] = (1, 2, 2, 4)  # of each level
-    blocks: Annotated[int, Field(ge=1)] = 2  # residual blocks of each level
+    widths: Annotated[tuple[Count, ...], Field(min_length=2)] = (1, 2, 2, 4)  # of each level
+    blocks: Count = 2  # residual blocks of each level
     attention: tuple[int, ...] = (16, 8)  # pixels a side of the levels with attention
-    patch: Annotated[int, Field(ge=1)] = 1  # pixels a side that enter the first level as one place
-    iterations: Annotated[int, Field(ge=1)] = 20_000  # of the common training
-    tuning: Annotated[int, Field(ge=1)] = 2_000  # of each generator, from the common one
+    patch: Count = 1  # pixels a side that enter the first level as one place
+    iterations: Count = 20_000  # of the common training
+    tuning: Count = 2_000  # of each generator, from the common one
     batch_size: Annotated[int, Field(ge=2)] = 64
-    lr: Annotated[float, Field(gt=0)] = 2e-4
+    lr: PositiveFloat = 2e-4
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # decay of the averaged weights
     start: str = ""  # weights of a generator to start from, a best.ckpt of the same cells and size
     diffusers: str = ""  # folder of a Stable Diffusion checkpoint that makes the samples of a further generator, sd
@@ -544,38 +554,35 @@ class Synthesis(Section):
     @property
     def generators(self) -> tuple[str, ...]:
         """Names of the generators, and so of the readers that train with their images."""
-        return (
-            *(word for word in GENERATORS if word in self.baselines),
-            "fairgen",
-            *(["sd"] if self.diffusers else []),
-        )
+        baselines = [word for word in GENERATORS if word in self.baselines]
+        return (*baselines, "fairgen", *["sd"] * bool(self.diffusers))
 
 
 class FairREAD(Training):
     """Networks whose latent space is orthogonal to the attributes (FCRO), and their second stage (FairREAD)."""
 
-    epochs: Annotated[int, Field(ge=1)] = 40  # of each network of stage 1; the last epoch is kept
+    epochs: Count = 40  # of each network of stage 1; the last epoch is kept
     batch_size: Annotated[int, Field(ge=2)] = 128  # half of each batch is positive
-    lr: Annotated[float, Field(gt=0)] = 1e-4
-    weight_decay: Annotated[float, Field(ge=0)] = 4e-4
+    lr: PositiveFloat = 1e-4
+    weight_decay: NonNegativeFloat = 4e-4
     latent: Annotated[int, Field(ge=2)] = 128  # size of the latent space
-    column: Annotated[float, Field(ge=0)] = 80.0  # weight of the column loss
-    row: Annotated[float, Field(ge=0)] = 125.0  # weight of the row loss; 125 is the published 500 at 64 images a class
-    rank: Annotated[int, Field(ge=1)] | Literal["energy"] = 3  # of the attributes' subspace; energy: 0.99 of it
+    column: NonNegativeFloat = 80.0  # weight of the column loss
+    row: NonNegativeFloat = 125.0  # weight of the row loss; 125 is the published 500 at 64 images a class
+    rank: Count | Literal["energy"] = 3  # of the attributes' subspace; energy: 0.99 of it
     moving_base: bool = False  # the subspace follows the batches of the first three epochs
-    refusion_epochs: Annotated[int, Field(ge=1)] = 10  # of stage 2, at most
+    refusion_epochs: Count = 10  # of stage 2, at most
     refusion_batch_size: Annotated[int, Field(ge=2)] = 64
-    patience: Annotated[int, Field(ge=1)] = 3  # epochs of stage 2 without a lower validation loss
-    blocks: Annotated[int, Field(ge=1)] = 2  # of re-fusion
+    patience: Count = 3  # epochs of stage 2 without a lower validation loss
+    blocks: Count = 2  # of re-fusion
     width: Annotated[int, Field(ge=2)] = 256  # of the attributes' code
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     keep_orthogonal: bool = True  # both losses of stage 1 stay on in stage 2
-    alpha: Annotated[float, Field(ge=0)] = 0.5  # of the adversary, where a strategy names none, as in adversary@0.1
-    adversary_steps: Annotated[int, Field(ge=1)] = 2  # of the adversary in each batch
-    adversary_lr: Annotated[float, Field(gt=0)] = 1e-4
+    alpha: NonNegativeFloat = 0.5  # of the adversary, where a strategy names none, as in adversary@0.1
+    adversary_steps: Count = 2  # of the adversary in each batch
+    adversary_lr: PositiveFloat = 1e-4
 
 
-class Readers(Section):
+class Readers(Strategies):
     """Diagnostic networks that are trained to be fairer; the images stay as they are."""
 
     strategies: tuple[str, ...] = ("oversample", "reweight", "dro")  # or joined by +, with a strength after @
@@ -585,19 +592,11 @@ class Readers(Section):
     level: Fraction = 1.0  # of oversampling: 0 natural, 1 as many images of every group
     dro: Literal["online", "max", "as_published"] = "online"  # max: the worst group of a batch alone
     reweight: Literal["training", "as_published"] = "training"  # where groups are counted; as_published: in the batch
-    margin: Annotated[int, Field(ge=0)] = 5  # pixels that a crop is larger than the largest box, along each axis
+    margin: NonNegativeInt = 5  # pixels that a crop is larger than the largest box, along each axis
     fairread: FairREAD = FairREAD()
     dice: Literal["volume", "slice_mean"] = "volume"  # of a patient, in the measures of this chapter
     as_published: bool = False  # as the public code of FairREAD, FCRO and Lee et al. does it
     seed: Seed = 0
-
-    @model_validator(mode="after")
-    def _known_strategies(self):
-        names = [self.name_of(strategy) for strategy in self.strategies]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"strategies: '{name}' is named more than once")
-        return self
 
     def parts(self, strategy: str) -> dict[str, float]:
         """The parts that a strategy joins, and the strength of each; thresholds and crops have none (0).
@@ -609,32 +608,22 @@ class Readers(Section):
         >>> Readers().parts("standard+thresholds")
         {'thresholds': 0.0}
         """
-        strengths = {}
+        strengths, alpha = {}, self.fairread.alpha
         for item in strategy.removeprefix("standard+").split("+"):
-            word, at, strength = item.partition("@")
-            one_of(word, (*READERS, "thresholds"), "strategies: strategy")
+            word, at, _ = item.partition("@")
+            one_of(word, READERS, "strategies: strategy")
             if word in strengths:
                 raise ValueError(f"strategies: '{strategy}' names '{word}' twice")
-            usual = {"oversample": self.level, "adversary": self.fairread.alpha, "fairread": self.fairread.alpha}
-            usual = usual.get(word, (READERS.get(word) or (BOTH, None))[1])
-            try:
-                strengths[word] = float(strength if at else usual or 0)
-            except ValueError:
-                strengths[word] = -1.0
+            usual = {"oversample": self.level, "adversary": alpha, "fairread": alpha}.get(word, READERS[word][1])
             if at and usual is None:
                 raise ValueError(f"strategies: '{item}': {word} has no strength; write {word}")
-            if not 0 <= strengths[word] < float("inf"):
-                raise ValueError(f"strategies: strength of '{item}' must be a number from 0, such as {word}@0.5")
+            strengths[word] = self._strength(item, usual or 0.0)
             if word == "oversample" and strengths[word] > 1:
                 raise ValueError(f"strategies: '{item}': the level of oversampling lies in [0, 1]")
-        self._joined(strategy, tuple(strengths))
-        return strengths
-
-    def _joined(self, strategy: str, words: tuple[str, ...]) -> None:
-        """Refuse parts that do not go together, and say which do."""
-        main = [word for word in words if word not in (*DOSES, "thresholds")]
-        doses = [word for word in words if word in DOSES]
-        if "thresholds" in words and (words[-1] != "thresholds" or {*main} & {"crop", "cascade"}):
+        *before, last = strengths
+        main = [word for word in strengths if word not in (*DOSES, "thresholds")]
+        doses = [word for word in strengths if word in DOSES]
+        if "thresholds" in before or (last == "thresholds" and {*main} & {"crop", "cascade"}):
             raise ValueError(
                 f"strategies: '{strategy}': thresholds come last and belong to classifiers, as in fairread+thresholds"
             )
@@ -642,18 +631,7 @@ class Readers(Section):
             raise ValueError(
                 f"strategies: '{strategy}' cannot be joined; two of {', '.join(DOSES)} can, also with crop or cascade"
             )
-
-    def name_of(self, strategy: str) -> str:
-        """How a strategy is called in tables and folders, with strengths as they are usually written.
-
-        Examples
-        --------
-        >>> Readers().name_of("oversample@0.50+dro")
-        'oversample@0.5+dro'
-        """
-        given, strengths = strategy.split("+"), self.parts(strategy)
-        items = [item.partition("@") for item in given]
-        return "+".join(word + (f"@{strengths[word]:g}" if at else "") for word, at, _ in items)
+        return strengths
 
     def kinds(self, strategy: str) -> tuple[str, ...]:
         """The kinds of network that a strategy can train.
@@ -663,14 +641,8 @@ class Readers(Section):
         >>> Readers().kinds("cascade+oversample"), Readers().kinds("dro")
         (('segment',), ('classify', 'segment'))
         """
-        if strategy == "standard":
-            return BOTH
-        words = self.parts(strategy)
-        return tuple(
-            kind
-            for kind in BOTH
-            if all(kind in READERS[word][0] if word in READERS else kind == "classify" for word in words)
-        )
+        words = () if strategy == "standard" else self.parts(strategy)
+        return tuple(kind for kind in BOTH if all(kind in READERS[word][0] for word in words))
 
 
 class TwoStages(Section):
@@ -696,7 +668,7 @@ class Compute(Section):
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = "auto"
-    workers: Annotated[int, Field(ge=0)] = 0  # threads and processes; 0: every core
+    workers: NonNegativeInt = 0  # threads and processes; 0: every core
     compile: bool = False  # networks before they train: worth its start in long trainings on a GPU
 
 
@@ -718,73 +690,61 @@ class Study(Section):
     _number: int = PrivateAttr(0)  # of the fold that this is
 
     @model_validator(mode="after")
-    def _known_tasks(self):
-        about = self.dataset.about
+    def _known_words(self):
+        about, name = self.dataset.about, self.dataset.name
         for task in self.diagnosis.tasks:
-            one_of(task, about.every, f"diagnosis.tasks: task of {self.dataset.name}")
-        if self.diagnosis.classify.outlined and "segment" not in about.tasks.values():
+            one_of(task, about.every, f"diagnosis.tasks: task of {name}")
+        words = {"fairness.attributes": [word for joint in self.fairness.attributes for word in joint.split("*")]}
+        words |= {
+            f"{key}.attributes": getattr(getattr(self, key), "attributes", ()) for key in ("readers", "mitigation")
+        }
+        words["synthesis.cells"] = self.cells[:-1]
+        for key, attributes in words.items():
+            for word in attributes:
+                recorded = about.attributes + ("race_merged",) * ("race" in about.attributes)
+                one_of(word, recorded, f"{key}: attribute of {name}")
+        for joint in self.fairness.attributes:
+            if len({*joint.split("*")}) <= joint.count("*"):
+                raise ValueError(f"fairness.attributes: '{joint}' names an attribute twice")
+        if self.cells:
+            classified = [task for task, kind in self.tasks.items() if kind == "classify"]
+            one_of(self.cells[-1], classified, "synthesis.cells: task")
+            if len({*self.cells[:-1]}) < max(len(self.cells) - 1, 1):
+                cells = "*".join(self.cells)
+                raise ValueError(f"synthesis.cells: '{cells}' must name each attribute once, and one task")
+        return self
+
+    @model_validator(mode="after")
+    def _possible(self):
+        pretrained, folds = self.diagnosis.classify.pretrained, self.dataset.folds
+        if self.diagnosis.classify.outlined and "segment" not in self.dataset.about.tasks.values():
             raise ValueError(f"diagnosis.classify.outlined: {self.dataset.name} has no outlines; expected false")
-        recorded = about.attributes + (("race_merged",) if "race" in about.attributes else ())
-        for attribute in self.fairness.attributes:
-            words = attribute.split("*")
-            for word in words:
-                one_of(word, recorded, f"fairness.attributes: attribute of {self.dataset.name}")
-            if len(set(words)) < len(words):
-                raise ValueError(f"fairness.attributes: '{attribute}' names an attribute twice")
-        if self.readers:
-            for attribute in self.readers.attributes:
-                one_of(attribute, recorded, f"readers.attributes: attribute of {self.dataset.name}")
-            for strategy in self.readers.strategies:
-                self.networks_of(self.readers.name_of(strategy))
-        for name in ("readers", "two_stages") if self.dataset.folds else ():
+        for strategy in self.readers.strategies if self.readers else ():
+            self.networks_of(self.readers.name_of(strategy))
+        for name in ("readers", "two_stages") if folds else ():
             if getattr(self, name):
                 raise ValueError(f"{name}: its readers are trained in one split; leave out dataset.folds, or {name}")
-        if self.grid:
-            self._check_grid()
-        if self.mitigation:
-            for model in self.mitigation.models:
-                one_of(name_of(model), self.reconstruction.places, "mitigation.models: model of this study")
-                if not any(source.model == name_of(model) for source in self.mitigated) and self.noise.kind != "none":
-                    raise ValueError(
-                        f"mitigation.models: the images of '{model}' were made elsewhere, so that only the strategy "
-                        f"thresholds applies; {nearest(model, self.trained, 'trained here')}"
-                    )
-            for attribute in self.mitigation.attributes:
-                one_of(attribute, recorded, f"mitigation.attributes: attribute of {self.dataset.name}")
-        return self
-
-    @model_validator(mode="after")
-    def _known_cells(self):
-        if self.synthesis:
-            recorded = self.dataset.about.attributes + (
-                ("race_merged",) if "race" in self.dataset.about.attributes else ()
-            )
-            *attributes, task = self.cells
-            for attribute in attributes:
-                one_of(attribute, recorded, f"synthesis.cells: attribute of {self.dataset.name}")
-            one_of(task, [task for task, kind in self.tasks.items() if kind == "classify"], "synthesis.cells: task")
-            if not attributes or len({*attributes}) < len(attributes):
-                raise ValueError(
-                    f"synthesis.cells: '{'*'.join(self.cells)}' must name each attribute once, and one task"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _takes_colour(self):
         if self.dataset.inputs and not getattr(type(self.noise), "COLOUR", False):
             valid = ", ".join(kind for kind, section in NOISES.items() if getattr(section, "COLOUR", False))
             raise ValueError(
                 f"noise.kind: {self.noise.kind} measures one channel, and dataset.channels is 3; valid here: {valid}"
             )
-        if self.dataset.inputs and str(self.diagnosis.classify.pretrained) in XRV:
+        if self.dataset.inputs and pretrained in XRV:
             raise ValueError(
-                f"diagnosis.classify.pretrained: {self.diagnosis.classify.pretrained} has seen one channel, and "
-                "dataset.channels is 3; valid here: true, false"
+                f"diagnosis.classify.pretrained: {pretrained} has seen one channel, and dataset.channels is 3; "
+                "valid here: true, false"
             )
         return self
 
     @model_validator(mode="after")
     def _known_models(self):
+        for model in self.mitigation.models if self.mitigation else ():
+            one_of(name_of(model), self.reconstruction.places, "mitigation.models: model of this study")
+            if not any(source.model == name_of(model) for source in self.mitigated) and self.noise.kind != "none":
+                raise ValueError(
+                    f"mitigation.models: the images of '{model}' were made elsewhere, so that only the strategy "
+                    f"thresholds applies; {nearest(model, self.trained, 'trained here')}"
+                )
         for key, word in self.diagnosis.models.items():
             one_of(key, {network.name for network in self.networks} | self.tasks.keys(), "diagnosis.models: task")
             if is_external(word):
@@ -794,6 +754,19 @@ class Study(Section):
                 raise ValueError(f"diagnosis.models.{key}: '{word}' is neither; expected {expected}")
             else:
                 file_of(word)
+        return self
+
+    @model_validator(mode="after")
+    def _known_grid(self):
+        if grid := self.grid:  # its rows and columns must be made by the study
+            makes = [source for source in self.mitigated if source.strategy != "thresholds"]
+            models, strategies = ([*dict.fromkeys(names)] for names in zip(*makes, strict=True)) if makes else ([], [])
+            one_of(grid.model or (models or [""])[0], models, "two_stages.model: reconstructor that mitigation changes")
+            for word in grid.strategies:
+                one_of(self.mitigation.name_of(word), strategies, "two_stages.strategies: strategy")
+            for word in grid.readers:
+                name = word if word == "standard" else self.readers.name_of(word)
+                one_of(name, self.reader_names, "two_stages.readers: reader")
         return self
 
     def attributes(self, section: str = "fairness") -> tuple[str, ...]:
@@ -836,28 +809,12 @@ class Study(Section):
         applies = self.mitigation and self.readers and self.noise.kind != "none"
         return self.two_stages if applies else None
 
-    def _check_grid(self) -> None:
-        """Refuse a grid whose rows or columns the study does not make."""
-        stages, makes = self.two_stages, [source for source in self.mitigated if source.strategy != "thresholds"]
-        models, names = {source.model for source in makes}, self.reader_names
-        one_of(
-            stages.model or next(iter(models), ""), models, "two_stages.model: reconstructor that mitigation changes"
-        )
-        for word in stages.strategies:
-            one_of(
-                self.mitigation.name_of(word), {source.strategy for source in makes}, "two_stages.strategies: strategy"
-            )
-        for word in stages.readers:
-            one_of(word if word == "standard" else self.readers.name_of(word), names, "two_stages.readers: reader")
-
     @property
     def reader_names(self) -> tuple[str, ...]:
         """Strategies by which the diagnostic networks are trained, the standard one first."""
         if self.readers is None:
             return ("standard",)
-        plain = (
-            ("standard", "oversample@0") if self.readers.amplify else ("standard",)
-        )  # the latter: on the same images
+        plain = ["standard"] + ["oversample@0"] * bool(self.readers.amplify)  # the latter: on the same images
         names = dict.fromkeys((*plain, *map(self.readers.name_of, self.readers.strategies)))
         if self.readers.thresholds != "none":
             whole = [name for name in names if not name.endswith("+thresholds") and self.networks_of(name)]
@@ -913,17 +870,15 @@ class Study(Section):
     @property
     def models(self) -> tuple[str, ...]:
         """Names of the reconstructors; where there is no noise, those whose images were made elsewhere."""
-        return tuple(self.reconstruction.places) if self.noise.kind != "none" else self._given
+        return tuple(name for name in self.reconstruction.places if self.noise.kind != "none" or self._is_given(name))
 
     @property
     def trained(self) -> tuple[str, ...]:
         """Names of the reconstructors that are trained here; the images of the others were made elsewhere."""
-        return tuple(model for model in self.models if model not in self._given)
+        return tuple(name for name in self.models if not self._is_given(name))
 
-    @property
-    def _given(self) -> tuple[str, ...]:
-        names, kinds = self.reconstruction.places, tuple(GIVEN.values())
-        return tuple(name for name in names if isinstance(getattr(self.reconstruction, name), kinds))
+    def _is_given(self, model: str) -> bool:
+        return isinstance(getattr(self.reconstruction, model), tuple(GIVEN.values()))
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -937,15 +892,14 @@ class Study(Section):
         if self.mitigation is None or self.noise.kind == "none":
             return ()
         models = [name for name in map(name_of, self.mitigation.models or self.models) if name in self.models]
-        names = map(self.mitigation.name_of, self.mitigation.strategies)
-        strategies = list(names)
+        strategies = [self.mitigation.name_of(strategy) for strategy in self.mitigation.strategies]
         every = (Source(model, strategy) for model in models for strategy in strategies)
         return tuple(source for source in every if source.model in self.trained or source.strategy == "thresholds")
 
     def remedies(self, source: Source) -> dict[str, float]:
         """The remedies of a mitigated source, by what the params file calls them, and their strengths."""
         names = {self.mitigation.name_of(strategy): strategy for strategy in self.mitigation.strategies}
-        return self.mitigation.remedies(names[source.strategy])
+        return self.mitigation.parts(names[source.strategy])
 
     @property
     def label(self) -> str:
@@ -968,7 +922,10 @@ class Study(Section):
         """The studies in which models are trained: one for each of ``dataset.folds``, or this study alone."""
         if self._number or not self.dataset.folds:
             return (self,)
-        return tuple(self._in_fold(number) for number in range(1, self.dataset.folds + 1))
+        folds = tuple(self.model_copy() for _ in range(self.dataset.folds))
+        for number, fold in enumerate(folds, 1):
+            fold._number = number
+        return folds
 
     @property
     def number(self) -> int:
@@ -994,11 +951,6 @@ class Study(Section):
                 "such as study.folds[0]"
             )
         return f"{self.fold}/{name}" if self.fold else name
-
-    def _in_fold(self, number: int) -> Study:
-        fold = self.model_copy()
-        fold._number = number
-        return fold
 
     def sections(self, *names: str) -> dict:
         """The sections named, or all, JSON-ready. Absolute folders of images are written as hashes (`hidden`)."""
@@ -1167,15 +1119,14 @@ def study(base: str = "", **sections: dict[str, Any]) -> Study:
     if base and not (isinstance(dataset, dict) and "name" in dataset):
         sections = {name: section for name, section in sections.items() if section != {}}
         base_sections = read(project_file(f"params/{base}.yaml"))
-        kind, usual = (_kind_of_noise(some.get("noise")) for some in (sections, base_sections))
+        noises = [some.get("noise") for some in (sections, base_sections)]
+        kind, usual = (noise.get("kind") if isinstance(noise, dict) else noise for noise in noises)
         replaced = {"noise"} if kind not in (None, usual) else set()  # another kind of noise shares no settings
         command = _command(f"params/{base}.yaml", _leaves(sections, replaced))
         sections = _merged({name: each for name, each in base_sections.items() if name not in replaced}, sections)
+    sections = {name: section for name, section in sections.items() if section != "none" or name not in OPTIONAL}
     if sections.get("noise") == "none":
-        sections = {**sections, "noise": {"kind": "none"}}
-    for name in OPTIONAL:
-        if sections.get(name) == "none":
-            sections = {key: section for key, section in sections.items() if key != name}
+        sections["noise"] = {"kind": "none"}
     built = _validated(sections)
     built._command = command
     return built
@@ -1225,17 +1176,14 @@ class _Loader(yaml.SafeLoader):
         raise yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark)
 
 
-def _resolve(tag: str, pattern: str) -> None:
-    _Loader.add_implicit_resolver(tag, re.compile(f"^[-+]?({pattern})$"), list("-+0123456789."))
-
-
-_resolve("!doubtful", r"0[0-9_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
-_resolve("tag:yaml.org,2002:int", r"0|[1-9][0-9_]*")
-_resolve(
-    "tag:yaml.org,2002:float",
-    r"(0|[1-9][0-9_]*)\.[0-9]*([eE][-+]?[0-9]+)?|\.[0-9]+([eE][-+]?[0-9]+)?|(0|[1-9][0-9]*)[eE][-+]?[0-9]+"
-    r"|\.(inf|Inf|nan|NaN)",
-)
+_NUMBERS = {
+    "!doubtful": r"0[0-9_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?",
+    "tag:yaml.org,2002:int": r"0|[1-9][0-9_]*",
+    "tag:yaml.org,2002:float": r"(0|[1-9][0-9_]*)\.[0-9]*([eE][-+]?[0-9]+)?|\.[0-9]+([eE][-+]?[0-9]+)?"
+    r"|(0|[1-9][0-9]*)[eE][-+]?[0-9]+|\.(inf|Inf|nan|NaN)",
+}
+for _tag, _pattern in _NUMBERS.items():
+    _Loader.add_implicit_resolver(_tag, re.compile(f"^[-+]?({_pattern})$"), list("-+0123456789."))
 _Loader.add_constructor("!doubtful", _Loader.construct_doubtful)
 
 
@@ -1336,12 +1284,8 @@ def _kind(name: str, section) -> type[Section]:
         return registry[word]
     if name == "reconstruction":
         return _reconstruction(section)
-    return {field: _section_of(info.annotation) for field, info in Study.model_fields.items()}[name]
-
-
-def _section_of(annotation) -> type[Section]:
-    """The settings class in an annotation, which may allow None."""
-    return next(kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type))
+    annotation = Study.model_fields[name].annotation
+    return annotation if isinstance(annotation, type) else get_args(annotation)[0]  # of a class or None, the class
 
 
 def _reconstruction(section: dict) -> type[Reconstruction]:
@@ -1407,11 +1351,6 @@ def _merged(base: dict, changes: dict) -> dict:
         both = isinstance(value, dict) and isinstance(base.get(key), dict)
         merged[key] = _merged(base[key], value) if both else value
     return merged
-
-
-def _kind_of_noise(section) -> str | None:
-    """The kind of noise that a section names, if any."""
-    return section.get("kind") if isinstance(section, dict) else section
 
 
 def _leaves(sections: dict, whole=(), prefix: str = "") -> list[str]:

@@ -36,13 +36,15 @@ def lpips_weights() -> Path:
     return Path(os.environ.get("TORCH_HOME", Path(cache) / "torch")) / "hub/checkpoints/alexnet-owt-7be5be79.pth"
 
 
-def lpips(originals, images) -> np.ndarray:
+def lpips(originals, images, rows=None) -> np.ndarray:
     """Learned perceptual distance of Zhang et al. (2018), AlexNet, of each image; 0 is equal.
 
     Parameters
     ----------
     originals, images : array_like
         (n, size, size) or (n, 3, size, size); read a few at a time.
+    rows : pair of ndarray of int, optional
+        Which originals and which images are compared; by default all, in order.
 
     Raises
     ------
@@ -54,16 +56,16 @@ def lpips(originals, images) -> np.ndarray:
 
     if not lpips_weights().is_file():
         raise FileNotFoundError(f"{lpips_weights()}: LPIPS needs these weights of torchvision's alexnet; none found")
+    rows = rows or (np.arange(len(images)),) * 2
     measure = LearnedPerceptualImagePatchSimilarity("alex", reduction="none", normalize=True)
     with torch.inference_mode():
-        for start in store.progress(range(0, len(images), CHUNK), "LPIPS"):
-            pair = (_chunk(array, start).clip(0, 1) for array in (originals, images))
-            pair = (torch.from_numpy(part) for part in pair)
-            measure.update(*(part if part.ndim == 4 else part[:, None].expand(-1, 3, -1, -1) for part in pair))
+        for start in store.progress(range(0, len(rows[1]), CHUNK), "LPIPS"):
+            pair = [torch.from_numpy(some) for some in _pair(originals, images, rows, start)]
+            measure.update(*(some if some.ndim == 4 else some[:, None].expand(-1, 3, -1, -1) for some in pair))
         return measure.compute().flatten().numpy()
 
 
-def rate(table: pd.DataFrame, originals, images, source: str, strategy: str = "standard") -> pd.DataFrame:
+def rate(table: pd.DataFrame, originals, images, source: str, strategy: str = "standard", rows=None) -> pd.DataFrame:
     """Rows of the quality table for images that belong to the rows of a cohort table.
 
     Parameters
@@ -71,18 +73,22 @@ def rate(table: pd.DataFrame, originals, images, source: str, strategy: str = "s
     table : DataFrame
         (n rows) of a cohort.
     originals, images : array_like
-        (n, size, size) or (n, 3, size, size); read a few at a time, so that arrays stay on disk. Images are
-        clipped to [0, 1] before they are compared.
+        (n, size, size) or (n, 3, size, size); read a few at a time, so that arrays stay on disk. Both
+        are clipped to [0, 1] before they are compared. Missing images (NaN) are left out.
     source, strategy : str
         What made the images.
+    rows : ndarray of int, optional
+        (n,): which of `originals` belongs to each image; by default all, in order.
     """
+    there = np.flatnonzero(np.isfinite(images[(slice(None), *[0] * (images.ndim - 1))]))
+    rows, table = ((np.arange(len(table)) if rows is None else rows)[there], there), table.iloc[there]
     starts = range(0, len(table), CHUNK)
-    rated = store.parallel(partial(_rated, originals, images), starts, f"quality of {source}", threads=True)
+    rated = store.parallel(partial(_rated, originals, images, rows), starts, f"quality of {source}", threads=True)
     columns = table[["image_id", "patient_id", "split"]].reset_index(drop=True)
     columns = columns.assign(source=source, strategy=strategy)
     columns[["psnr", "ssim"]] = np.concatenate([np.empty((0, 2)), *rated])
     if len(table) and lpips_weights().is_file():
-        columns["lpips"] = lpips(originals, images)
+        columns["lpips"] = lpips(originals, images, rows)
     return columns
 
 
@@ -163,19 +169,6 @@ def gaps(rated: pd.DataFrame, table: pd.DataFrame, attributes) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["attribute", "best", "worst", "gap", "percent", "p"])
 
 
-class Rows:
-    """Some rows of a memory-mapped array, read a few at a time."""
-
-    def __init__(self, array, rows):
-        self.array, self.rows = array, rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, at):
-        return self.array[self.rows[at]]
-
-
 def _by_patient(rated: pd.DataFrame, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Mean quality of each patient over finite values, the number of infinite ones, and the patients' attributes."""
     values = rated[rated.columns.intersection(["psnr", "ssim"])]
@@ -186,10 +179,12 @@ def _by_patient(rated: pd.DataFrame, table: pd.DataFrame) -> tuple[pd.DataFrame,
     return patients, traits
 
 
-def _chunk(array, start: int) -> np.ndarray:
-    return np.asarray(array[start : start + CHUNK], np.float32)
+def _pair(originals, images, rows, start: int) -> list[np.ndarray]:
+    """Some originals and the images to compare with them, float32 within [0, 1]."""
+    some = [array[of[start : start + CHUNK]] for array, of in zip((originals, images), rows, strict=True)]
+    return [np.asarray(each, np.float32).clip(0, 1) for each in some]
 
 
-def _rated(originals, images, start: int) -> np.ndarray:
-    pairs = zip(_chunk(originals, start), _chunk(images, start).clip(0, 1), strict=True)
+def _rated(originals, images, rows, start: int) -> np.ndarray:
+    pairs = zip(*_pair(originals, images, rows, start), strict=True)
     return np.array([(psnr(original, image), ssim(original, image)) for original, image in pairs])

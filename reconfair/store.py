@@ -206,7 +206,8 @@ class Product:
     def mark(self, files: Iterable[Path], seconds: float) -> None:
         """Write the stamp: from now on the files count as complete."""
         kind, amount, *_, gpu = self.work() if self.work else ("", 0.0, False)
-        files = sorted(files)
+        files, torch = sorted(files), sys.modules.get("torch")  # asked without importing it
+        device = "cuda" if torch and torch.cuda.is_initialized() else "cpu"
         stamp = {
             "layout": LAYOUT,
             "fingerprint": self.fingerprint,
@@ -216,10 +217,10 @@ class Product:
             "inputs": [self.inputs(False), self.inputs(True)] if self.inputs else [],
             "scans": self._known_scans(),
             "seconds": round(seconds, 2),
-            "work": {"kind": kind, "amount": amount, "gpu": gpu and _device() == "cuda"},
+            "work": {"kind": kind, "amount": amount, "gpu": gpu and device == "cuda"},
             "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-            "device": _device(),
-            "threads": _threads(),
+            "device": device,
+            "threads": torch.get_num_threads() if torch else 0,  # another number gives other last digits
             "made": time.strftime("%Y-%m-%dT%H:%M:%S"),
         }
         draft = self.stamp.with_suffix(".part")
@@ -239,7 +240,7 @@ def make(product: Product) -> Path:
     lacking = missing(product)
     if not lacking:
         return product.folder
-    _provide(product, lacking[:-1])  # else the stamp would vouch for inputs that were not the ones read
+    ready(product, lacking[:-1])  # else the stamp would vouch for inputs that were not the ones read
     if product.usable:  # scans were written anew, and are the same
         return product.folder
     with locked(product):
@@ -269,22 +270,23 @@ def name_damaged(product: Product, say=print) -> None:
         say(f"{name}: is missing or was changed after it was written; it is made again")
 
 
-def ready(product: Product) -> Path:
-    """Return the folder of a product. One that is missing is made first, unless that takes more than `PATIENCE`.
+def ready(product: Product, lacking: list[Product] | None = None) -> Path:
+    """Return the folder of a product. What it lacks is made first, unless that takes more than `PATIENCE` in all.
+
+    Parameters
+    ----------
+    product : Product
+    lacking : list of Product, optional
+        What is to be made, in the order of making; by default all that is `missing`.
 
     Raises
     ------
     ParamsError
         It is missing and takes long to make; the message says how long, and the command that makes it.
     """
-    _provide(product, missing(product))
-    return product.folder
-
-
-def _provide(product: Product, lacking: list[Product]) -> None:
-    """Make what `product` lacks and say so in a line, unless all of it together takes more than `PATIENCE`."""
+    lacking = missing(product) if lacking is None else lacking
     if not lacking:
-        return
+        return product.folder
     rates = throughputs()
     seconds = sum(estimate(need, rates)[0] for need in lacking)
     names = ", ".join(need.key.removeprefix(f"{need.run}/") for need in lacking)
@@ -298,6 +300,7 @@ def _provide(product: Product, lacking: list[Product]) -> None:
     print(f"Making {names}: about {clock(seconds)}.", flush=True)
     for need in lacking:
         make(need)
+    return product.folder
 
 
 def missing(product: Product) -> list[Product]:
@@ -378,23 +381,11 @@ def _read_stamp(path: Path) -> dict:
     return stamp if isinstance(stamp, dict) else {}
 
 
-def _device() -> str:
-    """Where this process has computed, asked without importing torch."""
-    torch = sys.modules.get("torch")
-    return "cuda" if torch and torch.cuda.is_initialized() else "cpu"
-
-
-def _threads() -> int:
-    """Threads that torch computes with; another number gives other last digits, and so other weights."""
-    torch = sys.modules.get("torch")
-    return torch.get_num_threads() if torch else 0
-
-
-def checksum(path: Path) -> str:
+def checksum(path: str | Path) -> str:
     """Checksum of a file's content, read once as long as its size and date stay the same; empty where it is missing."""
     try:
-        status = path.stat()
-        return _checksum(path, status.st_size, status.st_mtime_ns)
+        status = os.stat(path)
+        return _checksum(Path(path), status.st_size, status.st_mtime_ns)
     except OSError:
         return ""
 
@@ -557,12 +548,12 @@ def parallel(function: Callable, items: Sequence, what: str, workers: int = 0, t
             yield from progress(results(pool), what, len(items))
     else:
         # Idle workers wait as long as joblib's own do: one that leaves while work arrives can stop the pool for good.
-        started = {"initializer": _end_with, "initargs": (os.getpid(),), "timeout": 300}
+        started = {"initializer": end_with, "initargs": (os.getpid(),), "timeout": 300}
         pool = get_reusable_executor(workers, env=one_thread, **started)
         yield from progress(results(pool), what, len(items))
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """Have this process end soon after its parent, however that ends."""
 
     def watch():

@@ -33,6 +33,9 @@ SHARE, MOMENT = 0.05, 0.2  # of the time that writing checkpoints may take; seco
 class Module(L.LightningModule):
     """A network that trains: batches travel to the device as they are stored, in half precision, and widen there.
 
+    Its steps minimise the mean of ``objective(batch)``: losses (n,) of a batch, and the images or logits that they
+    judge. A network with other steps has its own.
+
     Attributes
     ----------
     keep_last : bool
@@ -43,6 +46,14 @@ class Module(L.LightningModule):
 
     def on_after_batch_transfer(self, batch, dataloader_idx):
         return tuple(tensor.float() for tensor in batch)
+
+    def training_step(self, batch, batch_idx):
+        return self.objective(batch)[0].mean()
+
+    def validation_step(self, batch, batch_idx):
+        losses, answers = self.objective(batch)
+        self.log("val_loss", losses.mean(), batch_size=len(batch[0]))
+        return answers
 
 
 class Batches:

@@ -54,34 +54,23 @@ def true_disparity(
         images, masks = drawn(fresh, chunk, study.compute.workers)
         seen = images if source == "original" else noise.degrade(images, chunk.image_id, study.noise)
         if model is not None:
-            seen = _applied(model.reconstruct, seen, study, recon.sampling_seeds(study, chunk.image_id))[:, 0]
+            seeds = recon.sampling_seeds(study, chunk.image_id)
+            batches = training.apply(model.reconstruct, seen, np.arange(len(seen)), study.compute, "models", seeds)
+            seen = np.concatenate([images for _, images in batches])[:, 0]
         for network in study.networks_of(reader):
             who, rows = Reader(network, reader), np.arange(len(seen))
-            answers = diagnosis.scores(study, who, seen, rows, "models", chunk, masks)
+            answers, _ = diagnosis.read(study, who, seen, rows, "models", chunk, masks)
             parts.append(diagnosis.units(study, network, chunk, answers, masks))
     predictions = pd.concat(parts, ignore_index=True).assign(source=source, strategy="standard", reader=reader)
     if reader.endswith("+thresholds"):
         predictions = groupwise.elsewhere(study, reader, predictions, table)
-    _, fairness = assess(
-        predictions,
-        table,
-        attributes=study.attributes(),
-        thresholds=diagnosis.thresholds(study, reader),
-        eodd=study.fairness.eodd,
-        min_cases=2,
-        resamples=99,
-    )
-    return fairness
+    how = {"thresholds": diagnosis.thresholds(study, reader), "eodd": study.fairness.eodd}
+    return assess(predictions, table, attributes=study.attributes(), min_cases=2, resamples=99, **how)[1]
 
 
 def drawn(dataset, table: pd.DataFrame, workers: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Draw the images of some rows, and their masks: (n, size, size)."""
     pieces = [table.iloc[start : start + data.CHUNK] for start in range(0, len(table), data.CHUNK)]
     parts = list(store.parallel(partial(data.images_of, dataset=dataset), pieces, "images", workers))
-    images = np.concatenate([images for images, _ in parts])
-    return images, None if parts[0][1] is None else np.concatenate([masks for _, masks in parts])
-
-
-def _applied(function, images: np.ndarray, study: Study, *extras) -> np.ndarray:
-    batches = training.apply(function, images, np.arange(len(images)), study.compute, "models", *extras)
-    return np.concatenate([answers for _, answers in batches])
+    images = np.concatenate([images for images, *_ in parts])
+    return images, None if parts[0][1] is None else np.concatenate([masks for _, masks, *_ in parts])

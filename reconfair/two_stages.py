@@ -58,19 +58,17 @@ def cell(study: Study, source: Source, reader: str) -> Product:
         return diagnosis.product(other, source.standard, strategy=reader)
     if source in study.sources:
         return diagnosis.product(study, source, strategy=reader)
-    against = reader if study.two_stages.against == "matched" and _sees(study, source) else "standard"
-    return diagnosis.product(
-        study, source, mitigation.images(study, source, against.removesuffix("+thresholds")), reader
-    )
+    matched = study.two_stages.against == "matched" and _sees(study, source)
+    images = mitigation.images(study, source, reader.removesuffix("+thresholds") if matched else "standard")
+    return diagnosis.product(study, source, images, reader)
 
 
 def predictions(study: Study) -> pd.DataFrame:
     """Rows of ``predictions`` of every cell; ``strategy`` names the row of the grid, ``reader`` its column."""
     parts = []
     for source in rows(study):
-        for reader in columns(study):
-            table = tables.read("predictions", store.ready(cell(study, source, reader)))
-            parts.append(table.assign(strategy=source.strategy))
+        cells = [cell(study, source, reader) for reader in columns(study)]
+        parts.append(judge.collect("predictions", cells).assign(strategy=source.strategy))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -78,8 +76,10 @@ def product(study: Study) -> Product:
     """The tables of the grid."""
     settings = study.two_stages.model_dump(mode="json", exclude={"max_cells"})
     settings |= study.fairness.model_dump(mode="json", include={"eodd", "min_cases", "resamples", "seed"})
-    cells = [cell(study, source, reader) for source in rows(study) for reader in columns(study)]
-    cells += [one for other in replicates(study) for one in product(other).needs]
+    readers = [Reader(network, name) for name in columns(study) for network in study.networks_of(name)]
+    needs = [data.product(study), *(diagnosis.weights(study, reader) for reader in readers)]
+    needs += [cell(study, source, reader) for source in rows(study) for reader in columns(study)]
+    needs += [one for other in replicates(study) for one in product(other).needs]
     return Product(
         chapter=CHAPTER,
         run=study.name,
@@ -88,7 +88,7 @@ def product(study: Study) -> Product:
         write=partial(_write, study),
         parameters=settings | {"attributes": study.attributes()},
         code=(__name__, *judge.STATISTICS, "reconfair.fairness.grid"),
-        needs=tuple(dict.fromkeys([data.product(study), *_readers(study), *cells])),
+        needs=tuple(dict.fromkeys(needs)),
         command=study.command,
     )
 
@@ -125,11 +125,11 @@ def replicates(study: Study) -> list[Study]:
     """The same study, trained with each further seed; outputs of each stand under a label of their own."""
     others = []
     for seed in study.two_stages.seeds:
-        label = {"dataset": study.dataset.model_copy(update={"label": f"{study.label}-seed-{seed}"})}
-        stages = {name: _reseeded(getattr(study, name), seed) for name in ("reconstruction", "diagnosis")}
-        stages |= {name: _reseeded(getattr(study, name), seed) for name in ("mitigation", "readers")}
-        single = {"two_stages": study.two_stages.model_copy(update={"seeds": ()})}
-        others.append(study.model_copy(update=label | stages | single))
+        stages = ("reconstruction", "diagnosis", "mitigation", "readers")
+        changed = {name: _reseeded(getattr(study, name), seed) for name in stages}
+        changed["dataset"] = study.dataset.model_copy(update={"label": f"{study.label}-seed-{seed}"})
+        changed["two_stages"] = study.two_stages.model_copy(update={"seeds": ()})
+        others.append(study.model_copy(update=changed))
     return others
 
 
@@ -141,16 +141,13 @@ def read(study: Study) -> Tables:
 
 def judged(study: Study, split: str) -> grid.Grid:
     """The grid of the val or test patients, with thresholds from the validation originals."""
-    answers, settings = predictions(study), study.fairness
+    answers = predictions(study)
     return grid.grid(
         judge.shared(answers[answers.split == split], ["task", "unit"]),
         data.load(study).table,
         attributes=study.attributes(),
         thresholds=judge.thresholds(study, columns(study)),
-        eodd=settings.eodd,
-        min_cases=settings.min_cases,
-        resamples=settings.resamples,
-        seed=settings.seed,
+        **study.fairness.model_dump(include={"eodd", "min_cases", "resamples", "seed"}),
     )
 
 
@@ -163,48 +160,39 @@ def decide(study: Study, validation: pd.DataFrame, test: pd.DataFrame) -> pd.Dat
         ``task, attribute`` and the columns of `grid.verdict`; tasks without a grid on both splits are left out.
     """
     rivals = [(PLACEBO, "standard"), ("standard", PLACEBO), ("standard", "standard+thresholds")]
-    found, keys = [], ["task", "attribute"]
+    decisions, keys = [], ["task", "attribute"]
     for key, cells in test.groupby(keys, sort=False) if len(test) and len(validation) else ():
         before = validation[(validation[keys] == list(key)).all(axis=1)]
         eligible = before[(before["row"] != PLACEBO) & (before.reader != PLACEBO)]
         if len(eligible):
             chosen = grid.choose(eligible, study.two_stages.tolerance)
-            found.append(dict(zip(keys, key, strict=True)) | grid.verdict(cells, chosen, before, rivals))
-    return pd.DataFrame(found, columns=list(tables.SCHEMAS["decisions"]))
+            decisions.append(dict(zip(keys, key, strict=True)) | grid.verdict(cells, chosen, before, rivals))
+    return pd.DataFrame(decisions, columns=list(tables.SCHEMAS["decisions"]))
 
 
 def _write(study: Study, folder: Path) -> None:
     by_split = {split: judged(study, split) for split in ("val", "test")}
     order = [ORIGINAL.model, NOISY.model, *(row.strategy for row in rows(study)[2:])]
     own = [by_split["test"].draws] + [judged(other, "test").draws for other in replicates(study)]
+    pairs = [(one.cells.assign(split=split), one.effects.assign(split=split)) for split, one in by_split.items()]
+    cells, effects = (pd.concat(some, ignore_index=True) for some in zip(*pairs, strict=True))
     results = {
-        "grid": pd.concat([one.cells.assign(split=split) for split, one in by_split.items()], ignore_index=True),
-        "effects": pd.concat([one.effects.assign(split=split) for split, one in by_split.items()], ignore_index=True),
+        "grid": cells,
+        "effects": effects,
         "decisions": decide(study, by_split["val"].cells, by_split["test"].cells),
         "replicates": grid.replicated(own) if own[0] else pd.DataFrame(),
     }
+    orders = {"task": list(study.tasks), "row": order, "reader": columns(study)}
     for name, table in results.items():
-        table = table.reindex(columns=list(tables.SCHEMAS[name]))
-        tables.write(
-            _in_order(table, {"task": list(study.tasks), "row": order, "reader": columns(study)}), name, folder
-        )
+        tables.write(_in_order(table.reindex(columns=list(tables.SCHEMAS[name])), orders), name, folder)
 
 
 def _in_order(table: pd.DataFrame, orders: dict[str, list[str]]) -> pd.DataFrame:
     """Rows in the order of tasks, then attributes as they come, rows and readers of the grid."""
-    first = ["split"] * ("split" in table)
     ranks = {key: table[key].map({word: at for at, word in enumerate(words)}) for key, words in orders.items()}
-    place = pd.DataFrame({**{key: table[key] == "test" for key in first}, **ranks}, table.index)
-    keys = [*first, "task", "row", "reader"]
-    if "attribute" in table:
-        place["attribute"] = pd.factorize(table["attribute"])[0]
-        keys.insert(len(first) + 1, "attribute")
-    return table.loc[place.sort_values(keys, kind="stable").index]
-
-
-def _readers(study: Study) -> list[Product]:
-    names = [(network, name) for name in columns(study) for network in study.networks_of(name)]
-    return [diagnosis.weights(study, Reader(*pair)) for pair in names]
+    place = pd.DataFrame(ranks | {"attribute": pd.factorize(table["attribute"])[0]}, table.index)
+    place["split"] = table["split"] == "test" if "split" in table else 0
+    return table.loc[place.sort_values(["split", "task", "attribute", "row", "reader"], kind="stable").index]
 
 
 def _sees(study: Study, source: Source) -> bool:

@@ -227,12 +227,8 @@ def ordered(words: Iterable[str]) -> list[str]:
     >>> ordered(["toy", "sde", "unet", "sde"]), ordered(["eodd@0.3", "standard"])
     (['unet', 'sde', 'toy'], ['standard', 'eodd@0.3'])
     """
-    known = [*COLOURS, *STRATEGIES]
-
-    def place(word):
-        return next((known.index(each) for each in (word, without_strength(word)) if each in known), len(known))
-
-    return sorted(dict.fromkeys(words), key=place)
+    place = {word: at for at, word in enumerate([*COLOURS, *STRATEGIES])}
+    return sorted(dict.fromkeys(words), key=lambda word: place.get(word, place.get(without_strength(word), len(place))))
 
 
 def mathtext(text: str) -> str:
@@ -276,6 +272,17 @@ def latex(text: str) -> str:
     return "".join(escapes.get(character, character) for character in text)
 
 
+def first_few(words: list, most: int = 5) -> str:
+    """List the first few words; dots stand for the others.
+
+    Examples
+    --------
+    >>> first_few(["a", "b", "c"], 2)
+    'a, b, ...'
+    """
+    return ", ".join(map(str, words[:most])) + (", ..." if len(words) > most else "")
+
+
 def nearest(word: str, valid: Iterable[str], otherwise: str = "valid here") -> str:
     """Say which valid word was probably meant, or else which there are.
 
@@ -288,5 +295,4 @@ def nearest(word: str, valid: Iterable[str], otherwise: str = "valid here") -> s
     near = get_close_matches(str(word), valid, 1, 0.5)
     if near:
         return f"did you mean '{near[0]}'?"
-    listed = ", ".join(valid[:20]) + (", ..." if len(valid) > 20 else "")
-    return f"{otherwise}: {listed or 'none'}"
+    return f"{otherwise}: {first_few(valid, 20) or 'none'}"

@@ -76,7 +76,7 @@ def make_everything(study) -> dict:
         ``cohort``, and ``predictions`` and ``quality`` of all sources and strategies.
     """
     with one_thread():
-        for product in run.products(study):
+        for product in run.every_product(study):
             if product.chapter <= "06" and product.folder.name != "chapters":
                 store.make(product)
     read = [*judge.predictions(study), *(mitigation.predictions(study, source) for source in study.mitigated)]

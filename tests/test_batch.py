@@ -13,7 +13,7 @@ from smallest import PARAMS, SMALLEST
 
 from reconfair import data, judge, noise, params, recon, run, store
 from reconfair.run import batch, warm
-from reconfair.run.products import CHAPTERS, products
+from reconfair.run.products import CHAPTERS, every_product
 
 pytestmark = pytest.mark.usefixtures("outputs")
 MODELS = ("unet", "pix2pix", "sde")
@@ -125,7 +125,7 @@ def test_flags_say_what_the_store_says(tmp_path):
 def test_the_grid_shows_every_state_with_time_and_memory():
     finish(study())
     finish(study(4), "tiny/x4/01_data", "tiny/x4/02_noising")
-    copies = {made.name: made for made in products(study())}
+    copies = {made.name: made for made in every_product(study())}
     judge.product(study()).stamp.write_text(
         f'{{"layout": {store.LAYOUT}, "fingerprint": "of another day", "files": {{}}, "seconds": 1, "made": "2026-01-01T00:00:00"}}'
     )
@@ -143,7 +143,7 @@ def test_the_grid_shows_every_state_with_time_and_memory():
 
 
 def test_what_a_notebook_made_while_it_ran_is_counted_once():
-    noisy, copy = noise.product(study()), next(made for made in products(study()) if made.name == "02_noising")
+    noisy, copy = noise.product(study()), next(made for made in every_product(study()) if made.name == "02_noising")
     for product, seconds, made in ((noisy, 30, "00:00:40"), (copy, 50, "00:00:55")):
         product.folder.mkdir(parents=True)
         product.stamp.write_text(f'{{"seconds": {seconds}, "made": "2026-01-01T{made}"}}')
@@ -156,7 +156,7 @@ def test_a_part_is_made_by_its_name(monkeypatch):
     made = []
     monkeypatch.setattr(store, "make", lambda product: made.append(product.key.removeprefix("tiny/")))
     for chapter, part in (("03", "sde"), ("04", "readers/grade"), ("04", "originals"), ("06", "unet-reweight")):
-        wanted = [product for product in products(study()) if product.chapter == chapter]
+        wanted = [product for product in every_product(study()) if product.chapter == chapter]
         assert run.make_part(wanted, part) == "ran"
     tuned = [f"x8/sources/unet-reweight/{name}" for name in ("weights", "reconstructed", "predictions")]
     standard = ["x8/sources/sde/weights", "x8/sources/sde/reconstructed"]
@@ -174,7 +174,7 @@ def test_a_part_that_fails_leaves_its_notebook_with_the_error(monkeypatch, outpu
     copy = outputs / "phantom_mri" / "x8" / "chapters" / "03_reconstruction.ipynb"
     assert "FloatingPointError: unet: the loss is not finite" in capsys.readouterr().out
     assert "the loss is not finite" in copy.read_text() and '"output_type": "error"' in copy.read_text()
-    (made,) = [made for made in products(params.load(PARAMS / "demo.yaml")) if made.name == "03_reconstruction"]
+    (made,) = [made for made in every_product(params.load(PARAMS / "demo.yaml")) if made.name == "03_reconstruction"]
     assert made.state == "failed"
 
 

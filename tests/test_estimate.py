@@ -7,7 +7,7 @@ from torch import nn
 
 from reconfair import params, store, training
 from reconfair.run import chosen, estimate
-from reconfair.run.products import products
+from reconfair.run.products import every_product
 
 DEMO_SECONDS = 300  # of the README's run, on the machine of the table
 
@@ -63,7 +63,7 @@ def test_a_gpu_that_was_never_measured_is_called_a_guess(outputs):
 
 def test_a_finished_run_shows_what_another_level_will_cost(smallest, monkeypatch):
     pace = {"cohort": 2, "noisy": 3, "train": 50, "apply": 70, "judge": 0.2}  # seconds a unit, of a known machine
-    made = {product for product in products(smallest) if product.fresh and product.work}
+    made = {product for product in every_product(smallest) if product.fresh and product.work}
     rates = {}
     for product in made:
         work = product.work()

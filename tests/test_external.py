@@ -41,7 +41,7 @@ def test_a_study_of_classes_of_the_user_s_own_runs_up_to_chapter_06_with_worker_
     assert study.name == "discs/x4" and study.models == ("toy",)
     assert [str(source) for source in study.mitigated] == ["toy-shrink@20", "toy-reweight+shrink"]
     made = make_everything(study)
-    products = [product for product in run.products(study) if product.chapter <= "06"]
+    products = [product for product in run.every_product(study) if product.chapter <= "06"]
     assert all(product.fresh for product in products if product.folder.name != "chapters")
     assert len(made["cohort"]) == 80 and set(made["predictions"].task) == {"bright"}
     assert set(made["predictions"].source) == {"original", "noisy", "toy"}

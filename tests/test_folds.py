@@ -40,7 +40,7 @@ def crossed(tmp_path_factory):
     study = load()
     with pytest.MonkeyPatch.context() as patch, one_thread():
         patch.setenv("RECONFAIR_OUTPUTS", str(tmp_path_factory.mktemp("crossed")))
-        for product in run.products(study):
+        for product in run.every_product(study):
             if product.chapter <= "06" and product.folder.name != "chapters":
                 store.make(product)
         yield study
@@ -122,7 +122,7 @@ def test_a_fold_that_is_lost_is_made_again_and_no_other(crossed):
     kept = path.read_bytes()
     path.unlink()
     try:
-        every = [product for product in run.products(crossed) if product.chapter <= "06"]
+        every = [product for product in run.every_product(crossed) if product.chapter <= "06"]
         missing = [product.key for product in every if product.folder.name != "chapters" and not product.fresh]
         assert missing == ["phantom_mri/fold-2/originals/predictions"]
     finally:
@@ -134,7 +134,7 @@ def test_a_batch_has_a_job_for_each_fold_and_it_can_be_run(crossed, capsys):
     assert {"phantom_mri/x8/03.fold-1/unet", "phantom_mri/x8/03.fold-2/unet"} <= jobs.keys()
     assert "phantom_mri/04.fold-2/readers/grade" in jobs
     assert jobs["phantom_mri/x8/03.fold-2/unet"].command(1).endswith("--only 03 --part fold-2/unet")
-    chapter = [product for product in run.products(crossed) if product.chapter == "03"]
+    chapter = [product for product in run.every_product(crossed) if product.chapter == "03"]
     assert run.make_part(chapter, "fold-2/unet") == "fresh"
     with pytest.raises(ParamsError, match=r"fold-3/unet.*fold-[12]/unet"):
         run.make_part(chapter, "fold-3/unet")

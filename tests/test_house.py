@@ -14,7 +14,7 @@ import yaml
 
 from reconfair import params, store
 from reconfair.run import notebooks
-from reconfair.run.products import CHAPTERS, FOLDER, products
+from reconfair.run.products import CHAPTERS, FOLDER, every_product
 
 ROOT = store.PACKAGE.parent
 MODULES = {path.relative_to(ROOT).with_suffix("").as_posix(): path for path in sorted(store.PACKAGE.rglob("*.py"))}
@@ -199,14 +199,14 @@ def lacking(product):
 @pytest.mark.parametrize("name", params.DATASETS)
 def test_every_module_of_a_room_that_makes_a_product_is_in_its_fingerprint(name):
     study = params.study(dataset={"name": name}, mitigation={"strategies": EVERY})
-    made = [product for product in products(study) if product.folder.name != "chapters"]
+    made = [product for product in every_product(study) if product.folder.name != "chapters"]
     assert {product.key: lacking(product) for product in made if lacking(product)} == {}
 
 
 @pytest.mark.usefixtures("outputs")
 def test_the_module_of_each_kind_is_in_the_fingerprint_of_what_it_makes():
     study = params.study(dataset={"name": "phantom_mri"}, mitigation={"strategies": EVERY})
-    code = {product.key.removeprefix("phantom_mri/"): product.code for product in products(study)}
+    code = {product.key.removeprefix("phantom_mri/"): product.code for product in every_product(study)}
     for key, module in {
         "cohort/cohort": "data.phantom_mri",
         "noise/x8/noisy": "noise.kspace",
@@ -224,7 +224,7 @@ def test_the_module_of_each_kind_is_in_the_fingerprint_of_what_it_makes():
 @each_chapter
 def test_every_room_that_a_notebook_uses_is_part_of_its_fingerprint(script):
     study = params.load(ROOT / "params" / "demo.yaml")
-    (copy,) = [product for product in products(study) if product.name == script.stem]
+    (copy,) = [product for product in every_product(study) if product.name == script.stem]
     rooms = {room(name) for made in (copy, *copy.needs) for name in made.code}
     lines = "\n".join(line for line in script.read_text().splitlines() if not line.startswith("#"))
     assert set(re.findall(r"\brf\.(\w+)", lines)) - {"params", "store", "tables"} <= rooms
@@ -233,9 +233,9 @@ def test_every_room_that_a_notebook_uses_is_part_of_its_fingerprint(script):
 TIMES = """
 import time
 from reconfair import params
-from reconfair.run.products import products
+from reconfair.run.products import every_product
 start = time.process_time()
-[product.fingerprint for product in products(params.load("params/demo.yaml"))]
+[product.fingerprint for product in every_product(params.load("params/demo.yaml"))]
 print(time.process_time() - start)
 """
 

@@ -63,7 +63,7 @@ def test_the_whole_way_of_a_hospital(hospital, capsys):
     assert study.sources == (ORIGINAL, Source("vendor")) and study.trained == () and study.reader_names == ("standard",)
     assert run.main(["check", "hospital.yaml"]) == 0, capsys.readouterr().err
     with one_thread():
-        for product in run.products(study):
+        for product in run.every_product(study):
             if product.folder.name != "chapters" and product.chapter < "06":
                 store.make(product)
     assert not list((hospital / "outputs").rglob("best.ckpt"))
@@ -94,7 +94,7 @@ def test_the_whole_way_of_a_hospital(hospital, capsys):
 def test_what_changes_a_file_makes_all_that_was_made_with_it_stale(hospital):
     predicted = diagnosis.product(load(), Source("vendor")).fingerprint
     original = diagnosis.product(load(), ORIGINAL).fingerprint
-    elsewhere._under.cache_clear()
+    elsewhere._listed.cache_clear()
     Image.new("L", (SIZE, SIZE)).save(hospital / "ai" / "p000" / "scan.png", compress_level=0)
     assert diagnosis.product(load(), Source("vendor")).fingerprint != predicted
     assert diagnosis.product(load(), ORIGINAL).fingerprint == original
@@ -145,7 +145,7 @@ def test_missing_files_are_skipped_for_their_source_alone(hospital):
     made = recon.product(study, Source("vendor"))
     images = recon.reconstruct(study, "vendor")
     assert np.isnan(images[:, 0, 0]).sum() == len(lost)
-    listed = elsewhere.skipped(made)
+    listed = pd.read_csv(made.folder / "skipped.csv", dtype="str")
     assert set(listed.image_id) == set(lost.image_id) and set(listed.sex) == set(lost.sex)
     reasons = " ".join(listed.reason)
     assert "p00" not in made.folder.joinpath("skipped.csv").read_text()  # pseudonyms alone

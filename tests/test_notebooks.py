@@ -14,7 +14,7 @@ from smallest import PARAMS, SMALLEST
 
 from reconfair import noise, params, run, store, tables
 from reconfair.run import notebooks
-from reconfair.run.products import CHAPTERS, FOLDER, chapters, products
+from reconfair.run.products import CHAPTERS, FOLDER, chapters, every_product
 
 FIGURES = {
     "01": ["groups", "ages", "montage", "prevalence"],
@@ -89,7 +89,7 @@ def test_every_notebook_runs_and_leaves_its_products(demo, outputs, capsys):
     printed = capsys.readouterr().out
     study = params.load(PARAMS / f"{demo}.yaml", SMALLEST[demo])
     assert printed.count(" ran ") == len(chapters(study)) and "10_report.html" in printed
-    states = {product.key: product.state for product in products(study)}
+    states = {product.key: product.state for product in every_product(study)}
     assert set(states.values()) == {"done"}, states
     folder = outputs / study.name
     for notebook in chapters(study):
@@ -148,7 +148,7 @@ def test_a_notebook_runs_three_ways_to_the_same_product(outputs, tmp_path):
     python = [sys.executable, "-m"]
     convert = ["nbconvert", "--to", "notebook", "--execute", str(source), "--output-dir", str(tmp_path)]
     subprocess.run([*python, *convert], check=True, capture_output=True)
-    [cohort] = [product for product in products(params.load(path)) if product.name == "cohort"]
+    [cohort] = [product for product in every_product(params.load(path)) if product.name == "cohort"]
     stamps = [cohort.read_stamp()]
     papermill = ["papermill", str(source), str(tmp_path / "out.ipynb"), "-f", str(path)]
     subprocess.run([*python, *papermill], check=True, capture_output=True, cwd=FOLDER)

@@ -1,9 +1,11 @@
 """Pages as a reader meets them: executed notebooks in a browser, from disk, on a phone and on a desk; and LaTeX."""
 
+import html
 import json
 import re
 import shutil
 import subprocess
+import unicodedata
 from pathlib import Path
 
 import nbformat.v4 as v4
@@ -11,11 +13,12 @@ import pandas as pd
 import pytest
 import runs
 import yaml
+from pypdf import PdfReader
 
 from reconfair import report
 from reconfair.report import exhibits, pages
 from reconfair.run import notebooks
-from reconfair.run.products import FOLDER, products
+from reconfair.run.products import FOLDER, every_product
 from reconfair.words import latex, markdown
 
 CHROMIUM = shutil.which("chromium")
@@ -47,7 +50,7 @@ def written(tmp_path_factory):
             diagnosis={"tasks": ["Edema", "Fracture", "Pneumonia", "Cardiomegaly"]}, fairness={"min_cases": 5}
         )
         runs.finish(study, 160, ("reweight", "adv"))
-        [copy] = [product for product in products(study) if product.name == "10_report"]
+        [copy] = [product for product in every_product(study) if product.name == "10_report"]
         assert notebooks.execute(study, copy) == "ran"
         assert report.product(study).fresh and copy.fresh
     run_folder = folder / study.name
@@ -99,6 +102,37 @@ def test_the_browser_check_notices_what_it_looks_for(written, tmp_path):
     seen, console = opened(page, 390, tmp_path)
     assert "no" in console and seen["page"] > 390 and seen["requests"] == 1
     assert seen["named"] == seen["drawn"] == seen["pictures"] - 1
+
+
+@browser
+def test_printed_to_a4_nothing_is_cut_and_each_figure_stands_below_its_caption(written, tmp_path):
+    sheets = tmp_path / "page.pdf"
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer"]
+    subprocess.run([*command, f"--print-to-pdf={sheets}", written[0].as_uri()], check=True, capture_output=True)
+    printed, right = [], []
+    for sheet in PdfReader(sheets).pages:
+        assert [round(float(side)) for side in sheet.mediabox[2:]] == [595, 842]  # points
+
+        def place(text, outer, inner, *_):
+            right.append((inner[4] * outer[0] + outer[4]) * bool(text.strip()))
+
+        printed.append((letters(sheet.extract_text(visitor_text=place)), len(sheet.images)))
+    assert max(right) < 595
+    page = written[0].read_text(encoding="utf-8")
+    cells = re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", page)
+    everything = "".join(text for text, _ in printed)
+    assert len(cells) > 100 and not [cell for cell in cells if letters(html.unescape(cell)) not in everything]
+    captions = [html.unescape(alt) for alt in re.findall(r'<img alt="([^"]*)" src="data:image/png', page)]
+    assert sum(images for _, images in printed) == len(captions) > 5
+    for text, images in printed:
+        for caption in captions[:images]:
+            assert letters(caption) in text
+        captions = captions[images:]
+
+
+def letters(text: str) -> str:
+    """Text without blanks and tags, each ligature as its letters."""
+    return re.sub(r"\s|<[^>]*>", "", unicodedata.normalize("NFKC", text))
 
 
 def pieces(page: Path) -> str:

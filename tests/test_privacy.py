@@ -45,7 +45,7 @@ def hospital(tmp_path):
 def test_a_finished_run_names_no_patient_and_no_place(hospital, outputs):
     assert run.main(["run", str(hospital), "--only", "01"]) == 0
     study = params.load(hospital)
-    for product in run.products(study):
+    for product in run.every_product(study):
         if product.chapter in ("04", "05") and product.folder.name != "chapters":
             store.make(product)
     files = [path for path in (outputs / "ward").rglob("*") if path.is_file() and path.parent.name != "cohort"]
@@ -70,7 +70,9 @@ def test_pseudonyms_are_the_same_on_every_machine_and_lead_back_by_the_cohort_al
 def test_a_replaced_radiograph_makes_its_cohort_and_what_rests_on_it_stale(hospital, outputs, tmp_path, capsys):
     study = params.load(hospital)
     cohort = data.product(study)
-    reader = next(product for product in run.products(study) if cohort in product.needs and product.name == "weights")
+    reader = next(
+        product for product in run.every_product(study) if cohort in product.needs and product.name == "weights"
+    )
     store.make(cohort)
     reader.folder.mkdir(parents=True)
     replace(reader, work=None).mark([], 1)

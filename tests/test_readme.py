@@ -117,7 +117,7 @@ def test_classes_of_the_page_on_models_make_a_study(project):
     brief = ["reconstruction.threelayers.epochs=1", "diagnosis.tasks=[bright]", "diagnosis.classify.epochs=1"]
     brief += ["dataset.patients=60", "fairness.min_cases=2", "fairness.resamples=99", "compute.workers=1"]
     study = params.load("mine.yaml", brief)
-    for product in run.products(study):
+    for product in run.every_product(study):
         if product.folder.name != "chapters" and product.chapter <= "06":
             store.make(product)
     fairness = tables.read("fairness", store.outputs() / study.name / "judged" / "mitigated")

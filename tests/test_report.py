@@ -3,6 +3,7 @@
 import json
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 import runs
@@ -96,6 +97,13 @@ def test_harm_to_women_is_reported_and_every_number_is_in_the_tables(mri):
     assert len(printed) >= 12 and set(printed) <= numbers
     text = " ".join(answers.values())
     assert not re.search(r"e\+\d|-0\.0+\b|nan|not known", text)
+
+
+def test_groups_too_small_for_ser_are_said_and_others_are_not(mri):
+    for smallest, warned in ((judge.SPARSE - 1, True), (judge.SPARSE, False)):
+        rows = mri.fairness.assign(n_smallest=np.where(mri.fairness.metric == "ser", smallest, 5))
+        answer = report.summary(Runs(mri.studies, mri.performance, rows, study=mri.study))["how sure"]
+        assert (f"fewer than {judge.SPARSE} patients, p of SER can be too small" in answer) == warned
 
 
 def test_chance_and_everybody_called_alike_are_said_and_no_percentage_is_given(mri):

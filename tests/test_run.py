@@ -326,14 +326,14 @@ def test_a_disk_that_fills_up_stops_one_study_and_not_the_next(outputs, tmp_path
 def test_status_names_what_it_cannot_read_and_shows_the_others(outputs, tmp_path, monkeypatch, capsys):
     paths = [write(tmp_path, label, dataset={"label": label}) for label in ("first", "second")]
     paths += [tmp_path / "absent.yaml", write(tmp_path, "wrong", noise={"accelerate": 4})]
-    every = run.batch.products
+    every = run.batch.every_product
 
-    def products(study):
+    def every_product(study):
         if study.label == "first":
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "first/cohort")
         return every(study)
 
-    monkeypatch.setattr(run.batch, "products", products)
+    monkeypatch.setattr(run.batch, "every_product", every_product)
     assert run.main(["status", *map(str, paths)]) == 2
     out, err = capsys.readouterr()
     assert re.search("first/x8 +unreadable.*first/cohort", out) and re.search("second/x8 +missing", out)
@@ -344,7 +344,7 @@ def test_damage_is_named_by_run_and_by_status(outputs, tmp_path, monkeypatch, ca
     path = write(tmp_path, "study")
     study = params.load(path)
     damaged = {}
-    for product in run.products(study):
+    for product in run.every_product(study):
         if product.key.endswith(("x8/noisy", "x8/sources/unet/weights", "standard/judged")):
             product.folder.mkdir(parents=True)
             file = (

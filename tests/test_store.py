@@ -14,7 +14,7 @@ import pytest
 
 from reconfair import data, diagnosis, judge, noise, params, recon, store
 from reconfair.params import ParamsError
-from reconfair.run.products import CHAPTERS, products
+from reconfair.run.products import CHAPTERS, every_product
 
 ROOM = import_module("reconfair.run.products")
 DEMO = {
@@ -337,7 +337,7 @@ def test_every_room_makes_what_is_missing_and_says_so_in_a_line(tiny, capsys):
         lines[name] = capsys.readouterr().out.splitlines()
     for name, said in lines.items():
         assert any(name in line and " s" in line for line in said), said
-    assert all(made.fresh for made in products(tiny) if made.chapter <= "03" and made.folder.name != "chapters")
+    assert all(made.fresh for made in every_product(tiny) if made.chapter <= "03" and made.folder.name != "chapters")
     for load in LOADS.values():  # all is there now
         load(tiny)
     assert capsys.readouterr().out == ""
@@ -357,7 +357,7 @@ def test_what_an_earlier_layout_left_is_neither_used_nor_touched(outputs, capsys
     before = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
     study = params.study(**TINY)
     assert store.earlier("phantom_mri") == sorted(old / stamp for stamp in stamps)
-    assert not any(made.fresh for made in products(study)) and store.throughputs() == {}
+    assert not any(made.fresh for made in every_product(study)) and store.throughputs() == {}
     data.load(study), noise.load(study)
     assert {path: path.read_bytes() for path in before} == before
     assert store.earlier("phantom_mri") == sorted(old / stamp for stamp in stamps)
@@ -453,7 +453,7 @@ def test_a_killed_write_holds_its_product_until_then_and_is_gone_on_with_after(t
 
 def named(study):
     """The products of a study by their names within the dataset's folder."""
-    return {made.key.removeprefix(f"{study.label}/"): made for made in products(study)}
+    return {made.key.removeprefix(f"{study.label}/"): made for made in every_product(study)}
 
 
 def changed(**sections):
@@ -486,7 +486,7 @@ def without_report(names):
 @pytest.mark.usefixtures("outputs")
 def test_every_product_is_made_from_earlier_ones_and_stands_alone():
     seen, places = [], set()
-    for made in products(study()):
+    for made in every_product(study()):
         assert set(made.needs) <= set(seen), made.key
         assert all(need.chapter <= made.chapter for need in made.needs), made.key
         assert made.command and (made.work is None or made.work().amount >= 0), made.key
@@ -542,7 +542,7 @@ def test_a_table_of_thresholds_of_another_network_is_refused_and_not_made(output
     # Two files share a label: one trained the readers, and then the other trained them anew, with another seed.
     mine, theirs = study(), study(diagnosis={"seed": 1})
     for each in (mine, theirs):
-        for made in products(each):
+        for made in every_product(each):
             if each is mine or "readers" in made.key:
                 made.folder.mkdir(parents=True, exist_ok=True)
                 replace(made, work=None).mark([], 1)

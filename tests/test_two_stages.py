@@ -38,7 +38,7 @@ def test_rows_and_columns_hold_the_standard_first_and_the_placebo_last():
 
 def test_other_chapters_do_not_wait_for_the_grid():
     study = small()
-    products = run.products(study)
+    products = run.every_product(study)
     own = [one for one in products if one.chapter == "09"]
     assert any(one.name == "weights" and one.folder.name != "unet-eodd" for one in own)
     for copy in products:

@@ -15,7 +15,7 @@ from test_run import torn, write
 
 from reconfair import data, params, store
 from reconfair.run import batch, chosen, estimate
-from reconfair.run.products import CHAPTERS, products
+from reconfair.run.products import CHAPTERS, every_product
 
 pytest.importorskip("snakemake", reason="needs the extra 'workflow'")
 ROOT = store.PACKAGE.parent
@@ -64,7 +64,7 @@ def test_the_plan_has_each_job_once_and_none_when_all_is_fresh(outputs, tmp_path
         line.split() for line in (said.stdout + said.stderr).splitlines() if line.startswith(("notebook ", "part "))
     )
     assert counts == {"notebook": "14", "part": "13"}
-    for product in products(params.load(path)):
+    for product in every_product(params.load(path)):
         product.folder.mkdir(parents=True, exist_ok=True)
         replace(product, work=None).mark([], 1)  # its amount of work stands in files that nobody wrote
     said = snakemake(tmp_path, "--dry-run", params=path)
@@ -132,7 +132,9 @@ def test_two_levels_share_a_dataset_survive_a_kill_and_the_failure_of_another(ou
 
     said = snakemake(tmp_path, params=every)
     for level in (4, 8):
-        states = {product.key: product.state for product in products(params.load(tmp_path / f"tiny_x{level}.yaml"))}
+        states = {
+            product.key: product.state for product in every_product(params.load(tmp_path / f"tiny_x{level}.yaml"))
+        }
         assert set(states.values()) == {"done"}, (states, said.stderr)
     assert cohort.read_stamp() == made
     assert said.returncode == 1 and "the film is torn" in said.stdout
@@ -144,7 +146,7 @@ def test_two_levels_share_a_dataset_survive_a_kill_and_the_failure_of_another(ou
     assert "Nothing to be done" in snakemake(tmp_path, params=f"{path} {tmp_path / 'tiny_x4.yaml'}").stderr
     study, other = params.load(path), params.load(small(tmp_path, 16))
     costs = estimate.costs([(other, chosen(other))])
-    made = products(study)
+    made = every_product(study)
     chapters = [[product for product in made if product.chapter == notebook[:2]] for notebook in CHAPTERS]
     took = sum(map(batch.seconds_of, filter(None, chapters)))
     shared = [product for product in made if product.run == study.label and "/noise/" not in product.key]

@@ -23,7 +23,7 @@ from reconfair.data import files, splits
 from reconfair.data.chexpert import CheXpert
 from reconfair.data.lgg import LGG
 from reconfair.data.nih import NIH
-from reconfair.data.phantom import Phantom, rare, scarce
+from reconfair.data.phantom import Phantom, withhold
 from reconfair.data.phantom_mri import PhantomMRI
 from reconfair.data.phantom_xray import PhantomXray
 from reconfair.data.sunnybrook import Sunnybrook
@@ -31,6 +31,7 @@ from reconfair.data.table import Table
 from reconfair.data.ucsf_pdgm import UCSFPDGM
 from reconfair.params import ParamsError, Study
 from reconfair.store import Product, Work
+from reconfair.words import first_few
 
 DATASETS = {
     "phantom_mri": PhantomMRI,
@@ -92,27 +93,19 @@ def products(study: Study) -> list[Product]:
 def _inputs(study: Study, content: bool) -> str:
     """Signature of the files that the images of a cohort were read from: their dates and sizes, or their contents."""
     file = store.outputs() / study.label / "cohort" / "cohort.parquet"
-    if not content:
-        return _dates(file, files.changed(file))
+    return _signature(file, 0, store.checksum) if content else _dates(file, files.changed(file), _date)
+
+
+def _signature(cohort: Path, changed: int, question) -> str:
+    """Hash of the names of the files that a table names, and of what `question` answers about each."""
     try:
-        paths = _paths(pd.read_parquet(file))
+        answers = asked(pd.read_parquet(cohort), question)
     except (OSError, ValueError):
         return ""
-    return _signed([(os.path.basename(path), store.checksum(Path(path))) for path in paths])
+    return xxh3_128(repr([(os.path.basename(path), answer) for path, answer in answers.items()]).encode()).hexdigest()
 
 
-@store.sparingly()
-def _dates(cohort: Path, changed: int) -> str:
-    """Signature of the names, sizes and dates of the files that a table names."""
-    try:
-        paths = _paths(pd.read_parquet(cohort))
-    except (OSError, ValueError):
-        return ""
-    return _signed([*map(os.path.basename, paths), *_asked(paths, _date)])
-
-
-def _signed(known: list) -> str:
-    return xxh3_128(repr(known).encode()).hexdigest()
+_dates = store.sparingly()(_signature)
 
 
 def _date(path: str) -> tuple[int, int] | None:
@@ -145,7 +138,7 @@ def sizes(study: Study) -> dict[str, float]:
     cohort, dataset = product(study), study.dataset
     if cohort.fresh:
         table = seen(tables.read("cohort", cohort.folder), study)
-        return {"all": len(table), **{use: len(rows(table, use)) for use in ("recon", "diag", "eval")}}
+        return {use: len(rows(table, use)) for use in ("all", "recon", "diag", "eval")}
     mri, parted = dataset.about.modality == "mri", dataset.parted
     number = (
         dataset.patients * (dataset.slices if mri else 2) if isinstance(dataset, Phantom) else IMAGES.get(dataset.name)
@@ -176,7 +169,7 @@ def prepare(study: Study) -> Cohort:
     store.make(product(study))
     cohort = load(study)
     # A cohort made for other tasks may lack a class of these.
-    check_study(tables.read("cohort", product(study).folder), study)
+    check(tables.read("cohort", product(study).folder), study)
     lost = skipped(study)
     if len(lost) and study.dataset.on_bad_image == "error":
         raise ValueError(
@@ -236,8 +229,8 @@ def log(study: Study) -> pd.DataFrame:
     return pd.read_csv(store.ready(product(study)) / "log.csv", keep_default_na=False)
 
 
-def cohort_table(study: Study) -> pd.DataFrame:
-    """One row per image: identity, split, attributes and labels, checked.
+def cohort_table(study: Study, checked: bool = True) -> pd.DataFrame:
+    """One row per image: identity, split, attributes and labels; by default it is checked.
 
     Raises
     ------
@@ -245,13 +238,6 @@ def cohort_table(study: Study) -> pd.DataFrame:
         The cohort cannot carry the study: repeated images, an attribute that differs within a
         patient, an empty split, or a class with no case in one.
     """
-    table = _drawn(study)
-    check_study(table, study)
-    return table
-
-
-def _drawn(study: Study) -> pd.DataFrame:
-    """The table as `cohort_table` returns it, before it is checked."""
     dataset = study.dataset
     read = dataset.read_table()
     notes = read.attrs.pop("notes", [])  # what was merged or left out
@@ -265,23 +251,25 @@ def _drawn(study: Study) -> pd.DataFrame:
     else:
         table = splits.assign(table, dataset.split, dataset.seed, dataset.parted)
     if isinstance(dataset, Phantom):
-        table = rare(dataset, scarce(dataset, table))
+        table = withhold(dataset, table)
     if "evaluated" in table:
         table = table[table.evaluated | table.split.str.startswith("train")].drop(columns="evaluated")
     table = table.reset_index(drop=True)
     table.attrs["notes"] = notes
+    if checked:
+        check(table, study)
     return table
 
 
-def check_study(table: pd.DataFrame, study: Study) -> None:
-    """Refuse a cohort that cannot carry the study, in any of its folds; as `check`."""
-    faults = list(_faults_of(table, study))
-    if faults:
-        raise ValueError("\n".join(faults))
+def check(table: pd.DataFrame, study: Study) -> None:
+    """Refuse a cohort that cannot carry the study, in any of its folds, naming all that is wrong, a line each."""
+    if mistakes := "\n".join(_faults_of(table, study)):
+        raise ValueError(mistakes)
 
 
 def _faults_of(table: pd.DataFrame, study: Study):
     """What is wrong with a cohort, in every fold."""
+    tasks = [task for task, kind in study.tasks.items() if kind == "classify"]
     number, patients = study.dataset.folds, table.patient_id.nunique()
     if number and number > patients // 2:
         yield f"dataset.folds: {number} folds of {patients} patients; each must test 2 patients at least"
@@ -289,30 +277,22 @@ def _faults_of(table: pd.DataFrame, study: Study):
     said = set()
     for fold in study.folds:
         inside = seen(table, fold)
-        for fault in _faults(inside[inside.split != "unused"], _classified(study), study.dataset.about.attributes):
+        for fault in faults(inside[inside.split != "unused"], tasks, study.dataset.about.attributes):
             if fault not in said:
                 yield fault + (f" (fold {fold.number} of dataset.folds: {number})" if number else "")
             said.add(fault)
 
 
-def check(table: pd.DataFrame, tasks: list[str], attributes=()) -> None:
-    """Refuse a cohort that cannot carry the study, naming all that is wrong, a line each.
+def faults(table: pd.DataFrame, tasks: list[str], attributes=()):
+    """Yield a sentence for all that keeps a cohort from carrying these tasks.
 
     Examples
     --------
     >>> rows = {"image_id": ["a", "b"], "patient_id": ["p", "p"], "split": ["train", "test"]}
-    >>> check(pd.DataFrame(rows), [])
-    Traceback (most recent call last):
-        ...
-    ValueError: patient 'p' is in two splits: train, test
+    >>> print(*faults(pd.DataFrame(rows), []), sep="\\n")
+    patient 'p' is in two splits: train, test
     split 'val' is empty: 1 patients are too few
     """
-    faults = list(_faults(table, tasks, attributes))
-    if faults:
-        raise ValueError("\n".join(faults))
-
-
-def _faults(table: pd.DataFrame, tasks: list[str], attributes=()):
     repeated = table.image_id[table.image_id.duplicated()]
     if len(repeated):
         yield f"image '{repeated.iloc[0]}' occurs more than once ({len(repeated)} repeated images)"
@@ -342,31 +322,20 @@ def _faults(table: pd.DataFrame, tasks: list[str], attributes=()):
 
 def absent(table: pd.DataFrame) -> list[str]:
     """Image and mask files that a cohort table names and that are not there."""
-    return _among(table, lambda path: not os.path.isfile(path))
+    return [path for path, there in asked(table, os.path.isfile).items() if not there]
 
 
-def _among(table: pd.DataFrame, test) -> list[str]:
-    """The files named by a cohort table of which `test` is true."""
-    paths = _paths(table)
-    return [path for path, true in zip(paths, _asked(paths, test), strict=True) if true]
+def asked(table: pd.DataFrame, question) -> dict:
+    """Ask `question` about each image and mask file that a cohort table names; return the answers by path.
 
-
-def _paths(table: pd.DataFrame) -> list[str]:
-    """The files that a cohort table names, each once."""
+    A network disk answers many questions at once, so several threads ask.
+    """
     named = [table[column].dropna() for column in ("path", "mask_path") if column in table]
-    return [path for path in dict.fromkeys(path for column in named for path in column) if path]
-
-
-def _asked(paths: list[str], question) -> list:
-    """Ask `question` about each file; a network disk answers many at once."""
+    paths = [path for path in dict.fromkeys(path for column in named for path in column) if path]
     chunks = [paths[at : at + 1000] for at in range(0, len(paths), 1000)]
     with ThreadPoolExecutor(16) as pool:
-        return [answer for some in pool.map(lambda chunk: list(map(question, chunk)), chunks) for answer in some]
-
-
-def _absence(missing: list[str]) -> str:
-    first = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-    return f"{len(missing)} files are not there: {first}"
+        answers = [answer for some in pool.map(lambda chunk: list(map(question, chunk)), chunks) for answer in some]
+    return dict(zip(paths, answers, strict=True))
 
 
 def preview(study: Study) -> list[str]:
@@ -384,27 +353,29 @@ def preview(study: Study) -> list[str]:
         A line for each mistake: entries that nothing explains, files that are not there, groups or classes that are
         missing from a split.
     """
-    dataset, tasks = study.dataset, _classified(study)
+    dataset, tasks = study.dataset, [task for task, kind in study.tasks.items() if kind == "classify"]
     with entries.collected() as mistakes:
         try:
-            table = _drawn(study)
+            table = cohort_table(study, checked=False)
         except ValueError as error:
             if not mistakes:
                 raise
             raise ValueError("\n".join([*mistakes, *str(error).splitlines()])) from None
     missing = absent(table)
+    absence = f"{len(missing)} files are not there: {first_few(missing)}"
     skipping = dataset.on_bad_image == "skip"
     if missing and not (skipping and (~table.path.isin(missing)).any()):
-        mistakes.append(_absence(missing))
-    if _guarded(dataset):
-        out = _among(table, partial(files.leads_out, root=dataset.find()))
-        mistakes += [f"{len(out)} files are links that lead out of dataset.root: {', '.join(out[:5])}"] if out else []
+        mistakes.append(absence)
+    if getattr(dataset, "links", "follow") == "refuse":
+        answers = asked(table, partial(files.leads_out, root=dataset.find()))
+        out = [path for path, leads_out in answers.items() if leads_out]
+        mistakes += [f"{len(out)} files are links that lead out of dataset.root: {first_few(out)}"] if out else []
     # What is wrong with entries is wrong with all that follows.
     mistakes += [] if mistakes else _faults_of(table, study)
     if mistakes:
         raise ValueError("\n".join(mistakes))
     lines = [f"{table.patient_id.nunique()} patients, {len(table)} images", *table.attrs["notes"]]
-    lines += [f"{_absence(missing)}; they are left out (on_bad_image: skip)"] if missing else []
+    lines += [f"{absence}; they are left out (on_bad_image: skip)"] if missing else []
     lines += _sizes_of_folds(table, study)
     lines += splits.cases(table, tasks, study.attributes()).to_string(index=False).splitlines()
     for task, kind in study.tasks.items():
@@ -432,13 +403,9 @@ def listed(dataset) -> list[str]:
 
 
 def rows(table: pd.DataFrame, use: str) -> np.ndarray:
-    """Row numbers of `table` for a use: ``recon`` or ``diag`` training, ``val``, ``test`` or ``eval`` (both)."""
+    """Row numbers for a use: ``all``, training of ``recon`` or ``diag``, ``val``, ``test``, or both as ``eval``."""
     wanted = {"recon": ("train", "train_recon"), "diag": ("train", "train_diag"), "eval": ("val", "test")}
-    return np.flatnonzero(table.split.isin(wanted.get(use, (use,))))
-
-
-def _classified(study: Study) -> list[str]:
-    return [task for task, kind in study.tasks.items() if kind == "classify"]
+    return np.flatnonzero(table.split.isin(wanted.get(use, (use,))) | (use == "all"))
 
 
 def _write(study: Study, part: Path) -> None:
@@ -447,7 +414,10 @@ def _write(study: Study, part: Path) -> None:
     notes = Counter(dict.fromkeys(table.attrs.pop("notes"), 1))
     missing = absent(table) if dataset.on_bad_image == "error" else []
     if missing:
-        raise ValueError(f"{_absence(missing)}; dataset.on_bad_image: skip would leave them out, and list them")
+        raise ValueError(
+            f"{len(missing)} files are not there: {first_few(missing)}; "
+            "dataset.on_bad_image: skip would leave them out, and list them"
+        )
     arrays = [store.Growing(part / "images.npy", (len(table), *dataset.shape), np.float16)]
     if "segment" in dataset.about.tasks.values():
         arrays.append(store.Growing(part / "masks.npy", (len(table), dataset.size, dataset.size), np.uint8))
@@ -459,8 +429,8 @@ def _write(study: Study, part: Path) -> None:
     lines = noted.read_text(encoding="utf-8").splitlines(keepends=True) if noted.exists() else []
     noted.write_text("".join(lines[: start // CHUNK]), encoding="utf-8")
     chunks = [table.iloc[at : at + CHUNK] for at in range(start, len(table), CHUNK)]
-    attempts = store.parallel(partial(_attempt, dataset=dataset), chunks, "images", study.compute.workers)
-    for fates, images, masks, decided in attempts:
+    attempts = store.parallel(partial(images_of, dataset=dataset), chunks, "images", study.compute.workers)
+    for images, masks, fates, decided in attempts:
         for file, rows in zip(arrays, (images, masks), strict=False):  # masks are None where there are none
             file.append(rows)
         with noted.open("a", encoding="utf-8") as file:
@@ -491,22 +461,25 @@ def _pseudonymous(table: pd.DataFrame, dataset, folder: Path) -> pd.DataFrame:
     path = folder / "pseudonyms.key"
     path.touch(mode=0o600)
     path.write_bytes(key.digest())
-
-    def hashed(ids: pd.Series, letter: str) -> pd.Series:
+    for column in ("image_id", "patient_id"):
+        ids = table[column]
         digests = {one: blake2b(one.encode(), key=key.digest(), digest_size=8).hexdigest() for one in ids.unique()}
-        return letter + ids.map(digests)
-
-    original = {f"original_{column}": table[column] for column in ("image_id", "patient_id")}
-    return table.assign(**original, image_id=hashed(table.image_id, "i"), patient_id=hashed(table.patient_id, "p"))
+        table = table.assign(**{f"original_{column}": ids, column: column[0] + ids.map(digests)})
+    return table
 
 
-def images_of(chunk: pd.DataFrame, dataset) -> tuple[np.ndarray, np.ndarray | None]:
-    """Images of some rows of a cohort table, and their masks or None, as `Cohort` has them."""
-    return _attempt(chunk, dataset)[1:3]
+def images_of(chunk: pd.DataFrame, dataset) -> tuple[np.ndarray, np.ndarray | None, list[int], dict[str, int]]:
+    """Read or draw the images of some rows of a cohort table.
 
-
-def _attempt(chunk: pd.DataFrame, dataset) -> tuple[list[int], np.ndarray, np.ndarray | None, dict[str, int]]:
-    """What became of each row, images and masks of those that are kept, and notes with how often they apply."""
+    Returns
+    -------
+    images, masks : ndarray
+        Of the rows that are kept, as `Cohort` has them; masks may be None.
+    became : list of int
+        What became of each row: `EMPTY`, `KEPT` or `SKIPPED`.
+    notes : dict of str to int
+        What was decided about the files, and how often.
+    """
     became, drawn = [], []
     files.notes()  # of whoever read before in this process
     for row in chunk.itertuples():
@@ -522,19 +495,15 @@ def _attempt(chunk: pd.DataFrame, dataset) -> tuple[list[int], np.ndarray, np.nd
     none = np.empty((0, *dataset.shape)), np.empty((0, dataset.size, dataset.size))
     images, masks = zip(*drawn, strict=True) if drawn else none
     masks = None if len(masks) and masks[0] is None else np.array(masks)
-    return became, np.array(images), masks, Counter(files.notes())
+    return np.array(images), masks, became, Counter(files.notes())
 
 
 def _read(row, dataset):
     """As ``dataset.read_image``; links of any dataset lead out of its folder only where ``dataset.links`` says so."""
     for path in (getattr(row, name, None) for name in ("path", "mask_path")):
-        if path and _guarded(dataset) and files.leads_out(path, dataset.find()):
+        if path and getattr(dataset, "links", "follow") == "refuse" and files.leads_out(path, dataset.find()):
             raise ValueError(f"{path}: is a link that leads out of dataset.root; dataset.links: follow allows it")
     return dataset.read_image(row)
-
-
-def _guarded(dataset) -> bool:
-    return getattr(dataset, "links", "follow") == "refuse"
 
 
 def _reason(row, dataset) -> str:

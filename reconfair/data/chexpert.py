@@ -91,7 +91,7 @@ class CheXpert(params.Scans):
 
     def metadata(self) -> list[Path]:
         """Return ``train.csv`` of the release, and the demographics."""
-        return self._existing((f"CheXpert-{self.release}/train.csv", "CHEXPERT DEMO.xlsx"))
+        return super().metadata(f"CheXpert-{self.release}/train.csv", "CHEXPERT DEMO.xlsx")
 
     def read_table(self) -> pd.DataFrame:
         """One row per frontal radiograph of ``train.csv``; ``view`` is AP or PA.

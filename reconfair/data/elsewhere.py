@@ -21,7 +21,7 @@ from reconfair.data import files
 from reconfair.data.table import leaves
 from reconfair.params import ParamsError, Section, Study, folder_of
 from reconfair.store import Product, Work
-from reconfair.words import nearest
+from reconfair.words import first_few, nearest
 
 KEYS = ("image_id", "patient_id", "path", "stem", "slice")  # what a path may hold, of an original
 CHUNK = 32
@@ -54,11 +54,6 @@ class Given(Section):
             raise ValueError(f"'{path}' must lie in folder and hold one of {', '.join(f'{{{key}}}' for key in KEYS)}")
         return path
 
-    @property
-    def volumes(self) -> bool:
-        """Whether a file holds all slices of a volume."""
-        return not {"image_id", "slice"} & {name for _, name, _, _ in Formatter().parse(self.path)}
-
 
 def product(study: Study, settings: Given, source: str, use: str, **place) -> Product:
     """The images of a cohort that `settings` give, and their quality; files that change make it stale.
@@ -78,12 +73,12 @@ def product(study: Study, settings: Given, source: str, use: str, **place) -> Pr
     code = (*place.pop("code"), __name__, f"{data.__name__}.files", f"{data.__name__}.table", "reconfair.quality")
     return Product(
         write=partial(_write, study, settings, source, use, place["name"]),
-        parameters=settings.model_dump(mode="json", exclude={"folder"}) | {"files": _dates(settings)},
+        parameters=settings.model_dump(mode="json", exclude={"folder"}) | {"files": _signature(settings)},
         code=code,
         needs=(data.product(study),),
         work=partial(Work, "given images", pixels, 1.2, disk=2 * pixels),
         command=study.command,
-        inputs=partial(_inputs, settings),
+        inputs=partial(_signature, settings),
         **place,
     )
 
@@ -95,30 +90,20 @@ def check(study: Study, settings: Given, key: str, use: str) -> list[str]:
         there = [path.name for path in folder.parent.glob("*")]
         return [f"{key}.folder: {folder} is no folder; {nearest(folder.name, there, 'there is')}"]
     try:
-        table = _originals(study) if data.product(study).fresh else data._drawn(study)
+        cohort = data.product(study)
+        table = tables.read("cohort", cohort.folder) if cohort.fresh else data.cohort_table(study, checked=False)
     except (ValueError, OSError):
         return []  # what is wrong with the originals is named by whoever reads them
     table = _with_files(study, settings, table)
-    missing = _missing(study, settings, table, _rows(table, use))
+    missing = _missing(study, settings, table, data.rows(table, use))
     return [f"{key}.path: {missing}"] if missing and study.dataset.on_bad_image == "error" else []
 
 
-def skipped(product: Product) -> pd.DataFrame:
-    """Images that a product of this module lacks, with their groups and the reason; ids are those of the cohort."""
-    return pd.read_csv(store.ready(product) / "skipped.csv", dtype="str")
-
-
-def _rows(table: pd.DataFrame, use: str) -> np.ndarray:
-    return np.arange(len(table)) if use == "all" else data.rows(table, use)
-
-
-def _originals(study: Study) -> pd.DataFrame:
-    """The cohort with the ids that its publisher or hospital uses."""
-    return tables.read("cohort", store.ready(data.product(study)))
-
-
 def _with_files(study: Study, settings: Given, table: pd.DataFrame) -> pd.DataFrame:
-    """Some rows of a cohort with the path of each given file, in a column ``given``."""
+    """Some rows of a cohort with the path of each given file, in a column ``given``.
+
+    The cohort has the ids that its publisher or hospital uses.
+    """
     original = {key: table.get(f"original_{key}", table[key]) for key in ("image_id", "patient_id")}
     if "path" in table:
         root = study.dataset.find()
@@ -144,8 +129,7 @@ def _missing(study: Study, settings: Given, cohort: pd.DataFrame, rows: np.ndarr
     lost = table[~table.given.map(lambda path: Path(path).is_file())]
     if lost.empty:
         return ""
-    first = ", ".join(lost.given.iloc[:5]) + (", ..." if len(lost) > 5 else "")
-    text = f"{len(lost)} of {len(table)} images are not there: {first} ({_groups(study, lost)})"
+    text = f"{len(lost)} of {len(table)} images are not there: {first_few(list(lost.given))} ({_groups(study, lost)})"
     unknown = _unknown(settings, cohort)
     text += f". {unknown}" if unknown else ""
     return f"{text}; dataset.on_bad_image: skip would leave them out, and list them"
@@ -154,13 +138,13 @@ def _missing(study: Study, settings: Given, cohort: pd.DataFrame, rows: np.ndarr
 def _unknown(settings: Given, cohort: pd.DataFrame) -> str:
     """Name files that belong to no image of the cohort, and what the first of them may be meant for; empty if none."""
     known, folder = set(cohort.given), folder_of(settings.folder)
-    others = [str(path.relative_to(folder)) for path, _, _ in _listed(settings) if str(path) not in known]
+    every = _listed(folder, settings.path)
+    others = [str(path.relative_to(folder)) for path, _, _ in every if str(path) not in known]
     if not others:
         return ""
-    first = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
     wanted = [str(Path(path).relative_to(folder)) for path in cohort.given if not Path(path).is_file()]
     hint = f"; of {others[0]}: {nearest(others[0], wanted, 'missing is')}" if wanted else ""
-    return f"{len(others)} files have the id of no image of this cohort: {first}{hint}"
+    return f"{len(others)} files have the id of no image of this cohort: {first_few(others)}{hint}"
 
 
 def _groups(study: Study, lost: pd.DataFrame) -> str:
@@ -172,37 +156,26 @@ def _groups(study: Study, lost: pd.DataFrame) -> str:
     return "; ".join(counted)
 
 
-def _listed(settings: Given) -> list[tuple[Path, int, int]]:
-    """The files that a path may stand for, with size and date."""
-    ending = settings.path.rpartition("}")[2].rpartition("/")[2]
-    return _under(folder_of(settings.folder), f"*{escape(ending)}")
-
-
 @store.sparingly(1)  # many products ask at once
-def _under(folder: Path, pattern: str) -> list[tuple[Path, int, int]]:
-    """List files in a folder and its folders, with size and date."""
-    every = ((path, path.stat()) for path in sorted(folder.rglob(pattern)) if path.is_file())
-    return [(path, status.st_size, status.st_mtime_ns) for path, status in every]
+def _listed(folder: Path, path: str) -> list[tuple[Path, int, int]]:
+    """The files in a folder and its folders that `path` may stand for, with size and date."""
+    ending = path.rpartition("}")[2].rpartition("/")[2]
+    every = ((file, file.stat()) for file in sorted(folder.rglob(f"*{escape(ending)}")) if file.is_file())
+    return [(file, status.st_size, status.st_mtime_ns) for file, status in every]
 
 
-def _dates(settings: Given) -> str:
-    """Hash of names, sizes and dates of the files."""
-    folder = folder_of(settings.folder)
-    listed = [(path.relative_to(folder).as_posix(), *status) for path, *status in _listed(settings)]
-    return xxh3_128(repr(listed).encode()).hexdigest()
-
-
-def _inputs(settings: Given, content: bool) -> str:
-    """Signature of the files: their dates and sizes, or their contents."""
-    if not content:
-        return _dates(settings)
-    return xxh3_128(repr([store.checksum(path) for path, _, _ in _listed(settings)]).encode()).hexdigest()
+def _signature(settings: Given, content: bool = False) -> str:
+    """Hash of the names of the files, and of their sizes and dates, or of their contents."""
+    folder, known = folder_of(settings.folder), []
+    for path, *status in _listed(folder, settings.path):
+        known.append((path.relative_to(folder).as_posix(), store.checksum(path) if content else status))
+    return xxh3_128(repr(known).encode()).hexdigest()
 
 
 def _write(study: Study, settings: Given, source: str, use: str, name: str, folder: Path) -> None:
     cohort = data.load(study)
-    rows = _rows(cohort.table, use)
-    everything = _with_files(study, settings, _originals(study))
+    rows = data.rows(cohort.table, use)
+    everything = _with_files(study, settings, tables.read("cohort", data.product(study).folder))
     table, missing = everything.iloc[rows], _missing(study, settings, everything, rows)
     if missing and study.dataset.on_bad_image == "error":
         raise ValueError(missing)
@@ -216,13 +189,15 @@ def _write(study: Study, settings: Given, source: str, use: str, name: str, fold
     images = store.Growing(folder / f"{name}.npy", (len(table), *study.dataset.shape), np.float16)
     starts = range(store.resume(CHUNK, images), len(table), CHUNK)
     chunks = [table.iloc[start : start + CHUNK] for start in starts]
-    read = partial(_chunk, study.dataset, settings)
-    for some in store.parallel(read, chunks, f"{source} images", study.compute.workers):
+    attempts = partial(_attempt, study.dataset, settings)
+    for some, _ in store.parallel(attempts, chunks, f"{source} images", study.compute.workers):
         images.append(some)
     images = np.load(folder / f"{name}.npy", mmap_mode="r")
     there = data.there(images)
     lost = table[~there]
-    reasons = [_reason(study.dataset, settings, row) for row in lost.itertuples()]
+    # Each is tried again for its reason, so that only whole chunks need be remembered.
+    again = [_attempt(study.dataset, settings, lost.iloc[[at]])[1] for at in range(len(lost))]
+    reasons = [reason or "could be read when tried again" for (reason,) in again]
     listed = cohort.table.iloc[rows[~there]].assign(reason=reasons)
     listed.reindex(columns=[key for key in data.listed(study.dataset) if key != "path"]).to_csv(
         folder / "skipped.csv", index=False
@@ -231,29 +206,27 @@ def _write(study: Study, settings: Given, source: str, use: str, name: str, fold
         raise ValueError(f"none of the {len(table)} images of {source} can be read: {reasons[0]}")
     if len(lost):
         print(f"{source}: {len(lost)} of {len(table)} images are left out, see skipped.csv ({_groups(study, lost)})")
-    pairs = quality.Rows(cohort.images, rows[there]), quality.Rows(images, np.flatnonzero(there))
-    tables.write(quality.rate(cohort.table.iloc[rows[there]], *pairs, source), "quality", folder)
+    tables.write(quality.rate(cohort.table.iloc[rows], cohort.images, images, source, rows=rows), "quality", folder)
 
 
-def _chunk(dataset, settings: Given, rows: pd.DataFrame) -> np.ndarray:
-    """Images of some rows (n, size, size); one that cannot be read is NaN, if the dataset allows it."""
-    return np.stack([_attempt(dataset, settings, row)[0] for row in rows.itertuples()]).astype(np.float16)
+def _attempt(dataset, settings: Given, rows: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
+    """Images of some rows, (n, size, size), and why one cannot be read: then it is NaN, if the dataset allows that.
 
-
-def _attempt(dataset, settings: Given, row) -> tuple[np.ndarray, str]:
-    """An image and nothing, or NaN and the reason why it cannot be read."""
-    try:
-        return read(dataset, settings, row), ""
-    except (ValueError, OSError) as error:
-        if dataset.on_bad_image == "error":
-            raise ValueError(f"{error}; dataset.on_bad_image: skip would leave it out, and list it") from None
-        return np.full(dataset.shape, np.nan), str(error)
-
-
-def _reason(dataset, settings: Given, row) -> str:
-    """Why an image cannot be read; without paths, which would tell the original ids."""
-    reason = _attempt(dataset, settings, row)[1] or "could be read when tried again"
-    return reason.replace(row.given, "the file").replace(getattr(row, "path", None) or row.given, "its original")
+    A reason is empty for an image that is there. It holds no path, which would tell the original ids.
+    """
+    images, reasons = [], []
+    for row in rows.itertuples():
+        try:
+            image, reason = read(dataset, settings, row), ""
+        except (ValueError, OSError) as error:
+            if dataset.on_bad_image == "error":
+                raise ValueError(f"{error}; dataset.on_bad_image: skip would leave it out, and list it") from None
+            reason = str(error).replace(row.given, "the file")
+            reason = reason.replace(getattr(row, "path", None) or row.given, "its original")
+            image = np.full(dataset.shape, np.nan)
+        images.append(image)
+        reasons.append(reason)
+    return np.stack(images).astype(np.float16), reasons
 
 
 def read(dataset, settings: Given, row) -> np.ndarray:
@@ -283,7 +256,8 @@ def read(dataset, settings: Given, row) -> np.ndarray:
         raise ValueError(f"{path}: is a link that leads out of its folder; dataset.links: follow allows it")
     slices = getattr(dataset, "slices", None)
     axis = getattr(slices, "axis", 0)
-    number = int(row.slice) if settings.volumes and hasattr(row, "slice") else None
+    one_image = {"image_id", "slice"} & {name for _, name, _, _ in Formatter().parse(settings.path)}
+    number = int(row.slice) if hasattr(row, "slice") and not one_image else None  # else a file holds a whole volume
     shape, place = files.geometry(path)
     whole, where = files.geometry(original) if original else ((1, dataset.size, dataset.size), files.Place())
     wanted = whole if number is not None else (1, *(side for at, side in enumerate(whole) if at != axis))

@@ -23,6 +23,8 @@ from PIL import Image, ImageCms, ImageOps, ImageSequence, TiffImagePlugin
 from scipy.ndimage import binary_dilation, binary_erosion
 from skimage.transform import resize
 
+from reconfair.words import first_few
+
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 MAX_PIXELS, MAX_VOXELS = 64_000_000, 512_000_000  # of one image or slice, and of a file; a mammogram has 20 million
 FEW = 16  # different values that the labels of a mask may have
@@ -128,7 +130,7 @@ def picture(
     ValueError
         A file cannot be read, has no such slice, or is a mask that does not belong to the image; it is named.
     """
-    volume, limits, place, axes = _volume(path, changed(path), channel, percentiles)
+    volume, limits, place, axes = _volume(path, changed(path), channel, percentiles, colour)
     if number is None and len(volume) > 1:
         raise ValueError(f"{path}: is a volume of {len(volume)} slices; dataset.slices says which of them to look at")
     if (number or 0) >= volume.shape[axis]:
@@ -137,20 +139,18 @@ def picture(
         sides = " x ".join(f"{side:.3g}" for side in place.spacing)
         _notes.append(f"pixels are not square in the patient ({sides} mm); they are shown as stored")
     if len(volume) > 1 and not axes:
-        _notes.append(f"{Path(path).suffix} volumes of {volume.shape} values: axes are taken as stored")
-    if colour:
-        colours, limits = _colours(path, changed(path), percentiles)
-        chosen = colours.take(number or 0, axis)
-        image = np.stack([scaled(chosen[..., k], size, window or limits, fit) for k in range(3)])
-    else:
-        image = scaled(volume.take(number or 0, axis), size, window or limits, fit)
+        _notes.append(f"{Path(path).suffix} volumes of {volume.shape[:3]} values: axes are taken as stored")
+    chosen = volume.take(number or 0, axis)
+    channels = np.moveaxis(chosen, -1, 0) if colour else [chosen]
+    image = np.stack([scaled(channel, size, window or limits, fit) for channel in channels])
+    image = image if colour else image[0]
     if np.ptp(image) == 0:
         _notes.append("images of one value throughout: they have no contrast")
     if not mask_path:
         return image, None
     drawn, where, note = _outlined(mask_path, changed(mask_path), inside, path if geometry == "ignore" else "")
-    if drawn.shape != volume.shape:
-        shapes = [one.shape[len(one) == 1 :] for one in (drawn, volume)]
+    if drawn.shape != volume.shape[:3]:
+        shapes = [one.shape[len(one) == 1 : 3] for one in (drawn, volume)]
         raise ValueError(f"{mask_path}: mask of {shapes[0]} for an image of {shapes[1]} pixels")
     if geometry == "check":
         apart = differ(place, where)
@@ -264,7 +264,7 @@ def outline(stored: Stored, inside: tuple[float, ...] | None = None) -> tuple[np
         whole = np.round(code)
         code = np.where(np.abs(code - whole) < 1e-3, whole, code)
     values = np.unique(code)
-    listed = ", ".join(f"{value:g}" for value in values[:8]) + (", ..." if len(values) > 8 else "")
+    listed = first_few([f"{value:g}" for value in values], 8)
     unclear = f"as a mask it is ambiguous: its values are {listed}; dataset.mask.inside: [...] says which are inside"
     if inside is not None:
         return np.isin(code, inside), f"masks of {listed}: inside is {', '.join(f'{value:g}' for value in inside)}"
@@ -338,32 +338,28 @@ def changed(path: str | Path) -> int:
 
 
 @lru_cache(maxsize=2)  # the next slice is most often of the same volume
-def _volume(path: str, date: int, channel: int | None = None, percentiles: tuple[float, float] = (0, 100)):
-    """(slices, rows, columns), the values at `percentiles`, the place, and whether the axes are the patient's."""
+def _volume(
+    path: str,
+    date: int,
+    channel: int | None = None,
+    percentiles: tuple[float, float] = (0, 100),
+    colour: bool = False,
+):
+    """Read a volume that is looked at several times.
+
+    Returns (slices, rows, columns), with `colour` (slices, rows, columns, 3); the values at `percentiles`; the place;
+    and whether the axes are the patient's.
+    """
     with _named(path):
         stored = _stored(path)
-        volume = grey(stored.values, channel)
+        if colour and stored.values.ndim != 4:
+            raise ValueError("it has one channel; dataset.channels: 3 expects red, green and blue")
+        volume = stored.values if colour else grey(stored.values, channel)
         shown = volume if stored.padding is None or stored.padding.all() else volume[~stored.padding]
         limits = (shown.min(), shown.max()) if percentiles == (0, 100) else np.percentile(shown, percentiles)
-        limits = tuple(float(limit) for limit in limits)
-        if volume.dtype.kind == "f" and not np.isfinite(volume).all():
-            raise ValueError("it holds values that are not finite")
         if shown is not volume:
             volume = np.where(stored.padding, shown.min(), volume)
-    return volume, limits, stored.place, stored.axes
-
-
-@lru_cache(maxsize=2)
-def _colours(path: str, date: int, percentiles: tuple[float, float]):
-    """(slices, rows, columns, 3), and the values at `percentiles` of all three."""
-    with _named(path):
-        values = _stored(path).values
-        if values.ndim != 4:
-            raise ValueError("it has one channel; dataset.channels: 3 expects red, green and blue")
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise ValueError("it holds values that are not finite")
-        limits = (values.min(), values.max()) if percentiles == (0, 100) else np.percentile(values, percentiles)
-    return values, tuple(float(limit) for limit in limits)
+    return volume, tuple(float(limit) for limit in limits), stored.place, stored.axes
 
 
 @lru_cache(maxsize=2)
@@ -371,8 +367,6 @@ def _outlined(path: str, date: int, inside: tuple[float, ...] | None, image: str
     """A mask of (slices, rows, columns), its place and what was taken for inside."""
     with _named(path):
         stored = _stored(path, image)
-        if stored.values.dtype.kind == "f" and not np.isfinite(stored.values).all():
-            raise ValueError("it holds values that are not finite")
         drawn, note = outline(stored, inside)
     return drawn, stored.place, note
 
@@ -381,10 +375,14 @@ def _stored(path: str, image: str = "") -> Stored:
     """Read a file; a NIfTI mask may take the axes of its image."""
     suffix = Path(path.lower().removesuffix(".gz")).suffix
     if suffix == ".nii":
-        return _nifti(path, image if image.lower().endswith((".nii", ".nii.gz")) else "")
-    if suffix == ".npy":
-        return _numpy(path)
-    return _pages(path) if suffix in PICTURES else _dicom(path)
+        stored = _nifti(path, image if image.lower().endswith((".nii", ".nii.gz")) else "")
+    elif suffix == ".npy":
+        stored = _numpy(path)
+    else:
+        stored = _pages(path) if suffix in PICTURES else _dicom(path)
+    if stored.values.dtype.kind == "f" and not np.isfinite(stored.values).all():
+        raise ValueError("it holds values that are not finite")
+    return stored
 
 
 def _bounded(*shape: int) -> None:
@@ -543,18 +541,14 @@ def _at_upper_end(file) -> bool:
     return not packed and file.get("HighBit", 0) == above >= file.get("BitsStored", above + 1)
 
 
-def _groups(file, frame: int) -> list:
-    """Where the attributes of a frame may stand: its own functional groups, the shared ones, the file itself."""
+def _attribute(file, frame: int, name: str, otherwise=None):
+    """An attribute of a frame: from its own functional groups, the shared ones, or the file itself."""
     groups = []
-    for name, at in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
-        items = file.get(name) or []
+    for sequence, at in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
+        items = file.get(sequence) or []
         if at < len(items):
             groups += [items[at], *(inner for element in items[at] if element.VR == "SQ" for inner in element.value)]
-    return [*groups, file]
-
-
-def _attribute(file, frame: int, name: str, otherwise=None):
-    values = (group.get(name) for group in _groups(file, frame))
+    values = (group.get(name) for group in (*groups, file))
     return next((value for value in values if value not in (None, "")), otherwise)
 
 

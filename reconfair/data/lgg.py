@@ -44,10 +44,6 @@ def read_clinical(path: Path) -> Sheet:
     return sheet
 
 
-def _mask_of(path: Path) -> Path:
-    return path.with_name(f"{path.stem}_mask.tif")
-
-
 class LGG(params.Scans):
     """TCGA-LGG as published on Kaggle."""
 
@@ -73,7 +69,11 @@ class LGG(params.Scans):
         root = self.find() / "kaggle_3m"
         sheet = read_clinical(root / "data.csv")
         slices = [
-            {"patient": "_".join(folder.name.split("_")[:3]), "path": str(path), "mask_path": str(_mask_of(path))}
+            {
+                "patient": "_".join(folder.name.split("_")[:3]),
+                "path": str(path),
+                "mask_path": f"{path.with_suffix('')}_mask.tif",
+            }
             for folder in sorted(root.glob("TCGA_*"))
             for path in sorted(folder.glob("*.tif"), key=lambda path: path.stem.rsplit("_")[-1].zfill(4))
             if not path.stem.endswith("_mask")

@@ -166,22 +166,17 @@ def dial(dataset: Phantom, table: pd.DataFrame, name: str) -> np.ndarray:
     return np.prod(1 + values, 0) if name == "contrast" else values.sum(0)
 
 
-def scarce(dataset: Phantom, table: pd.DataFrame) -> pd.DataFrame:
-    """Keep a share of some groups from the training of the reconstruction; the diagnosis trains as it would."""
-    who = table.drop_duplicates("patient_id")
-    hidden = who.patient_id[uniform(dataset, "scarce", len(who)) < dial(dataset, who, "scarce")]
-    hidden = table.patient_id.isin(hidden)
-    table = table.assign(split=table.split.mask(hidden & (table.split == "train"), "train_diag"))
-    return table[~hidden | (table.split != "train_recon")]
-
-
-def rare(dataset: Phantom, table: pd.DataFrame) -> pd.DataFrame:
-    """Keep a share of some groups from the training of the diagnosis; the reconstruction trains as it would."""
-    who = table.drop_duplicates("patient_id")
-    hidden = who.patient_id[uniform(dataset, "rare", len(who)) < dial(dataset, who, "rare")]
-    hidden = table.patient_id.isin(hidden)
-    table = table.assign(split=table.split.mask(hidden & (table.split == "train"), "train_recon"))
-    return table[~hidden | (table.split != "train_diag")]
+def withhold(dataset: Phantom, table: pd.DataFrame) -> pd.DataFrame:
+    """Keep a share of some groups from one training, as the dials ``scarce`` (reconstruction) and ``rare`` (diagnosis)
+    say; the other one trains as it would.
+    """
+    for name, without, other in (("scarce", "train_recon", "train_diag"), ("rare", "train_diag", "train_recon")):
+        who = table.drop_duplicates("patient_id")
+        hidden = who.patient_id[uniform(dataset, name, len(who)) < dial(dataset, who, name)]
+        hidden = table.patient_id.isin(hidden)
+        table = table.assign(split=table.split.mask(hidden & (table.split == "train"), other))
+        table = table[~hidden | (table.split != without)]
+    return table
 
 
 def truth(score: np.ndarray, prevalence: np.ndarray) -> np.ndarray:

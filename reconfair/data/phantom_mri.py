@@ -1,5 +1,6 @@
 """Brain-like FLAIR slices with a tumour: a few axial slices a patient."""
 
+from functools import partial
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -29,12 +30,6 @@ SPACING = 11.0  # mm between slices
 VIEW = 230.0  # mm across the image
 SEPARATION = 2.3  # d' between the latent cues of label 0 and 1: the best classifier reaches AUROC 0.95
 FAT, BONE, MARROW, FLUID, GREY, WHITE = 0.72, 0.05, 0.24, 0.06, 0.50, 0.37  # signal on FLAIR, where fluid is dark
-
-
-def _head(row, x, y):
-    """Signed distance to the outline of the head, which narrows towards the vertex and the forehead."""
-    b = 93 * row.z_head * np.sqrt(1 - (row.z_level / 95) ** 2)
-    return ellipse(x * (1 - 0.0008 * y), y, row.z_breadth * b, b)
 
 
 def _skull(head, field, pixel):
@@ -113,14 +108,14 @@ def _tumour(row, x, y, brain, field, pixel):
     return inside, (q < 1) & (brain < 0), signal
 
 
-def _decoy(row, x, y, head, brain, pixel, seed):
+def _decoy(row, x, y, half, brain, pixel, seed):
     """Coverage and signal of a bright spot in the scalp, which is like a tumour and never within the brain.
 
     Its random numbers are its own, so that everything else in the image is as it would be without it.
     """
     rng = generator(seed, "decoy", row.image_id)
     ray = np.hypot(np.cos(row.z_decoy_turn) / row.z_breadth, np.sin(row.z_decoy_turn))
-    reach = 93 * row.z_head * np.sqrt(1 - (row.z_level / 95) ** 2) / ray - 4.0
+    reach = half / ray - 4.0
     cx, cy = reach * np.cos(row.z_decoy_turn), reach * np.sin(row.z_decoy_turn)
     uneven = 1 + 0.15 * np.clip(texture(rng, x[:1] * 1.0, y[:, :1] * 1.0, 9.0), -2, 2)
     inside = edge(np.hypot(x - cx, y - cy) - 14.0, max(pixel, 2.0)) * (1 - edge(brain - 1.0, pixel))
@@ -199,13 +194,11 @@ class PhantomMRI(Phantom):
         """
         axis_x, axis_y, pixel = axes(self.size, VIEW)
         rng = generator(self.seed, "phantom_mri", row.image_id)
-
-        def field(wavelength):
-            return texture(rng, axis_x, axis_y, wavelength)
-
+        field = partial(texture, rng, axis_x, axis_y)
         x = axis_x * np.cos(row.z_tilt) + axis_y * np.sin(row.z_tilt)
         y = axis_y * np.cos(row.z_tilt) - axis_x * np.sin(row.z_tilt)
-        head = _head(row, x, y)
+        half = 93 * row.z_head * np.sqrt(1 - (row.z_level / 95) ** 2)  # mm; the head narrows towards the vertex
+        head = ellipse(x * (1 - 0.0008 * y), y, row.z_breadth * half, half)  # and towards the forehead
         brain = head + 12.5 + 0.02 * (row.z_brain_age - 20)  # the fluid around the brain widens with age
         tissue = _brain(row, x, y, brain, field, pixel)
         tumour, mask, signal = _tumour(row, x, y, brain, field, pixel)
@@ -214,7 +207,7 @@ class PhantomMRI(Phantom):
         slice_ = _skull(head, field, pixel)
         slice_ += edge(brain, pixel) * (tissue - slice_)
         if getattr(row, "z_decoy", 0):
-            spot, bright = _decoy(row, axis_x, axis_y, head, brain, pixel, self.seed)
+            spot, bright = _decoy(row, axis_x, axis_y, half, brain, pixel, self.seed)
             slice_ += spot * (bright - slice_)
         slice_ *= 1 + 0.05 * field(250)  # the coil's sensitivity
         noise = 0.012 * rng.standard_normal((2, self.size, self.size))  # Rician, as magnitude images have

@@ -1,5 +1,6 @@
 """Frontal chest radiographs with five findings: one to three images a patient."""
 
+from functools import partial
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -33,11 +34,6 @@ MOTTLE = 26.0  # mm, wavelength of a consolidation that is mottled and not dense
 WITHIN_PATIENT = 0.7  # correlation of a finding's score between images of a patient
 
 
-def _extent(row, finding):
-    """How much of a finding is there, 0 and more; images labelled without it show little or nothing."""
-    return np.log1p(np.exp(3 * (getattr(row, f"z_{finding}") - 1.3))) / 3
-
-
 def _heart(row, x, y, enlargement):
     """Signed distance to heart and great vessels; two thirds of the heart lie to the patient's left."""
     half = 265 / 2 * (row.z_heart + 0.05 * row.z_contrast * enlargement)
@@ -47,28 +43,16 @@ def _heart(row, x, y, enlargement):
     return blend(blend(heart, knob, 5.0), vessels, 5.0)
 
 
-def _dome(row, x):
-    """Height of the diaphragm: higher on the patient's right, over the liver, and after a shallow breath."""
-    side = np.tanh(x / 15)
-    return 86 + 6 * row.z_breath + 5 * side + 0.0055 * (abs(x) - 55) ** 2 + 2e-5 * np.clip(abs(x) - 85, 0, None) ** 3.5
-
-
-def _body(row, x, y):
-    """Soft tissue of the trunk with shoulders and neck, and the air around it."""
+def _trunk(row, x, y, dome, rng):
+    """Soft tissue of the trunk with shoulders and neck, and the air around it; breasts, liver and bowel."""
     u = abs(x)
     trunk = np.maximum(-160 + 0.45 * (u - 45) - y, u - 158 - 1.2 * np.clip(-y - 50, 0, None))
-    return edge(blend(trunk, u - 44, 8.0), 5.0) * (0.72 + 0.04 * row.z_habitus - 0.18 * (u / 160) ** 2)
-
-
-def _breasts(row, x, y):
-    """Breasts, whose shadow ends in a crescent over the lower lungs."""
-    return 0.22 * row.z_breast * edge(ellipse(abs(x) - 80, y - 42, 55, 55), 6.0) * np.clip((y + 20) / 90, 0, 1)
-
-
-def _abdomen(row, x, y, rng):
-    """Liver and bowel below the diaphragm, with the stomach's bubble of gas on the patient's left."""
+    density = edge(blend(trunk, u - 44, 8.0), 5.0) * (0.72 + 0.04 * row.z_habitus - 0.18 * (u / 160) ** 2)
+    # The shadow of the breasts ends in a crescent over the lower lungs.
+    density += 0.22 * row.z_breast * edge(ellipse(u - 80, y - 42, 55, 55), 6.0) * np.clip((y + 20) / 90, 0, 1)
+    # Below the diaphragm; the stomach's bubble of gas lies on the patient's left.
     gas = ellipse(x - 62 - 8 * rng.random(), y - 122 - 6 * row.z_breath, 10 + 22 * rng.random(), 5 + 11 * rng.random())
-    return 0.5 * edge(_dome(row, x) - y, 3.0) * edge(abs(x) - 128, 40.0) - 0.45 * edge(gas, 5.0)
+    return density + (0.5 * edge(dome - y, 3.0) * edge(u - 128, 40.0) - 0.45 * edge(gas, 5.0))
 
 
 def _middle(x, y, heart):
@@ -203,19 +187,20 @@ class PhantomXray(Phantom):
         """
         axis_x, axis_y, pixel = axes(self.size, VIEW)
         rng = generator(self.seed, "phantom_xray", row.image_id)
-
-        def field(wavelength, spread=0.3):
-            return texture(rng, axis_x, axis_y, wavelength, spread)
-
+        field = partial(texture, rng, axis_x, axis_y)
         x, y = axis_x + row.z_tilt * axis_y, axis_y - row.z_tilt * axis_x
         x, y, pixel = (x + row.z_shift) / row.z_size, y / row.z_size, pixel / row.z_size  # mm in a standard chest
-        extent = {finding: _extent(row, finding) for finding in PREVALENCE}
+        # How much of a finding is there, 0 and more; images labelled without it show little or nothing.
+        extent = {finding: np.log1p(np.exp(3 * (getattr(row, f"z_{finding}") - 1.3))) / 3 for finding in PREVALENCE}
+        # Height of the diaphragm: higher on the patient's right, over the liver, and after a shallow breath.
+        dome = 86 + 6 * row.z_breath + 5 * np.tanh(x / 15) + 0.0055 * (abs(x) - 55) ** 2
+        dome = dome + 2e-5 * np.clip(abs(x) - 85, 0, None) ** 3.5
         heart = _heart(row, x, y, extent["cardiomegaly"])
         wall = ellipse(abs(x) - 58, y - 26, 71 + 2 * row.z_habitus, 150, -0.12)
-        lungs = edge(np.maximum(np.maximum(wall, -heart), y - _dome(row, x)), max(pixel, 2.0))
+        lungs = edge(np.maximum(np.maximum(wall, -heart), y - dome), max(pixel, 2.0))
         marks = lungs * _vessels(x, y, pixel, rng)
         dense, marks = _findings(row, x, y, extent, lungs, wall, marks, field, pixel)
-        density = _body(row, x, y) + _breasts(row, x, y) + _abdomen(row, x, y, rng) + _middle(x, y, heart)
+        density = _trunk(row, x, y, dome, rng) + _middle(x, y, heart)
         density += row.z_bone * _bones(x, y, lungs, pixel) + marks + dense
         density -= lungs * (0.34 + 0.14 * np.sqrt(np.clip(-wall / 50, 0, 1)))  # air, deepest amid the lung
         density += 0.015 * field(80) + 0.006 * field(10)

@@ -5,11 +5,14 @@ from typing import Literal
 from reconfair.data.table import Ages, Labels, Mask, Races, Sexes, Table
 from reconfair.params import About
 
+PATHOLOGY = {"Normal": 0, "Hypertrophy": 1, "Heart failure without infarct": 2, "Heart failure with infarct": 3}
+
 
 class Sunnybrook(Table):
     """Slices as PNG files, listed in ``metadata.csv`` with a row for each; a patient has several slices and frames.
 
-    A table with these columns; ``Pathology`` (four of them) is carried along.
+    A table with these columns. The four pathologies are a task of several classes, which is studied only where
+    ``diagnosis.tasks`` names it: a class has 9 to 12 patients.
     """
 
     name: Literal["sunnybrook"]
@@ -19,12 +22,14 @@ class Sunnybrook(Table):
     sex: Sexes | None = Sexes(column="Gender")
     age: Ages | None = Ages(column="Age")
     race: Races | None = None
-    tasks: dict[str, Labels] = {}
+    tasks: dict[str, Labels] = {"pathology": Labels(column="Pathology", values=PATHOLOGY)}
     mask: Mask | None = Mask(column="mask", task="ventricle")
-    keep: tuple[str, ...] = ("Pathology",)
 
     @property
     def about(self) -> About:
         """What is known of these scans."""
         where = "Sunnybrook Cardiac Data as PNG slices, with metadata.csv (cardiacatlas.org, docs/your-scans.md)"
-        return super().about._replace(folder="sunnybrook", where=where)
+        known = super().about
+        further = {task: kind for task, kind in known.tasks.items() if task == "pathology"}
+        tasks = {task: kind for task, kind in known.tasks.items() if task not in further}
+        return known._replace(tasks=tasks, further=further, folder="sunnybrook", where=where)

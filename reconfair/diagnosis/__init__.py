@@ -8,7 +8,6 @@ A kind of network is a file of this folder with one class, ``Diagnoser(settings)
 import json
 import warnings
 from collections.abc import Callable
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +20,6 @@ from reconfair.diagnosis import given, outlines
 from reconfair.fairness.threshold import balanced_threshold
 from reconfair.params import NOISY, ORIGINAL, Network, Reader, Source, Study
 from reconfair.store import Product, Work
-from reconfair.words import nearest
 
 # Of strategies whose readers a room above trains: a function from the study and a reader to the product of its weights.
 TRAINERS: dict[str, Callable[[Study, Reader], Product]] = {}
@@ -63,12 +61,11 @@ def weights(study: Study, reader: Reader) -> Product:
 
         return strategies.weights(study, reader)
     settings, network = settings_of(study, reader.network), reader.network
-    code = ("reconfair.training", __name__, f"{__name__}.installed", f"{__name__}.outlines")
-    code += ("reconfair.fairness.threshold",)
+    code = ["reconfair.training", __name__, "reconfair.fairness.threshold", "reconfair.keyed"]
+    code += [f"{__name__}.{file}" for file in ("networks", "linear", "outlines", network.kind)]
     if network.model:
-        settings |= {"files": given.contents(network.model)}
-        code += (f"{__name__}.given", *given.code(network.model))
-    code += (f"{__name__}.{network.kind}",)
+        python, settings["files"] = given.files(network.model)
+        code += [f"{__name__}.given", *python]
     return Product(
         chapter="04",
         run=study.label,
@@ -76,7 +73,7 @@ def weights(study: Study, reader: Reader) -> Product:
         name="weights",
         write=partial(write_threshold, study, reader) if network.model else partial(_train, study, reader),
         parameters=settings,
-        code=(*code, "reconfair.keyed"),
+        code=tuple(code),
         needs=(data.product(study),),
         job=study.job(f"readers/{reader}"),
         work=partial(_training_work, study, reader),
@@ -97,8 +94,12 @@ def product(study: Study, source: Source, images: Product | None = None, strateg
         place = Path("originals") if source == ORIGINAL else folder.relative_to(store.outputs() / study.label)
         folder = store.outputs() / study.label / study.fold / place
     folder = folder if strategy == "standard" else folder / "readers" / strategy
-    readers = [Reader(network, strategy) for network in study.networks_of(strategy)]
-    trained = list(dict.fromkeys(one for reader in readers for one in _read_with(study, reader)))
+    readers, stages = [Reader(network, strategy) for network in study.networks_of(strategy)], (strategy,)
+    if "cascade" in strategy:  # which has two networks
+        from reconfair.diagnosis import crop
+
+        stages = crop.stages(strategy)
+    trained = dict.fromkeys(weights(study, Reader(reader.network, stage)) for reader in readers for stage in stages)
     return Product(
         chapter=max("04", images.chapter, *(one.chapter for one in trained)),
         run=images.run,
@@ -111,15 +112,6 @@ def product(study: Study, source: Source, images: Product | None = None, strateg
         work=partial(_work, study, strategy),
         command=study.command,
     )
-
-
-def _read_with(study: Study, reader: Reader) -> list[Product]:
-    """The weights that a reader reads with; a cascade has two networks."""
-    if "cascade" not in reader.strategy:
-        return [weights(study, reader)]
-    from reconfair.diagnosis import crop
-
-    return [weights(study, reader._replace(strategy=stage)) for stage in crop.stages(reader.strategy)]
 
 
 def products(study: Study) -> list[Product]:
@@ -256,12 +248,10 @@ def evaluate_on(study: Study, other: Study, strategy: str = "standard") -> pd.Da
     for network, tasks in shared.items():
         if tasks:
             who, what = cohort.table.iloc[rows], f"{network.name} of {other.label}"
-            answers = scores(study, Reader(network, strategy), cohort.images, rows, what, who, cohort.masks)
+            answers, _ = read(study, Reader(network, strategy), cohort.images, rows, what, who, cohort.masks)
             if network.kind == "classify":
                 answers = answers[:, [network.tasks.index(task) for task in tasks]]
-            predictions.append(
-                units(other, network._replace(tasks=tuple(tasks)), cohort.table.iloc[rows], answers, cohort.masks)
-            )
+            predictions.append(units(other, network._replace(tasks=tuple(tasks)), who, answers, cohort.masks))
     table = pd.concat(predictions, ignore_index=True)
     if strategy.endswith("+thresholds"):
         from reconfair.diagnosis import groupwise
@@ -306,17 +296,8 @@ def called(study: Study, predictions: pd.DataFrame) -> pd.Series:
     return positive.astype(bool)
 
 
-def scores(study: Study, reader: Reader, images, rows, what: str, table=None, masks=None) -> np.ndarray:
-    """What `reader` says of some rows of `images`: probabilities (n, tasks) or masks (n, s, s).
-
-    `table` and `masks` are needed by readers that must know who the patients are, or where the true object is; see
-    `read`.
-    """
-    return read(study, reader, images, rows, what, table, masks)[0]
-
-
 def read(study: Study, reader: Reader, images, rows, what: str, table=None, masks=None) -> tuple[np.ndarray, dict]:
-    """As `scores`, and columns (n,) that say how the answers came about.
+    """What a reader says of some rows of `images`, and how its answers came about.
 
     Parameters
     ----------
@@ -329,30 +310,64 @@ def read(study: Study, reader: Reader, images, rows, what: str, table=None, mask
     what : str
         Names the work.
     table : DataFrame, optional
-        (n rows) of a cohort.
+        (n rows) of a cohort; for readers that must know who the patients are.
     masks : ndarray, optional
-        By the labels of `table`'s index.
+        By the labels of `table`'s index; for readers that must know where the true object is.
 
     Returns
     -------
     answers : ndarray
+        Probabilities (n, tasks) or masks (n, s, s).
     columns : dict of ndarray
-        ``unknown`` (1 where an attribute that the reader uses is not known); of a cascade see `crop.read`.
+        (n,) ``unknown`` (1 where an attribute that the reader uses is not known); of a cascade see `crop.read`.
+    """
+    reader = reader._replace(strategy=reader.strategy.removesuffix("+thresholds"))
+    if {"crop", "cascade"} & {*reader.strategy.split("+")}:
+        from reconfair.diagnosis import crop
+
+        return crop.read(study, reader, images, rows, what, table, masks)
+    extras = _extras(study, reader, table)
+    columns = {"unknown": 1.0 * np.isnan(extras[0]).any(1)} if extras else {}
+    return look(study, load(study, *reader), images, rows, what, *extras), columns
+
+
+def _extras(study: Study, reader: Reader, table: pd.DataFrame) -> tuple[np.ndarray, ...]:
+    """What a reader must know beside images: FairREAD the attributes (n, attributes), missing where unknown."""
+    if "fairread" not in reader.strategy:
+        return ()
+    from reconfair.diagnosis import groupwise
+
+    return (groupwise.coded(table, groupwise.zeros(study)),)
+
+
+def look(study: Study, module, images, rows, what: str, *extras, see: str = "diagnose") -> np.ndarray:
+    """Let a frozen network look at some rows of images.
+
+    Parameters
+    ----------
+    study : Study
+    module : Module
+    images : ndarray
+        (N, s, s) or (N, 3, s, s).
+    rows : ndarray of int
+        (n,) of `images`.
+    what : str
+        Names the work.
+    *extras : ndarray
+        (n, ...) what the network takes beside images.
+    see : {"diagnose", "features"}
+        The method of the network.
+
+    Returns
+    -------
+    ndarray
+        (n, ...) what the method returns.
     """
     from reconfair import training
 
-    reader, extras, columns = reader._replace(strategy=reader.strategy.removesuffix("+thresholds")), (), {}
-    if reader.strategy != "standard":
-        from reconfair.diagnosis import crop, strategies
-
-        if {"crop", "cascade"} & {*reader.strategy.split("+")}:
-            return crop.read(study, reader, images, rows, what, table, masks)
-        attributes = strategies.attributes_of(study, reader, table)
-        if attributes is not None:
-            extras, columns = (attributes,), {"unknown": 1.0 * np.isnan(attributes).any(1)}
-    frozen = training.placed(load(study, *reader), study.compute)
-    batches = training.apply(frozen.diagnose, images, rows, study.compute, what, *extras)
-    return np.concatenate([answers for _, answers in batches]), columns
+    function = getattr(training.placed(module, study.compute), see)
+    batches = training.apply(function, images, rows, study.compute, what, *extras)
+    return np.concatenate([answers for _, answers in batches])
 
 
 def looked_at(study: Study, source: Source, images: Product | None = None) -> tuple:
@@ -411,38 +426,6 @@ def units(study: Study, network: Network, table: pd.DataFrame, answers: np.ndarr
         ]
         parts = [part.astype({"decision": float}) for part in parts]
     return pd.concat(parts, ignore_index=True)
-
-
-def check_name(key: str, name: str, names: list[str]) -> None:
-    """Refuse a `name` that is none of `names`, with the nearest that is.
-
-    Examples
-    --------
-    >>> check_name("diagnosis.segment.encoder", "resnet19", ["resnet18", "vgg16"])
-    Traceback (most recent call last):
-        ...
-    ValueError: diagnosis.segment.encoder: there is no 'resnet19'; did you mean 'resnet18'?
-    """
-    if name not in names:
-        raise ValueError(f"{key}: there is no '{name}'; {nearest(name, names, 'there is')}")
-
-
-@contextmanager
-def published(kind: str, what: str, remedy: str):
-    """Say in one sentence what to do where published weights cannot be loaded."""
-    try:
-        yield
-    except Exception as error:  # each library fails in its own ways, without network or with a broken file
-        key, reason = f"diagnosis.{kind}.pretrained", (str(error).splitlines() or [""])[0]
-        raise ValueError(
-            f"{key}: the weights of {what} cannot be loaded, from disk or by download ({type(error).__name__}: "
-            f"{reason}). {remedy}, or set {key}: false to start from random weights"
-        ) from None
-
-
-def in_hub(repository: str | None) -> str:
-    """What to do where weights are missing that libraries keep in the cache of Hugging Face."""
-    return f"Bring {repository} into the Hugging Face cache (see HF_HOME)" if repository else "Choose another network"
 
 
 def _training_work(study: Study, reader: Reader) -> Work:
@@ -536,10 +519,10 @@ def _linear_probe(study: Study, module, of: TrainingSet, folder: Path) -> None:
     """Fit the last layer of a classifier to the features that its other layers, which stay, have of the images."""
     from reconfair import training
 
-    frozen, parts = training.placed(module.eval(), study.compute), []
+    parts = []
     for some, what in ((of.rows, "training"), (of.val, "validation")):
-        batches = training.apply(frozen.features, of.images, some, study.compute, f"features of {what} images")
-        parts.append((np.concatenate([answers for _, answers in batches]), of.target[some].astype(np.float64)))
+        features = look(study, module.eval(), of.images, some, f"features of {what} images", see="features")
+        parts.append((features, of.target[some].astype(np.float64)))
     losses = module.to("cpu").linear_probe(*parts)
     module.train()
     if not module.settings["epochs"]:
@@ -550,24 +533,17 @@ def write_threshold(study: Study, reader: Reader, folder: Path) -> None:
     """Write the balanced threshold of every task of a classifier whose weights are in `folder`."""
     from reconfair import training
 
-    by_task, network, extras = {}, reader.network, ()
+    by_task, network = {}, reader.network
     if network.kind == "classify":
-        cohort = data.load(study)
+        cohort, frozen = data.load(study), build(study, *reader)
         val = data.rows(cohort.table, "val")
-        frozen = build(study, *reader)
-        if reader.strategy != "standard":
-            from reconfair.diagnosis import strategies
-
-            attributes = strategies.attributes_of(study, reader, cohort.table.iloc[val])
-            extras = () if attributes is None else (attributes,)
-        frozen = training.placed(
-            frozen if network.model else training.load(folder / "best.ckpt", frozen), study.compute
-        )
-        batches = training.apply(frozen.diagnose, cohort.images, val, study.compute, f"{reader} threshold", *extras)
-        decided = units(study, network, cohort.table.iloc[val], np.concatenate([answers for _, answers in batches]))
-        by_task = {
-            task: balanced_threshold(score=rows.score, label=rows.label) for task, rows in decided.groupby("task")
-        }
+        table = cohort.table.iloc[val]
+        frozen = frozen if network.model else training.load(folder / "best.ckpt", frozen)
+        extras = _extras(study, reader, table)
+        answers = look(study, frozen, cohort.images, val, f"{reader} threshold", *extras)
+        decided = units(study, network, table, answers)
+        for task, rows in decided.groupby("task"):
+            by_task[task] = balanced_threshold(score=rows.score, label=rows.label)
     (folder / "threshold.json").write_text(json.dumps(by_task, indent=1), encoding="utf-8")
 
 

@@ -6,19 +6,15 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
-from scipy import special
-from scipy.optimize import minimize
 from torch.nn import functional as F
 from torchvision import models
 from torchvision.transforms.v2.functional import resize
 
-from reconfair.diagnosis import check_name, in_hub, installed, published
-from reconfair.training import Module, widen
+from reconfair.diagnosis.linear import ridge
+from reconfair.diagnosis.networks import LITE, Learner, check_name, in_hub, packaged, published
 
-TORCHVISION = set(models.list_models(module=models)) - {
-    "googlenet",
-    "inception_v3",
-}  # these return auxiliary outputs in training
+AUXILIARY = {"googlenet", "inception_v3"}  # these return auxiliary outputs in training
+TORCHVISION = set(models.list_models(module=models)) - AUXILIARY
 IMAGENET = {"mean": 0.449, "std": 0.226}  # of its channels, averaged to the one channel of a scan
 COLOURS = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # of ImageNet's channels
 XRV_RANGE = (-1024, 1024)  # the range that TorchXRayVision's weights were trained with
@@ -27,7 +23,7 @@ STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)  # of the ridge of a linear probe, per tr
 XRV_LAYERS = ("AvgPool2d", "BatchNorm2d", "Conv2d", "Linear", "MaxPool2d", "ReLU", "Sequential")
 
 
-class Diagnoser(Module):
+class Diagnoser(Learner):
     """Binary cross-entropy on one logit per task; unknown labels (NaN) leave the loss.
 
     Where the tasks are the classes of one (``settings["classes"]``), a softmax over them: the logits are the log-odds
@@ -42,11 +38,9 @@ class Diagnoser(Module):
     """
 
     def __init__(self, settings: dict):
-        super().__init__()
-        self.settings, name = settings, settings["architecture"]
-        check_name(
-            "diagnosis.classify.architecture", name, [*TORCHVISION, *timm.list_models(), *timm.list_pretrained()]
-        )
+        super().__init__(settings)
+        name, known = settings["architecture"], [*TORCHVISION, *timm.list_models(), *timm.list_pretrained()]
+        check_name("diagnosis.classify.architecture", name, known)
         self.net = backbone(name, num_classes=len(settings["tasks"]))
         first = getattr(self.net, "pretrained_cfg", IMAGENET)  # what timm tells of a network's first training
         fixed = first["input_size"][-1] if first.get("fixed_input_size") else getattr(self.net, "image_size", 0)
@@ -58,8 +52,15 @@ class Diagnoser(Module):
             self.register_buffer("weights", torch.ones(len(settings["tasks"])))
 
     def balance(self, labels: np.ndarray) -> None:
-        """Let every class count the same in the loss: labels (n, classes) of the training images."""
-        self.weights.copy_(torch.tensor(balanced(labels)))
+        """Let every class count the same in the loss, with a mean weight of 1.
+
+        Parameters
+        ----------
+        labels : ndarray
+            (n, classes) of the training images, 0, 1 or missing.
+        """
+        share = 1 / np.maximum(np.nansum(labels, axis=0), 1)
+        self.weights.copy_(torch.from_numpy(share / share.mean()))
 
     def start_pretrained(self) -> None:
         """Take over the published weights of all but the last layer.
@@ -72,11 +73,16 @@ class Diagnoser(Module):
         name, chosen = self.settings["architecture"], self.settings["pretrained"]
         if isinstance(chosen, str):
             weights = torchxrayvision(chosen)
-        elif name == installed.NAME:
+        elif name == LITE:
             with published("classify", name, "Install reconfair[weights]"):
-                weights = installed.weights(backbone(name).state_dict())
+                weights = packaged(backbone(name).state_dict())
         else:
-            with published("classify", name, _place(name)):
+            if name in TORCHVISION:
+                url = models.get_model_weights(name).DEFAULT.url
+                remedy = f"Put {url} at {Path(torch.hub.get_dir()) / 'checkpoints' / Path(url).name}"
+            else:
+                remedy = in_hub(timm.get_pretrained_cfg(name).hf_hub_id)
+            with published("classify", name, remedy):
                 weights = backbone(name, pretrained=True).state_dict()
         own = self.net.state_dict()
         fitting = {name: value for name, value in weights.items() if name in own and value.shape == own[name].shape}
@@ -100,10 +106,6 @@ class Diagnoser(Module):
             images = resize(images, [self.size, self.size], antialias=True)
         scores = self.net((low + (high - low) * images).expand(-1, 3, -1, -1))
         return log_odds(scores) if self.settings.get("classes") else scores
-
-    def diagnose(self, images: torch.Tensor) -> torch.Tensor:
-        """Probabilities (n, tasks)."""
-        return self(images).sigmoid()
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """What the last layer sees of images (n, 1, s, s): (n, features); differentiable."""
@@ -142,7 +144,7 @@ class Diagnoser(Module):
                 for features, labels in (train, val)
                 for known in [~np.isnan(labels[:, task])]
             )
-            tried = [_ridge(x, y, strength) for strength in STRENGTHS]
+            tried = [ridge(x, y, strength * len(x)) for strength in STRENGTHS]
             w, b = min(tried, key=lambda fit: np.logaddexp(0, (1 - 2 * y_val) * (x_val @ fit[0] + fit[1])).mean())
             weight.append(w)
             bias.append(b)
@@ -169,21 +171,6 @@ class Diagnoser(Module):
         every = F.binary_cross_entropy_with_logits(logits, labels.nan_to_num(0), reduction="none")
         return (every * known).sum(1) / known.sum(1).clamp(1)
 
-    def loss(self, batch) -> torch.Tensor:
-        """Mean cross-entropy of a batch: images (n, s, s), labels (n, tasks)."""
-        images, labels = batch
-        return self.criterion(self(widen(images)), labels)
-
-    def training_step(self, batch, batch_idx):
-        return self.loss(batch)
-
-    def validation_step(self, batch, batch_idx):
-        self.log("val_loss", self.loss(batch), batch_size=len(batch[0]))
-
-    def configure_optimizers(self):
-        settings = self.settings
-        return torch.optim.Adam(self.parameters(), lr=settings["lr"], weight_decay=settings["weight_decay"], fused=True)
-
 
 def _range(first: dict, colour: bool) -> tuple:
     """What 0 and 1 become for a network whose first training had these means and standard deviations."""
@@ -206,35 +193,6 @@ def log_odds(scores: torch.Tensor) -> torch.Tensor:
     others = scores[:, None].expand(-1, scores.shape[1], -1)
     others = others.masked_fill(torch.eye(scores.shape[1], dtype=torch.bool, device=scores.device), -torch.inf)
     return scores - others.logsumexp(2)
-
-
-def balanced(labels) -> list[float]:
-    """Weights of classes with which each counts the same, of mean 1: labels (n, classes) of 0 and 1, or missing.
-
-    Examples
-    --------
-    >>> balanced(np.array([[1, 0], [1, 0], [1, 0], [0, 1]]))
-    [0.5, 1.5]
-    """
-    share = 1 / np.maximum(np.nansum(labels, axis=0), 1)
-    return (share / share.mean()).tolist()
-
-
-def _ridge(x: np.ndarray, y: np.ndarray, strength: float) -> tuple[np.ndarray, float]:
-    """Weights and bias of a logistic regression on standardised features, with a penalty of `strength` a row."""
-    mean, deviation = x.mean(0), x.std(0)
-    deviation[deviation < 1e-8] = np.inf  # a constant feature gets no weight
-    z, sign = ((x - mean) / deviation).astype(np.float64), 2.0 * y - 1
-
-    def loss(weights):
-        margin = sign * (z @ weights[1:] + weights[0])
-        slope, penalty = -sign * special.expit(-margin), strength * len(z) * weights[1:]
-        value = np.logaddexp(0, -margin).sum() + 0.5 * penalty @ weights[1:]
-        return value, np.concatenate([[slope.sum()], z.T @ slope + penalty])
-
-    fitted = minimize(loss, np.zeros(z.shape[1] + 1), jac=True, method="L-BFGS-B").x
-    weight = fitted[1:] / deviation
-    return weight, float(fitted[0] - weight @ mean)
 
 
 def backbone(name: str, pretrained: bool = False, **classes: int) -> torch.nn.Module:
@@ -270,11 +228,3 @@ def torchxrayvision(chosen: str) -> dict[str, torch.Tensor]:
         features = torch.load(path, map_location="cpu", weights_only=True).features.state_dict()
     features["conv0.weight"] = features["conv0.weight"].expand(-1, 3, -1, -1) / 3
     return {f"features.{name}": value for name, value in features.items()}
-
-
-def _place(name: str) -> str:
-    """Where the published weights of a network are looked for."""
-    if name not in TORCHVISION:
-        return in_hub(timm.get_pretrained_cfg(name).hf_hub_id)
-    url = models.get_model_weights(name).DEFAULT.url
-    return f"Put {url} at {Path(torch.hub.get_dir()) / 'checkpoints' / Path(url).name}"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from reconfair import data, diagnosis, store
+from reconfair import diagnosis, store
 from reconfair.params import Reader, Study
 
 
@@ -161,20 +161,15 @@ def read(study: Study, reader: Reader, images, rows, what: str, table: pd.DataFr
         answer was kept) and ``box_error_y, box_error_x``: difference of the sides of the found and the true box in
         percent of the true one.
     """
-    from reconfair.training import apply, placed
-
     first, second = stages(reader.strategy)
-    weights = diagnosis.weights(study, reader._replace(strategy=second))
-    shape = tuple(json.loads((store.ready(weights) / "window.json").read_text(encoding="utf-8")))
+    shape = sizes(study, reader)
     truth, cascade = masks[table.index], "cascade" in reader.strategy
     true_box = boxes(table.patient_id, truth)
-    whole = diagnosis.scores(study, reader._replace(strategy=first), images, rows, what) if cascade else truth
+    whole = diagnosis.read(study, reader._replace(strategy=first), images, rows, what)[0] if cascade else truth
     box, size = boxes(table.patient_id, whole) if cascade else true_box, images.shape[-1]
     corner = corners(table.patient_id, box, shape, size)
-    frozen = placed(diagnosis.load(study, reader.network, second), study.compute)
-    windows = cut(images, rows, corner, shape)
-    parts = [part for _, part in apply(frozen.diagnose, windows, np.arange(len(rows)), study.compute, what)]
-    answers = paste(np.concatenate(parts), corner, size)
+    frozen, windows = diagnosis.load(study, reader.network, second), cut(images, rows, corner, shape)
+    answers = paste(diagnosis.look(study, frozen, windows, np.arange(len(rows)), what), corner, size)
     if not cascade:
         return answers, {}
     known = table.patient_id.isin(box.index).to_numpy()
@@ -188,14 +183,3 @@ def sizes(study: Study, reader: Reader) -> tuple[int, int]:
     """Height and width of a trained reader's window in pixels."""
     weights = diagnosis.weights(study, reader._replace(strategy=stages(reader.strategy)[1]))
     return tuple(json.loads((store.ready(weights) / "window.json").read_text(encoding="utf-8")))
-
-
-def check(study: Study) -> None:
-    """Refuse a cohort without masks.
-
-    Raises
-    ------
-    ValueError
-    """
-    if data.load(study).masks is None:
-        raise ValueError(f"readers.strategies: crop and cascade need masks, and {study.label} has none")

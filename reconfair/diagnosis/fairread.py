@@ -11,15 +11,16 @@ learning orthogonal representations. IPMI 2023.
 Gao, Hao, Zhou: FairREAD. arXiv 2412.16373.
 """
 
-import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
 from torch import nn
 from torch.nn import functional as F
 
 from reconfair.diagnosis import classify
+from reconfair.diagnosis.networks import Learner
 from reconfair.fairness.metrics import auroc
-from reconfair.training import Module
+from reconfair.training import widen
 
 MOVING = 3  # epochs in which the subspace may move
 
@@ -107,12 +108,14 @@ class Trunk(nn.Module):
 
     def __init__(self, settings: dict):
         super().__init__()
-        self.reader = classify.Diagnoser(settings)
-        self.name, self.incoming = self._place()
-        self.channels = self._look(torch.zeros(2, 1, *[self.reader.size or 64] * 2)).shape[1]
+        self.reader = classify.Diagnoser(settings).eval()
+        blank = torch.zeros(2, 1, *[self.reader.size or 64] * 2)
+        with torch.no_grad():
+            self.name, self.incoming = self._place(blank)
+            self.channels = self(blank).shape[1]
+        self.reader.train()
 
-    @torch.no_grad()
-    def _place(self) -> tuple[str, bool]:
+    def _place(self, blank: torch.Tensor) -> tuple[str, bool]:
         """The layer whose output (or input, of a pooling layer) is the last feature map."""
         maps, hooks = [], []
         for name, layer in self.reader.net.named_modules():
@@ -124,21 +127,12 @@ class Trunk(nn.Module):
                     maps.append((value.dim(), name, pools, "AdaptivePool" in type(layer).__name__.replace("Avg", "")))
 
             hooks.append(layer.register_forward_hook(note))
-        training = self.reader.training
-        self.reader.eval()(torch.zeros(1, 1, *[self.reader.size or 64] * 2))
-        self.reader.train(training)
+        self.reader(blank)
         for hook in hooks:
             hook.remove()
         # What the last global pooling takes in; without such a layer, the last that is no vector.
         _, name, pools, _ = ([one for one in maps if one[0] == 4 and one[3]] or [one for one in maps if not one[2]])[-1]
         return name, pools
-
-    @torch.no_grad()
-    def _look(self, images):
-        training = self.training
-        seen = self.eval()(images)
-        self.train(training)
-        return seen
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         seen = []
@@ -188,49 +182,34 @@ def binary(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     return F.binary_cross_entropy_with_logits(logits[known], truth[known], reduction="sum") / known.sum().clamp(1)
 
 
-class Classifier(Module):
-    """What the classifiers of this file share: what they say of images, and their optimiser."""
+class Classifier(Learner):
+    """What the classifiers of this file share: an encoder with its answer, and the loss of what is known."""
 
-    def __init__(self, settings: dict):
-        super().__init__()
-        self.settings = settings
+    keep_last = True
+    criterion = staticmethod(binary)
+
+    def __init__(self, settings: dict, outputs: int):
+        super().__init__(settings)
+        self.encoder = Encoder(settings, outputs)
 
     def start_pretrained(self) -> None:
         """Take over the published weights of the trunk."""
         self.encoder.trunk.reader.start_pretrained()
 
-    def diagnose(self, images: torch.Tensor, attributes=None) -> torch.Tensor:
-        """Probabilities (n, outputs) for images (n, 1, s, s)."""
-        return self(images).sigmoid()
-
-    def adam(self, parameters, lr: str = "lr"):
-        decay = self.settings["weight_decay"] if lr == "lr" else 0
-        return torch.optim.Adam(parameters, lr=self.settings[lr], weight_decay=decay, fused=True)
-
-    def configure_optimizers(self):
-        return self.adam(self.parameters())
-
-
-class Sensitive(Classifier):
-    """The network that predicts the attributes; batches are images and attributes (n, k)."""
-
-    def __init__(self, settings: dict):
-        super().__init__(settings)
-        self.encoder = Encoder(settings, len(settings["attributes"]))
-
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Map images (n, 1, s, s) to logits (n, outputs)."""
         return self.encoder(images)[1]
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Latent vectors (n, d)."""
         return self.encoder(images)[0]
 
-    def training_step(self, batch, batch_idx):
-        images, attributes, *_ = batch
-        return binary(self(images[:, None]), attributes)
 
-    def validation_step(self, batch, batch_idx):
-        self.log("val_loss", self.training_step(batch, batch_idx), batch_size=len(batch[0]))
+class Sensitive(Classifier):
+    """The network that predicts the attributes; batches are images and attributes (n, k)."""
+
+    def __init__(self, settings: dict):
+        super().__init__(settings, len(settings["attributes"]))
 
 
 class Orthogonal(Classifier):
@@ -240,25 +219,15 @@ class Orthogonal(Classifier):
     """
 
     def __init__(self, settings: dict):
-        super().__init__(settings)
-        self.encoder, d = Encoder(settings, 1), settings["latent"]
+        super().__init__(settings, 1)
+        d = settings["latent"]
         self.register_buffer("bases", torch.zeros(2, d, d))  # of each class; columns that are not used are 0
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.encoder(images)[1]
-
-    def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Latent vectors (n, d)."""
-        return self.encoder(images)[0]
 
     def take_bases(self, latents: torch.Tensor, labels: torch.Tensor) -> None:
         """Fix the attributes' subspace of each class from the sensitive latents (n, d) of the training images."""
         for y in (0, 1):
-            self._take(y, basis(latents[labels[:, 0] == y], self.settings["rank"], not self.settings["as_published"]))
-
-    def _take(self, y: int, base: torch.Tensor) -> None:
-        self.bases[y] = 0
-        self.bases[y, :, : base.shape[1]] = base
+            base = basis(latents[labels[:, 0] == y], self.settings["rank"], not self.settings["as_published"])
+            self.bases[y] = F.pad(base, (0, len(base) - base.shape[1]))
 
     def orthogonality(
         self, z: torch.Tensor, z_a: torch.Tensor, labels: torch.Tensor
@@ -277,14 +246,12 @@ class Orthogonal(Classifier):
             for y in (0, 1):
                 if (rows := labels[:, 0] == y).sum() > 1:
                     used = self.bases[y][:, self.bases[y].square().sum(0) > 0]
-                    self._take(y, moved(used, z_a[rows]))
-        z, logits = self.encoder(images[:, None])
+                    base = moved(used, z_a[rows])
+                    self.bases[y] = F.pad(base, (0, len(base) - base.shape[1]))
+        z, logits = self.encoder(widen(images))
         column, row = self.orthogonality(z, z_a, labels)
         bce = binary(logits, labels)
         return {"loss": bce + column + row, "bce": bce, "column": column, "row": row}
-
-    def validation_step(self, batch, batch_idx):
-        self.log("val_loss", binary(self(batch[0][:, None]), batch[1]), batch_size=len(batch[0]))
 
 
 def bottleneck(channels: int) -> nn.Sequential:
@@ -306,11 +273,8 @@ class Refusion(nn.Module):
     def __init__(self, channels: int, attributes: int, width: int, blocks: int, dropout: float):
         super().__init__()
         self.drop, half = nn.Dropout(dropout), width // 2
-        self.hidden, self.mean, self.spread = (
-            nn.Linear(attributes, half),
-            nn.Linear(half, width),
-            nn.Linear(half, width),
-        )
+        self.hidden = nn.Linear(attributes, half)
+        self.mean, self.spread = nn.Linear(half, width), nn.Linear(half, width)
         self.inward = nn.ModuleList(nn.Linear(channels, width) for _ in range(blocks))
         self.outward = nn.ModuleList(nn.Linear(width, channels) for _ in range(blocks))
         self.blocks = nn.ModuleList(bottleneck(channels) for _ in range(blocks))
@@ -333,74 +297,66 @@ class Fused(Orthogonal):
     to be surely wrong, for which z must hold the attributes.
     """
 
+    keep_last = False
+
     def __init__(self, settings: dict):
         super().__init__(settings)
         self.automatic_optimization = False
         k, channels, blocks = len(settings["attributes"]), self.encoder.trunk.channels, settings["blocks"]
         self.refusion = Refusion(channels, k, settings["width"], blocks, settings["dropout"]) if blocks else None
         self.answer = nn.Sequential(nn.Dropout(settings["dropout"] if blocks else 0), nn.Linear(channels, 1))
-        self.adversary = nn.Sequential(
-            bottleneck(channels), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, k)
-        )
-        self.lowest, self.waited = float("inf"), 0
+        pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, k))
+        self.adversary = nn.Sequential(bottleneck(channels), *pooled)
 
-    def decide(self, z: torch.Tensor, attributes: torch.Tensor | None) -> torch.Tensor:
+    def decide(self, z: torch.Tensor, attributes=None) -> torch.Tensor:
         """Logits (n, 1) of feature maps and attributes (n, k); an attribute that is not known counts 0.5."""
         if self.refusion is not None:
-            k = len(self.settings["attributes"])
-            attributes = torch.full((len(z), k), 0.5, device=z.device) if attributes is None else attributes
+            unknown = np.full((len(z), len(self.settings["attributes"])), 0.5)
+            attributes = torch.as_tensor(unknown if attributes is None else attributes, device=z.device).float()
             z = self.refusion(z, attributes.nan_to_num(0.5))
         return self.answer(z.mean((2, 3)))
 
-    def forward(self, images: torch.Tensor, attributes: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, images: torch.Tensor, attributes=None) -> torch.Tensor:
+        """Map images (n, 1, s, s) and attributes (n, k), if they are known, to logits (n, 1)."""
         return self.decide(self.encoder.trunk(images), attributes)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Means of the feature map before re-fusion, (n, C)."""
         return self.encoder.trunk(images).mean((2, 3))
 
-    def diagnose(self, images: torch.Tensor, attributes=None) -> torch.Tensor:
-        """Probabilities (n, 1); without attributes each counts 0.5."""
-        known = None if attributes is None else torch.as_tensor(attributes, dtype=torch.float32, device=images.device)
-        return self(images, known).sigmoid()
+    def loss(self, batch) -> torch.Tensor:
+        """Cross-entropy of a batch (images, labels, attributes, ...), by which the epoch is chosen."""
+        images, labels, attributes, *_ = batch
+        return binary(self(widen(images), attributes), labels)
 
     def training_step(self, batch, batch_idx):
         images, labels, attributes, z_a = batch
-        rest, of_adversary = self.optimizers()
-        z = self.encoder.trunk(images[:, None])
+        (rest, of_adversary), settings = self.optimizers(), self.settings
+        z = self.encoder.trunk(widen(images))
         bce = binary(self.decide(z, attributes), labels)
         column = row = bce * 0
-        if self.settings["keep_orthogonal"] and self.refusion is not None:
+        if settings["keep_orthogonal"] and self.refusion is not None:
             column, row = self.orthogonality(self.encoder.latent(z), z_a, labels)
+        rules = {
+            "alpha": settings["alpha"],
+            "steps": settings["adversary_steps"],
+            "published": settings["as_published"],
+        }
         loss = bce + column + row
-        losses = play(z, attributes, loss, self.adversary, rest, of_adversary, self.game(), self.manual_backward)
-        return {"loss": losses[0], "bce": bce, "column": column, "row": row, "adversary": losses[1]}
+        total, seen = play(z, attributes, loss, self.adversary, rest, of_adversary, rules, self.manual_backward)
+        return {"loss": total, "bce": bce, "column": column, "row": row, "adversary": seen}
 
-    def game(self) -> dict:
-        """The rules: strength alpha, steps of the adversary, and whether as published."""
-        chosen = {"alpha": self.settings["alpha"], "published": self.settings["as_published"]}
-        return chosen | {"steps": self.settings["adversary_steps"]}
-
-    def validation_step(self, batch, batch_idx):
-        loss = binary(self(batch[0][:, None], batch[2]), batch[1])
-        self.log("val_loss", loss, batch_size=len(batch[0]))
-
-    def on_validation_epoch_end(self):
-        if not self.trainer.sanity_checking and self.refusion is not None:  # stage 2 may end early
-            loss = float(self.trainer.callback_metrics["val_loss"])
-            self.lowest, self.waited = min(loss, self.lowest), 0 if loss < self.lowest else self.waited + 1
-            self.trainer.should_stop = self.waited >= self.settings["patience"]
-
-    def on_save_checkpoint(self, checkpoint):
-        checkpoint["waited"] = [self.lowest, self.waited]
-
-    def on_load_checkpoint(self, checkpoint):
-        self.lowest, self.waited = checkpoint["waited"]
+    def configure_callbacks(self):  # stage 2 may end early
+        ends = self.refusion is not None
+        return [EarlyStopping("val_loss", patience=self.settings["patience"], check_finite=False)] if ends else []
 
     def configure_optimizers(self):
-        of_adversary = {id(parameter) for parameter in self.adversary.parameters()}
-        rest = [p for p in self.parameters() if self.settings["as_published"] or id(p) not in of_adversary]
-        return self.adam(rest), self.adam(self.adversary.parameters(), "adversary_lr")
+        settings, ids = self.settings, {id(parameter) for parameter in self.adversary.parameters()}
+        rest = [each for each in self.parameters() if settings["as_published"] or id(each) not in ids]
+        return (
+            torch.optim.Adam(rest, lr=settings["lr"], weight_decay=settings["weight_decay"], fused=True),
+            torch.optim.Adam(self.adversary.parameters(), lr=settings["adversary_lr"], fused=True),
+        )
 
 
 def play(z, attributes, loss, adversary, rest, of_adversary, game: dict, backward=torch.Tensor.backward):
@@ -435,17 +391,6 @@ def play(z, attributes, loss, adversary, rest, of_adversary, game: dict, backwar
     backward(total)
     rest.step()  # without `published` it does not hold the adversary
     return total, seen
-
-
-class Last(L.Callback):
-    """Keeps the last epoch: the total that `training.Keep` minimises falls with every epoch."""
-
-    def on_train_epoch_start(self, trainer, module):
-        self.epoch = trainer.current_epoch
-
-    def total(self, measured: dict[str, float]) -> dict[str, float]:
-        """``val_total``, lower in each epoch."""
-        return {"val_total": -float(self.epoch)}
 
 
 class Several(nn.Module):

@@ -17,16 +17,12 @@ from reconfair.store import Work
 LEAST = 1e-6  # probabilities nearer to 0 and 1 have the logit of this one
 
 
-def contents(model: str) -> list[str]:
-    """Checksums of a TorchScript or ONNX file, or of the ``files`` that a class names beside its own file."""
+def files(model: str) -> tuple[list[str], list[str]]:
+    """The Python file of a model, and checksums of its other files: TorchScript, ONNX, or those that a class names."""
+    path = file_of(model)
     if not is_external(model):
-        return [store.checksum(file_of(model))]
-    return [store.checksum(file_of(model).parent / name) for name in getattr(external(model), "files", ())]
-
-
-def code(model: str) -> list[str]:
-    """The Python file of a model."""
-    return [str(file_of(model))] if is_external(model) else []
+        return [], [store.checksum(path)]
+    return [str(path)], [store.checksum(path.parent / name) for name in getattr(external(model), "files", ())]
 
 
 def work(images: float, size: int, compute: Compute) -> Work:
@@ -76,8 +72,26 @@ def diagnoser(settings: dict):
 
         def probabilities(self, images: torch.Tensor) -> torch.Tensor:
             """What the model answers, checked: (n, tasks), or (n, s, s) of a segmenter."""
-            look = getattr(self.net, "diagnose", self.net)
-            return _checked(look(images), images, settings)
+            model, n, side = settings["model"], len(images), images.shape[-1]
+            answers = torch.as_tensor(getattr(self.net, "diagnose", self.net)(images), device=images.device).float()
+            wanted = (n, len(settings["tasks"])) if settings["kind"] == "classify" else (n, side, side)
+            kinds = {wanted, (*wanted[:1], 1, *wanted[1:])} | ({(n,)} if wanted[1:] == (1,) else set())
+            if tuple(answers.shape) not in kinds:
+                shapes = f"images {tuple(images.shape)} have the shape {tuple(answers.shape)}; expected {wanted}"
+                raise ValueError(f"{model}: answers to {shapes}")
+            if not bool(((answers >= 0) & (answers <= 1)).all()):  # false of NaN as well
+                low, high = (f"{value:g}" for value in (answers.min().item(), answers.max().item()))
+                raise ValueError(
+                    f"{model}: answers lie within [{low}, {high}]; expected probabilities within [0, 1], so let the "
+                    "model end in a sigmoid"
+                )
+            total = answers.sum(1)
+            if settings.get("classes") and not bool(((total - 1).abs() <= 0.01).all()):
+                raise ValueError(
+                    f"{model}: probabilities of the {wanted[1]} classes sum to {total.min():g} up to {total.max():g}; "
+                    "expected 1, so let the model end in a softmax"
+                )
+            return answers.reshape(wanted)
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             """Logits of the probabilities: (n, tasks), or (n, 1, s, s) of a segmenter."""
@@ -155,30 +169,3 @@ def _onnx(path: Path, inputs: int):
         return torch.from_numpy(np.concatenate([session.run(None, {name: piece})[0] for piece in pieces]))
 
     return run
-
-
-def _checked(answers, images, settings: dict):
-    """Answers as float32 on the device of the images, if they are probabilities of the expected shape."""
-    import torch
-
-    model, n, side = settings["model"], len(images), images.shape[-1]
-    answers = torch.as_tensor(answers, device=images.device).float()
-    wanted = (n, len(settings["tasks"])) if settings["kind"] == "classify" else (n, side, side)
-    kinds = {wanted, (*wanted[:1], 1, *wanted[1:])} | ({(n,)} if wanted[1:] == (1,) else set())
-    if tuple(answers.shape) not in kinds:
-        raise ValueError(
-            f"{model}: answers to images {tuple(images.shape)} have the shape {tuple(answers.shape)}; expected {wanted}"
-        )
-    if not bool(((answers >= 0) & (answers <= 1)).all()):  # false of NaN as well
-        low, high = (f"{value:g}" for value in (answers.min().item(), answers.max().item()))
-        raise ValueError(
-            f"{model}: answers lie within [{low}, {high}]; expected probabilities within [0, 1], so let the model end "
-            "in a sigmoid"
-        )
-    total = answers.sum(1)
-    if settings.get("classes") and not bool(((total - 1).abs() <= 0.01).all()):
-        raise ValueError(
-            f"{model}: probabilities of the {wanted[1]} classes sum to {total.min():g} up to {total.max():g}; "
-            "expected 1, so let the model end in a softmax"
-        )
-    return answers.reshape(wanted)

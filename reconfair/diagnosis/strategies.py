@@ -30,7 +30,7 @@ def weights(study: Study, reader: Reader) -> Product:
         return weights(study, reader._replace(strategy=crop.stages(reader.strategy)[1]))
     check(study, reader)
     main, needs = next((word for word in words if word not in DOSES), ""), (data.product(study),)
-    settings = settings_of(study, reader) | {"parts": words, "attributes": groupwise.attributes(study)}
+    settings = settings_of(study, reader) | {"parts": words, "attributes": study.attributes("readers")}
     settings |= {"amplify": study.readers.amplify, "dro": study.readers.dro, "reweight": study.readers.reweight}
     settings |= {"as_published": study.readers.as_published}
     settings |= {"margin": study.readers.margin} if main == "crop" else {}
@@ -38,27 +38,28 @@ def weights(study: Study, reader: Reader) -> Product:
         needs += (sensitive(study),)
     if main == "fairread":
         needs += (weights(study, reader._replace(strategy="fcro")),)
-    return _product(study, str(reader), settings, partial(_train, study, reader), needs, words, reader)
+    return _product(study, reader, settings, needs, words)
 
 
 def sensitive(study: Study) -> Product:
     """The network that predicts the attributes: one for all findings."""
-    settings = settings_of(study, Reader(SENSITIVE, "fcro")) | {"attributes": groupwise.attributes(study)}
     reader = Reader(SENSITIVE, "fcro")
-    return _product(study, "sensitive", settings, partial(_train, study, None), (data.product(study),), (), reader)
+    settings = settings_of(study, reader) | {"attributes": study.attributes("readers")}
+    return _product(study, reader, settings, (data.product(study),))
 
 
-def _product(study, name: str, settings: dict, write, needs, words, reader: Reader) -> Product:
+def _product(study: Study, reader: Reader, settings: dict, needs: tuple, words=()) -> Product:
+    name = str(reader) if reader.network != SENSITIVE else SENSITIVE.name
     rooms = [f"reconfair.remedies.{file}" for word in words for file in REMEDIES.get(word, ())]
     rooms += ["reconfair.remedies", "reconfair.remedies.remedy"] * bool(rooms)
-    files = (reader.network.kind, "installed", "outlines", "learning", "fairread", "crop", "groupwise")
+    files = (reader.network.kind, "networks", "linear", "outlines", "learning", "fairread", "crop", "groupwise")
     code = ["reconfair.training", "reconfair.diagnosis", __name__, *(f"reconfair.diagnosis.{file}" for file in files)]
     return Product(
         chapter="07",
         run=study.label,
         folder=store.outputs() / study.label / "readers" / name,
         name="weights",
-        write=write,
+        write=partial(_train, study, reader),
         parameters=settings,
         code=(*code, *dict.fromkeys(rooms), "reconfair.fairness.threshold", "reconfair.keyed"),
         needs=needs,
@@ -68,13 +69,10 @@ def _product(study, name: str, settings: dict, write, needs, words, reader: Read
     )
 
 
-def _train(study: Study, reader: Reader | None, folder) -> None:
+def _train(study: Study, reader: Reader, folder) -> None:
     from reconfair.diagnosis import learning
 
-    if reader is None:
-        learning.train_sensitive(study, folder)
-    else:
-        learning.train(study, reader, folder)
+    learning.train(study, reader, folder)
 
 
 def check(study: Study, reader: Reader) -> None:
@@ -100,14 +98,14 @@ def settings_of(study: Study, reader: Reader) -> dict:
     """All that the network of a reader is built and trained with, JSON-ready."""
     settings = diagnosis.settings_of(study, reader.network) | {"seed": study.readers.seed}
     if reader.network == SENSITIVE:
-        settings["tasks"] = list(groupwise.attributes(study))
+        settings["tasks"] = list(study.attributes("readers"))
     words, options = study.readers.parts(reader.strategy), study.readers.fairread.model_dump(mode="json")
     if "replicate" in words:
         settings["seed"] = study.diagnosis.seed + 1
     if not {*words} & {*ALONE}:
         return settings
     published, task = study.readers.as_published, (*reader.network.tasks, "")[0]
-    settings |= options | {"as_published": published, "attributes": list(groupwise.attributes(study)), "strength": 1.0}
+    settings |= options | {"as_published": published, "attributes": list(study.attributes("readers")), "strength": 1.0}
     if "fcro" in words:
         settings["strength"] = words["fcro"]
     if published:
@@ -230,7 +228,7 @@ def doses(study: Study) -> pd.DataFrame:
         ``network, reader, group, images`` (of the rarest joint group) ``, minority_share``, the mean over epochs.
     """
     rows, table = [], data.load(study).table
-    attributes = list(groupwise.attributes(study))
+    attributes = list(study.attributes("readers"))
     trained = table.iloc[data.rows(table, "diag")][attributes].astype(object).fillna("unknown")
     sizes = trained.agg(", ".join, axis=1).value_counts()
     for strategy in study.reader_names:
@@ -246,10 +244,3 @@ def doses(study: Study) -> pd.DataFrame:
             row = {"network": network.name, "reader": strategy, "group": sizes.index[-1], "images": int(sizes.iloc[-1])}
             rows.append(row | {"minority_share": share})
     return pd.DataFrame(rows)
-
-
-def attributes_of(study: Study, reader: Reader, table: pd.DataFrame) -> np.ndarray | None:
-    """What a reader must be told of the patients, (n, attributes), missing where unknown; None: nothing."""
-    if "fairread" not in reader.strategy:
-        return None
-    return groupwise.coded(table, groupwise.zeros(study))

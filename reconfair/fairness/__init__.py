@@ -13,7 +13,7 @@ from scipy import stats
 from . import slopes
 from .checks import joined, numbers_of, task_of, tasks_of, traits_of
 from .classes import ClassPanel
-from .resampling import patient_weights
+from .resampling import cohorts
 from .rows import CHANGES, MEASURES, Panel, bootstrapped, closed_form
 from .threshold import decisions
 
@@ -30,6 +30,16 @@ MARGINS |= dict.fromkeys(("tpr", "fpr", "ppr", "calibration"), 0.05)
 MARGINS |= dict.fromkeys(("auroc", "auprc", "dice", "ssim"), 0.02) | {"psnr": 0.5}
 
 _TESTED = ("p", "p_unequal", "p_unequal_standard", "p_shift")
+# of the table ``fairness``
+_COLUMNS = [
+    "task", "source", "strategy", "reader", "attribute", "metric", "value", "low", "high", "se", "expected",
+    "p", "p_adjusted", "sd_between", "worst", "best", "shift", "shift_low", "shift_high", "shift_percent",
+    "shift_se", "p_shift", "p_shift_adjusted", "verdict", "p_unequal", "p_unequal_adjusted", "p_swap",
+    "gamma", "bound", "margin", "no_change", "shift_standard", "shift_standard_low", "shift_standard_high",
+    "p_shift_standard", "verdict_standard", "p_unequal_standard", "p_unequal_standard_adjusted",
+    "p_swap_standard", "gamma_standard", "bound_standard", "no_change_standard", "groups", "left_out",
+    "n_smallest", "missing", "note",
+]  # fmt: skip
 
 
 def assess(
@@ -154,7 +164,8 @@ def assess(
         by_image = inference == "as_published"
         decided = decisions(task, thresholds, published=by_image)[1]
         patient = np.unique(task.patient, return_inverse=True)[1] if not by_image else np.arange(task.patient.size)
-        weights = np.concatenate([np.zeros((0, patient.max() + 1), np.uint8), *_weights(task, patient, inference, how)])
+        drawn = resamples if inference != "closed_form" or task.kind in ("classify", "classes") else 0  # for AUPRC
+        weights = cohorts(patient.max() + 1, resamples=drawn, rng=np.random.default_rng(seed))
         for attribute in task.groups:
             rows_of = closed_form if inference == "closed_form" else bootstrapped
             panel = (ClassPanel if task.classes else Panel)(task, decided, attribute, patient)
@@ -164,15 +175,6 @@ def assess(
             if attribute in whole:
                 fairness += slopes.rows_of(task, decided, numbers[attribute], attribute, panel.references)
     return _performance(blocks, primary, margins), _fairness(fairness, margins, inference, resamples)
-
-
-def _weights(task, patient, inference, how):
-    """Resamples of patients where the inference or the task's AUPRC needs them, as small integers."""
-    if inference == "closed_form" and task.kind not in ("classify", "classes"):
-        return []
-    rng = np.random.default_rng(how["seed"])
-    drawn = patient_weights(patient=np.arange(patient.max() + 1), resamples=how["resamples"], rng=rng)
-    return [chunk.astype(np.uint8) for chunk in drawn]
 
 
 def _performance(blocks, primary, margins):
@@ -230,7 +232,7 @@ def _judged(table, margins):
 
 def _fairness(rows, margins, inference, resamples):
     """Rows of all gaps, with adjusted p-values and verdicts."""
-    table = pd.DataFrame(rows, columns=_columns())
+    table = pd.DataFrame(rows, columns=_COLUMNS)
     if not len(table):
         return table
     for test in _TESTED:
@@ -255,34 +257,3 @@ def _fairness(rows, margins, inference, resamples):
         ]
         table["note"] = np.where(table["p_shift"].notna(), least, table["note"])
     return table
-
-
-def _columns():
-    """Columns of the fairness table, in order."""
-    tests = ["verdict", "p_unequal", "p_unequal_adjusted", "p_swap", "gamma", "bound"]
-    columns = ["task", "source", "strategy", "reader", "attribute", "metric", "value", "low", "high", "se", "expected"]
-    columns += [
-        "p",
-        "p_adjusted",
-        "sd_between",
-        "worst",
-        "best",
-        "shift",
-        "shift_low",
-        "shift_high",
-        "shift_percent",
-        "shift_se",
-        "p_shift",
-    ]
-    columns += [
-        "p_shift_adjusted",
-        *tests,
-        "margin",
-        "no_change",
-        "shift_standard",
-        "shift_standard_low",
-        "shift_standard_high",
-    ]
-    columns += ["p_shift_standard", "verdict_standard", "p_unequal_standard", "p_unequal_standard_adjusted"]
-    columns += [f"{name}_standard" for name in ("p_swap", "gamma", "bound", "no_change")]
-    return [*columns, "groups", "left_out", "n_smallest", "missing", "note"]

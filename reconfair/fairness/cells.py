@@ -15,7 +15,7 @@ Obuchowski. Nonparametric analysis of clustered ROC curve data. Biometrics 1997 
 Hanley, McNeil. The meaning and use of the area under a ROC curve. Radiology 1982.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy import special, stats
@@ -23,8 +23,16 @@ from scipy import special, stats
 FEW_EVENTS, FEW_PATIENTS = 10, 20  # below either, the clustering of a rate is that of all groups together
 
 
+class Cells:
+    """What the kinds of cells have in common: cells of some groups, in any order."""
+
+    def __getitem__(self, groups):
+        values = [getattr(self, field.name) for field in fields(self)]
+        return type(self)(*(value if isinstance(value, bool) else value[groups] for value in values))
+
+
 @dataclass(frozen=True)
-class Rate:
+class Rate(Cells):
     """Proportions of K groups: Jeffreys limits, exact ones where the proportion is 0 or 1.
 
     Attributes
@@ -38,9 +46,6 @@ class Rate:
     df: np.ndarray
 
     span = 1.0  # largest possible difference between groups
-
-    def __getitem__(self, groups):
-        return Rate(self.value[groups], self.n[groups], self.df[groups])
 
     @property
     def se(self):
@@ -75,7 +80,7 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Mean:
+class Mean(Cells):
     """Means of K groups with t limits; with `log`, limits of log(1 - mean), transformed back."""
 
     value: np.ndarray
@@ -84,9 +89,6 @@ class Mean:
     log: bool = False
 
     span = np.inf
-
-    def __getitem__(self, groups):
-        return Mean(self.value[groups], self.se[groups], self.df[groups], self.log)
 
     def __neg__(self):
         return Mean(-self.value, self.se, self.df)
@@ -102,7 +104,7 @@ class Mean:
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(Cells):
     """First minus second of two rates of the same patients, by MOVER with their correlation.
 
     A change of a rate is gain minus loss, the shares of units that turned positive and negative; a
@@ -116,9 +118,6 @@ class Difference:
 
     span = 1.0
 
-    def __getitem__(self, groups):
-        return Difference(self.first[groups], self.second[groups], self.correlation[groups], self.exact)
-
     def __neg__(self):
         return Difference(self.second, self.first, self.correlation, self.exact)
 
@@ -130,8 +129,7 @@ class Difference:
     @property
     def se(self):
         """Standard error, shape (K,)."""
-        a, b = self.first.se, self.second.se
-        return np.sqrt(np.maximum(a**2 + b**2 - 2 * self.correlation * a * b, 0))
+        return self._joined(self.first.se, self.second.se)
 
     def limits(self, z, *, plain=False):
         """Lower and upper limits at the one-sided normal level z, shape (K,) each."""
@@ -191,8 +189,8 @@ class Groups:
         """Sum of values of patients, (P,), by group, (K,)."""
         return np.bincount(self.group, values, len(self.names))
 
-    def by_patient(self, values, rows=slice(None)):
-        """Sum of values of rows by patient, (P,)."""
+    def by_patient(self, values=None, rows=slice(None)):
+        """Sum of values of rows by patient, or else the number of rows, (P,)."""
         return np.bincount(self.patient[rows], values, self.group.size)
 
     def rate(self, called, rows, weight=None):
@@ -211,12 +209,9 @@ class Groups:
         Measure
         """
         weight = np.ones(called.size) if weight is None else weight * rows.sum() / weight[rows].sum()
-        n = self.by_patient(weight[rows], rows)
-        total, events = self.sums(n), self.by_patient(weight[rows] * called[rows], rows)
-        cells = self._rates([events], n)[0]
-        share = n / np.maximum(total, 1)[self.group]
-        residual = (events - np.nan_to_num(cells.value)[self.group] * n) / np.maximum(total, 1)[self.group]
-        return Measure(cells, residual, share)
+        n, events = self.by_patient(weight[rows], rows), self.by_patient(weight[rows] * called[rows], rows)
+        cells, total = self._rates([events], n)[0], np.maximum(self.sums(n), 1)[self.group]
+        return Measure(cells, (events - np.nan_to_num(cells.value)[self.group] * n) / total, n / total)
 
     def rate_change(self, after, before, rows):
         """Change of such a share, paired: share gained minus share lost.
@@ -226,7 +221,7 @@ class Groups:
         Difference
         """
         turned = [self.by_patient(one[rows] & ~other[rows], rows) for one, other in ((after, before), (before, after))]
-        gain, loss = self._rates(turned, self._images(rows)[0])
+        gain, loss = self._rates(turned, self.by_patient(rows=rows))
         odds = gain.value * loss.value / np.maximum((1 - gain.value) * (1 - loss.value), 1e-12)
         return Difference(gain, loss, -np.sqrt(np.minimum(odds, 1)), exact=True)
 
@@ -246,11 +241,16 @@ class Groups:
         -------
         Measure
         """
-        n = self.by_patient(np.ones(self.patient[rows].size), rows)
-        total = self.by_patient(value[rows], rows)
+        n, total = self.by_patient(rows=rows), self.by_patient(value[rows], rows)
         if by_patient:
             total, n = total / np.maximum(n, 1), (n > 0).astype(float)
-        return self._mean(total, n, log)
+        size = self.sums(n)
+        with np.errstate(invalid="ignore"):
+            mean = self.sums(total) / np.where(size > 0, size, np.nan)
+        whole = np.maximum(size, 1)[self.group]
+        residual = (total - np.nan_to_num(mean)[self.group] * n) / whole
+        df = size**2 / np.maximum(self.sums(n**2), 1) - 1
+        return Measure(Mean(mean, self._error(residual, n > 0)[0], df, log), residual, n / whole)
 
     def log_error(self, value, rows=slice(None), other=None):
         """Logarithm of 1 - mean over patients' means, or its change from another source.
@@ -265,9 +265,8 @@ class Groups:
         if other is not None:
             before = self.log_error(other, rows)
             error, residual = error - before.cells.value, residual - before.residual
-        count = self.sums((linear.share > 0) * 1.0)
-        variance = self.sums(residual**2) * count / np.maximum(count - 1, 1)
-        return Measure(Mean(error, _known(np.sqrt(variance), count), count - 1), residual, linear.share)
+        se, count = self._error(residual, linear.share > 0)
+        return Measure(Mean(error, se, count - 1), residual, linear.share)
 
     def auroc(self, score, label, fold=None):
         """Area under the ROC curve, ties count 1/2; its cells are NaN where a group lacks a label.
@@ -288,12 +287,7 @@ class Groups:
         """
         groups, of_row = len(self.names), self.group[self.patient]
         fold = np.zeros(score.size, int) if fold is None else fold
-        value, residual, n, df = (
-            np.full(groups, np.nan),
-            np.zeros(self.group.size),
-            np.full(groups, np.nan),
-            np.zeros(groups),
-        )
+        (value, n), df, residual = np.full((2, groups), np.nan), np.zeros(groups), np.zeros(self.group.size)
         for g in range(groups):
             parts = [_placements(score, label, np.flatnonzero((of_row == g) & (fold == f))) for f in np.unique(fold)]
             parts = [part for part in parts if part is not None]
@@ -313,8 +307,8 @@ class Groups:
                 residual += self.by_patient(part * (placement - value[g]) / np.sqrt(size * max(size - 1, 1)), rows)
             patients = [np.unique(self.patient[rows]).size for rows in case]
             n[g], df[g] = _auroc_size(value[g], (residual[self.group == g] ** 2).sum(), *patients), min(patients) - 1
-        known, total = self._images(np.isfinite(label))
-        return Measure(Rate(value, n, df), residual, known / np.maximum(total, 1)[self.group])
+        known = self.by_patient(rows=np.isfinite(label))
+        return Measure(Rate(value, n, df), residual, known / np.maximum(self.sums(known), 1)[self.group])
 
     def macro_auroc(self, scores, label, fold=None):
         """Mean over classes of the AUROC of each class against the rest; NaN where a group lacks a class.
@@ -331,6 +325,10 @@ class Groups:
         Returns
         -------
         Measure
+
+        References
+        ----------
+        Hand, Till. A simple generalisation of the area under the ROC curve. Machine Learning 2001.
         """
         each = [self.auroc(score, (label == k) * 1.0, fold) for k, score in enumerate(scores)]
         value = np.mean([one.cells.value for one in each], axis=0)
@@ -367,20 +365,17 @@ class Groups:
         """
         of_row, groups = self.group[self.patient], len(self.names)
         value, influence = np.full(groups, np.nan), np.zeros(label.size)
-        for g in range(groups):
+        for g in np.unique(of_row):
             rows = of_row == g
-            if not rows.any():
-                continue
             value[g], influence[rows] = _kappa(called[rows], label[rows])
-        n, total = self._images(slice(None))
-        residual = self.by_patient(influence) / np.maximum(total, 1)[self.group]
+        n = self.by_patient()
+        total = np.maximum(self.sums(n), 1)[self.group]
+        residual = self.by_patient(influence) / total
         if other is not None:
             before = self.kappa(other, label)
             value, residual = value - before.cells.value, residual - before.residual
-        count = self.sums((n > 0) * 1.0)
-        variance = self.sums(residual**2) * count / np.maximum(count - 1, 1)
-        cells = Mean(value, _known(np.sqrt(variance), count), count - 1, log=other is None)
-        return Measure(cells, residual, n / np.maximum(total, 1)[self.group])
+        se, count = self._error(residual, n > 0)
+        return Measure(Mean(value, se, count - 1, log=other is None), residual, n / total)
 
     def auroc_change(self, after, before):
         """Change of AUROC, paired by patient, of two results of `auroc`.
@@ -398,19 +393,11 @@ class Groups:
         scale = np.sqrt(self.sums(one**2) * self.sums(other**2))
         return np.divide(self.sums(one * other), scale, out=np.zeros(scale.size), where=scale > 0)
 
-    def _images(self, rows):
-        n = self.by_patient(np.ones(self.patient[rows].size), rows)
-        return n, self.sums(n)
-
-    def _mean(self, total, n, log):
-        size, count = self.sums(n), self.sums((n > 0) * 1.0)
-        with np.errstate(invalid="ignore"):
-            value = self.sums(total) / np.where(size > 0, size, np.nan)
-        share = n / np.maximum(size, 1)[self.group]
-        residual = (total - np.nan_to_num(value)[self.group] * n) / np.maximum(size, 1)[self.group]
+    def _error(self, residual, counted):
+        """Standard errors, NaN where fewer than two patients leave none, and the number of patients that count."""
+        count = self.sums(counted * 1.0)
         variance = self.sums(residual**2) * count / np.maximum(count - 1, 1)
-        df = size**2 / np.maximum(self.sums(n**2), 1) - 1
-        return Measure(Mean(value, _known(np.sqrt(variance), count), df, log), residual, share)
+        return np.where(count > 1, np.sqrt(variance), np.nan), count
 
     def _rates(self, events, n):
         """Rates of events, a list of (P,), among n images of each patient, with their design effects."""
@@ -420,9 +407,8 @@ class Groups:
         cells = []
         for x in events:
             sums = self.sums(x)
-            rate, effect = sums / total, np.ones(size.size)
-            if clustered:
-                effect = self._design_effect(x, n, rate, sums, size, count, square)
+            rate = sums / total
+            effect = self._design_effect(x, n, rate, sums, size, count, square) if clustered else 1.0
             cells.append(Rate(np.where(size > 0, rate, np.nan), size / effect, df))
         return cells
 
@@ -537,8 +523,3 @@ def _kappa(called, label):
     of_chance = one**2 - (one**2).mean() + two**2 - (two**2).mean() + 2 * apart * (one - two)
     observed = distance.mean()
     return 1 - observed / chance, (observed / chance * of_chance - (distance - observed)) / chance
-
-
-def _known(se, count):
-    """Standard errors, NaN where fewer than two patients leave none."""
-    return np.where(count > 1, se, np.nan)

@@ -61,10 +61,6 @@ class Task:
         """Labels of the units, (n,)."""
         return next(iter(self.arms.values()))["label"].to_numpy(float)
 
-    def missing(self, attribute):
-        """Units that do not enter the analysis of `attribute`."""
-        return self.unlabelled + sum(group is None for group in self.groups[attribute])
-
 
 def traits_of(cohort, attributes):
     """Attributes by patient, None where missing; ``sex*age_group`` are the intersections of both.
@@ -81,7 +77,13 @@ def traits_of(cohort, attributes):
         if varies.any():
             raise ValueError(f"cohort: patient {varies.idxmax()!r} has more than one {part}, expected one")
     traits = cohort.drop_duplicates("patient_id").set_index("patient_id")[parts].astype(object)
-    return pd.DataFrame({attribute: _joined(traits[attribute.split("*")]) for attribute in attributes}, dtype=object)
+    joint = {}
+    for attribute in attributes:
+        some = traits[attribute.split("*")]
+        first, *others = (some[part].map(str) for part in some)
+        text = first.str.cat(others, sep=", ").astype(object)
+        joint[attribute] = text.where(some.notna().all(axis=1), None)
+    return pd.DataFrame(joint, dtype=object)
 
 
 def numbers_of(cohort, attributes):
@@ -90,13 +92,6 @@ def numbers_of(cohort, attributes):
     _require(cohort, ["patient_id", *columns], "cohort")
     patients = cohort.drop_duplicates("patient_id").set_index("patient_id")
     return patients[columns].astype(float).set_axis(list(attributes), axis=1)
-
-
-def _joined(traits):
-    """Values of each row side by side, None where one is missing."""
-    columns = [traits[part].map(str) for part in traits]
-    joined = columns[0].str.cat(columns[1:], sep=", ").astype(object)
-    return joined.where(traits.notna().all(axis=1), None)
 
 
 def tasks_of(predictions, quality):
@@ -126,7 +121,7 @@ def task_of(name, rows, traits):
     kind = rows["kind"].iloc[0]
     if kind not in COLUMNS or (rows["kind"] != kind).any():
         raise ValueError(f"task '{name}': kind must be one of {', '.join(COLUMNS)}, the same in all rows")
-    _check_values(name, rows, kind)
+    columns = _columns(name, rows, kind)
     frames = _aligned(name, rows)
     first = next(iter(frames.values()))
     labelled = first["label" if kind == "classify" else "unit"].notna()
@@ -135,9 +130,11 @@ def task_of(name, rows, traits):
     patient = first["patient_id"][labelled].to_numpy()
     if unknown := sorted(set(patient) - set(traits.index)):
         raise ValueError(f"task '{name}': patients absent from the cohort: {_some(unknown)}")
-    columns = COLUMNS[kind] + ["decision"] * (_class_of(rows) is not None)
     arms = {arm: frame.loc[labelled, columns].reset_index(drop=True) for arm, frame in frames.items()}
-    arms = _of_the_same_images(arms) if kind == "image" else arms
+    for column in COLUMNS["image"] if kind == "image" else ():
+        # Left out of all arms is what one has infinite or missing, such as PSNR where an image equals its original.
+        finite = np.all([np.isfinite(frame[column]) for frame in arms.values()], axis=0)
+        arms = {arm: frame.assign(**{column: frame[column].where(finite)}) for arm, frame in arms.items()}
     groups = {attribute: traits[attribute].loc[patient].to_numpy(object) for attribute in traits}
     groups = {"all": np.full(patient.size, "all", object), **groups}
     fold = first["fold"][labelled].to_numpy() if kind == "classify" and "fold" in first else None
@@ -152,15 +149,11 @@ def in_order(names):
     >>> in_order(["above 30", "18.5 to 30", "up to 18.5"]), in_order(["White", "Asian"])
     (['up to 18.5', '18.5 to 30', 'above 30'], ['Asian', 'White'])
     """
-    ranges = [[_RANGE.fullmatch(part) for part in name.split(", ")] for name in names]
-    if not any(any(parts) for parts in ranges):
-        return sorted(names)
-
-    def place(name):
+    places = {}
+    for name in names:
         parts = [(_RANGE.fullmatch(part), part) for part in name.split(", ")]
-        return [(np.inf if not match[1] else float(match[1]), "") if match else (0.0, part) for match, part in parts]
-
-    return sorted(names, key=place)
+        places[name] = [(float(match[1] or "inf"), "") if match else (0.0, part) for match, part in parts]
+    return sorted(names, key=places.get)
 
 
 def joined(tasks, predictions, ordinal):
@@ -223,23 +216,9 @@ def _whole(name, classes, ordinal):
     return Task(name, "classes", arms, first.patient, first.groups, first.unlabelled, first.fold, classes, ordinal)
 
 
-def _class_of(rows):
-    """The class that the rows of a task tell from the rest; None of any other task."""
-    return rows["class"].iloc[0] if "class" in rows and rows["class"].notna().all() else None
-
-
-def _of_the_same_images(arms):
-    """Leave out of every arm what one has infinite or missing, such as PSNR where an image equals its original."""
-    for column in COLUMNS["image"]:
-        finite = np.all([np.isfinite(frame[column]) for frame in arms.values()], axis=0)
-        arms = {arm: frame.assign(**{column: frame[column].where(finite)}) for arm, frame in arms.items()}
-    return arms
-
-
 def _aligned(name, rows):
     """Rows by arm, all in the order of units; every arm must hold the same units."""
-    by_arm = rows.sort_values("unit").groupby(ARM)
-    arms = {arm: frame.reset_index(drop=True) for arm, frame in by_arm}
+    arms = {arm: frame.reset_index(drop=True) for arm, frame in rows.sort_values("unit").groupby(ARM)}
     units, first = set(rows["unit"]), next(iter(arms.values()))
     for arm, frame in arms.items():
         where = f"task '{name}', {_named(arm)}"
@@ -256,9 +235,9 @@ def _aligned(name, rows):
     return arms
 
 
-def _check_values(name, rows, kind):
-    """The columns of this kind are there and in range."""
-    columns = COLUMNS[kind] + ["decision"] * (_class_of(rows) is not None)
+def _columns(name, rows, kind):
+    """Names of the columns of this kind, which are there and in range; a class among several has decisions as well."""
+    columns = COLUMNS[kind] + ["decision"] * bool("class" in rows and rows["class"].notna().all())
     _require(rows, columns, f"task '{name}'")
     for column in columns:
         expected, valid = _VALID[column]
@@ -267,6 +246,7 @@ def _check_values(name, rows, kind):
             row = rows[wrong].iloc[0]
             where = f"task '{name}', {_named(row[ARM])}, unit {row['unit']!r}"
             raise ValueError(f"{where}: {column} is {row[column]}, expected {expected}")
+    return columns
 
 
 def _require(frame, columns, where, complete=()):

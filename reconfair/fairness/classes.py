@@ -8,7 +8,7 @@ mean AUROC, kappa of classes in order, and gaps as means over classes or of the 
 import numpy as np
 
 from . import gaps, resampling
-from .rows import Panel, correlation_of, draws, from_standard, gap, relative
+from .rows import Panel, correlation_of, shift_columns
 
 _BY_CLASS = ("tpr", "fpr", "ppr")  # measures of which gaps are means over classes
 
@@ -35,10 +35,6 @@ class ClassPanel(Panel):
         self.measures = ["accuracy", "auroc"] + ["kappa"] * task.ordinal
         self.gaps = {metric: names for metric, names in self.gaps.items() if names != ("kappa",) or task.ordinal}
 
-    def scores(self, arm):
-        """Scores of the classes, a list of (n,)."""
-        return [part.column(arm, "score") for part in self.parts.values()]
-
     def _cases(self, name):
         """Patients of each group that count for a measure; of the rarest class where it needs all, (K,)."""
         if name in ("accuracy", "ppr", "kappa"):
@@ -51,20 +47,12 @@ class ClassPanel(Panel):
             return "patients"
         return min(self.parts, key=lambda key: self.parts[key].cases("auroc")[g])
 
-    def silent(self, arm, names):
-        """Nothing is left out: a class that is never predicted has no gap, and `note` says so."""
-        return ""
-
-    def note(self, arm):
-        """Classes that an arm never predicts, in words; empty where there are none."""
-        never = [name for name, part in self.parts.items() if not part.called[arm].any()]
-        return f"never predicted, so without a gap: {', '.join(never)}" if never else ""
-
     def _measure(self, arm, name):
         if name == "accuracy":
             return self.units.rate(self.called[arm] == self.label, np.ones(self.label.size, bool))
         if name == "auroc":
-            return self.units.macro_auroc(self.scores(arm), self.label, self.fold)
+            scores = [part.column(arm, "score") for part in self.parts.values()]
+            return self.units.macro_auroc(scores, self.label, self.fold)
         return self.units.kappa(self.called[arm], self.label)
 
     def _change(self, arm, reference, name):
@@ -78,7 +66,7 @@ class ClassPanel(Panel):
     def gap(self, arm, metric, names, kept, combine, swapped):
         """Columns of one gap by one arm: of a measure of the whole task, or over classes."""
         if names[0] not in _BY_CLASS:
-            return gap(self, arm, metric, names, kept, combine, swapped)
+            return super().gap(arm, metric, names, kept, combine, swapped)
         how = {"combine": combine, "worst": metric == "eodd_worst"}
         after, within = self._cells(arm, names, kept)
         column = gaps.over_classes(after, within, **how) | self._extremes(arm, names, kept, how["worst"])
@@ -91,11 +79,11 @@ class ClassPanel(Panel):
                 between = correlation_of(part, [new.residual - old.residual for new, old in pairs], kept)
                 correlations.append([*two, between] if len(names) == 2 else None)
             moved = gaps.shift_over_classes(before, after, changed, correlations, **how)
-            if change == "change":
-                column["shift_percent"] = 100 * relative(moved["shift"], column["value"] - moved["shift"])
-            column |= moved if change == "change" else {from_standard(name): one for name, one in moved.items()}
-        notes = [note for note in (column.pop("note", ""), self.note(arm)) if note]
-        return column | ({"note": "; ".join(notes)} if notes else {})
+            column |= shift_columns(change, moved, column["value"] - moved["shift"])
+        if never := [name for name, part in self.parts.items() if not part.called[arm].any()]:
+            note = f"never predicted, so without a gap: {', '.join(never)}"
+            column["note"] = "; ".join([*([column["note"]] if "note" in column else []), note])
+        return column
 
     def _cells(self, arm, names, kept):
         """By class the cells of some measures, and the correlation of two."""
@@ -126,8 +114,8 @@ class ClassPanel(Panel):
             values["accuracy"] = self._means([self.called[arm] == self.label for arm in arms], weights)
         if len(names) > 1:
             parts = self.parts.values()
-            values["auroc"] = np.mean([draws(part, ["auroc"], weights)["auroc"] for part in parts], axis=0)
-            rates = [draws(part, list(_BY_CLASS), weights) for part in parts]
+            values["auroc"] = np.mean([part.drawn(["auroc"], weights)["auroc"] for part in parts], axis=0)
+            rates = [part.drawn(_BY_CLASS, weights) for part in parts]
             values |= {name: np.stack([one[name] for one in rates], axis=2) for name in _BY_CLASS}
         if "kappa" in names:
             called = [self.called[arm] for arm in arms]

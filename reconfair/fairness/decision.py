@@ -100,18 +100,14 @@ def _measures(panel, arm, cut):
     """Name, value and half length of the interval of every measure by group."""
     score, label, called = panel.column(arm, "score"), panel.label, panel.called[arm]
     with np.errstate(divide="ignore"):
-        odds = cut / (1 - cut)
+        worth = np.where(label == 1, 1.0, -cut / (1 - cut))
     for name, positive in (("net_benefit", called), ("net_benefit_all", np.ones(called.size, bool))):
-        with np.errstate(invalid="ignore"):
-            gain = np.where(positive, np.where(label == 1, 1.0, -odds), 0.0)
-        cells = panel.units.mean(gain).cells
-        low, _ = cells.limits(stats.norm.ppf(0.975))
-        yield name, cells.value, cells.value - low
-    fits = {"slope": None, "intercept": 1.0}
-    for name, slope in fits.items():
+        cells = panel.units.mean(np.where(positive, worth, 0.0)).cells
+        yield name, cells.value, cells.value - cells.limits(stats.norm.ppf(0.975))[0]
+    for name, slope in (("slope", None), ("intercept", 1.0)):
         value, half = np.full((2, len(panel.names)), np.nan)
         for g in range(len(panel.names)):
-            rows = panel.units.group[panel.units.patient] == g
+            rows = panel.of_row == g
             if min((label[rows] == y).sum() for y in (0, 1)) >= EVENTS:
                 estimate, se = calibration_slope(score[rows], label[rows], panel.units.patient[rows], slope=slope)
                 value[g], half[g] = estimate[-1], stats.norm.ppf(0.975) * se[-1]

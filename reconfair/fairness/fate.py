@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 
 from . import metrics
-from .resampling import patient_weights
+from .resampling import cohorts, with_change
 
 PERMUTATIONS = 100
+DISPARITIES = ("eodd_worst_case", "auroc_gap")  # D_EO and D_AUC
+FATES = {"fate_eo": ("accuracy", "eodd_worst_case"), "fate_auc": ("auroc", "auroc_gap")}  # performance and disparity
 NO_BIAS = "no bias to reduce: the baseline's disparity is not above what is expected if groups did not differ"
 
 
@@ -48,17 +50,14 @@ def measures(*, score, decision, label, member, weights=None):
     Examples
     --------
     >>> member = np.array([[1, 0], [1, 0], [0, 1], [0, 1]], bool)
-    >>> found = measures(score=[0.9, 0.1, 0.4, 0.1], decision=[1, 0, 0, 0], label=[1, 0, 1, 0], member=member)
-    >>> {name: float(values[0]) for name, values in found.items()}
+    >>> drawn = measures(score=[0.9, 0.1, 0.4, 0.1], decision=[1, 0, 0, 0], label=[1, 0, 1, 0], member=member)
+    >>> {name: float(values[0]) for name, values in drawn.items()}
     {'accuracy': 0.75, 'auroc': 1.0, 'eodd_worst_case': 1.0, 'auroc_gap': 0.0}
     """
-    decision, label = np.asarray(decision, bool), np.asarray(label, float)
-    weights = np.ones((1, label.size)) if weights is None else weights
-    right = weights @ (decision == (label == 1)) / weights.sum(1)
     some = {"label": label, "weights": weights}
     rates = {name: getattr(metrics, name)(decision=decision, member=member, **some) for name in ("tpr", "fpr")}
     return {
-        "accuracy": right,
+        "accuracy": metrics.accuracy(decision=decision, **some)[:, 0],
         "auroc": metrics.auroc(score=score, **some)[:, 0],
         "eodd_worst_case": metrics.eodd(**rates, combine="worst_case"),
         "auroc_gap": metrics.gap(metrics.auroc(score=score, member=member, **some)),
@@ -84,10 +83,9 @@ def expected(*, score, decision, label, patient, member, rng, permutations=PERMU
         for stratum in np.unique(strata):
             rows = np.flatnonzero(strata == stratum)
             order[rows] = rng.permutation(rows)
-        found = measures(score=score, decision=decision, label=label, member=of[order][code])
-        sums.append([found["eodd_worst_case"][0], found["auroc_gap"][0]])
-    names = ("eodd_worst_case", "auroc_gap")
-    return {name: float(np.mean(drawn)) for name, drawn in zip(names, np.transpose(sums), strict=True)} if sums else {}
+        drawn = measures(score=score, decision=decision, label=label, member=of[order][code])
+        sums.append([drawn[name][0] for name in DISPARITIES])
+    return dict(zip(DISPARITIES, map(float, np.mean(sums, axis=0)), strict=True)) if sums else {}
 
 
 def compare(predictions, groups, thresholds, *, base="standard", min_cases=20, resamples=1000, seed=0):
@@ -117,45 +115,40 @@ def compare(predictions, groups, thresholds, *, base="standard", min_cases=20, r
         ``expected`` disparity if groups did not differ; ``n, patients, note``. ``fate_eo`` and ``fate_auc`` are
         missing, and the note says why, where the baseline's disparity is not above the expected one.
     """
-    rng, rows = np.random.default_rng(seed), []
+    rng, rows, ratios = np.random.default_rng(seed), [], {}
     people = np.unique(predictions.patient_id)
-    drawn = np.concatenate(list(patient_weights(patient=people, resamples=resamples, rng=rng)))
+    drawn = cohorts(len(people), resamples=resamples, rng=rng)
     drawn = np.concatenate([np.ones((1, len(people))), drawn])  # the first resample is the cohort itself
-    ratios = {}
     for (task, source), some in predictions[predictions.label.notna()].groupby(["task", "source"], sort=False):
         readers = {name: rows.set_index("unit").sort_index() for name, rows in some.groupby("reader", sort=False)}
         if base not in readers:
             raise ValueError(f"base: task '{task}' and source '{source}' have no reader '{base}'; {', '.join(readers)}")
-        units = readers[base].index
-        readers = {name: one.loc[units] for name, one in readers.items()}
         first = readers[base]
+        readers = {name: one.loc[first.index] for name, one in readers.items()}
         member, names, left_out = _members(first, groups, min_cases)
         weights = drawn[:, np.searchsorted(people, first.patient_id)]
         arms = {name: _arm(one, thresholds[task][name]) for name, one in readers.items()}
-        found = {name: measures(**arm, label=first.label, member=member, weights=weights) for name, arm in arms.items()}
+        every = {name: measures(**arm, label=first.label, member=member, weights=weights) for name, arm in arms.items()}
         chance = expected(**arms[base], label=first.label, patient=first.patient_id, member=member, rng=rng)
         known = {"task": task, "source": source, "patients": first.patient_id.nunique(), "n": len(first)}
         note = f"not compared: {', '.join(left_out)}" if left_out else ""
-        for name, each in found.items():
+        for name, each in every.items():
             keys = known | {"reader": name, "group": "all"}
             for metric, values in each.items():
-                before = None if name == base else found[base][metric]
-                about = {
-                    "expected": chance.get(metric, np.nan),
-                    "note": note if metric in ("eodd_worst_case", "auroc_gap") else "",
-                }
-                rows.append(keys | {"metric": metric} | _limits(values, before) | about)
-            if name != base:
-                for metric, values in _fates(each, found[base]).items():
-                    disparity = {"fate_eo": "eodd_worst_case", "fate_auc": "auroc_gap"}[metric]
-                    biased = found[base][disparity][0] > chance.get(disparity, np.inf)
-                    rows.append(keys | {"metric": metric} | (_limits(values) if biased else {"note": NO_BIAS}))
-                    if biased:
-                        ratios.setdefault((source, name, metric), []).append(values)
+                about = {"expected": chance.get(metric, np.nan), "note": note if metric in DISPARITIES else ""}
+                before = None if name == base else every[base][metric]
+                rows.append(keys | {"metric": metric} | with_change(values, before) | about)
+            for metric, (p, f) in FATES.items() if name != base else ():
+                biased = every[base][f][0] > chance.get(f, np.inf)
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    values = fate(each[p], each[f], every[base][p], every[base][f])
+                rows.append(keys | {"metric": metric} | (with_change(values) if biased else {"note": NO_BIAS}))
+                if biased:
+                    ratios.setdefault((source, name, metric), []).append(values)
         rows += _by_group(arms, first, member, names, weights, known)
     for (source, name, metric), values in ratios.items():
         keys = {"task": "average", "source": source, "reader": name, "group": "all", "metric": metric}
-        rows.append(keys | _limits(np.mean(values, axis=0)) | {"note": f"mean over {len(values)} tasks with bias"})
+        rows.append(keys | with_change(np.mean(values, axis=0)) | {"note": f"mean over {len(values)} tasks with bias"})
     columns = ["task", "source", "reader", "group", "metric", "value", "low", "high", "change", "change_low"]
     columns += ["change_high", "expected", "n", "patients", "note"]
     table = pd.DataFrame(rows).reindex(columns=columns)
@@ -180,38 +173,14 @@ def _arm(rows, threshold):
     return {"score": raw.to_numpy(), "decision": (rows.score >= threshold).to_numpy()}
 
 
-def _fates(each, base):
-    """FATE of accuracy and D_EO, and of AUROC and D_AUC, in every resample."""
-    pairs = {"fate_eo": ("accuracy", "eodd_worst_case"), "fate_auc": ("auroc", "auroc_gap")}
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return {name: fate(each[p], each[f], base[p], base[f]) for name, (p, f) in pairs.items()}
-
-
 def _by_group(arms, rows, member, names, weights, known):
     """Rows of each joint group that is compared."""
     for reader, arm in arms.items():
         some = {"label": rows.label, "member": member, "weights": weights}
-        found = {name: getattr(metrics, name)(decision=arm["decision"], **some) for name in ("tpr", "fpr")}
-        found["auroc"] = metrics.auroc(score=arm["score"], **some)
-        right = weights @ ((arm["decision"] == (rows.label == 1).to_numpy())[:, None] * member)
-        found["accuracy"] = metrics._divide(right, weights @ member)
+        by = {name: getattr(metrics, name)(decision=arm["decision"], **some) for name in ("tpr", "fpr", "accuracy")}
+        by["auroc"] = metrics.auroc(score=arm["score"], **some)
         for at, name in enumerate(names):
             n = {"n": int(member[:, at].sum()), "patients": rows.patient_id[member[:, at]].nunique()}
-            for metric, values in found.items():
+            for metric in ("tpr", "fpr", "auroc", "accuracy"):
                 keys = known | n | {"reader": reader, "group": name, "metric": metric}
-                yield keys | _limits(values[:, at])
-
-
-def _limits(values, base=None):
-    """Value, percentile interval, and the same of the change from the baseline."""
-    found = dict(zip(("value", "low", "high"), _interval(values), strict=True))
-    if base is not None:
-        found |= dict(zip(("change", "change_low", "change_high"), _interval(values - base), strict=True))
-    return found
-
-
-def _interval(values):
-    resampled = values[1:][np.isfinite(values[1:])]
-    if resampled.size < 2 or not np.isfinite(values[0]):
-        return float(values[0]), np.nan, np.nan
-    return float(values[0]), *map(float, np.quantile(resampled, (0.025, 0.975)))
+                yield keys | with_change(by[metric][:, at])

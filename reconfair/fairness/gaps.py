@@ -65,22 +65,10 @@ def disparity(cells, correlation=None, *, combine="mean", alpha=0.025):
     {'value': 0.2, 'low': 0.068, 'high': 0.319, 'p': 0.001, 'expected': 0.047, 'sd_between': 0.095}
     """
     if combine == "worst_case" and len(cells) == 2:
-        each = [disparity([cell]) for cell in cells]
-        limits = [_range_limits([cell], None, alpha / 2) for cell in cells]
-        low, high = (max(limit[side] for limit in limits) for side in (0, 1))
-        value, spread = max(one["value"] for one in each), np.sqrt(np.mean([one["sd_between"] ** 2 for one in each]))
-        p = min(1.0, 2 * min(one["p"] for one in each))
-        return {
-            "value": value,
-            "low": low,
-            "high": high,
-            "p": p,
-            "expected": _expected_larger(cells),
-            "sd_between": spread,
-        }
+        return over_classes([[cell] for cell in cells], worst=True, alpha=alpha)
     low, high = _range_limits(cells, correlation, alpha)
     return {
-        "value": float(_estimate(cells).max()),
+        "value": _range(cells),
         "low": low,
         "high": high,
         "p": p_equal(cells, correlation),
@@ -110,22 +98,24 @@ def shift(before, after, change, correlations=None, *, combine="mean", alpha=0.0
         ``bound``: a bound below a margin shows that no gap changed by that margin.
     """
     if combine == "worst_case" and len(before) == 2:
-        return _shift_of_larger(before, after, change, alpha)
-    value = float(_estimate(after).max() - _estimate(before).max())
-    low, high = _shift_limits(before, after, change, correlations, value, alpha)
+        before, after, change = ([[cell] for cell in cells] for cells in (before, after, change))
+        return shift_over_classes(before, after, change, worst=True, alpha=alpha)
+    value, span = _range(after) - _range(before), before[0].span
+    low = _shift_low(before, after, change, correlations, alpha)
+    high = -_shift_low(after, before, [-cell for cell in change], correlations, alpha)
     within = None if correlations is None else correlations[2]
-    bound = -lower(change, _upper(2 * alpha), within)[_different(change)].min()
+    bound = -lower(change, -special.ndtri(2 * alpha), within)[_different(change)].min()
     return {
         "shift": value,
-        "shift_low": low,
-        "shift_high": high,
+        "shift_low": float(np.clip(min(low, value), -span, span)),
+        "shift_high": float(np.clip(max(high, value), -span, span)),
         "p_unequal": p_equal(change, within),
-        "gamma": float(_estimate(change).max()),
+        "gamma": _range(change),
         "bound": float(min(bound, 2 * change[0].span)),
     }
 
 
-def over_classes(classes, correlations=None, *, worst=False, combine="mean"):
+def over_classes(classes, correlations=None, *, worst=False, combine="mean", alpha=0.025):
     """Mean over classes of the ranges of each, or the largest of them; as `disparity`.
 
     The limits of every class are taken at the level divided by the number of classes (Bonferroni), so that they hold
@@ -141,6 +131,8 @@ def over_classes(classes, correlations=None, *, worst=False, combine="mean"):
         The largest instead of the mean.
     combine : {"mean", "worst_case"}
         Of the two cells of a class.
+    alpha : float
+        One-sided level of each limit.
 
     Returns
     -------
@@ -155,7 +147,7 @@ def over_classes(classes, correlations=None, *, worst=False, combine="mean"):
     """
     count, correlations = len(classes), correlations or [None] * len(classes)
     each = [
-        disparity(cells, correlation, combine=combine, alpha=0.025 / count)
+        disparity(cells, correlation, combine=combine, alpha=alpha / count)
         for cells, correlation in zip(classes, correlations, strict=True)
     ]
     pick = np.max if worst else np.mean
@@ -168,7 +160,7 @@ def over_classes(classes, correlations=None, *, worst=False, combine="mean"):
     }
 
 
-def shift_over_classes(before, after, change, correlations=None, *, worst=False, combine="mean"):
+def shift_over_classes(before, after, change, correlations=None, *, worst=False, combine="mean", alpha=0.025):
     """Change of the mean over classes of their ranges, or of the largest of them; as `shift`.
 
     The limits of the mean are those of `over_classes`. The change of the largest range lies between the smallest and
@@ -180,7 +172,7 @@ def shift_over_classes(before, after, change, correlations=None, *, worst=False,
         For each class what `shift` takes.
     correlations : list, optional
         For each class what `shift` takes.
-    worst, combine
+    worst, combine, alpha
         As in `over_classes`.
 
     Returns
@@ -189,21 +181,15 @@ def shift_over_classes(before, after, change, correlations=None, *, worst=False,
         As `shift`; ``gamma`` and ``bound`` are means, or the largest.
     """
     count, correlations = len(before), correlations or [None] * len(before)
-    level = 0.025 if worst else 0.025 / count
-    each = [
-        shift(*cells, combine=combine, alpha=level) for cells in zip(before, after, change, correlations, strict=True)
-    ]
-    low, pick, high = (np.min, np.max, np.max) if worst else (np.mean,) * 3
-    value = np.mean([one["shift"] for one in each])
-    if worst:
-        value = np.subtract(*(max(_value(cells, combine) for cells in some) for some in (after, before)))
+    how, pairs = {"combine": combine, "alpha": alpha if worst else alpha / count}, zip(after, before, strict=True)
+    each = [shift(*cells, **how) for cells in zip(before, after, change, correlations, strict=True)]
+    low, pick = (np.min, np.max) if worst else (np.mean, np.mean)
+    ranges = [[_range(cells, combine) for cells in pair] for pair in pairs]
     return {
-        "shift": float(value),
+        "shift": float(np.subtract(*pick(ranges, axis=0))),
         "shift_low": float(low([one["shift_low"] for one in each])),
-        "shift_high": float(high([one["shift_high"] for one in each])),
+        **{name: float(pick([one[name] for one in each])) for name in ("shift_high", "gamma", "bound")},
         "p_unequal": min(1.0, count * min(one["p_unequal"] for one in each)),
-        "gamma": float(pick([one["gamma"] for one in each])),
-        "bound": float(pick([one["bound"] for one in each])),
     }
 
 
@@ -242,7 +228,11 @@ def lower(cells, z, correlation=None, *, plain=False):
     numpy.ndarray, shape (K, K) or (K, K, K, K)
         Of c_i - c_j; of two cells, of half the sum of two such differences.
     """
-    parts = [_deviations(cell, z, plain) for cell in cells]
+    parts = []  # of each cell: differences, their squared lower deviations, and deviations downward and upward
+    for cell in cells:
+        low, high = cell.limits(z, plain=plain)
+        down, up = cell.value - low, high - cell.value
+        parts.append((cell.value[:, None] - cell.value, down[:, None] ** 2 + up**2, down, up))
     if len(parts) == 1:
         return parts[0][0] - np.sqrt(parts[0][1])
     (one, square_one, low_one, high_one), (two, square_two, low_two, high_two) = parts
@@ -287,34 +277,10 @@ def _range_limits(cells, correlation, alpha):
     """Limits of the range, each at one-sided level alpha."""
     different, excluded = _different(cells), min(EXCLUDED, alpha / 2)
     low = lower(cells, critical(alpha, cells), correlation)[different].max()
-    opposite = -lower(cells, _upper(alpha - excluded), correlation)
-    high = _turned(opposite)[_candidates(cells, excluded)].max()
+    opposite = -lower(cells, -special.ndtri(alpha - excluded), correlation)
+    opposite = opposite.transpose((1, 0, 3, 2)[: opposite.ndim])  # each contrast in the place of its opposite
+    high = opposite[_candidates(cells, excluded)].max()
     return float(max(low, 0)), float(min(high, cells[0].span))
-
-
-def _shift_limits(before, after, change, correlations, value, alpha):
-    low = _shift_low(before, after, change, correlations, alpha)
-    high = -_shift_low(after, before, [-cell for cell in change], correlations, alpha)
-    span = before[0].span
-    return float(np.clip(min(low, value), -span, span)), float(np.clip(max(high, value), -span, span))
-
-
-def _shift_of_larger(before, after, change, alpha):
-    """Shift of the larger of two ranges.
-
-    max(a, b) - max(c, d) lies between the smaller and the larger of a - c and b - d.
-    """
-    each = [shift([p], [q], [d], alpha=alpha) for p, q, d in zip(before, after, change, strict=True)]
-    value = float(max(np.ptp(q.value) for q in after) - max(np.ptp(p.value) for p in before))
-    p = min(1.0, 2 * min(one["p_unequal"] for one in each))
-    return {
-        "shift": value,
-        "shift_low": min(one["shift_low"] for one in each),
-        "shift_high": max(one["shift_high"] for one in each),
-        "p_unequal": p,
-        "gamma": max(one["gamma"] for one in each),
-        "bound": max(one["bound"] for one in each),
-    }
 
 
 def _shift_low(before, after, change, correlations, alpha):
@@ -330,8 +296,8 @@ def _shift_low(before, after, change, correlations, alpha):
     within = None if correlations is None else correlations[2]
     excluded = min(EXCLUDED, alpha / 2)
     level = alpha - excluded
-    same = lower(change, _upper(level), within)[_candidates(before, excluded)].min()
-    z = _upper(level / _candidates(after, excluded).sum())
+    same = lower(change, -special.ndtri(level), within)[_candidates(before, excluded)].min()
+    z = -special.ndtri(level / _candidates(after, excluded).sum())
     pairs = [_observed_pair(*cells, z) for cells in zip(before, after, change, strict=True)]
     if len(pairs) == 1:
         bound = pairs[0][0] - np.sqrt(pairs[0][1])
@@ -363,7 +329,7 @@ def _observed_pair(before, after, change, z):
 def _candidates(cells, alpha):
     """Pairs (largest, smallest) that cannot be excluded, all cells jointly at alpha."""
     groups, labels = cells[0].value.size, len(cells)
-    z = _upper(alpha / labels / (1 if groups == 2 else 2 * (groups - 1)))
+    z = -special.ndtri(alpha / labels / (1 if groups == 2 else 2 * (groups - 1)))
     possible = []
     for cell in cells:
         high = -lower([cell], z).T
@@ -386,7 +352,7 @@ def _p_few(cell):
             Rate(x[others].sum(keepdims=True) / n[others].sum(), n[others].sum(keepdims=True), INF)
             for x in (gained, lost)
         )
-        rest = Difference(gain, loss, np.zeros(1), exact=True).limits(_upper(0.005))
+        rest = Difference(gain, loss, np.zeros(1), exact=True).limits(-special.ndtri(0.005))
         p[a], some, every = (_p_direction(k, flips[a], n[a], *rest) for k in (round(gained[a]), 0, flips[a]))
         least[a] = min(some, every)
     return min(1.0, max(1, (least <= p.min() + 1e-12).sum()) * p.min())  # groups that could have had such a p
@@ -415,33 +381,10 @@ def _z_lower(cell):
     return FARTHEST if largest(FARTHEST) > 0 else optimize.brentq(largest, 0.01, FARTHEST, xtol=1e-5)
 
 
-def _upper(alpha):
-    """Normal quantile that is exceeded with probability alpha."""
-    return -special.ndtri(alpha)
-
-
-def _deviations(cell, z, plain):
-    """Differences c_i - c_j, their squared lower deviations, and deviations of the cells downward and upward."""
-    low, high = cell.limits(z, plain=plain)
-    down, up = cell.value - low, high - cell.value
-    return cell.value[:, None] - cell.value, down[:, None] ** 2 + up**2, down, up
-
-
-def _estimate(cells):
-    """Contrasts of the estimates, as in `lower`."""
-    one, *two = [cell.value[:, None] - cell.value for cell in cells]
-    return (one[:, :, None, None] + two[0]) / 2 if two else one
-
-
 def _different(cells):
     """Contrasts between two different groups."""
     off = ~np.eye(cells[0].value.size, dtype=bool)
     return off if len(cells) == 1 else off[:, :, None, None] & off
-
-
-def _turned(contrasts):
-    """Each contrast in the place of its opposite."""
-    return contrasts.T if contrasts.ndim == 2 else contrasts.transpose(1, 0, 3, 2)
 
 
 def _drawn_quantile(alpha, se):
@@ -480,12 +423,6 @@ def _expected(cell):
     return float(np.trapezoid(1 - below.prod(axis=1) - (1 - below).prod(axis=1), x))
 
 
-def _expected_larger(cells):
-    """Mean of the larger of two ranges if groups were equal, by fixed normal draws."""
-    noise = _noise(cells[0].value.size, len(cells)) * np.stack([cell.se for cell in cells])
-    return float(np.ptp(noise, axis=2).max(axis=1).mean())
-
-
 def _expected_largest(classes):
     """Mean of the largest class's range if groups were equal, by fixed normal draws, the classes taken as independent.
 
@@ -497,7 +434,7 @@ def _expected_largest(classes):
     return float(ranges.max(axis=1).mean())
 
 
-def _value(cells, combine):
+def _range(cells, combine="mean"):
     """Range of one cell, or two ranges combined."""
     ranges = [np.ptp(cell.value) for cell in cells]
     return float(max(ranges) if combine == "worst_case" else np.mean(ranges))

@@ -24,8 +24,8 @@ from scipy import stats
 from . import metrics
 from .cells import t_level
 from .checks import task_of, tasks_of, traits_of
-from .resampling import patient_weights
-from .rows import Panel, draws, gap_of, shift_of
+from .resampling import cohorts
+from .rows import Panel, gap_of, shift_of
 from .threshold import decisions
 
 STANDARD = ("standard", "standard")
@@ -42,17 +42,7 @@ class Grid(NamedTuple):
     draws: dict
 
 
-def grid(
-    predictions,
-    cohort,
-    *,
-    attributes=("sex",),
-    thresholds,
-    eodd="mean",
-    min_cases=20,
-    resamples=1000,
-    seed=0,
-):
+def grid(predictions, cohort, *, attributes=("sex",), thresholds, eodd="mean", min_cases=20, resamples=1000, seed=0):
     """Performance and gap of every cell, how they change, and the interaction of the two stages.
 
     Parameters
@@ -96,7 +86,7 @@ def grid(
             raise ValueError(f"grid: task '{name}' has no predictions of the standard strategy by the standard reader")
         called = decisions(task, thresholds)[1]
         patient = np.unique(task.patient, return_inverse=True)[1]
-        weights = _weights(patient.max() + 1, resamples, seed)
+        weights = cohorts(patient.max() + 1, resamples=resamples, rng=np.random.default_rng(seed))
         everyone = Panel(task, called, "all", patient)
         for attribute in attributes:
             panel = Panel(task, called, attribute, patient)
@@ -231,59 +221,42 @@ def front(gap, performance):
     return ~((fairer <= 0) & (better >= 0) & ((fairer < 0) | (better > 0))).any(axis=-1)
 
 
-def _weights(patients, resamples, seed):
-    """How often each resample holds each patient, (B, P)."""
-    drawn = patient_weights(patient=np.arange(patients), resamples=resamples, rng=np.random.default_rng(seed))
-    return np.concatenate([chunk.astype(np.uint8) for chunk in drawn])
-
-
 def _cells(everyone, panel, kept, model, weights, eodd):
     """One row for each cell of a task and attribute, and its gap and performance in resamples."""
     main, gap, _ = MEASURED[panel.task.kind]
     arms, origin, rows = list(panel.task.arms), (model, *STANDARD), []
-    resampled = {
-        "performance": draws(everyone, [main], weights)[main][:, :, 0],
-        "worst_group": draws(panel, [main], weights)[main][:, :, kept].min(axis=2),
-        "gap": _drawn_gaps(panel, gap, weights, kept, eodd),
-    }
+    # In resamples of patients, the estimate first, (1 + B, A).
+    drawn = panel.drawn([name for name in panel.measures if name != "auprc"], weights)
+    drawn = {name: values[:, :, kept] for name, values in drawn.items()}
+    gaps = metrics.FAIRNESS[panel.task.kind][gap](drawn, combine=eodd)
+    performance, worst = everyone.drawn([main], weights)[main][:, :, 0], drawn[main].min(axis=2)
     own = [a for a, arm in enumerate(arms) if arm[0] == model]
-    on_front = dict(
-        zip(own, front(*(resampled[name][1:, own] for name in ("gap", "performance"))).mean(axis=0), strict=True)
-    )
-    values = {}
+    on_front = dict(zip(own, front(gaps[1:, own], performance[1:, own]).mean(axis=0), strict=True))
+    values = {arm: gap_of(panel, arm, gap, kept, eodd) for arm in arms}
+    names = [(arm[1] if arm[0] == model else arm[0], arm[2]) for arm in arms]  # what was read, and by whom
     for a, arm in enumerate(arms):
-        row = {"task": panel.task.name, "attribute": panel.attribute, "row": _row(arm, model), "reader": arm[2]}
+        row = {"task": panel.task.name, "attribute": panel.attribute, "row": names[a][0], "reader": arm[2]}
         row |= {"performance_metric": main, "gap_metric": gap, "front": on_front.get(a, np.nan)}
-        row |= _with_limits("performance", everyone.measure(arm, main).cells)
-        low, high = np.nanquantile(resampled["worst_group"][1:, a], (0.025, 0.975))
-        row |= {"worst_group": resampled["worst_group"][0, a], "worst_group_low": low, "worst_group_high": high}
-        here = gap_of(panel, arm, gap, kept, eodd)
+        row |= _of_everyone("performance", everyone.measure(arm, main).cells)
+        low, high = np.nanquantile(worst[1:, a], (0.025, 0.975))
+        row |= {"worst_group": worst[0, a], "worst_group_low": low, "worst_group_high": high}
+        here = values[arm]
         row |= {"gap": here["value"], "gap_low": here["low"], "gap_high": here["high"], "expected": here["expected"]}
-        if arm != origin:
-            row |= _with_limits("change", everyone.change(arm, origin, main))
-            row |= _shifted("gap_change", shift_of(panel, arm, origin, gap, kept, eodd))
         read = ("original", "standard", arm[2])
-        if read in panel.task.arms:
-            row["brought"] = gap_of(panel, read, gap, kept, eodd)["value"]
-            row |= _shifted("added", shift_of(panel, arm, read, gap, kept, eodd)) if read != arm else {}
-        values[arm] = here["value"]
-        rows.append(row)
-    for arm, row in zip(arms, rows, strict=True):
+        row |= {"brought": values[read]["value"]} if read in values else {}
+        row |= _of_everyone("change", everyone.change(arm, origin, main)) if arm != origin else {}
+        for name, other in (("gap_change", origin), ("added", read)):
+            moved = shift_of(panel, arm, other, gap, kept, eodd) if other in values and other != arm else {}
+            row |= {number.replace("shift", name): moved[number] for number in moved if number.startswith("shift")}
         corners = [arm, (model, "standard", arm[2]), (model, arm[1], "standard"), origin]
         if arm[0] == model and all(corner in values for corner in corners):
-            row["interaction"] = values[arm] - values[corners[1]] - values[corners[2]] + values[origin]
+            both, reader, strategy, neither = (values[corner]["value"] for corner in corners)
+            row["interaction"] = both - reader - strategy + neither
+        rows.append(row)
     limits = [f"{name}{end}" for name in INTERVALS for end in ("", "_low", "_high")]
     first = ["task", "attribute", "row", "reader", "performance_metric", "gap_metric"]
     table = pd.DataFrame(rows).reindex(columns=[*first, *limits, "expected", "brought", "interaction", "front"])
-    names = {"cells": [(_row(arm, model), arm[2]) for arm in arms]}
-    return table, names | {name: resampled[name] for name in ("gap", "performance")}
-
-
-def _drawn_gaps(panel, gap, weights, kept, eodd):
-    """The gap of every arm in resamples of patients, the estimate first, (1 + B, A)."""
-    names = [name for name in panel.measures if name != "auprc"]
-    drawn = {name: values[:, :, kept] for name, values in draws(panel, names, weights).items()}
-    return metrics.FAIRNESS[panel.task.kind][gap](drawn, combine=eodd)
+    return table, {"cells": names, "gap": gaps, "performance": performance}
 
 
 def _effects(panel, kept, model, resamples, seed):
@@ -300,16 +273,17 @@ def _effects(panel, kept, model, resamples, seed):
                 measures = [(panel.measure(corner, name), sign) for corner, sign in corners]
                 estimates.append(sum(sign * measure.cells.value for measure, sign in measures)[kept])
                 residuals.append(sum(sign * measure.residual for measure, sign in measures))
-                floors.append(_floor(panel, measures[0][0], name)[kept])
+                # Least variance of a difference of rates: one unit of a group that could have flipped either way.
+                units = 1 / np.maximum(panel.units.sums(measures[0][0].share ** 2), 1e-12)[kept]
+                floors.append(1 / units**2 if name in ("tpr", "fpr") else np.zeros(kept.size))
                 entries += [(panel.names[g], name, effect, arm[1], arm[2]) for g in kept]
         if entries:
             low, high = _simultaneous(panel, kept, np.array(estimates), residuals, np.array(floors), resamples, seed)
             keys = pd.DataFrame(entries, columns=["group", "metric", "effect", "row", "reader"])
             tables.append(keys.assign(value=np.ravel(estimates), low=low.ravel(), high=high.ravel()))
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-    return pd.concat(
-        [pd.DataFrame({"task": panel.task.name, "attribute": panel.attribute}, table.index), table], axis=1
-    )
+    keys = pd.DataFrame({"task": panel.task.name, "attribute": panel.attribute}, table.index)
+    return pd.concat([keys, table], axis=1)
 
 
 def _corners(effect, arm, origin):
@@ -319,12 +293,6 @@ def _corners(effect, arm, origin):
     if "standard" in arm[1:]:
         return [(("", "", ""), 1)]  # no interaction: only one stage intervenes
     return [(arm, 1), ((arm[0], "standard", arm[2]), -1), ((arm[0], arm[1], "standard"), -1), (origin, 1)]
-
-
-def _floor(panel, measure, name):
-    """Least variance of a difference of rates: one unit of a group that could have flipped either way, (K,)."""
-    units = 1 / np.maximum(panel.units.sums(measure.share**2), 1e-12)
-    return 1 / units**2 if name in ("tpr", "fpr") else np.zeros(units.size)
 
 
 def _simultaneous(panel, kept, estimates, residuals, floors, resamples, seed):
@@ -348,16 +316,7 @@ def _simultaneous(panel, kept, estimates, residuals, floors, resamples, seed):
     return estimates - half, estimates + half
 
 
-def _row(arm, model):
-    """What was read, in a word: the strategy of the reconstructor, or the original or noisy image."""
-    return arm[1] if arm[0] == model else arm[0]
-
-
-def _with_limits(name, cells):
-    """Value and 95 % limits of everyone."""
+def _of_everyone(name, cells):
+    """Value and 95 % limits of the one group of everyone."""
     low, high = cells.limits(stats.norm.ppf(0.975))
     return {name: cells.value[0], f"{name}_low": low[0], f"{name}_high": high[0]}
-
-
-def _shifted(name, shift):
-    return {name: shift["shift"], f"{name}_low": shift["shift_low"], f"{name}_high": shift["shift_high"]}

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .resampling import patient_weights
+from .resampling import cohorts, with_change
 
 
 def ser_median(medians):
-    """max(1 - D_g) / min(1 - D_g) of group medians D_g of Dice.
+    """max(1 - D_g) / min(1 - D_g) of group medians D_g of Dice: (K, ...) to (...); NaN where the best is perfect.
 
     Examples
     --------
@@ -24,7 +24,7 @@ def ser_median(medians):
     1.48
     """
     error = 1 - np.asarray(medians, float)
-    return error.max() / error.min() if error.min() > 0 else np.nan
+    return error.max(axis=0) / np.where(error.min(axis=0) > 0, error.min(axis=0), np.nan)
 
 
 def patient_scores(rows, how="volume"):
@@ -89,12 +89,10 @@ def compare(predictions, groups, *, base="standard", how="volume", min_cases=2, 
     for (task, source), some in predictions.groupby(["task", "source"], sort=False):
         scores = {name: patient_scores(rows, how) for name, rows in some.groupby("reader", sort=False)}
         people = scores[base].index
-        rng = np.random.default_rng(seed)
-        drawn = np.concatenate(list(patient_weights(patient=np.arange(len(people)), resamples=resamples, rng=rng)))
+        drawn = cohorts(len(people), resamples=resamples, rng=np.random.default_rng(seed))
         drawn = np.concatenate([np.ones((1, len(people))), drawn])
-        values = {name: each.reindex(people) for name, each in scores.items()}
-        for each in values.values():
-            each["hausdorff"] = each.hausdorff * (spacing or 1)
+        values = {name: each.assign(hausdorff=each.hausdorff * (spacing or 1)) for name, each in scores.items()}
+        values = {name: each.reindex(people) for name, each in values.items()}
         known = {"task": task, "source": source}
         for attribute in ("all", *groups.columns):
             of = pd.Series("all", people) if attribute == "all" else groups[attribute].reindex(people)
@@ -125,17 +123,16 @@ def _of_attribute(values, of, attribute, known, drawn, base, unit, min_cases):
                 quantiles[reader, group, f"{name}_iqr"] = cuts[:, 2] - cuts[:, 0]
             for metric in ("dice_median", "dice_iqr", f"hausdorff_{unit}_median", f"hausdorff_{unit}_iqr"):
                 before = None if reader == base else quantiles.get((base, group, metric))
-                limits = _limits(quantiles[reader, group, metric], before)
-                yield keys | counts | {"metric": metric} | limits
+                yield keys | counts | {"metric": metric} | with_change(quantiles[reader, group, metric], before)
     for reader in values if len(kept) > 1 else ():
         keys = known | {"reader": reader, "attribute": attribute, "group": "all", "note": note}
         medians = {name: np.stack([quantiles[name, group, "dice_median"] for group in kept]) for name in (reader, base)}
-        ratio = {name: (1 - m).max(0) / np.where(m.max(0) < 1, (1 - m).min(0), np.nan) for name, m in medians.items()}
-        yield keys | {"metric": "ser_median"} | _limits(ratio[reader], None if reader == base else ratio[base])
+        ratio = {name: ser_median(some) for name, some in medians.items()}
+        yield keys | {"metric": "ser_median"} | with_change(ratio[reader], None if reader == base else ratio[base])
         for at, group in enumerate(kept[1:], 1):
             gap = {name: m[0] - m[at] for name, m in medians.items()}
             keys = keys | {"group": group, "note": f"against {kept[0]}"}
-            yield keys | {"metric": "fairness_gap"} | _limits(gap[reader], None if reader == base else gap[base])
+            yield keys | {"metric": "fairness_gap"} | with_change(gap[reader], None if reader == base else gap[base])
             samples = [dice[reader][member[name]] for name in (kept[0], group)]
             p = stats.mannwhitneyu(*[sample[np.isfinite(sample)] for sample in samples]).pvalue
             yield keys | {"metric": "p_mannwhitney", "value": float(p)}
@@ -162,15 +159,4 @@ def weighted_quantiles(values, weights, shares):
         place = np.asarray(shares) * (end[-1] - 1)  # as if each value were repeated
         low, high = (np.searchsorted(end, rounded, "right") for rounded in (np.floor(place), np.ceil(place)))
         found[row] = values[low] + (place - np.floor(place)) * (values[high] - values[low])
-    return found
-
-
-def _limits(values, base):
-    """Value, percentile interval, and the same of the change from the baseline."""
-    found, named = {}, [(("value", "low", "high"), values)]
-    named += [(("change", "change_low", "change_high"), values - base)] if base is not None else []
-    for names, some in named:
-        resampled = some[1:][np.isfinite(some[1:])]
-        limits = np.quantile(resampled, (0.025, 0.975)) if resampled.size > 1 else (np.nan, np.nan)
-        found |= dict(zip(names, map(float, (some[0], *limits)), strict=True))
     return found

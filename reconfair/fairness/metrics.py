@@ -13,8 +13,6 @@ References
 Wohlrapp, Bubeck, Rueckert, Lotter. Evaluating the Impact of Medical Image Reconstruction on
 Downstream AI Fairness and Performance. MIDL 2026.
 Hardt, Price, Srebro. Equality of opportunity in supervised learning. NeurIPS 2016.
-Hand, Till. A simple generalisation of the area under the ROC curve. Machine Learning 2001.
-Cohen. Weighted kappa. Psychological Bulletin 1968.
 Tian et al. FairSeg: a large-scale medical image segmentation dataset for fairness learning. ICLR 2024 (ESSP).
 """
 
@@ -128,63 +126,6 @@ def accuracy(*, decision, label, weights=None, member=None):
     decision, label = np.asarray(decision, float), np.asarray(label, float)
     known = ~np.isnan(label)
     return _share(known & (decision == label), known, weights, member)
-
-
-def macro_auroc(*, scores, label, weights=None, member=None):
-    """Mean over classes of the AUROC of each class against the rest.
-
-    Parameters
-    ----------
-    scores : array_like, shape (n, C)
-        A column for each class.
-    label : array_like, shape (n,)
-        Number of the class, from 0.
-    weights, member
-        As in `auroc`.
-
-    Returns
-    -------
-    numpy.ndarray, shape (B, G)
-        In [0, 1]; NaN where a group lacks a class.
-
-    Examples
-    --------
-    >>> macro_auroc(scores=[[0.8, 0.1, 0.1], [0.3, 0.4, 0.3], [0.2, 0.5, 0.3]], label=[0, 1, 2]).round(3)
-    array([[0.75]])
-    """
-    scores, label = np.asarray(scores, float), np.asarray(label)
-    each = [auroc(score=score, label=label == k, weights=weights, member=member) for k, score in enumerate(scores.T)]
-    return np.mean(each, axis=0)
-
-
-def kappa(*, decision, label, weights=None, member=None):
-    """Cohen's kappa with quadratic weights, for classes in order.
-
-    Parameters
-    ----------
-    decision, label : array_like, shape (n,)
-        Number of the class, from 0.
-    weights, member
-        As in `tpr`.
-
-    Returns
-    -------
-    numpy.ndarray, shape (B, G)
-        At most 1; 0 is agreement by chance; NaN where a group has decisions and labels of one class only.
-
-    Examples
-    --------
-    >>> kappa(decision=[0, 1, 2, 2], label=[0, 1, 1, 2]).round(3)
-    array([[0.8]])
-    """
-    decision, label = np.asarray(decision, float), np.asarray(label, float)
-    every = np.ones(label.size)
-
-    def mean(values):
-        return _share(values, every, weights, member)
-
-    chance = mean(decision**2) + mean(label**2) - 2 * mean(decision) * mean(label)
-    return 1 - _divide(mean((decision - label) ** 2), chance)
 
 
 def gap(values):

@@ -70,6 +70,24 @@ def patient_weights(*, patient, resamples, rng):
         yield counts[:, code].astype(float)
 
 
+def cohorts(patients, *, resamples, rng):
+    """All resamples of a number of patients at once, as small integers.
+
+    Parameters
+    ----------
+    patients, resamples : int
+        P and B.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    numpy.ndarray of uint8, shape (B, P)
+        How often each resample holds each patient.
+    """
+    chunks = patient_weights(patient=np.arange(patients), resamples=resamples, rng=rng)
+    return np.concatenate([np.zeros((0, patients), np.uint8), *(chunk.astype(np.uint8) for chunk in chunks)])
+
+
 def interval(draws):
     """Estimate, percentile 95 % interval and standard error.
 
@@ -88,6 +106,25 @@ def interval(draws):
         return {"value": float(draws[0]), "low": np.nan, "high": np.nan, "se": np.nan}
     low, high = np.quantile(resampled, (0.025, 0.975))
     return {"value": float(draws[0]), "low": float(low), "high": float(high), "se": float(resampled.std(ddof=1))}
+
+
+def with_change(draws, base=None):
+    """Estimate and limits of draws, and of their paired change from a baseline, where there is one.
+
+    Parameters
+    ----------
+    draws : numpy.ndarray, shape (1 + B,)
+    base : numpy.ndarray, shape (1 + B,), optional
+        The baseline on the same resamples.
+
+    Returns
+    -------
+    dict of float
+        ``value, low, high, se`` as of `interval`; with a baseline ``change, change_low, change_high`` as well.
+    """
+    change = {} if base is None else interval(draws - base)
+    names = {"value": "change", "low": "change_low", "high": "change_high"}
+    return interval(draws) | {name: change[key] for key, name in names.items() if key in change}
 
 
 def shift(draws, reference, *, one_sided=False):

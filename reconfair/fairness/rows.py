@@ -60,7 +60,7 @@ GAPS = {
     "image": {"psnr_gap": ("psnr",), "ssim_gap": ("ssim",)},
 }
 RATES = ("tpr", "fpr", "ppr", "accuracy")
-_DRAWN = ("nar", "essp")  # of several classes: by resamples, in every inference
+_DRAWN = ("nar", "essp", "auprc_gap")  # by resamples in every inference
 _WORDS = {1: "positives", 0: "negatives"}
 
 
@@ -91,9 +91,11 @@ class Panel:
         self.label = task.label[self.rows] if task.kind in ("classify", "classes") else None
         self.fold = None if task.fold is None else task.fold[self.rows]
         self.called = {arm: called[self.rows] for arm, called in decided.items()}
-        self.missing = task.missing(attribute)
+        self.missing = task.unlabelled + int((~self.rows).sum())  # units without label or attribute
         self.measures = [name for name, about in MEASURES.items() if about.kind == task.kind]
         self.gaps = GAPS[task.kind]
+        # Measures whose ranges a gap combines; SER is the range of the logarithm of the error.
+        self.ranges = {metric: ("error",) if metric == "ser" else names for metric, names in self.gaps.items()}
         self.rare = task.kind == "classify"  # there are positives and negatives
         self.of_class = self.rare and "decision" in next(iter(task.arms.values()))
         self.counted = task.kind not in ("classify", "classes")  # units without a value do not count
@@ -114,9 +116,7 @@ class Panel:
         if self.counted:
             return self.units.sums(self.valid(name) * 1.0).astype(int)
         labels = MEASURES[name].labels or ((0, 1),)
-        carry = [
-            self.units.by_patient(np.ones(rows.sum()), rows) > 0 for rows in (np.isin(self.label, y) for y in labels)
-        ]
+        carry = [self.units.by_patient(rows=np.isin(self.label, y)) > 0 for y in labels]
         return np.min([self.units.sums(some * 1.0) for some in carry], axis=0).astype(int)
 
     def valid(self, name):
@@ -156,9 +156,8 @@ class Panel:
         if name == "calibration":
             return self.units.mean(self.column(arm, "score") - self.column(reference, "score")).cells
         if name == "error":
-            return self.people.log_error(
-                self.values(arm, "dice"), self.valid("dice"), self.values(reference, "dice")
-            ).cells
+            one, other = (self.values(each, "dice") for each in (arm, reference))
+            return self.people.log_error(one, self.valid("dice"), other).cells
         return self.people.mean(self.values(arm, name) - self.values(reference, name), self.valid(name)).cells
 
     def silent(self, arm, names):
@@ -171,11 +170,40 @@ class Panel:
 
     def gap(self, arm, metric, names, kept, combine, swapped):
         """Columns of one gap by one arm."""
-        return gap(self, arm, metric, names, kept, combine, swapped)
+        column = gap_of(self, arm, metric, kept, combine)
+        # What is favourable: a low error, a high TPR, a low FPR; neither of calls and calibration.
+        measured = self.ranges[metric]
+        good = [-1 if name == "error" else MEASURES[name].good for name in measured]
+        value = np.full(len(self.names), np.nan)
+        sides = zip(good, measured, strict=True)
+        value[kept] = sum(sign * self.measure(arm, name).cells.value[kept] for sign, name in sides)
+        column |= self.extremes(value) if any(good) else {"worst": "", "best": ""}
+        for change, other in self.references(arm).items():
+            if self.silent(other, names):  # of a class that the reference never predicts, nothing is a change
+                continue
+            moved = shift_of(self, arm, other, metric, kept, combine)
+            moved["p_swap"] = _p_swap(self.task.kind, swapped[change][arm], metric, kept, combine)
+            column |= shift_columns(change, moved, 1 if metric == "ser" else column["value"] - moved["shift"])
+        return column
 
     def drawn(self, names, weights):
-        """Measures of all arms in resamples; see `draws`."""
-        return draws(self, names, weights)
+        """Measures of all arms in resamples of patients, the estimate first: (1 + B, A, K) by name."""
+        units, arms = self.units, list(self.task.arms)
+        weights, drawn = weights[:, self.patients], {}
+        for name in names:
+            how, label = "patient_mean" if self.task.kind != "classify" else "mean", None
+            if name in RATES:
+                values = [np.where(self.of(name), self.called[arm], np.nan) for arm in arms]
+            elif name in ("auroc", "auprc"):
+                how, label, values = name, self.label, [self.column(arm, "score") for arm in arms]
+            elif name == "calibration":
+                values = [self.column(arm, "score") - self.label for arm in arms]
+            else:
+                values = [self.column(arm, name) for arm in arms]
+            given = {"patient": units.patient, "group": units.group, "groups": len(self.names), "label": label}
+            given["fold"] = self.fold
+            drawn[name] = resampling.draws(how, np.stack(values, axis=1), weights, **given)
+        return drawn
 
     def overall(self, kept, weights):
         """Measures of everyone in resamples, where a gap needs them."""
@@ -186,19 +214,13 @@ class Panel:
         source, strategy, reader = arm
         start = ("noisy" if self.task.kind == "image" else "original", "standard", reader)
         plain = (source, "standard", reader if strategy != "standard" else "standard")
-        return {
-            name: other
-            for name, other in zip(CHANGES, (start, plain), strict=True)
-            if other != arm and other in self.task.arms
-        }
+        pairs = zip(CHANGES, (start, plain), strict=True)
+        return {change: other for change, other in pairs if other != arm and other in self.task.arms}
 
     def keys(self, arm):
         """First columns of a row."""
-        return {
-            "task": self.task.name,
-            **dict(zip(("source", "strategy", "reader"), arm, strict=True)),
-            "attribute": self.attribute,
-        }
+        names = ("task", "source", "strategy", "reader", "attribute")
+        return dict(zip(names, (self.task.name, *arm, self.attribute), strict=True))
 
     def compared(self, cases, min_cases):
         """Columns that say which groups are compared, and which are not."""
@@ -225,12 +247,12 @@ def closed_form(panel, weights, *, combine, min_cases, resamples, seed, one_side
         By arm and measure: columns of its groups (``table``), ``cells`` of the changes, and which groups are ``named``.
     rows : list of dict
     """
-    task, attribute = panel.task, panel.attribute
-    drawn = draws(panel, ["auprc"], weights) if task.kind == "classify" else {}
+    task = panel.task
+    drawn = panel.drawn(["auprc"], weights) if task.kind == "classify" else {}
     blocks = [_block(panel, arm, name, drawn, min_cases) for arm in task.arms for name in panel.measures]
-    if attribute == "all" or not panel.names:
-        return blocks, [] if attribute == "all" else list(_nothing(panel, min_cases))
-    swapped = {change: _swap(panel, change, resamples, seed) for change in CHANGES}
+    if panel.attribute == "all":
+        return blocks, []
+    swapped = {change: _swap(panel, change, resamples, seed) for change in CHANGES} if panel.names else {}
     rows = []
     for a, arm in enumerate(task.arms):
         for metric, names in panel.gaps.items():
@@ -240,11 +262,9 @@ def closed_form(panel, weights, *, combine, min_cases, resamples, seed, one_side
             if why := panel.silent(arm, names):
                 row["note"] = why
             elif kept.size >= 2 and metric in _DRAWN:
-                some = {name: values[:, :, kept] for name, values in panel.drawn(["accuracy"], weights).items()}
-                row |= _paper_gap(panel, a, metric, some | panel.overall(kept, weights), combine, False)
-                row |= {"p_shift": np.nan, "p_shift_standard": np.nan, "note": "not calibrated"}
-            elif kept.size >= 2 and metric == "auprc_gap":
-                row |= _paper_gap(panel, a, metric, {"auprc": drawn["auprc"][:, :, kept]}, combine, False)
+                some = drawn if metric == "auprc_gap" else panel.drawn(["accuracy"], weights)
+                some = {name: values[:, :, kept] for name, values in some.items()} | panel.overall(kept, weights)
+                row |= _paper_gap(panel, a, metric, some, combine, False)
                 row |= {"p_shift": np.nan, "p_shift_standard": np.nan, "note": "not calibrated"}
             elif kept.size >= 2:
                 row |= panel.gap(arm, metric, names, kept, combine, swapped)
@@ -254,10 +274,10 @@ def closed_form(panel, weights, *, combine, min_cases, resamples, seed, one_side
 
 def bootstrapped(panel, weights, *, combine, min_cases, one_sided, **_):
     """Blocks of performance and rows of fairness by the paper's bootstrap; see `closed_form`."""
-    task, attribute, drawn = panel.task, panel.attribute, panel.drawn(panel.measures, weights)
+    task, drawn = panel.task, panel.drawn(panel.measures, weights)
     blocks = [_block(panel, arm, name, drawn, min_cases) for arm in task.arms for name in panel.measures]
-    if attribute == "all" or not panel.names:
-        return blocks, [] if attribute == "all" else list(_nothing(panel, min_cases))
+    if panel.attribute == "all":
+        return blocks, []
     cases = np.min([panel.cases(name) for name in panel.measures if name not in RATES], axis=0)
     kept, rows = np.flatnonzero(cases >= min_cases), []
     some = {name: values[..., kept] for name, values in drawn.items()} | panel.overall(kept, weights)
@@ -271,16 +291,9 @@ def bootstrapped(panel, weights, *, combine, min_cases, one_sided, **_):
     return blocks, rows
 
 
-def _nothing(panel, min_cases):
-    """Rows of an attribute that nobody has."""
-    for arm in panel.task.arms:
-        for metric in panel.gaps:
-            yield panel.keys(arm) | {"metric": metric} | panel.compared(np.zeros(0, int), min_cases)
-
-
 def _block(panel, arm, name, drawn, min_cases):
     """Values of the groups by one arm and measure, and the cells of their changes."""
-    cases, group, size = panel.cases(name), panel.of_row, len(panel.names)
+    cases, group, size, everyone = panel.cases(name), panel.of_row, len(panel.names), panel.attribute == "all"
     counted = np.isfinite(panel.column(arm, name)) if panel.counted else np.ones(group.size, bool)
     table, cells = {"group": panel.names}, {}
     if name in drawn:
@@ -290,19 +303,18 @@ def _block(panel, arm, name, drawn, min_cases):
         low, high = measure.limits(1.959964)
         table |= {"value": measure.value, "low": low, "high": high, "se": measure.se}
         cells = {change: panel.change(arm, other, name) for change, other in panel.references(arm).items()}
-        if name in RATES and panel.attribute != "all" and size > 1:
+        if name in RATES and not everyone and size > 1:
             table |= dict(zip(("pooled", "pooled_low", "pooled_high"), pooled(measure), strict=True))
     table |= {
-        "compared": np.full(cases.size, np.nan) if panel.attribute == "all" else (cases >= min_cases) * 1.0,
+        "compared": np.full(cases.size, np.nan) if everyone else (cases >= min_cases) * 1.0,
         "n": np.bincount(group[counted], minlength=size),
         "patients": panel.units.sums((panel.units.by_patient(counted) > 0) * 1.0).astype(int),
         "positives": np.bincount(group, panel.label == 1, size) if panel.rare else [np.nan] * size,
         "missing": [panel.missing] * size,
     }
     table |= {key: [value] * size for key, value in (panel.keys(arm) | {"metric": name}).items()}
-    notes = [_note(panel, arm, name, g, table, cases, min_cases, cells.get("change")) for g in range(size)]
-    table["note"] = notes
-    named = cases >= (min_cases if panel.attribute != "all" else 1)
+    table["note"] = [_note(panel, arm, name, g, table, cases, min_cases, cells.get("change")) for g in range(size)]
+    named = cases >= (1 if everyone else min_cases)
     return {"table": table, "cells": cells, "named": named, "metric": name, "attribute": panel.attribute}
 
 
@@ -315,12 +327,8 @@ def _note(panel, arm, name, g, table, cases, min_cases, change):
         lacking = panel.lacking(name, g)
         whose = "patients" if lacking == "patients" else f"patients with {lacking}"
         notes.append(f"too few to compare ({cases[g]} {whose}, {min_cases} needed)")
-    if (
-        name in RATES
-        and panel.rare
-        and table["n"][g]
-        and (called := panel.measure(arm, "ppr").cells.value[g]) in (0, 1)
-    ):
+    rates = name in RATES and panel.rare and table["n"][g]
+    if rates and (called := panel.measure(arm, "ppr").cells.value[g]) in (0, 1):
         notes.append("all called positive" if called else "none called positive")
     if name == "auroc" and low <= 0.5:
         notes.append("not distinguishable from chance" if high >= 0.5 else "below chance")
@@ -329,8 +337,7 @@ def _note(panel, arm, name, g, table, cases, min_cases, change):
         notes += ["no decision differed" if name in RATES else "no value differed"] if nothing else []
     if name == "auprc":
         notes.append("not calibrated")
-    lost = np.isnan(panel.column(arm, name)) if panel.task.kind == "image" else np.zeros(len(panel.units.patient), bool)
-    if left := lost[panel.units.group[panel.units.patient] == g].sum():
+    if panel.task.kind == "image" and (left := np.isnan(panel.column(arm, name))[panel.of_row == g].sum()):
         notes.append(f"{left} images are left out of all sources, because one has an infinite value or none")
     return "; ".join(notes)
 
@@ -343,8 +350,9 @@ def gap_of(panel, arm, metric, kept, combine="mean"):
     dict of float
         As of `gaps.disparity`; SER is a ratio, its ``sd_between`` is NaN.
     """
-    after = [panel.measure(arm, name) for name in _measured(panel, metric)]
-    column = gaps.disparity(kept_of(after, kept), correlation_of(panel, after, kept), combine=combine)
+    after = [panel.measure(arm, name) for name in panel.ranges[metric]]
+    cells = [one.cells[kept] for one in after]
+    column = gaps.disparity(cells, correlation_of(panel, after, kept), combine=combine)
     if metric == "ser":
         column |= {name: np.exp(column[name]) for name in ("value", "low", "high", "expected")} | {"sd_between": np.nan}
     return column
@@ -358,50 +366,36 @@ def shift_of(panel, arm, other, metric, kept, combine="mean"):
     dict of float
         As of `gaps.shift`; of SER, relative to the other arm.
     """
-    names = _measured(panel, metric)
+    names = panel.ranges[metric]
     after, before = ([panel.measure(one, name) for name in names] for one in (arm, other))
     changed = [panel.change(arm, other, name)[kept] for name in names]
     between = [new.residual - old.residual for new, old in zip(after, before, strict=True)]
     correlations = [correlation_of(panel, some, kept) for some in (before, after, between)] if len(names) == 2 else None
-    shift = gaps.shift(kept_of(before, kept), kept_of(after, kept), changed, correlations, combine=combine)
+    cells = [[one.cells[kept] for one in some] for some in (before, after)]
+    shift = gaps.shift(*cells, changed, correlations, combine=combine)
     ratios = {name: np.expm1(value) for name, value in shift.items() if name != "p_unequal"}
     return shift | ratios if metric == "ser" else shift
 
 
-def _measured(panel, metric):
-    """Measures whose ranges a gap combines; SER is the range of the logarithm of the error."""
-    return ("error",) if metric == "ser" else GAPS[panel.task.kind][metric]
+def shift_columns(change, moved, whole):
+    """Columns of a shift: from the reference, with percent of its value `whole`, or from the unmitigated counterpart.
 
+    Parameters
+    ----------
+    change : str
+        Of `CHANGES`.
+    moved : dict of float
+        As of `gaps.shift`.
+    whole : float
 
-def gap(panel, arm, metric, names, kept, combine, swapped):
-    """Columns of one gap by one arm."""
-    column = gap_of(panel, arm, metric, kept, combine)
-    # What is favourable: a low error, a high TPR, a low FPR; neither of calls and calibration.
-    measured = _measured(panel, metric)
-    good = [-1 if name == "error" else MEASURES[name].good for name in measured]
-    value = np.full(len(panel.names), np.nan)
-    sides = zip(good, measured, strict=True)
-    value[kept] = sum(sign * panel.measure(arm, name).cells.value[kept] for sign, name in sides)
-    column |= panel.extremes(value) if any(good) else {"worst": "", "best": ""}
-    for change, other in panel.references(arm).items():
-        if panel.silent(other, names):  # of a class that the reference never predicts, nothing is a change
-            continue
-        moved = shift_of(panel, arm, other, metric, kept, combine)
-        moved["p_swap"] = _p_swap(panel.task.kind, swapped[change][arm], metric, kept, combine)
-        if change == "change":
-            whole = 1 if metric == "ser" else column["value"] - moved["shift"]
-            column["shift_percent"] = 100 * relative(moved["shift"], whole)
-        column |= moved if change == "change" else {from_standard(name): number for name, number in moved.items()}
-    return column
-
-
-def from_standard(name):
-    """Column of the same number, counted from the unmitigated counterpart."""
-    return name.replace("shift", "shift_standard") if name.startswith("shift") else f"{name}_standard"
-
-
-def kept_of(measures, kept):
-    return [measure.cells[kept] for measure in measures]
+    Returns
+    -------
+    dict of float
+    """
+    if change == "change":
+        return moved | {"shift_percent": 100 * (moved["shift"] / whole if whole else np.nan)}
+    names = {name: name.replace("shift", "shift_standard") for name in moved if name.startswith("shift")}
+    return {names.get(name, f"{name}_standard"): value for name, value in moved.items()}
 
 
 def correlation_of(panel, measures, kept):
@@ -409,10 +403,6 @@ def correlation_of(panel, measures, kept):
     if len(measures) == 1:
         return None
     return panel.units.correlation(*(getattr(measure, "residual", measure) for measure in measures))[kept]
-
-
-def relative(part, whole):
-    return part / whole if whole else np.nan
 
 
 def _swap(panel, change, resamples, seed):
@@ -443,26 +433,6 @@ def _p_swap(kind, swapped, metric, kept, combine):
     one, other = (metrics.FAIRNESS[kind][metric](side, combine=combine) for side in sides)
     moved = np.abs(one - other)
     return float((moved >= moved[0] - 1e-6).mean())  # sums of single precision; ties count
-
-
-def draws(panel, names, weights):
-    """Measures of all arms in resamples of patients, the estimate first: (1 + B, A, K) by name."""
-    units, arms = panel.units, list(panel.task.arms)
-    weights, drawn = weights[:, panel.patients], {}
-    for name in names:
-        how, label = "patient_mean" if panel.task.kind != "classify" else "mean", None
-        if name in RATES:
-            values = [np.where(panel.of(name), panel.called[arm], np.nan) for arm in arms]
-        elif name in ("auroc", "auprc"):
-            how, label, values = name, panel.label, [panel.column(arm, "score") for arm in arms]
-        elif name == "calibration":
-            values = [panel.column(arm, "score") - panel.label for arm in arms]
-        else:
-            values = [panel.column(arm, name) for arm in arms]
-        given = {"patient": units.patient, "group": units.group, "groups": len(panel.names), "label": label}
-        given["fold"] = panel.fold
-        drawn[name] = resampling.draws(how, np.stack(values, axis=1), weights, **given)
-    return drawn
 
 
 def _percentiles(panel, arm, drawn):

@@ -36,16 +36,12 @@ def missing_attribute(predictions, cohort, attribute, **options):
     pandas.DataFrame
         Rows of ``fairness`` with a column ``assumed``: the group, or "left out" as in the main analysis.
     """
-    found = []
-    for group in [None, *sorted(cohort[attribute].dropna().unique(), key=str)]:
-        column = (
-            cohort[attribute]
-            if group is None
-            else cohort[attribute].astype(object).where(cohort[attribute].notna(), group)
-        )
+    tables, given = [], cohort[attribute].astype(object)
+    for group in [None, *sorted(given.dropna().unique(), key=str)]:
+        column = given.where(given.notna(), group)
         _, fairness = assess(predictions, cohort.assign(**{attribute: column}), attributes=[attribute], **options)
-        found.append(fairness.assign(assumed="left out" if group is None else group))
-    return pd.concat(found, ignore_index=True)
+        tables.append(fairness.assign(assumed="left out" if group is None else group))
+    return pd.concat(tables, ignore_index=True)
 
 
 def label_errors(performance, flipped):
@@ -86,10 +82,8 @@ def label_errors(performance, flipped):
     keys = ["task", "source", "strategy", "reader", "attribute", "group"]
     rows = performance[performance["metric"].isin(["tpr", "fpr"])]
     table = rows.pivot_table("value", keys, "metric", sort=False)
-    given = rows.groupby(keys, sort=False)[["n", "positives", "compared"]].agg(
-        {"n": "max", "positives": "max", "compared": "min"}
-    )
-    table = table.join(given).reset_index()
+    sizes = rows.groupby(keys, sort=False).agg({"n": "max", "positives": "max", "compared": "min"})
+    table = table.join(sizes).reset_index()
     share = table["positives"] / table["n"]
     true = (share - flipped) / (1 - 2 * flipped)
     right, wrong = (1 - flipped) * true / share, flipped * true / (1 - share)  # truly positive of either label
@@ -98,10 +92,8 @@ def label_errors(performance, flipped):
     table["tpr_true"] = (table["tpr"] + (1 - right) * apart).where(known)
     table["fpr_true"] = (table["fpr"] - wrong * apart).where(known)
     compared = table[table["compared"] == 1]
-    ranges = compared.groupby(keys[:-1], sort=False)[["tpr_true", "fpr_true"]].agg(
-        lambda values: np.ptp(values.to_numpy())
-    )
-    eodd = ranges.mean(axis=1).rename("eodd_true").reset_index()
+    true_rates = compared.groupby(keys[:-1], sort=False)[["tpr_true", "fpr_true"]]
+    eodd = true_rates.agg(lambda values: np.ptp(values.to_numpy())).mean(axis=1).rename("eodd_true").reset_index()
     return table.merge(eodd, "left", keys[:-1]).drop(columns=["n", "positives"])
 
 
@@ -147,22 +139,18 @@ def weighted(predictions, cohort, attribute, *, thresholds, weight=None, strata=
         panel = Panel(task, decisions(task, thresholds)[1], attribute, np.unique(task.patient, return_inverse=True)[1])
         seen = people.loc[task.patient[panel.rows]]
         sampled = seen[weight].to_numpy(float) if weight else np.ones(len(seen))
-        stratum = np.zeros(len(seen), int)
-        if strata:
-            stratum = seen.groupby(list(strata), dropna=False).ngroup().to_numpy()
+        stratum = seen.groupby(list(strata), dropna=False).ngroup().to_numpy() if strata else np.zeros(len(seen), int)
         for metric, names in _GAPS.items():
             cases = np.min([panel.cases(one) for one in names], axis=0)
             kept = np.flatnonzero(cases >= max(min_cases, 2))
             scaled = [sampled * _standard(panel, panel.of(one), stratum, sampled, kept) for one in names]
-            without = sum(
-                int((panel.of(one) & (w == 0) & np.isin(_group(panel), kept)).sum())
-                for one, w in zip(names, scaled, strict=True)
-            )
+            pairs, compared = list(zip(map(panel.of, names), scaled, strict=True)), np.isin(panel.of_row, kept)
+            without = sum(int((rows_of & (w == 0) & compared).sum()) for rows_of, w in pairs)
+            pairs = [(rows_of & (w > 0), w) for rows_of, w in pairs]
             for arm in task.arms:
                 row = panel.keys(arm) | {"metric": metric}
                 both = {"": [panel.measure(arm, one).cells[kept] for one in names]} if kept.size >= 2 else {}
                 if both and all(w.any() for w in scaled):  # some stratum is common to all groups
-                    pairs = [(panel.of(one) & (w > 0), w) for one, w in zip(names, scaled, strict=True)]
                     both["_weighted"] = [panel.units.rate(panel.called[arm], *pair).cells[kept] for pair in pairs]
                 for end, cells in both.items():
                     gap = gaps.disparity(cells)
@@ -171,16 +159,11 @@ def weighted(predictions, cohort, attribute, *, thresholds, weight=None, strata=
     return pd.DataFrame(rows)
 
 
-def _group(panel):
-    """Group of each unit, (n,)."""
-    return panel.units.group[panel.units.patient]
-
-
 def _standard(panel, rows, stratum, sampled, kept):
     """Weights that give every compared group the strata of all of them, 0 where a group lacks the stratum."""
-    rows = rows & np.isin(_group(panel), kept)
+    rows = rows & np.isin(panel.of_row, kept)
     weights = np.zeros(rows.size)
-    table = pd.DataFrame({"group": _group(panel)[rows], "stratum": stratum[rows], "weight": sampled[rows]})
+    table = pd.DataFrame({"group": panel.of_row[rows], "stratum": stratum[rows], "weight": sampled[rows]})
     shares = table.pivot_table("weight", "stratum", "group", "sum", fill_value=0)
     shares = shares[(shares > 0).all(axis=1)]
     common = shares.sum(axis=1) / shares.to_numpy().sum()

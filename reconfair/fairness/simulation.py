@@ -43,7 +43,10 @@ def simulate(*, patients, share, prevalence=0.2, separation=1.5, offset=0.0, cha
     rng = np.random.default_rng(seed)
     names, shares = [*share, None], [*share.values(), max(0.0, 1 - sum(share.values()))]
     group = rng.choice(len(names), size=patients, p=np.divide(shares, sum(shares)))
-    p, *means = (_by_group(value, names)[group] for value in (prevalence, separation, offset, change))
+    given = (prevalence, separation, offset, change)
+    given = [value if isinstance(value, dict) else dict.fromkeys(names, value) for value in given]
+    # Those of no group are like the average of the others.
+    p, *means = (np.array([each.get(name, np.mean([*each.values()])) for name in names])[group] for each in given)
     patient = np.repeat(np.arange(patients), rng.integers(images[0], images[1] + 1, patients))
     label = (rng.random(patient.size) < rng.beta(2 * p, 2 * (1 - p))[patient]).astype(float)
     separation, offset, change = (mean[patient] for mean in means)
@@ -60,10 +63,3 @@ def simulate(*, patients, share, prevalence=0.2, separation=1.5, offset=0.0, cha
             "score_source": norm.cdf(offset + label * (separation + change) + shared + own[1]),
         }
     )
-
-
-def _by_group(value, names):
-    """One number per group; those of no group are like the average of the others."""
-    if not isinstance(value, dict):
-        return np.full(len(names), float(value))
-    return np.array([value.get(name, np.mean(list(value.values()))) for name in names], float)

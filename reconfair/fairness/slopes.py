@@ -42,11 +42,10 @@ def slope(number, value, patient):
     number, value = number[known], value[known]
     _, patient = np.unique(patient[known], return_inverse=True)
     patients = patient.max(initial=-1) + 1
-    nothing = {"value": np.nan, "low": np.nan, "high": np.nan, "p": np.nan, "patients": patients}
     apart = number - number.mean() if number.size else number
     square = (apart**2).sum()
     if patients < 3 or square <= 1e-12:
-        return nothing
+        return dict.fromkeys(("value", "low", "high", "p"), np.nan) | {"patients": patients}
     line = (apart * value).sum() / square
     residual = value - value.mean() - line * apart
     leverage = np.bincount(patient, 1 / number.size + apart**2 / square)
@@ -79,27 +78,22 @@ def rows_of(task, decided, numbers, attribute, references):
     """
     number = numbers.loc[task.patient].to_numpy(float)
     spread = np.nanstd(numbers.loc[np.unique(task.patient)].to_numpy(float), ddof=1)
-    rows = []
+    measures, values, rows = MEASURES.get(task.kind, ()), {}, []
     for arm in task.arms:
-        for measure in MEASURES.get(task.kind, ()):
-            value = _values(task, decided, arm, measure)
-            answer = slope(number / spread, value, task.patient)
-            row = dict(zip(("source", "strategy", "reader"), arm, strict=True)) | {"task": task.name}
+        dice = {"dice": task.arms[arm]["dice"].to_numpy(float)} if "dice" in measures else {}
+        values[arm] = dice or {name: np.where(task.label == _LABEL[name], decided[arm], np.nan) for name in measures}
+    for arm in task.arms:
+        for measure in measures:
+            answer = slope(number / spread, values[arm][measure], task.patient)
+            row = dict(zip(("task", "source", "strategy", "reader"), (task.name, *arm), strict=True))
             row |= {"attribute": attribute, "metric": f"{measure}_slope", "groups": "", "left_out": ""}
             row |= {name: answer[name] for name in ("value", "low", "high", "p")}
             row |= {"n_smallest": float(answer["patients"]), "missing": int(np.isnan(number).sum()) + task.unlabelled}
             row["note"] = f"per standard deviation, {spread:.3g} of {attribute}"
             for change, other in references(arm).items():
-                moved = slope(number / spread, value - _values(task, decided, other, measure), task.patient)
+                moved = slope(number / spread, values[arm][measure] - values[other][measure], task.patient)
                 end = "" if change == "change" else "_standard"
                 names = {"value": f"shift{end}", "low": f"shift{end}_low", "high": f"shift{end}_high"}
                 row |= {column: moved[name] for name, column in names.items()}
             rows.append(row)
     return rows
-
-
-def _values(task, decided, arm, measure):
-    """What the line goes through, (n,)."""
-    if measure == "dice":
-        return task.arms[arm]["dice"].to_numpy(float)
-    return np.where(task.label == _LABEL[measure], decided[arm], np.nan)

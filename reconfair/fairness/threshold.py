@@ -3,60 +3,33 @@
 import numpy as np
 
 
-def balanced_threshold(*, score, label):
-    """Score at which sensitivity and specificity are most alike (decision: score >= threshold).
+def balanced_threshold(*, score, label, criterion="min_gap"):
+    """Score at which sensitivity and specificity are balanced best (decision: score >= threshold).
 
     Parameters
     ----------
-    score : array_like
-        (n,) scores.
-    label : array_like
-        (n,) 0 or 1; NaN is left out.
-
-    Returns
-    -------
-    float
-        The observed score with the smallest abs(TPR - TNR); of several, the lowest.
-
-    Examples
-    --------
-    >>> balanced_threshold(score=[0.1, 0.4, 0.6, 0.9], label=[0, 0, 1, 1])
-    0.6
-    """
-    score, label = np.asarray(score, float), np.asarray(label, float)
-    known = ~np.isnan(label)
-    score, positive = score[known], label[known] == 1
-    if positive.all() or not positive.any():
-        raise ValueError("a threshold needs cases of both classes")
-    candidates = np.unique(score)
-    tpr = 1 - np.searchsorted(np.sort(score[positive]), candidates) / positive.sum()
-    tnr = np.searchsorted(np.sort(score[~positive]), candidates) / (~positive).sum()
-    return float(candidates[np.argmin(np.round(np.abs(tpr - tnr), 12))])
-
-
-def criterion_threshold(*, score, label, criterion="min_gap"):
-    """Score at which a criterion of sensitivity and specificity is best (decision: score >= threshold).
-
-    Parameters
-    ----------
-    score, label : array_like
-        (n,) scores; 0, 1 or NaN.
+    score : array_like, shape (n,)
+    label : array_like, shape (n,)
+        0 or 1; NaN is left out.
     criterion : {"min_gap", "youden", "gmeans"}
-        Smallest abs(TPR - TNR), as `balanced_threshold`; largest TPR + TNR - 1; largest sqrt(TPR TNR).
+        Smallest abs(TPR - TNR); largest TPR + TNR - 1; largest sqrt(TPR TNR).
 
     Returns
     -------
     float
-        Of several scores, the lowest.
+        The best of the observed scores; of several, the lowest.
+
+    Raises
+    ------
+    ValueError
+        If all labels are of one class.
 
     Examples
     --------
     >>> score, label = [0.1, 0.2, 0.3, 0.4, 0.9], [0, 0, 0, 1, 1]
-    >>> [criterion_threshold(score=score, label=label, criterion=c) for c in ("min_gap", "youden", "gmeans")]
+    >>> [balanced_threshold(score=score, label=label, criterion=c) for c in ("min_gap", "youden", "gmeans")]
     [0.4, 0.4, 0.4]
     """
-    if criterion == "min_gap":
-        return balanced_threshold(score=score, label=label)
     score, label = np.asarray(score, float), np.asarray(label, float)
     known = ~np.isnan(label)
     score, positive = score[known], label[known] == 1
@@ -65,7 +38,7 @@ def criterion_threshold(*, score, label, criterion="min_gap"):
     candidates = np.unique(score)
     tpr = 1 - np.searchsorted(np.sort(score[positive]), candidates) / positive.sum()
     tnr = np.searchsorted(np.sort(score[~positive]), candidates) / (~positive).sum()
-    best = tpr + tnr if criterion == "youden" else tpr * tnr
+    best = {"min_gap": -np.abs(tpr - tnr), "youden": tpr + tnr, "gmeans": tpr * tnr}[criterion]
     return float(candidates[np.argmax(np.round(best, 12))])
 
 

@@ -19,6 +19,7 @@ def weights(study: Study, source: Source, against: str = "standard") -> Product:
     """A reconstructor that a strategy has fine-tuned, the frozen readers being those of strategy `against`."""
     settings = study.mitigation.model_dump(mode="json", exclude={"strategies", "models", "lam"})
     words, usual = study.remedies(source), against == "standard"
+    readers = [diagnosis.weights(study, Reader(network, against)) for network in study.networks_of(against)]
     place = str(source) if usual else f"{source}~{against}"
     return Product(
         chapter="06" if usual else "09",
@@ -35,7 +36,7 @@ def weights(study: Study, source: Source, against: str = "standard") -> Product:
             *(str(file_of(word)) if is_external(word) else f"reconfair.remedies.{word}" for word in words),
             "reconfair.keyed",
         ),
-        needs=(recon.weights(study, source.standard), *_readers(study, against)),
+        needs=(recon.weights(study, source.standard), *readers),
         job=study.job(place),
         work=partial(recon.training_work, study, source, study.mitigation.epochs),
         command=study.command,
@@ -69,19 +70,18 @@ def products(study: Study) -> list[Product]:
 
 def check(study: Study) -> list[str]:
     """Name each remedy of the user's own that cannot be loaded, and models that lack gradients which a remedy needs."""
-    mistakes = {}
+    mistakes, words = [], [word for source in study.mitigated for word in study.remedies(source)]
     for network in study.networks:
-        words = [word for source in study.mitigated for word in study.remedies(source) if not is_external(word)]
-        asking = [word for word in words if network.model.endswith(".onnx") and remedies.find(word).terms]
-        if asking:
+        usual = [word for word in words if network.model.endswith(".onnx") and not is_external(word)]
+        if asking := [word for word in usual if remedies.find(word).terms]:
             fault = f"'{asking[0]}' needs gradients of diagnosis.models.{network.name}, and ONNX has none"
-            mistakes[f"mitigation.strategies: {fault}"] = asking[0]
-    for word in (word for source in study.mitigated for word in study.remedies(source) if is_external(word)):
+            mistakes.append(f"mitigation.strategies: {fault}")
+    for word in filter(is_external, words):
         try:
             external(word)
         except ParamsError as error:
-            mistakes[f"mitigation.strategies: {error}"] = word
-    return list(mistakes)
+            mistakes.append(f"mitigation.strategies: {error}")
+    return list(dict.fromkeys(mistakes))
 
 
 def judged(study: Study) -> Product:
@@ -129,21 +129,13 @@ def groups(study: Study) -> pd.DataFrame:
     return chosen.fillna("unknown")
 
 
-def _readers(study: Study, against: str) -> list[Product]:
-    return [diagnosis.weights(study, Reader(network, against)) for network in study.networks_of(against)]
-
-
 def _finetune(study: Study, source: Source, against: str, folder: Path) -> None:
     from reconfair.mitigation.penalties import Penalties
 
     groups(study)  # refuses an attribute that does not vary
     settings = study.mitigation
     module = recon.load(study, source.model).train().requires_grad_(True)
-    module.settings = {
-        **module.settings,
-        "lr": module.settings["lr"] * settings.lr_factor,
-        "epochs": settings.epochs,
-        "seed": settings.seed,
-    }
+    changes = {"epochs": settings.epochs, "seed": settings.seed, "lr": module.settings["lr"] * settings.lr_factor}
+    module.settings = module.settings | changes
     penalties = Penalties(study, module, study.remedies(source), against)
     recon.fit(study, module, folder, str(source), settings.epochs, penalties.shares(), penalties)

@@ -81,7 +81,10 @@ class Penalties(L.Callback):
         for word, remedy in self.terms.items() if len(given[0]) else ():
             with torch.autocast(x_hat.device.type, enabled=False):  # rates of few patients are not to be rounded
                 measured = remedy.measure(*given)
-            F = sum(w * measured[name] / self.scale(name, measured[name]) for name, w in remedy.terms.items())
+            F = 0.0
+            for name, weight in remedy.terms.items():  # what divides a penalty: its moving average, or the least
+                least = LEAST * self.units.get(f"val_{name}", 0)
+                F = F + weight * measured[name] / max(self.average(name, measured[name], 0.9), least)
             least = sum(remedy.terms.values())  # what F is while the averages follow
             losses = losses + remedy.strength * F * level / max(self.average(word, F, 0.96), least)
             self.measured |= {name: value.detach() for name, value in measured.items()}
@@ -92,10 +95,6 @@ class Penalties(L.Callback):
         value = float(value.detach())
         self.averages[name] = decay * self.averages.get(name, value) + (1 - decay) * value
         return max(self.averages[name], 1e-12)
-
-    def scale(self, name: str, value: torch.Tensor) -> float:
-        """What a penalty is divided by: its moving average, or the least."""
-        return max(self.average(name, value, 0.9), LEAST * self.units.get(f"val_{name}", 0))
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
         outputs |= self.measured  # the log takes their means as it does that of the loss

@@ -33,7 +33,7 @@ class NoNoise(Section):
         return "originals"
 
 
-KINDS = {"kspace": kspace, "sinogram": sinogram, "gaussian": gaussian, "given": given}
+KINDS = {"kspace": kspace, "sinogram": sinogram, "gaussian": gaussian}  # that are computed
 params.NOISES |= {"none": NoNoise, "kspace": kspace.KSpace, "sinogram": sinogram.Sinogram}
 params.NOISES |= {"gaussian": gaussian.Gaussian, "given": given.Given}
 # The level without noise and those that the paper looks at; the settings of its published code.
@@ -151,7 +151,12 @@ def power_spectrum(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def steps(image: np.ndarray, image_id: str, noise) -> dict[str, np.ndarray]:
-    """Pictures of what is measured of one image, (size, size) or of colour (3, size, size), by title."""
+    """Pictures of what is measured of one image, (size, size) or of colour (3, size, size), by title.
+
+    There are none where noisy images were made elsewhere: nothing is known of the measurement.
+    """
+    if noise.kind == "given":
+        return {}
     return KINDS[noise.kind].steps(np.asarray(image, np.float32), image_id, noise)
 
 
@@ -178,7 +183,8 @@ def product(study: Study) -> Product:
     """The noisy images of all splits and their quality; replicates of a study share them."""
     kind = study.noise.kind
     if kind == "none":
-        raise ParamsError(f"noise: none, but this needs noisy images; give noise a kind: {', '.join(KINDS)}")
+        kinds = ", ".join([*KINDS, "given"])
+        raise ParamsError(f"noise: none, but this needs noisy images; give noise a kind: {kinds}")
     folder = store.outputs() / study.label / "noise" / study.noise.level
     if kind == "given":
         place = {"chapter": "02", "run": study.label, "folder": folder, "name": "noisy"}
@@ -217,11 +223,6 @@ def remarks(study: Study) -> list[str]:
     usual = next((other for other, (place, _) in SIMULATES.items() if place == modality), kind)
     sentence = f"noise.kind: {kind} simulates {what}, and the images are of modality {modality}; {usual} is usual"
     return [sentence] if place != modality else []
-
-
-def check_given(study: Study) -> list[str]:
-    """Name the folder of given images, or the images, that are not there."""
-    return elsewhere.check(study, study.noise, "noise", "all") if study.noise.kind == "given" else []
 
 
 def _work(study: Study) -> Work:

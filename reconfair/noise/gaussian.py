@@ -51,15 +51,12 @@ def restore(images, ids, noise, size) -> np.ndarray:
     -------
     float32 array, of the shape of `images`
     """
-    draws = [_drawn(image_id, noise, images.shape[1:]) for image_id in ids]
-    return np.clip(images + np.float32(noise.sigma) * np.array(draws), 0, 1, dtype=np.float32)
-
-
-def _drawn(image_id: str, noise, shape: tuple[int, ...]) -> np.ndarray:
-    """Standard normal numbers of an image of this shape."""
-    return generator(noise.seed, "noise", image_id).standard_normal(shape, np.float32)
+    streams = (generator(noise.seed, "noise", image_id) for image_id in ids)
+    draws = np.array([stream.standard_normal(images.shape[1:], np.float32) for stream in streams])
+    return np.clip(images + np.float32(noise.sigma) * draws, 0, 1, dtype=np.float32)
 
 
 def steps(image, image_id, noise):
     """Show what is added to one image, by title: its absolute value, of the shape of the image."""
-    return {"size of the noise": noise.sigma * np.abs(_drawn(image_id, noise, image.shape))}
+    drawn = generator(noise.seed, "noise", image_id).standard_normal(image.shape, np.float32)
+    return {"size of the noise": noise.sigma * np.abs(drawn)}

@@ -14,8 +14,3 @@ class Given(elsewhere.Given):
     level: str = Field(
         "given", pattern=r"^[A-Za-z0-9_.]+$", max_length=80
     )  # names the noise level, the folder of its outputs
-
-
-def steps(image, image_id, noise):
-    """Nothing is known of the measurement."""
-    return {}

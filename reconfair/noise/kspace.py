@@ -96,12 +96,6 @@ def to_kspace(images) -> np.ndarray:
     return fft.fftshift(fft.fft2(fft.ifftshift(images, axes), norm="ortho"), axes)
 
 
-def to_image(kspace) -> np.ndarray:
-    """Inverse of `to_kspace`: complex64 image of the same shape."""
-    axes = (-2, -1)
-    return fft.fftshift(fft.ifft2(fft.ifftshift(kspace, axes), norm="ortho"), axes)
-
-
 @lru_cache(maxsize=8)
 def radial_mask(size, acceleration, angles="golden") -> np.ndarray:
     """Which k-space samples lie on the spokes.
@@ -130,10 +124,8 @@ def radial_mask(size, acceleration, angles="golden") -> np.ndarray:
     .. [1] S. Winkelmann et al., "An optimal radial profile order based on the golden ratio for
        time-resolved MRI", IEEE Transactions on Medical Imaging 26(1), 2007.
     """
-    if acceleration == 1:
-        mask = np.ones((size, size), bool)
-    else:
-        mask = _draw(size, _angles(spokes(size, acceleration, angles), angles))
+    n = spokes(size, acceleration, angles)
+    mask = _draw(size, n, angles) if n else np.ones((size, size), bool)
     mask.flags.writeable = False
     return mask
 
@@ -156,20 +148,19 @@ def spokes(size, acceleration, angles="golden") -> int:
     mask = np.zeros((size, size), bool)
     for n in count(1):
         # Golden spokes stay where they are when one is added; uniform ones all move.
-        mask = mask | _draw(size, _angles(n, angles)[-1:]) if angles == "golden" else _draw(size, _angles(n, angles))
+        mask = mask | _draw(size, n, angles, first=n - 1) if angles == "golden" else _draw(size, n, angles)
         if acceleration * np.count_nonzero(mask) >= size**2:
             return n
 
 
-def _angles(n: int, angles: str) -> np.ndarray:
-    return np.arange(n) * (GOLDEN_ANGLE if angles == "golden" else np.pi / n)
-
-
-def _draw(size: int, angles: np.ndarray) -> np.ndarray:
-    """Diameters of the inscribed circle, sampled every half pixel, each sample in its nearest pixel."""
+def _draw(size: int, n: int, angles: str, first: int = 0) -> np.ndarray:
+    """Of n spokes those from `first` on: diameters of the inscribed circle, a sample every half pixel, each in its
+    nearest pixel.
+    """
+    turns = np.arange(first, n) * (GOLDEN_ANGLE if angles == "golden" else np.pi / n)
     radius = np.arange(-2 * (size // 2), 2 * (size // 2) + 1) / 2
     # The DFT is periodic: of an even size, frequency +size/2 is the sample at -size/2.
-    rows, columns = ((size // 2 + np.rint(np.outer(f(angles), radius)).astype(int)) % size for f in (np.sin, np.cos))
+    rows, columns = ((size // 2 + np.rint(np.outer(f(turns), radius)).astype(int)) % size for f in (np.sin, np.cos))
     mask = np.zeros((size, size), bool)
     mask[rows, columns] = True
     return mask

@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 from math import ceil, pi, sqrt
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -62,10 +62,13 @@ def restore(lines, ids, noise, size) -> np.ndarray:
     Returns
     -------
     float32 array, shape (n, size, size)
-        Not clipped: noise leaves [0, 1]. As published: scaled by each image's minimum and maximum.
+        Not clipped: noise leaves [0, 1]. As published: scaled by each image's minimum and maximum; a constant one is 0.
     """
-    measured = filtered_back_projection(low_dose(lines, ids, noise), size)
-    return _stretched(measured) if noise.physics == "as_published" else measured
+    images = filtered_back_projection(low_dose(lines, ids, noise), size)
+    if noise.physics == "transmission":
+        return images
+    low, high = (extreme((1, 2), keepdims=True) for extreme in (images.min, images.max))
+    return (images - low) / np.where(high > low, high - low, 1)
 
 
 def radon(images, angles) -> np.ndarray:
@@ -95,7 +98,8 @@ def radon(images, angles) -> np.ndarray:
     array([0., 0., 1., 1., 1., 1., 1., 1., 1., 1., 0., 0.], dtype=float32)
     """
     n, size, _ = images.shape
-    return _apply(_projector(size, angles), images).reshape(n, angles, _bins(size))
+    columns = np.ascontiguousarray(images.reshape(n, -1).T, np.float32)  # so each weight is read once for all images
+    return np.ascontiguousarray((_projector(size, angles) @ columns).T).reshape(n, angles, -1)
 
 
 def filtered_back_projection(sinograms, size) -> np.ndarray:
@@ -125,17 +129,18 @@ def filtered_back_projection(sinograms, size) -> np.ndarray:
        oversampling ratio", IEEE Transactions on Medical Imaging 24(6), 2005.
     """
     n, angles, bins = sinograms.shape
-    grid, half, rim = _grid(size), size // 2, WIDTH // 2
-    waves = fft.ihfft(sinograms, _padded(bins)).transpose(1, 2, 0)
+    grid, length, transfer, spread, gain = _back_projector(size, angles, bins)
+    half, rim = size // 2, WIDTH // 2
+    waves = fft.ihfft(sinograms, length).transpose(1, 2, 0)
     # Images are the last axis from here on: a weight is read from memory once for all of them.
-    samples = np.multiply(waves, _transfer(size, angles, bins)[..., None], order="C").reshape(-1, n)
-    plane = (_spread(size, angles, bins) @ samples.view(np.float32)).view(np.complex64).reshape(-1, grid, n)
+    samples = np.multiply(waves, transfer[..., None], order="C").reshape(-1, n)
+    plane = (spread @ samples.view(np.float32)).view(np.complex64).reshape(-1, grid, n)
     # Rows beyond either end are conjugates of those within, mirrored.
     rows, mirrored = np.arange(rim + 1), -np.arange(grid) % grid
     for end, inward in ((rim, 1), (rim + grid // 2, -1)):
         plane[end + inward * rows] += plane[end - inward * rows][:, mirrored].conj()
     columns = fft.ifft(plane[rim:-rim], axis=1, norm="forward")
-    image, gain = np.empty((n, size, size), np.float32), 1 / _apodisation(size)
+    image = np.empty((n, size, size), np.float32)
     # The centre is at 0, so that the left and upper halves lie at the end of the grid.
     sides = ((slice(half, None), slice(size - half)), (slice(half), slice(grid - half, None)))
     for to_columns, from_columns in sides:
@@ -185,14 +190,17 @@ def low_dose(lines, ids, noise) -> np.ndarray:
         By transmission: -log(counts / (I0 b)) / a, a bin that counts nothing being taken to count one
         photon; or as `published` has it.
     """
-    measure_one = published if noise.physics == "as_published" else transmitted
     measured = np.empty_like(lines)
     for at, image_id in enumerate(ids):
-        measured[at] = measure_one(lines[at], image_id, noise)
+        if noise.physics == "as_published":
+            measured[at] = published(lines[at], image_id, noise)
+        else:
+            counts, exposure = photon_counts(lines[at], image_id, noise)
+            measured[at] = np.log(exposure / np.maximum(counts, 1)) / np.float32(noise.attenuation)
     return measured
 
 
-def photon_counts(p, image_id, noise) -> np.ndarray:
+def photon_counts(p, image_id, noise) -> tuple[np.ndarray, np.ndarray]:
     """Draw what the detector counts: Poisson with mean I0 b exp(-a p), b the bow-tie, a the attenuation.
 
     Parameters
@@ -205,16 +213,14 @@ def photon_counts(p, image_id, noise) -> np.ndarray:
 
     Returns
     -------
-    float32 array, shape (angles, bins)
+    counts : float32 array, shape (angles, bins)
         Whole numbers.
+    exposure : float32 array, shape (bins,)
+        I0 b, the photons that are sent.
     """
-    return poisson(_exposure(p, noise) * np.exp(-np.float32(noise.attenuation) * p), _random(image_id, noise))
-
-
-def transmitted(p, image_id, noise) -> np.ndarray:
-    """Line integrals of one image as the counted photons tell them; parameters as in `photon_counts`."""
-    counts = np.maximum(photon_counts(p, image_id, noise), 1)
-    return np.log(_exposure(p, noise) / counts) / np.float32(noise.attenuation)
+    random = keyed.generator(noise.seed, "noise", image_id, noise.level)
+    exposure = (noise.photons * bowtie(p.shape[-1], noise.bowtie)).astype(np.float32)
+    return poisson(exposure * np.exp(-np.float32(noise.attenuation) * p), random), exposure
 
 
 def published(p, image_id, noise) -> np.ndarray:
@@ -224,9 +230,10 @@ def published(p, image_id, noise) -> np.ndarray:
     over the angles, from 1 down to 0.05 and up again, and is never divided out: oblique projections
     lose most of their signal, and that costs far more than the dose does. Parameters as in `photon_counts`.
     """
+    random = keyed.generator(noise.seed, "noise", image_id, noise.level)
     over_angles = np.abs(np.linspace(-1, 1, len(p), dtype=np.float32)).clip(0.05)[:, None]
     scale = np.float32(noise.photons) / max(p.max(), np.float32(1e-6))
-    return poisson(scale * p * over_angles, _random(image_id, noise)) / scale
+    return poisson(scale * p * over_angles, random) / scale
 
 
 def poisson(mean, random) -> np.ndarray:
@@ -243,7 +250,11 @@ def poisson(mean, random) -> np.ndarray:
     float32 array
         Whole numbers, of the shape of `mean`.
     """
-    counts = quantile(np.maximum(mean, ENOUGH).ravel(), _normal(mean.size, random))
+    # Normal deviates after Box and Muller (1958), in half the time of the generator's own.
+    radius, angle = random.random((2, -(-mean.size // 2)), np.float32)
+    radius, angle = np.sqrt(-2 * np.log(1 - radius)), 2 * np.float32(pi) * angle
+    deviates = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[: mean.size]
+    counts = quantile(np.maximum(mean, ENOUGH).ravel(), deviates)
     few = np.flatnonzero(mean < ENOUGH)
     counts[few] = random.poisson(mean.ravel()[few])
     return counts.reshape(mean.shape)
@@ -264,129 +275,69 @@ def quantile(mean, w) -> np.ndarray:
     return np.floor(mean + root * w + (2 + w * w) * (1 / 6 - w / (72 * root)))
 
 
-def _normal(n: int, random) -> np.ndarray:
-    """Normal deviates after Box and Muller (1958), in half the time of the generator's own."""
-    radius, angle = random.random((2, -(-n // 2)), np.float32)
-    radius, angle = np.sqrt(-2 * np.log(1 - radius)), 2 * np.float32(pi) * angle
-    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:n]
-
-
-def _random(image_id: str, noise) -> np.random.Generator:
-    return keyed.generator(noise.seed, "noise", image_id, noise.level)
-
-
-def _exposure(p: np.ndarray, noise) -> np.ndarray:
-    return (noise.photons * bowtie(p.shape[-1], noise.bowtie)).astype(np.float32)
-
-
-def _stretched(images: np.ndarray) -> np.ndarray:
-    """Each image from its minimum and maximum to [0, 1]; a constant one to 0."""
-    low, high = (extreme((1, 2), keepdims=True) for extreme in (images.min, images.max))
-    return (images - low) / np.where(high > low, high - low, 1)
-
-
-def _bins(size: int) -> int:
-    """At least the diagonal; as even or odd as the size, so that at 0 degrees bins are columns."""
-    bins = ceil(sqrt(2) * size)
-    return bins + (bins - size) % 2
-
-
-def _apply(matrix: sparse.csr_array, arrays: np.ndarray) -> np.ndarray:
-    """Matrix times each array, all at once: every weight is read from memory once a batch."""
-    columns = np.ascontiguousarray(arrays.reshape(len(arrays), -1).T, np.float32)
-    return np.ascontiguousarray((matrix @ columns).T)
-
-
 @lru_cache(maxsize=1)
 def _projector(size: int, angles: int) -> sparse.csr_array:
-    """Rays by pixels; 240 MB at 256 pixels and 256 angles, growing as size^2 and as angles."""
-    return sparse.vstack([_joseph(size, angle) for angle in _angles(angles)], "csr")
+    """Rays by pixels; 240 MB at 256 pixels and 256 angles, growing as size^2 and as angles.
+
+    Each ray is followed across the rows, or across the columns if those are steeper, and interpolated along the other
+    axis.
+    """
+    bins = ceil(sqrt(2) * size)
+    bins += (bins - size) % 2  # the diagonal, and as even or odd as the size, so that at 0 degrees bins are columns
+    step, t, blocks = np.arange(size)[:, None], (np.arange(bins) - (bins - 1) / 2)[:, None], []
+    centred = np.arange(size) - (size - 1) / 2
+    for angle in np.arange(angles) * np.pi / angles:
+        cos, sin = np.cos(angle), np.sin(angle)
+        across_rows = abs(cos) >= abs(sin)
+        position = ((t + centred * sin) / cos if across_rows else (centred * cos - t) / sin) + (size - 1) / 2
+        near = np.floor(position)[..., None] + np.arange(2)
+        weights = (1 - np.abs(position[..., None] - near)) / (size * max(abs(cos), abs(sin)))
+        inside = (near >= 0) & (near < size) & (weights > 0)
+        pixels = step * size + near if across_rows else near * size + step
+        first = np.concatenate([[0], np.cumsum(inside.sum((1, 2)))]).astype(np.int32)
+        data, indices = weights[inside].astype(np.float32), pixels[inside].astype(np.int32)
+        blocks.append(sparse.csr_array((data, indices, first), (bins, size**2)))
+    return sparse.vstack(blocks, "csr")
 
 
-def _joseph(size: int, angle: float) -> sparse.csr_array:
-    """Follow each ray across the rows, or columns if those are steeper, interpolating along the other axis."""
-    steps, t = _centred(size), _centred(_bins(size))[:, None]
-    cos, sin = np.cos(angle), np.sin(angle)
-    across_rows = abs(cos) >= abs(sin)
-    position = ((t + steps * sin) / cos if across_rows else (steps * cos - t) / sin) + (size - 1) / 2
-    near = np.floor(position)[..., None] + np.arange(2)
-    weights = (1 - np.abs(position[..., None] - near)) / (size * max(abs(cos), abs(sin)))
-    inside = (near >= 0) & (near < size) & (weights > 0)
-    step = np.arange(size)[:, None]
-    pixels = step * size + near if across_rows else near * size + step
-    first = np.concatenate([[0], np.cumsum(inside.sum((1, 2)))])
-    data, indices = weights[inside].astype(np.float32), pixels[inside].astype(np.int32)
-    return sparse.csr_array((data, indices, first.astype(np.int32)), (len(t), size**2))
+class BackProjector(NamedTuple):
+    """What back-projection needs, for one number of pixels, angles and bins."""
+
+    grid: int  # cells a side
+    length: int  # at which the filtered ends of a projection do not meet
+    transfer: np.ndarray  # factor of each sample of the spectra: ramp, windows, and the shift to the image's centre
+    spread: sparse.csr_array  # cells of the grid of frequencies by samples; rows WIDTH / 2 beyond both ends
+    gain: np.ndarray  # divides out the kernel, at the pixels
 
 
 @lru_cache(maxsize=2)
-def _spread(size: int, angles: int, bins: int) -> sparse.csr_array:
-    """Cells of a Cartesian grid of frequencies by samples on the lines; rows WIDTH / 2 beyond both ends."""
-    grid, (across, down) = _grid(size), (f.ravel() for f in _waves(size, angles, bins))
-    row, column = (np.ceil(f - WIDTH / 2)[:, None] + np.arange(WIDTH) for f in (down, across))
-    weights = _kernel(row - down[:, None], size)[:, :, None] * _kernel(column - across[:, None], size)[:, None]
-    cells = (row[:, :, None] + WIDTH // 2) * grid + (column % grid)[:, None]
-    first = np.arange(0, weights.size + 1, WIDTH**2)
-    shape = ((grid // 2 + 1 + 2 * (WIDTH // 2)) * grid, len(down))
-    return sparse.csc_array((weights.astype(np.float32).ravel(), cells.astype(np.int32).ravel(), first), shape).tocsr()
-
-
-@lru_cache(maxsize=4)
-def _transfer(size: int, angles: int, bins: int) -> np.ndarray:
-    """What each sample of the spectra is multiplied by: ramp, windows, and the shift to the centre of the image."""
-    across, down = _waves(size, angles, bins)
-    length, radius = _padded(bins), np.arange(across.shape[1]) / _padded(bins)
+def _back_projector(size: int, angles: int, bins: int) -> BackProjector:
+    grid = 2 * fft.next_fast_len(ceil(OVERSAMPLING * size / 2), real=True)
+    length = fft.next_fast_len(2 * bins, real=True)
+    # Frequencies on the lines, along columns and down rows, in cells of the grid: (angles, radii).
+    radius, theta = np.arange(length // 2 + 1), np.arange(angles)[:, None] * np.pi / angles
+    across, down = -radius * grid / length * np.cos(theta), radius * grid / length * np.sin(theta)
+    radius = radius / length  # cycles per bin
     windows = (1 + np.cos(2 * pi * radius)) / 2 * np.sinc(radius) ** 2  # Hann; linear interpolation between bins
-    gain = _ramp(length) * windows * size * pi / angles
-    gain[0] /= 2  # the inverse FFT of half a plane counts every other frequency twice
+    filtered = _ramp(length) * windows * size * pi / angles
+    filtered[0] /= 2  # the inverse FFT of half a plane counts every other frequency twice
     half = size // 2 - (size - 1) / 2  # pixel, from which the centre of an even image is off the grid
-    return (gain * np.exp(2j * pi * ((across + down) * half / _grid(size) - radius * (bins - 1) / 2))).astype(
-        np.complex64
-    )
-
-
-def _waves(size: int, angles: int, bins: int) -> np.ndarray:
-    """Frequencies on the lines, along columns and down rows, in cells of the grid: (2, angles, radii)."""
-    grid, length = _grid(size), _padded(bins)
-    radius = np.arange(length // 2 + 1) * grid / length
-    theta = _angles(angles)[:, None]
-    return np.stack([-radius * np.cos(theta), radius * np.sin(theta)])
-
-
-def _kernel(distance: np.ndarray, size: int) -> np.ndarray:
-    """Kaiser-Bessel window of WIDTH cells."""
-    return special.i0(_beta(size) * np.sqrt(np.maximum(1 - (2 * distance / WIDTH) ** 2, 0)))
-
-
-@lru_cache(maxsize=4)
-def _apodisation(size: int) -> np.ndarray:
-    """Fourier transform of the kernel in both directions, at the pixels."""
-    z = np.emath.sqrt(_beta(size) ** 2 - (pi * WIDTH * (np.arange(size) - size // 2) / _grid(size)) ** 2)
-    line = (WIDTH * np.sinh(z) / z).real
-    return np.outer(line, line).astype(np.float32)
-
-
-def _beta(size: int) -> float:
-    """Shape of the kernel that aliases least (Beatty et al., equation 5)."""
-    return pi * sqrt((WIDTH * (1 - size / (2 * _grid(size)))) ** 2 - 0.8)
-
-
-def _grid(size: int) -> int:
-    """Cells a side."""
-    return 2 * fft.next_fast_len(ceil(OVERSAMPLING * size / 2), real=True)
-
-
-def _padded(bins: int) -> int:
-    """Length at which the filtered ends of a projection do not meet."""
-    return fft.next_fast_len(2 * bins, real=True)
-
-
-def _angles(n: int) -> np.ndarray:
-    return np.arange(n) * np.pi / n
-
-
-def _centred(n: int) -> np.ndarray:
-    return np.arange(n) - (n - 1) / 2
+    transfer = filtered * np.exp(2j * pi * ((across + down) * half / grid - radius * (bins - 1) / 2))
+    beta = pi * sqrt((WIDTH * (1 - size / (2 * grid))) ** 2 - 0.8)  # aliases least (Beatty et al., equation 5)
+    cells, weights = [], []
+    for frequency in (down.ravel(), across.ravel()):
+        near = np.ceil(frequency - WIDTH / 2)[:, None] + np.arange(WIDTH)
+        root = np.sqrt(np.maximum(1 - (2 * (near - frequency[:, None]) / WIDTH) ** 2, 0))
+        weights.append(special.i0(beta * root))  # Kaiser-Bessel window of WIDTH cells
+        cells.append(near)
+    weight = (weights[0][:, :, None] * weights[1][:, None]).astype(np.float32).ravel()
+    cell = ((cells[0][:, :, None] + WIDTH // 2) * grid + (cells[1] % grid)[:, None]).astype(np.int32).ravel()
+    first, shape = np.arange(0, weight.size + 1, WIDTH**2), ((grid // 2 + 1 + 2 * (WIDTH // 2)) * grid, down.size)
+    spread = sparse.csc_array((weight, cell, first), shape).tocsr()
+    z = np.emath.sqrt(beta**2 - (pi * WIDTH * (np.arange(size) - size // 2) / grid) ** 2)
+    line = (WIDTH * np.sinh(z) / z).real  # Fourier transform of the window
+    gain = 1 / np.outer(line, line).astype(np.float32)
+    return BackProjector(grid, length, transfer.astype(np.complex64), spread, gain)
 
 
 def _ramp(length: int) -> np.ndarray:

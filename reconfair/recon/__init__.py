@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from reconfair import data, noise, params, quality, store, tables
+from reconfair.keyed import seed_of
 from reconfair.params import ParamsError, Source, Study, Training
 from reconfair.recon import given
 from reconfair.store import Product, Work
@@ -181,8 +182,6 @@ def build(study: Study, model: str):
     """Return an untrained reconstructor; its first weights depend on the seed alone."""
     import torch
 
-    from reconfair.keyed import seed_of
-
     settings = _settings(study, model)
     torch.manual_seed(seed_of(settings["seed"], "weights", model))
     return reconstructor(study.reconstruction.places[model])(settings, study.dataset.size)
@@ -198,8 +197,6 @@ def load(study: Study, model: str, trained: Product | None = None):
 
 def sampling_seeds(study: Study, image_ids) -> list[int]:
     """Return one seed per image for reconstructors that draw; all of them draw alike, to be compared."""
-    from reconfair.keyed import seed_of
-
     return [seed_of(study.reconstruction.seed, "sample", image_id) for image_id in image_ids]
 
 
@@ -268,6 +265,4 @@ def _reconstruct(study: Study, source: Source, trained: Product, folder: Path) -
         x_hat[~data.there(noisy, batch)] = np.nan  # where a given image is lacking, so is its reconstruction
         images.append(training.narrow(x_hat))
     images = np.load(folder / "reconstructed.npy", mmap_mode="r")
-    there = np.flatnonzero(data.there(images))
-    pairs = quality.Rows(cohort.images, rows[there]), quality.Rows(images, there)
-    tables.write(quality.rate(cohort.table.iloc[rows[there]], *pairs, *source), "quality", folder)
+    tables.write(quality.rate(cohort.table.iloc[rows], cohort.images, images, *source, rows=rows), "quality", folder)

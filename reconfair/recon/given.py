@@ -1,7 +1,5 @@
 """Reconstructions made elsewhere, such as those of a scanner: nothing is trained here."""
 
-from functools import partial
-
 from reconfair import store
 from reconfair.data import elsewhere
 from reconfair.params import Source, Study
@@ -30,11 +28,9 @@ def product(study: Study, source: Source) -> Product:
 
 
 def check(study: Study) -> list[str]:
-    """Name folders and images that are not there."""
-    given = [model for model in study.models if model not in study.trained]
-    look = partial(elsewhere.check, study)
-    return [
-        line
-        for model in given
-        for line in look(getattr(study.reconstruction, model), f"reconstruction.{model}", "eval")
-    ]
+    """Name folders and images that are not there: reconstructions made elsewhere, and noisy images."""
+    lines = elsewhere.check(study, study.noise, "noise", "all") if study.noise.kind == "given" else []
+    for model in study.models:
+        if model not in study.trained:
+            lines += elsewhere.check(study, getattr(study.reconstruction, model), f"reconstruction.{model}", "eval")
+    return lines

@@ -15,12 +15,6 @@ def convolution(inputs: int, outputs: int, norm=None, stride: int = 2) -> list[n
     return [nn.Conv2d(inputs, outputs, 4, stride, 1, bias=not norms), *norms, nn.LeakyReLU(0.2, inplace=True)]
 
 
-def upconvolution(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
-    """ReLU, 4x4 transposed convolution that doubles the side, batch normalisation, dropout."""
-    up = nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False)
-    return nn.Sequential(nn.ReLU(), up, nn.BatchNorm2d(outputs), nn.Dropout(dropout))
-
-
 class Generator(nn.Module):
     """U-Net down to a single pixel; a sigmoid maps to the range of the images, [0, 1].
 
@@ -46,7 +40,10 @@ class Generator(nn.Module):
         )
         before = [widths[-1], *(2 * width for width in widths[-2:0:-1])]
         dropouts = [dropout] * 3 + [0] * (depth - 4)
-        self.up = nn.ModuleList(map(upconvolution, before, widths[-2::-1], dropouts))
+        self.up = nn.ModuleList()
+        for a, b, share in zip(before, widths[-2::-1], dropouts, strict=False):  # each doubles the side
+            up = nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False)
+            self.up.append(nn.Sequential(nn.ReLU(), up, nn.BatchNorm2d(b), nn.Dropout(share)))
         self.last = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(2 * channels, inputs, 4, 2, 1))
 
     def forward(self, noisy: torch.Tensor) -> torch.Tensor:

@@ -74,26 +74,27 @@ class Schedule(nn.Module):
         sigma2, score = 2 * self.lam**2 * theta, -noise_hat / (self.lam * b.sqrt())
         return x_t - (theta * (mu - x_t) - sigma2 * score) * self.dt, (sigma2 * self.dt).sqrt()
 
-    def log_snr(self, t) -> torch.Tensor:
-        """log(e^{-Theta_t} / sqrt(1 - e^{-2 Theta_t})), (n,)."""
-        B, b = self.decay(t)
-        return (B / b.sqrt()).log().flatten()
+    def strides(self, evaluations: int) -> tuple[list[int], list[float]]:
+        """Times of the sampler few_step, and how far it extrapolates x0_hat at each.
 
-    def few_times(self, evaluations: int) -> list[int]:
-        """At most so many falling times: T, then evenly spread in log-SNR.
+        SNR is e^{-Theta_t} / sqrt(1 - e^{-2 Theta_t}).
 
-        The first stride is long: below e^{-Theta_t} = 0.1 hardly anything of the image shows in x_t, so that x0_hat
-        hardly changes. The last time, SNR = 16, leaves a noise of lam / 16 to the last evaluation.
+        Returns
+        -------
+        times : list of int
+            At most `evaluations`, falling: T, then evenly spread in log-SNR. The first stride is long: below
+            e^{-Theta_t} = 0.1 hardly anything of the image shows in x_t, so that x0_hat hardly changes. The last time,
+            SNR = 16, leaves a noise of lam / 16 to the last evaluation.
+        weights : list of float
+            Of the last change of x0_hat; with it x0_hat is extrapolated to the middle of the stride in log-SNR.
         """
+        B, b = self.decay(torch.arange(1, self.steps + 1))
+        log_snr = (B / b.sqrt()).log().flatten().cpu()
         levels = torch.linspace(math.log(0.1), math.log(16), evaluations - 1)
-        known = self.log_snr(torch.arange(1, self.steps)).cpu()
-        nearest = (known - levels[:, None]).abs().argmin(1) + 1
-        return [self.steps, *dict.fromkeys(nearest.tolist())]
-
-    def ahead(self, times: list[int]) -> list[float]:
-        """Weights of the last change of x0_hat that extrapolate it to the middle of each stride in log-SNR."""
-        stride = self.log_snr(times).diff().tolist()
-        return [0.0, *(now / last / 2 for last, now in pairwise(stride)), 0.0][: len(times)]
+        nearest = (log_snr[:-1] - levels[:, None]).abs().argmin(1) + 1
+        times = [self.steps, *dict.fromkeys(nearest.tolist())]
+        gaps = log_snr[torch.tensor(times) - 1].diff().tolist()
+        return times, [0.0, *(now / last / 2 for last, now in pairwise(gaps)), 0.0][: len(times)]
 
 
 @torch.no_grad()
@@ -130,11 +131,11 @@ def sample(noise_hat, mu, schedule: Schedule, generators, sampler: str = "revers
     def noise():
         return torch.stack([torch.randn(mu.shape[1:], generator=generator) for generator in generators]).to(mu)
 
-    few = sampler == "few_step"
-    times = schedule.few_times(evaluations) if few else range(schedule.steps, 0, -1)
-    ahead = schedule.ahead(times) if few else [0.0] * len(times)
+    times, weights = range(schedule.steps, 0, -1), [0.0] * schedule.steps
+    if sampler == "few_step":
+        times, weights = schedule.strides(evaluations)
     x_t, last = mu + schedule.lam * noise(), mu
-    for t, s, weight in zip(times, [*times[1:], 0], ahead, strict=True):
+    for t, s, weight in zip(times, [*times[1:], 0], weights, strict=True):
         predicted = noise_hat(x_t, mu, t)
         x0_hat = schedule.x0_hat(t, x_t, mu, predicted).clamp(0, 1)
         yield t, x_t, x0_hat
@@ -242,9 +243,6 @@ class Reconstructor(Module):
         ends = (deque(self.path(noisy, generators), maxlen=1).pop() for _ in range(self.samples))
         return sum(x0 for _, _, x0 in ends) / self.samples
 
-    def training_step(self, batch, batch_idx):
-        return self.objective(batch)[0].mean()
-
     def validation_step(self, batch, batch_idx):
         losses, x0_hat = self.objective(batch, torch.Generator().manual_seed(batch_idx))
         self.log("val_loss", losses.mean(), batch_size=len(batch[0]))
@@ -279,8 +277,4 @@ def cosine(lr: float, epoch: float, epochs: int) -> float:
 
 def warmed_up(decay: float):
     """Moving average whose decay rises as (1 + n) / (10 + n) to `decay`; the first weights are forgotten."""
-
-    def update(averages, weights, n):
-        get_ema_multi_avg_fn(min(decay, float((1 + n) / (10 + n))))(averages, weights, n)
-
-    return update
+    return lambda mean, weights, n: get_ema_multi_avg_fn(min(decay, float((1 + n) / (10 + n))))(mean, weights, n)

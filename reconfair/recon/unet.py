@@ -84,13 +84,5 @@ class Reconstructor(Module):
         x_hat = self(widen(noisy))
         return (narrow(x_hat) - original).square().mean(tuple(range(1, original.ndim))), x_hat
 
-    def training_step(self, batch, batch_idx):
-        return self.objective(batch)[0].mean()
-
-    def validation_step(self, batch, batch_idx):
-        losses, x_hat = self.objective(batch)
-        self.log("val_loss", losses.mean(), batch_size=len(batch[0]))
-        return x_hat
-
     def configure_optimizers(self):
         return torch.optim.Adam(self.parameters(), lr=self.settings["lr"], fused=True)

@@ -25,6 +25,7 @@ class GroupDRO(Remedy):
     """
 
     criterion = "worst"
+    kept = ("logs",)
 
     def __init__(self, panel, rows, strength, options=MappingProxyType({})):
         super().__init__(panel, rows, strength, options)
@@ -45,9 +46,3 @@ class GroupDRO(Remedy):
         counts = torch.bincount(of, minlength=len(self.share)).clamp(min=1)
         self.logs += self.strength * torch.zeros_like(self.share).index_add(0, of, above) / counts
         return weighted
-
-    def state_dict(self) -> dict:
-        return {"logs": self.logs}
-
-    def load_state_dict(self, state: dict) -> None:
-        self.logs = state["logs"]

@@ -68,6 +68,7 @@ class SoftEODD(Remedy):
     """
 
     terms = MappingProxyType({"eodd": 1, "bce": 0.5})
+    kept = ("memory",)
 
     def __init__(self, panel, rows, strength, options=MappingProxyType({})):
         super().__init__(panel, rows, strength, options)
@@ -108,9 +109,3 @@ class SoftEODD(Remedy):
     def afresh(self):
         """The same without what it has seen."""
         return SoftEODD(self.panel, self.rows, self.strength, self.options)
-
-    def state_dict(self) -> dict:
-        return {"memory": self.memory}
-
-    def load_state_dict(self, state: dict) -> None:
-        self.memory = state["memory"].to(self.memory)

@@ -1,7 +1,5 @@
 """Oversampling: every batch holds the joint groups in shares between their natural ones and equal ones."""
 
-from types import MappingProxyType
-
 import numpy as np
 
 from reconfair.keyed import generator
@@ -56,12 +54,9 @@ class Oversample(Remedy):
 
     criterion = "balanced"
 
-    def __init__(self, panel, rows, strength, options=MappingProxyType({})):
-        super().__init__(panel, rows, strength, options)
-        self.joint = panel.joint[list(rows)].cpu().numpy()
-
     def batches(self, batch_size: int, seed: int) -> Batches:
         """Row numbers in batches; with a level of 0 those of plain training."""
         if not self.strength:
             return Batches(self.rows, batch_size, seed)
-        return GroupBatches(self.rows, self.joint, self.strength, batch_size, seed)
+        joint = self.panel.joint[list(self.rows)].cpu().numpy()
+        return GroupBatches(self.rows, joint, self.strength, batch_size, seed)

@@ -108,10 +108,13 @@ class Remedy:
         Weights of what `measure` returns in the penalty F; empty: no penalty.
     criterion : str
         Which validation loss chooses the epoch to keep: ``loss``, ``balanced`` (mean over joint groups) or ``worst``.
+    kept : tuple of str
+        Attributes, each a tensor, that a resumed training must know.
     """
 
     terms: Mapping[str, float] = MappingProxyType({})
     criterion = "loss"
+    kept: tuple[str, ...] = ()
 
     def __init__(self, panel: Panel, rows, strength: float, options: Mapping = MappingProxyType({})):
         self.panel, self.rows, self.strength, self.options = panel, rows, strength, options
@@ -133,7 +136,9 @@ class Remedy:
 
     def state_dict(self) -> dict:
         """What a resumed training must know."""
-        return {}
+        return {name: getattr(self, name) for name in self.kept}
 
     def load_state_dict(self, state: dict) -> None:
         """Go on from a `state_dict`."""
+        for name, value in state.items():
+            setattr(self, name, value.to(getattr(self, name)))

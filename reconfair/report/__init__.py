@@ -37,6 +37,10 @@ def product(study: Study, runs: Runs | None = None) -> Product:
     parameters = study.model_dump(mode="json", include={"report"}) | {"published": published.hexdigest()}
     parameters["others"] = {made.run: made.read_stamp().get("fingerprint", "") for _, made in others}
     room = [f"{__name__}.{path.stem}" for path in sorted((PACKAGE / "report").glob("[a-z]*.py"))]
+    needs = [data.product(study), mitigation.judged(study)]
+    needs += [fair_diagnosis.product(study)] if study.readers else []
+    needs += [synthesis.product(study)] if study.synthesis else []
+    needs += [two_stages.product(study)] if study.grid else []
     return Product(
         chapter=CHAPTER[:2],
         run=study.name,
@@ -45,29 +49,14 @@ def product(study: Study, runs: Runs | None = None) -> Product:
         write=partial(_write, study, runs),
         parameters=parameters,
         code=(__name__, *room, "reconfair.figures", "reconfair.words", "reconfair.judge"),
-        needs=(data.product(study), mitigation.judged(study), *_readers(study), *_synthesis(study), *_grid(study)),
+        needs=tuple(needs),
         command=study.command,
     )
-
-
-def _readers(study: Study) -> list[Product]:
-    """The table of measures of chapter 07, where it is run."""
-    return [fair_diagnosis.product(study)] if study.readers else []
 
 
 def products(study: Study) -> list[Product]:
     """What this chapter makes."""
     return [product(study)]
-
-
-def _grid(study: Study) -> list[Product]:
-    """The tables of chapter 09, where both stages intervene."""
-    return [two_stages.product(study)] if study.grid else []
-
-
-def _synthesis(study: Study) -> list[Product]:
-    """The table of chapter 08, where the study has it."""
-    return [synthesis.product(study)] if study.synthesis else []
 
 
 def write(runs: Runs) -> Path:
@@ -90,7 +79,8 @@ def export(study: Study) -> pd.DataFrame:
         every |= two_stages.read(study)._asdict()
     if study.readers:
         every["measures"] = fair_diagnosis.measured(study)
-    every |= {"synthesis": tables.read("synthesis", *map(store.ready, made))} if (made := _synthesis(study)) else {}
+    if study.synthesis:
+        every["synthesis"] = judge.collect("synthesis", [synthesis.product(study)])
     for name, table in every.items():
         table.to_parquet(folder / f"{name}.parquet", index=False)
         tables.to_csv(table, folder / f"{name}.csv")

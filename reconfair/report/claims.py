@@ -54,12 +54,6 @@ def compare(runs: Runs) -> pd.DataFrame:
     return every.reindex(columns=kept).reset_index(drop=True)
 
 
-def verdict_counts(runs: Runs, by: list[str]) -> pd.DataFrame:
-    """Count the comparisons that came to each verdict."""
-    counts = compare(runs).groupby(by, sort=False).verdict.value_counts(sort=False).unstack(fill_value=0)
-    return counts.reindex(columns=list(VERDICTS), fill_value=0)
-
-
 def costs(runs: Runs) -> pd.DataFrame:
     """What each mitigated reconstructor changes against the standard one of the same kind, in percent.
 
@@ -132,9 +126,10 @@ def missing(runs: Runs) -> list[str]:
     models, strategies = paper.source.unique()[1:], tables.published("strategies").strategy.unique()[1:]
     for label in dict.fromkeys(study.label for study in runs.studies):
         studies = [study for study in runs.studies if study.label == label]
-        levels = {study.level for study in studies}
+        known, first = {study.level for study in studies}, studies[0].noise
+        levels = [level.level for level in noise.ladder(first)[1:]] if first.kind in noise.PUBLISHED else []
         lacks = {
-            "noise levels": [level for level in _paper_levels(studies[0]) if level not in levels],
+            "noise levels": [level for level in levels if level not in known],
             "reconstructors": [m for m in models if any(m not in study.models for study in studies)],
             "attributes": [a for a in ATTRIBUTES if any(a not in study.attributes() for study in studies)],
             "mitigation": [
@@ -158,25 +153,20 @@ def missing(runs: Runs) -> list[str]:
     return sentences
 
 
-def _paper_levels(study) -> list[str]:
-    """The paper's noise levels of this kind of noise."""
-    return [] if study.noise.kind not in noise.PUBLISHED else [level.level for level in noise.ladder(study.noise)[1:]]
-
-
 def _diagnosis(runs: Runs) -> str:
     """Where a diagnosis is at chance, and where everybody is called alike."""
     rows = runs.at_level(runs.overall("auroc")).query(f"{STANDARD} and task != 'average'")
-    chance = rows[rows.note.fillna("").str.contains("chance")]
+    areas = [f"AUROC {number(row.value)}, {number(row.low)} to {number(row.high)}" for row in rows.itertuples()]
+    chance = rows.assign(auroc=areas)[rows.note.fillna("").str.contains("chance")]
     first = chance[chance.source == "original"]
-    lines = [f"{row.task} ({_auroc(row)}, {row.level})" for row in first.itertuples()]
+    lines = [f"{row.task} ({row.auroc}, {row.level})" for row in first.itertuples()]
     text = "On originals every classification is better than chance: no interval of AUROC holds 0.5. " * bool(len(rows))
     if lines:
-        text = (
-            f"On originals the diagnosis is at chance for {'; '.join(lines)}: no reconstruction can be judged by it. "
-        )
+        text = f"On originals the diagnosis is at chance for {'; '.join(lines)}: "
+        text += "no reconstruction can be judged by it. "
     known = pd.MultiIndex.from_frame(first[[*RUN, "task"]])
     later = chance[(chance.source != "original") & ~pd.MultiIndex.from_frame(chance[[*RUN, "task"]]).isin(known)]
-    lines = [f"{row.task} with {name(row.source)} ({_auroc(row)}, {row.level})" for row in later.itertuples()]
+    lines = [f"{row.task} with {name(row.source)} ({row.auroc}, {row.level})" for row in later.itertuples()]
     text += f"It falls to chance for {'; '.join(lines)}. " if lines else ""
     alike = runs.at_level(judge.called_alike(runs.performance)).query(STANDARD)
     lines = [f"{row.task} with {name(row.source)}, {row.level}: {row.called}" for row in alike.itertuples()]
@@ -184,10 +174,6 @@ def _diagnosis(runs: Runs) -> str:
         text += f"Called positive by the frozen decision: {'; '.join(lines)}. There, rates and their gaps say nothing "
         text += "about groups, and no percentage of bias is given."
     return text.strip() or "There is no classification."
-
-
-def _auroc(row) -> str:
-    return f"AUROC {number(row.value)}, {number(row.low)} to {number(row.high)}"
 
 
 def _counted(question: str, rows: pd.DataFrame) -> str:

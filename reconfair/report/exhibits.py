@@ -9,12 +9,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from reconfair import data, diagnosis, figures, judge, noise, recon, store, synthesis, tables
+from reconfair import data, diagnosis, figures, judge, noise, recon, synthesis, tables
 from reconfair.judge import STANDARD
 from reconfair.params import NOISY, Source
-from reconfair.report.claims import compare, costs, verdict_counts
+from reconfair.report.claims import compare, costs
 from reconfair.report.runs import RUN, own_thresholds, reconstructed
-from reconfair.words import mathtext, name, number, p_value
+from reconfair.words import VERDICTS, mathtext, name, number, p_value
 
 EVERY = {}  # by name: the question that it answers, and the function
 MAIN = ["auroc", "dice", "psnr", "ssim", "lpips"]
@@ -50,7 +50,7 @@ def framework(runs):
     The diagnosis never changes: where two columns of a table differ, the images differed.
     """
     study = runs.study
-    strategies = list(dict.fromkeys(source.strategy for source in study.mitigated))
+    strategies = dict.fromkeys(source.strategy for source in study.mitigated)
     return figures.framework(study.models, strategies, study.attributes())
 
 
@@ -103,7 +103,9 @@ def verdicts(runs):
     not mean unchanged. Not judged: too few patients, or an inference without verdicts.
     """
     one = runs.study is not None and runs.at_level(runs.performance).dataset.nunique() == 1
-    return figures.verdicts(verdict_counts(runs, ["question"] if one else [*RUN, "question"]))
+    verdicts = compare(runs).groupby(["question"] if one else [*RUN, "question"], sort=False).verdict
+    counts = verdicts.value_counts(sort=False).unstack(fill_value=0)
+    return figures.verdicts(counts.reindex(columns=list(VERDICTS), fill_value=0))
 
 
 @exhibit("Does the diagnosis survive?")
@@ -220,10 +222,9 @@ def bias_on_originals(runs):
     In brackets: the average disparity of groups of these sizes if they did not differ.
     """
     rows = runs.at_level(runs.fairness).query("source == 'original' and metric in ['eodd', 'eop', 'ser', 'delta_dice']")
-    medians = (
-        rows.groupby(["metric", "attribute"], sort=False)[["value", "expected", "published"]].median().dropna(how="all")
-    )
-    return _wide(medians.reset_index(), "{value:.3f} ({expected:.3f})", "{published:.3f}", ["metric"], ["attribute"])
+    medians = rows.groupby(["metric", "attribute"], sort=False)[["value", "expected", "published"]].median()
+    medians = medians.dropna(how="all").reset_index()
+    return _wide(medians, "{value:.3f} ({expected:.3f})", "{published:.3f}", ["metric"], ["attribute"])
 
 
 @exhibit("Is bias shifted, and for whom?")
@@ -256,7 +257,7 @@ def shift_by_model(runs):
         return ORIGINALS
     size = rows.assign(shift_percent=rows.shift_percent.abs(), statistic="absolute median")
     rows = pd.concat([rows.assign(statistic="median"), size])
-    keys = [*_datasets(runs), "metric", "statistic"]
+    keys = ["dataset"] * (runs.study is None) + ["metric", "statistic"]
     return _quartiles(rows, "shift_percent", keys, ["source"], "paper: table 2", dataset="paper", metric=PUBLISHED)
 
 
@@ -336,7 +337,7 @@ def shift_by_strategy(runs):
     """
     if runs.shifts().empty:
         return ORIGINALS
-    keys = [*_datasets(runs), "metric", "source", "strategy"]
+    keys = ["dataset"] * (runs.study is None) + ["metric", "source", "strategy"]
     pooled = {"dataset": "paper", "metric": PUBLISHED, "source": "all"}
     return _quartiles(runs.shifts(), "shift_percent", keys, ["attribute"], "paper: table 3", **pooled)
 
@@ -347,8 +348,7 @@ def cost(runs):
 
     Up: a better diagnosis. Right: a better image in the left panel, more bias in the right panel.
     """
-    rows = costs(runs)
-    return figures.costs(rows) if len(rows) else NOT_TRIED
+    return figures.costs(rows) if len(rows := costs(runs)) else NOT_TRIED
 
 
 @exhibit(TUNED)
@@ -389,11 +389,6 @@ def strategies(runs):
     return _intervals(rows, ["task", "metric"], ["source", "strategy"]) if rows.strategy.nunique() > 1 else NOT_TRIED
 
 
-def _datasets(runs) -> list[str]:
-    """The key that keeps datasets apart where several are reported."""
-    return ["dataset"] if runs.study is None else []
-
-
 def _intervals(rows: pd.DataFrame, index: list[str], columns: list[str]) -> pd.DataFrame:
     """Values with intervals."""
     rows = rows.assign(digits=np.where(rows.metric == "psnr", 2, 3))
@@ -405,7 +400,8 @@ def _quartiles(rows: pd.DataFrame, column: str, index: list[str], columns: list[
     """Medians with quartiles, and those that the paper printed; `pooled` says what stands for keys that it pools."""
     keys = index + columns
     ours = rows[rows[column].notna()].groupby(keys, sort=False)[column].quantile([0.25, 0.5, 0.75]).unstack()
-    cells = [_quartile_cell(*row) for row in ours.itertuples(index=False)]
+    quartiles = [[number(each, 1, True) for each in row] for row in ours.itertuples(index=False)]
+    cells = [value if low == high else f"{value} ({low} to {high})" for low, value, high in quartiles]
     theirs = tables.published("summaries").query("cited == @cited").assign(**pooled)
     for key in ("strategy", "source"):  # those that we have
         theirs = theirs[theirs[key].isin([*rows[key], pooled.get(key)])] if key in index + columns else theirs
@@ -413,12 +409,6 @@ def _quartiles(rows: pd.DataFrame, column: str, index: list[str], columns: list[
     both = pd.concat([pd.Series(cells, ours.index, dtype=object), theirs]).rename("cell").reset_index()
     both[keys] = both[keys].map(name)
     return both.pivot_table("cell", index, columns, "first", fill_value="", sort=False)
-
-
-def _quartile_cell(low: float, value: float, high: float) -> str:
-    """Median, and the quartiles if they differ."""
-    low, value, high = (number(each, 1, True) for each in (low, value, high))
-    return value if low == high else f"{value} ({low} to {high})"
 
 
 def _wide(rows: pd.DataFrame, ours: str, theirs: str, index: list[str], columns: list[str]) -> pd.DataFrame:
@@ -443,9 +433,7 @@ def synthetic_images(runs):
     study = runs.study
     if study.synthesis is None:
         return NO_SYNTHESIS
-    rows = tables.read("synthesis", store.ready(synthesis.product(study))).query(
-        "classifier == '' and metric != 'samples'"
-    )
+    rows = judge.collect("synthesis", [synthesis.product(study)]).query("classifier == '' and metric != 'samples'")
     rows = rows[rows.attribute.isin([study.cells[0], "all"]) | (rows.metric == "lesion_law_error")]
     return rows.pivot_table("value", "generator", "metric", "mean", sort=False).round(3).rename(index=name)
 
@@ -459,10 +447,9 @@ def synthetic_training(runs):
     study = runs.study
     if study.synthesis is None:
         return NO_SYNTHESIS
-    rows = tables.read("synthesis", store.ready(synthesis.product(study))).query("classifier != '' and group == 'all'")
+    rows = judge.collect("synthesis", [synthesis.product(study)]).query("classifier != '' and group == 'all'")
     rows = rows[rows.attribute == study.cells[0]]
     if rows.empty:
         return "No two groups have enough patients to be compared."
     cells = rows.assign(cell=[f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})" for row in rows.itertuples()])
-    wide = cells.pivot_table("cell", ["classifier", "generator"], "metric", "first", sort=False)
-    return wide.rename(index=name)
+    return cells.pivot_table("cell", ["classifier", "generator"], "metric", "first", sort=False).rename(index=name)

@@ -32,6 +32,18 @@ th, td { padding: .2rem .5rem; text-align: left; vertical-align: top; white-spac
 .text_cell table { display: block; overflow-x: auto; }
 .text_cell p > img { max-width: 100%; }
 .math { display: block; overflow-x: auto; }
+@page { size: A4; margin: 12mm; }
+@media print {
+  body { max-width: none; padding: 0; font-size: 10pt; }
+  p, ul, ol, blockquote { max-width: none; }
+  pre { white-space: pre-wrap; font-size: 8pt; }
+  table { font-size: 7pt; }
+  th, td { white-space: normal; padding: .1rem .25rem; }
+  .wide, .text_cell table, .math { overflow: visible; }
+  .wide img { width: auto; height: auto; max-width: 100%; max-height: 220mm; }
+  h2, h3, .output_area:has(.output_markdown) { break-after: avoid; }
+  p, tr, img { break-inside: avoid; }
+}
 """
 # The policy lets a page load nothing and run nothing, whatever its cells hold.
 TEMPLATE = """{%- extends 'classic/base.html.j2' -%}
@@ -91,7 +103,11 @@ def html_of(notebook, title: str, hide_code: bool = False) -> str:
     from traitlets.config import Config
 
     content = nbformat.read(notebook, as_version=4) if isinstance(notebook, Path) else deepcopy(notebook)
-    content.cells = [cell for cell in content.cells if not is_answer(cell)]
+    kept = []
+    for cell in content.cells:  # of an exercise its text alone: no solution, and no code that checks one
+        tags = cell.metadata.get("tags", ())
+        kept += [] if "solution" in tags or (cell.cell_type == "code" and "exercise" in tags) else [cell]
+    content.cells = kept
     describe_pictures(content)
     content.metadata.pop("widgets", None)
     exporter = HTMLExporter(
@@ -148,12 +164,6 @@ def latex_table(table: pd.DataFrame, text: str) -> str:
     for axis in (0, 1):
         styled = styled.format_index(escaped, axis=axis).format_index_names(escaped, axis=axis)
     return styled.to_latex(hrules=True, multicol_align="l", multirow_align="naive", caption=latex(text))
-
-
-def is_answer(cell) -> bool:
-    """Whether a cell belongs to an exercise and is more than its text: a solution, or code that checks one."""
-    tags = cell.metadata.get("tags", ())
-    return "solution" in tags or (cell.cell_type == "code" and "exercise" in tags)
 
 
 def describe_pictures(notebook) -> None:

@@ -34,14 +34,13 @@ def readers(runs):
     rows = table[(table.source == "original") & table.metric.isin(SHOWN)]
     overall = (rows.group == "all") & rows.attribute.isin(["all", *rows.attribute[rows.metric == "auroc"]])
     rows = rows[overall | rows.metric.isin(["fairness_gap", "ser_median"])]
-    cells = [f"{number(row.value)} ({number(row.low)} to {number(row.high)})" for row in rows.itertuples()]
-    changes = [f" [{number(row.change, sign=True)}]" if np.isfinite(row.change) else "" for row in rows.itertuples()]
-    empty = [not np.isfinite(value) for value in rows.value]
-    cells = ["" if none else cell + change for none, cell, change in zip(empty, cells, changes, strict=True)]
-    rows = rows.assign(
-        cell=cells, about=np.where(rows.group == "all", rows.attribute, rows.attribute + ": " + rows.group)
-    )
-    rows = rows.assign(metric=rows.metric.map(name), about=rows.about.map(name), reader=rows.reader.map(name))
+    cells = []
+    for row in rows.itertuples():
+        change = f" [{number(row.change, sign=True)}]" if np.isfinite(row.change) else ""
+        cell = f"{number(row.value)} ({number(row.low)} to {number(row.high)}){change}"
+        cells.append(cell if np.isfinite(row.value) else "")
+    about = rows.attribute.where(rows.group == "all", rows.attribute + ": " + rows.group)
+    rows = rows.assign(cell=cells, about=about.map(name), metric=rows.metric.map(name), reader=rows.reader.map(name))
     return rows.pivot_table("cell", ["task", "about", "metric"], "reader", "first", fill_value="", sort=False)
 
 
@@ -88,8 +87,5 @@ def readers_doses(runs):
     doses = strategies.doses(runs.study)
     if doses.empty:
         return NOT_TRAINED
-    return (
-        doses.assign(reader=doses.reader.map(name))
-        .pivot_table("minority_share", "network", "reader", sort=False)
-        .round(2)
-    )
+    doses = doses.assign(reader=doses.reader.map(name))
+    return doses.pivot_table("minority_share", "network", "reader", sort=False).round(2)

@@ -84,7 +84,9 @@ def gather(study: Study | None = None) -> Runs:
             left_out.append(f"{made.name}: left out, {str(error).splitlines()[0]}.")
     if not runs:
         raise ParamsError(" ".join([f"{store.outputs()}: expected a finished run, found none.", *left_out]))
-    runs.sort(key=lambda run: (run[0].label, _strength(run[0].noise)))
+    # By dataset, and then the mildest noise first: the least acceleration, or the most photons.
+    runs.sort(key=lambda run: getattr(run[0].noise, "acceleration", 0) or -getattr(run[0].noise, "photons", 1e99))
+    runs.sort(key=lambda run: run[0].label)
     studies, performance, fairness = zip(*runs, strict=True)
     performance, fairness = (pd.concat(each, ignore_index=True) for each in (performance, fairness))
     fairness = judge.with_percentages(fairness, performance)
@@ -122,11 +124,6 @@ def own_thresholds(study: Study) -> dict[str, dict[str, int]]:
         if source.strategy == "thresholds" and (groups := thresholds.read(study, source)) is not None:
             counts[source.model] = groups.groupby("task", sort=False).moved.sum().astype(int).to_dict()
     return counts
-
-
-def _strength(noise) -> float:
-    """Order of noise levels, the mildest first."""
-    return getattr(noise, "acceleration", 0) or -getattr(noise, "photons", float("inf"))
 
 
 def _table(name: str, product: Product, study: Study) -> pd.DataFrame:

@@ -22,22 +22,11 @@ import yaml
 from filelock import FileLock, Timeout
 
 import reconfair
-from reconfair import (
-    data,
-    diagnosis,
-    fair_diagnosis,
-    mitigation,
-    noise,
-    params,
-    recon,
-    store,
-    synthesis,
-    two_stages,
-)
+from reconfair import data, diagnosis, fair_diagnosis, mitigation, noise, params, recon, store, synthesis, two_stages
 from reconfair.fairness import INFERENCES
 from reconfair.params import ParamsError, Study
 from reconfair.run import batch, notebooks
-from reconfair.run.products import FOLDER, chapters, products
+from reconfair.run.products import FOLDER, chapters, every_product
 from reconfair.store import Product
 from reconfair.words import nearest
 
@@ -162,16 +151,22 @@ def load_all(paths: list[Path], overrides: list[str] = (), **where: bool) -> dic
     ParamsError
         One line per mistake.
     """
+    studies, mistakes = _readable(paths, overrides)
+    mistakes += preflight(studies, **where)
+    if mistakes:
+        raise ParamsError("\n".join(mistakes))
+    return studies
+
+
+def _readable(paths: list[Path], overrides: list[str]) -> tuple[dict[Path, Study], list[str]]:
+    """The studies of params files by path, and a sentence for each file that is none."""
     studies, mistakes = {}, []
     for path in paths:
         try:
             studies[path] = params.load(path, overrides)
         except (ValueError, OSError) as error:
             mistakes.append(sentence(error))
-    mistakes += preflight(studies, **where)
-    if mistakes:
-        raise ParamsError("\n".join(mistakes))
-    return studies
+    return studies, mistakes
 
 
 def preflight(studies: dict[Path, Study], to_run: bool = False, here: bool = True) -> list[str]:
@@ -188,16 +183,9 @@ def preflight(studies: dict[Path, Study], to_run: bool = False, here: bool = Tru
     """
     mistakes = []
     for path, study in studies.items():
-        checks = [_check_label, _check_scans, _check_given] if to_run else [_check_label]
-        checks += [
-            recon.check,
-            diagnosis.check,
-            mitigation.check,
-            fair_diagnosis.check,
-            synthesis.check,
-            two_stages.check,
-            *([_check_device] if here else []),
-        ]
+        rooms = (recon, diagnosis, mitigation, fair_diagnosis, synthesis, two_stages)
+        checks = [_check_label, *([_check_scans, recon.given.check] if to_run else [])]
+        checks += [*(room.check for room in rooms), *([_check_device] if here else [])]
         for check in checks:
             try:
                 mistakes += [f"{path}: {mistake}" for mistake in check(study)]
@@ -222,10 +210,6 @@ def _check_scans(study: Study) -> list[str]:
     if not data.product(study).fresh:  # else its table has been read
         data.preview(study)
     return []
-
-
-def _check_given(study: Study) -> list[str]:
-    return [*noise.check_given(study), *recon.given.check(study)]
 
 
 def _check_device(study: Study) -> list[str]:
@@ -265,7 +249,7 @@ def run_study(study: Study, names: list[str], say=print, part: str = "") -> list
         One row per notebook: ``notebook``, ``state`` (ran, fresh, failed), ``seconds``.
     """
     _write_resolved(study)
-    rows, every = [], products(study)
+    rows, every = [], every_product(study)
     for name in names:
         start = time.monotonic()
         chapter = [product for product in every if product.chapter == name[:2]]
@@ -319,7 +303,7 @@ def make_part(chapter: list[Product], part: str, say=print) -> str:
     if all(product.usable for product in wanted):
         return "fresh"
     try:
-        with notebooks.Live(f"{copy.name}, {part}", say):
+        with notebooks.live(f"{copy.name}, {part}", say):
             for product in wanted:
                 store.make(product)
     except Exception as error:
@@ -379,7 +363,7 @@ def _check(arguments) -> int:
     for path, study in load_all(arguments.params, arguments.overrides).items():
         try:
             lines = data.preview(study)
-            mistakes += [f"{path}: {line}" for line in _check_given(study)]
+            mistakes += [f"{path}: {line}" for line in recon.given.check(study)]
         except (ValueError, OSError) as error:
             mistakes += [f"{path}: {line}" for line in sentence(error).splitlines()]
             continue
@@ -392,18 +376,14 @@ def _check(arguments) -> int:
 
 def _status(arguments) -> int:
     paths = arguments.params or sorted(params.project_file("params").glob("*.yaml"))
-    studies, mistakes = [], []
-    for path in paths:
-        try:
-            studies.append(params.load(path, arguments.overrides))
-        except (ValueError, OSError) as error:
-            mistakes.append(sentence(error))
+    by_path, mistakes = _readable(paths, arguments.overrides)
+    studies = list(by_path.values())
     print(batch.grid(studies))
     print(*mistakes, sep="\n", end="\n" * bool(mistakes), file=sys.stderr)
     _say_earlier(studies)
     if not arguments.verify:
         return 2 * bool(mistakes)
-    every = dict.fromkeys(product for study in studies for product in products(study))
+    every = dict.fromkeys(product for study in studies for product in every_product(study))
     made = [product for product in every if product.read_stamp().get("fingerprint") == product.fingerprint]
     damaged = [product for product in made if not (product.fresh and product.verify())]
     lines = [", ".join([product.key, *(path.name for path in product.damaged)]) for product in damaged]

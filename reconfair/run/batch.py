@@ -15,7 +15,7 @@ from shutil import which
 from reconfair import store
 from reconfair.params import ParamsError, Study
 from reconfair.run import warm
-from reconfair.run.products import CHAPTERS, chapters, products
+from reconfair.run.products import CHAPTERS, chapters, every_product
 from reconfair.store import Product, clock
 
 
@@ -88,7 +88,7 @@ def jobs(studies: dict[Path, Study]) -> dict[str, Job]:
             both = f"{writers[study.name]} and {path} both write {study.name}"
             raise ParamsError(f"{both}; give one of them another dataset.label")
         titles = {notebook[:2]: notebook for notebook in chapters(study)}
-        for product in products(study):
+        for product in every_product(study):
             title = titles[product.chapter]
             name = f"{product.run}/{product.chapter}.{product.job}" if product.job else f"{product.run}/{title}"
             job = every.setdefault(name, Job(name, path, study, title, product.job))
@@ -136,37 +136,27 @@ def grid(studies: Iterable[Study]) -> str:
 
 def _row(study: Study) -> list[str]:
     """State and time of each chapter, time in all, and memory of the largest process."""
-    every, cells, seconds, peak = products(study), [], 0.0, 0
+    every, cells, seconds, peak = every_product(study), [], 0.0, 0
     for notebook in CHAPTERS:
         chapter = [product for product in every if product.chapter == notebook[:2]]
         if notebook not in chapters(study):
             cells.append("-")
             continue
-        state = state_of(chapter)
-        took = seconds_of(chapter)
+        states, took = {product.state for product in chapter}, seconds_of(chapter)
+        # The first state that any product is in; begun where only some are done.
+        state = next((state for state in ("running", "failed", "stale", "begun") if state in states), "begun")
+        state = state if len(states) > 1 else states.pop()
         cells.append(f"{state} {clock(took)}" if took else state)
         seconds += took
         peak = max([peak, *(product.read_stamp().get("peak_mb", 0) for product in chapter)])
     return [*cells, clock(seconds), f"{peak / 1000:.1f} GB"]
 
 
-def state_of(products: list[Product]) -> str:
-    """State of a chapter: the first that any of its products is in; begun where only some are done."""
-    states = {product.state for product in products}
-    first = [state for state in ("running", "failed", "stale", "begun") if state in states]
-    return first[0] if first else "begun" if len(states) > 1 else states.pop()
-
-
 def seconds_of(products: list[Product]) -> float:
     """Time that a chapter took, what its notebook made while it ran counted once."""
-    *stamps, copy = [product.read_stamp() for product in products]
-    total = copy.get("seconds", 0)
-    end = _when(copy)
-    for stamp in stamps:
-        within = end - copy.get("seconds", 0) - 1 <= _when(stamp) <= end
-        total += 0 if within else stamp.get("seconds", 0)
-    return total
-
-
-def _when(stamp: dict) -> float:
-    return time.mktime(time.strptime(stamp["made"], "%Y-%m-%dT%H:%M:%S")) if stamp else 0.0
+    stamps = [product.read_stamp() for product in products]
+    ends = [time.mktime(time.strptime(stamp["made"], "%Y-%m-%dT%H:%M:%S")) if stamp else 0.0 for stamp in stamps]
+    total = stamps[-1].get("seconds", 0)
+    start, end = ends[-1] - total - 1, ends[-1]
+    others = zip(stamps[:-1], ends[:-1], strict=True)
+    return total + sum(stamp.get("seconds", 0) for stamp, ended in others if not start <= ended <= end)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from reconfair import store
 from reconfair.params import Study
-from reconfair.run.products import products
+from reconfair.run.products import every_product
 from reconfair.store import GPU, Work, clock
 
 
@@ -24,7 +24,7 @@ def costs(plans: list[tuple[Study, list[str]]]) -> list[Cost]:
     by_product, rates = {}, store.throughputs()
     for study, names in plans:
         numbers = [name[:2] for name in names]
-        for product in products(study):
+        for product in every_product(study):
             counted = product.work is not None  # else its notebook's time holds it
             if counted and product.chapter in numbers and product not in by_product and not product.fresh:
                 (seconds, basis), work = store.estimate(product, rates), product.work()

@@ -63,20 +63,14 @@ def judge_file(
         judged = rows[rows.split == "test"]
         if judged.empty:
             raise ValueError("no row is to be judged, expected some of split 'test', or no column 'split'")
-        how = {
-            "attributes": attributes,
-            "thresholds": cut,
-            "inference": inference,
-            "min_cases": min_cases,
-            "ordinal": ordinal,
-        }
-        assessed = dict(zip(("performance", "fairness"), assess(judged, judged, **how), strict=True))
+        how = {"inference": inference, "min_cases": min_cases, "ordinal": ordinal}
+        performance, fairness = assess(judged, judged, attributes=attributes, thresholds=cut, **how)
     except ValueError as error:
         lines = [line.removeprefix(f"{path}, ").removeprefix(f"{path}: ") for line in str(error).splitlines()]
         raise ValueError("\n".join(f"{path.name}: {line}" for line in lines)) from None
     out = Path(out or path.with_name(f"{path.stem}_judged"))
     out.mkdir(parents=True, exist_ok=True)
-    for kind, table in assessed.items():
+    for kind, table in (("performance", performance), ("fairness", fairness)):
         tables.write(table, kind, out)
         tables.to_csv(table, out / f"{kind}.csv")
     lines = [f"judged: {len(judged)} rows of {judged.patient_id.nunique()} patients; tables: {out}"]
@@ -84,7 +78,7 @@ def judge_file(
     lines.append(f"inference: {inference}; a group is compared if it has {min_cases} patients of each label it needs")
     if inference == "as_published":
         lines.append("thresholds: chosen on the rows that are judged, for each source anew, as in the published code")
-    return lines + _summary(cut, **assessed)
+    return lines + _everyone(cut, performance) + _changes(performance) + _gaps(performance, fairness)
 
 
 def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -102,7 +96,8 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
     if "patient" not in sheet.table and "patient_id" in sheet.table:  # as our own predictions are written
         sheet.table = sheet.table.rename(columns={"patient_id": "patient"})
     given = sheet.table.columns
-    classes = _classes(sheet)
+    # Several classes have a column of scores each, such as score_mel, in the place of one column score.
+    classes = [] if {"score", "dice"} & set(given) else [each[6:] for each in given if each.startswith("score_")]
     labelled = ["label", "score"] if "score" in given or "dice" not in given else []
     sheet.need(["patient", *(["label"] if classes else labelled)])
     sheet.need([column for column in given if column])  # no name twice
@@ -126,11 +121,6 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
     if "synthetic" in given:
         invented = folded(sheet.table["synthetic"]).isin(["true", "1", "1.0", "yes"])
         sheet.refuse("synthetic", invented, "is a synthetic image; leave it out, since real images alone are judged")
-    several = rows.groupby(["patient_id", *(["fold"] if "fold" in rows else [])]).split.transform("nunique") > 1
-    sheet.refuse("patient", several, "is in more than one split, expected one")
-    if "fold" in rows:
-        tested = rows.fold.where(rows.split == "test").groupby(rows.patient_id).transform("nunique") > 1
-        sheet.refuse("patient", tested, "is tested in more than one fold, expected one")
     rows["unit"] = _units(sheet, rows)
     for column in given.difference([*COLUMNS, "kind"], sort=False):
         rows[column] = sheet.groups(column)
@@ -139,12 +129,6 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
     sheet.check()
     rows["kind"] = np.where(scored, "classify", "segment")
     return _with_cohort(rows, path, sheet.notes)
-
-
-def _classes(sheet: Sheet) -> list[str]:
-    """Classes that have a column of scores, such as ``score_mel``; none where there is one column ``score``."""
-    given = list(sheet.table.columns)
-    return [] if {"score", "dice"} & set(given) else [each[6:] for each in given if each.startswith("score_")]
 
 
 def _by_class(sheet: Sheet, rows: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
@@ -170,19 +154,26 @@ def _by_class(sheet: Sheet, rows: pd.DataFrame, classes: list[str]) -> pd.DataFr
         rows[column] = sheet.groups(column)
     sheet.check()
     first = scores.to_numpy().argmax(axis=1)
-    tables = [
-        rows.assign(
-            **{"task": rows.task + f"{CLASS}{key}", "class": key, "score": scores[column], "dice": np.nan}
-        ).assign(label=(label == key).astype(float).where(label.notna()), decision=1.0 * (first == k))
-        for k, (key, column) in enumerate(zip(classes, columns, strict=True))
-    ]
-    for key in [key for key, table in zip(classes, tables, strict=True) if not (table.label == 1).any()]:
-        sheet.notes.append(f"class '{key}': no row is of it, so that it cannot be judged")
+    tables = []
+    for k, (key, column) in enumerate(zip(classes, columns, strict=True)):
+        about = {"task": rows.task + f"{CLASS}{key}", "class": key, "score": scores[column], "dice": np.nan}
+        labels = (label == key).astype(float).where(label.notna())
+        tables.append(rows.assign(**about, label=labels, decision=1.0 * (first == k)))
+        if not (label == key).any():
+            sheet.notes.append(f"class '{key}': no row is of it, so that it cannot be judged")
     return pd.concat(tables, ignore_index=True).assign(kind="classify")
 
 
 def _units(sheet: Sheet, rows: pd.DataFrame) -> pd.Series:
-    """What was decided: as given, else the patient; rows of one source alone need not be told apart."""
+    """What was decided: as given, else the patient; rows of one source alone need not be told apart.
+
+    A patient who is in two splits, or is tested in two folds, is refused.
+    """
+    several = rows.groupby(["patient_id", *(["fold"] if "fold" in rows else [])]).split.transform("nunique") > 1
+    sheet.refuse("patient", several, "is in more than one split, expected one")
+    if "fold" in rows:
+        tested = rows.fold.where(rows.split == "test").groupby(rows.patient_id).transform("nunique") > 1
+        sheet.refuse("patient", tested, "is tested in more than one fold, expected one")
     keys = [*ARM, *rows.columns.intersection(["fold"])]  # a patient is tested in one fold, and validates others
     if "unit" in sheet.table:
         units = sheet.names("unit", "unit")
@@ -203,9 +194,8 @@ def _with_cohort(rows: pd.DataFrame, path: Path, notes: list[str]) -> tuple[pd.D
     sheet = Sheet.open(beside)
     sheet.need(["patient_id"])
     known = [column for column in ATTRIBUTES if column in sheet.table]
-    people = pd.DataFrame(
-        {"patient_id": sheet.names("patient_id"), **{column: sheet.groups(column) for column in known}}
-    )
+    people = {"patient_id": sheet.names("patient_id")} | {column: sheet.groups(column) for column in known}
+    people = pd.DataFrame(people)
     sheet.check()
     people = people.drop_duplicates("patient_id").dropna(axis=1, how="all")
     notes = [*notes, *sheet.notes, f"attributes: {', '.join(people.columns[1:])} from {beside.name}"]
@@ -230,13 +220,8 @@ def _with_attributes(rows: pd.DataFrame, attributes) -> tuple[pd.DataFrame, list
 def _thresholds(rows: pd.DataFrame, given: dict[str, float]) -> dict:
     """By task, as given, or balanced on the validation originals, which are not judged; with folds, so in each."""
     if "fold" in rows:
-        return {fold: _balanced(inside, given) for fold, inside in rows.groupby("fold")}
-    return _balanced(rows, given)
-
-
-def _balanced(rows: pd.DataFrame, given: dict[str, float]) -> dict[str, float]:
-    """By task, as given or balanced."""
-    found, val = {}, rows[(rows.split == "val") & (rows.source == "original")]
+        return {fold: _thresholds(inside.drop(columns="fold"), given) for fold, inside in rows.groupby("fold")}
+    cut, val = {}, rows[(rows.split == "val") & (rows.source == "original")]
     classified = (rows.kind == "classify") & (rows["class"].isna() if "class" in rows else True)
     tasks = rows.task[classified].unique()
     for task in given.keys() - set(tasks):
@@ -246,13 +231,8 @@ def _balanced(rows: pd.DataFrame, given: dict[str, float]) -> dict[str, float]:
         if task not in given and not {0, 1} <= set(own.label):
             where = "rows of both labels with split 'val' and source 'original'"
             raise ValueError(f"no threshold for task '{task}': give --threshold {task}=0.5, or {where} to choose it on")
-        found[task] = given[task] if task in given else balanced_threshold(score=own.score, label=own.label)
-    return found
-
-
-def _summary(cut: dict[str, float], performance: pd.DataFrame, fairness: pd.DataFrame) -> list[str]:
-    """Performance of everyone, then each group's change, then what each row of the main measure says."""
-    return _everyone(cut, performance) + _changes(performance) + _gaps(performance, fairness)
+        cut[task] = given[task] if task in given else balanced_threshold(score=own.score, label=own.label)
+    return cut
 
 
 def _everyone(cut: dict[str, float], performance: pd.DataFrame) -> list[str]:
@@ -260,12 +240,10 @@ def _everyone(cut: dict[str, float], performance: pd.DataFrame) -> list[str]:
     everyone = performance[performance.attribute == "all"]
     for key, rows in everyone.groupby(ARM, sort=False):
         rows = rows[rows.metric.isin(["auroc", "accuracy", "kappa", "tpr", "fpr", "dice"])]
-        values = [
-            f"{name(row.metric)} {number(row.value)} ({limits(row.low, row.high, sign=False)})"
-            if np.isfinite(row.value)
-            else f"{name(row.metric)}: {row.note}"
-            for row in rows.itertuples()
-        ]
+        values = []
+        for row in rows.itertuples():
+            value = f" {number(row.value)} ({limits(row.low, row.high, sign=False)})"
+            values.append(name(row.metric) + (value if np.isfinite(row.value) else f": {row.note}"))
         at = f"; threshold {cut[key[0]]:.3f}" if isinstance(cut.get(key[0]), float) else ""
         lines.append(f"  {_arm(*key)}: {'; '.join(values)}{at}")
         chance = rows[(rows.metric == "auroc") & rows.note.str.contains("chance")]

@@ -42,7 +42,7 @@ def execute(study: Study, copy: Product, say=print) -> str:
     sections = {name: "none" if section is None else section for name, section in sections.items()}
     start = time.monotonic()
     # Kernels that talk through files in a folder of their own never meet on a port.
-    with store.locked(copy), Live(copy.name, say), warm.sockets() as folder:
+    with store.locked(copy), live(copy.name, say), warm.sockets() as folder:
         sockets = Config({"KernelManager": {"transport": "ipc", "connection_file": f"{folder}/kernel.json"}})
         copy.stamp.unlink(missing_ok=True)
         try:
@@ -142,44 +142,42 @@ def for_students(notebook):
     return emptied
 
 
-class Live:
+@contextlib.contextmanager
+def live(name: str, say):
     """While a notebook runs, show how far its work has come, as the kernel reports it through a file.
 
     In a terminal a bar with the time left is shown; in a log, a line for each new step.
     """
+    handle, path = tempfile.mkstemp(prefix="reconfair-")
+    os.close(handle)
+    file, ended = Path(path), threading.Event()
 
-    def __init__(self, name: str, say):
-        self.name, self.say, self.ended = name, say, threading.Event()
-
-    def __enter__(self):
-        handle, path = tempfile.mkstemp(prefix="reconfair-")
-        os.close(handle)
-        self.file = Path(path)
-        os.environ |= {"RECONFAIR_PROGRESS": path, "RECONFAIR_OUTPUTS": str(store.outputs())}
-        self.say(f"{self.name} ...")
-        self.thread = threading.Thread(target=self._watch, daemon=True)
-        self.thread.start()
-
-    def __exit__(self, *error):
-        self.ended.set()
-        self.thread.join()
-        del os.environ["RECONFAIR_PROGRESS"]
-        self.file.unlink(missing_ok=True)
-
-    def _watch(self) -> None:
+    def watch():
         step, bar, terminal = "", tqdm(disable=True), sys.stderr.isatty()
-        while not self.ended.wait(0.5):
-            now, done, total, *_ = (*self.file.read_text(encoding="utf-8").split("|"), "", "", "")
+        while not ended.wait(0.5):
+            now, done, total, *_ = (*file.read_text(encoding="utf-8").split("|"), "", "", "")
             if not total:  # between two steps, or just being written
                 continue
             if now != step:
                 bar.close()
                 bar = tqdm(desc=f"  {now}", total=int(total), leave=False, disable=not terminal)
                 if not terminal:
-                    self.say(f"  {now}")
+                    say(f"  {now}")
                 step = now
             bar.update(int(done) - bar.n)
         bar.close()
+
+    os.environ |= {"RECONFAIR_PROGRESS": path, "RECONFAIR_OUTPUTS": str(store.outputs())}
+    say(f"{name} ...")
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        del os.environ["RECONFAIR_PROGRESS"]
+        file.unlink(missing_ok=True)
 
 
 def _forget_paths(notebook: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from hashlib import sha256
-from pathlib import Path
 
 from reconfair import (
     data,
@@ -51,44 +50,34 @@ CHAPTERS = {
 
 def chapters(study: Study) -> list[str]:
     """Names of the notebooks that a study runs: without noise, or without a section for it, a chapter is left out."""
-    without = set() if study.noise.kind != "none" else {"02_noising", "03_reconstruction", "06_mitigation"}
-    without |= set() if study.mitigated else {"06_mitigation"}
-    without |= set() if study.readers else {"07_fair_diagnosis"}
-    without |= set() if study.synthesis else {"08_synthesis"}
-    without |= set() if study.grid else {"09_two_stages"}
-    return [name for name in CHAPTERS if name not in without]
+    noisy = study.noise.kind != "none"
+    wanted = {"02_noising": noisy, "03_reconstruction": noisy, "06_mitigation": noisy and study.mitigated}
+    wanted |= {"07_fair_diagnosis": study.readers, "08_synthesis": study.synthesis, "09_two_stages": study.grid}
+    return [name for name in CHAPTERS if wanted.get(name, True)]
 
 
-def copies(study: Study, products: list[Product]) -> list[Product]:
-    """The executed notebooks: stale when their text, their sections or what they show has changed."""
-    made = []
+def every_product(study: Study) -> list[Product]:
+    """All products of a study, in the order in which they are made: those of each room, and the executed notebooks.
+
+    A notebook is stale when its text, its sections or what it shows has changed.
+    """
+    rooms = (data, noise, recon, diagnosis, judge, mitigation, fair_diagnosis, synthesis, two_stages, report)
+    made = [product for room in rooms for product in room.products(study)]
+    copies = []
     for notebook in chapters(study):
         sections = study.sections(*(set(CHAPTERS[notebook]) - {"compute"}))
         text = sha256((FOLDER / f"{notebook}.ipynb").read_bytes()).hexdigest()
-        shown = ["reconfair.figures", "reconfair.words", "reconfair.judge"]
-        shown += _SHOWN.get(notebook[:2], [])
         copy = Product(
             chapter=notebook[:2],
             run=study.name,
             folder=store.outputs() / study.name / "chapters",
             name=notebook,
-            write=_nothing,
+            write=lambda folder: None,  # not made like other products: a notebook that fails must stay, with its error
             parameters=sections | {"text": text},
-            code=tuple(shown),
-            needs=tuple(product for product in products if product.chapter <= notebook[:2]),
+            code=("reconfair.figures", "reconfair.words", "reconfair.judge", *_SHOWN.get(notebook[:2], [])),
+            needs=tuple(product for product in made if product.chapter <= notebook[:2]),
             work=partial(Work, f"notebook {notebook}", 1, 6.0, disk=2),
             command=study.command,
         )
-        made.append(copy)
-    return made
-
-
-def _nothing(folder: Path) -> None:
-    """A copy is not made like other products: a notebook that fails must stay, with its error."""
-
-
-def products(study: Study) -> list[Product]:
-    """Every product of a study, executed notebooks included, in the order in which they are made."""
-    rooms = (data, noise, recon, diagnosis, judge, mitigation, fair_diagnosis, synthesis, two_stages, report)
-    made = [product for room in rooms for product in room.products(study)]
-    return made + copies(study, made)
+        copies.append(copy)
+    return made + copies

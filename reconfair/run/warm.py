@@ -27,6 +27,8 @@ class _Job(StreamRequestHandler):
     def handle(self):
         import torch
 
+        from reconfair import store
+
         _, given, *_ = socket.recv_fds(self.request, 1, 2)
         words, environment, folder = json.loads(self.rfile.readline())
         for stream, descriptor in enumerate(given, start=1):
@@ -36,19 +38,13 @@ class _Job(StreamRequestHandler):
         os.environ.update(environment | {"RECONFAIR_WARM": self.server.server_address})
         torch.set_num_threads(int(environment.get("OMP_NUM_THREADS", os.cpu_count())))
         threading.Thread(target=self._end_with_asker, daemon=True).start()
-        threading.Thread(target=self._end_with_server, args=(os.getppid(),), daemon=True).start()
+        store.end_with(os.getppid())  # the server, which ends with its batch; the asker then ends with this process
         status = work(words)
         sys.stdout.flush()
         self.request.sendall(bytes([status]))
 
     def _end_with_asker(self):
         self.rfile.read()
-        os._exit(1)
-
-    def _end_with_server(self, server: int):
-        """A server ends with its batch; then the asker, which waits for an answer, ends with this process."""
-        while os.getppid() == server:
-            time.sleep(1)
         os._exit(1)
 
 

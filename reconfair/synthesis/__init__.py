@@ -6,6 +6,7 @@ their images train classifiers alone: readers named after the generator, such as
 """
 
 import shutil
+from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
 from itertools import product as combinations
@@ -18,7 +19,7 @@ import pandas as pd
 from reconfair import data, diagnosis, judge, store, tables
 from reconfair.keyed import generator as draws_of
 from reconfair.keyed import seed_of
-from reconfair.params import GENERATORS, Network, ParamsError, Reader, Source, Study
+from reconfair.params import GENERATORS, Network, ParamsError, Reader, Study
 from reconfair.store import Growing, Product, Work
 from reconfair.words import nearest
 
@@ -115,13 +116,21 @@ def recipe(study: Study, name: str) -> dict:
 # --- products ---
 
 
-def _folder(study: Study, *names: str) -> Path:
-    return store.outputs().joinpath(study.label, "synthesis", *names)
-
-
-def _code(*modules: str) -> tuple[str, ...]:
-    names = ("reconfair.training", "reconfair.recon.scorenet", "reconfair.recon.sde", __name__)
-    return (*names, *(f"{__name__}.{module}" for module in modules), "reconfair.keyed")
+def _product(study: Study, place: str, name: str, write, modules=(), needs=(), code=(), job=None, **others) -> Product:
+    """A product of this chapter in the folder `place` of the dataset; `modules` of this room compute it."""
+    code = (*code, "reconfair.training", "reconfair.recon.scorenet", "reconfair.recon.sde", __name__)
+    return Product(
+        chapter="08",
+        run=study.label,
+        folder=store.outputs().joinpath(study.label, *place.split("/")),
+        name=name,
+        write=write,
+        code=(*code, *(f"{__name__}.{module}" for module in modules), "reconfair.keyed"),
+        needs=(data.product(study), *needs),
+        job=place if job is None else job,
+        command=study.command,
+        **others,
+    )
 
 
 def weights(study: Study, name: str = "base") -> Product:
@@ -129,45 +138,33 @@ def weights(study: Study, name: str = "base") -> Product:
     settings, base = study.synthesis, name == "base"
     if not base and name not in settings.generators:
         raise ParamsError(f"synthesis: there is no generator '{name}'; {nearest(name, settings.generators)}")
-    keys = {key: settings.model_dump(mode="json")[key] for key in NETWORK}
+    iterations = settings.iterations if base else settings.tuning
+    keys = {key: settings.model_dump(mode="json")[key] for key in NETWORK} | {"iterations": iterations}
     keys |= {"cells": study.cells, "min_images": settings.min_images, "small_cells": settings.small_cells}
-    keys |= {"iterations": settings.iterations if base else settings.tuning} | ({} if base else recipe(study, name))
+    keys |= {} if base else recipe(study, name)
     keys |= {"start": _digest(settings.start)} if base and settings.start else {}
-    needs = (data.product(study),) if base else (data.product(study), weights(study))
+    needs = [] if base else [weights(study)]
     if not base and recipe(study, name)["preference"] != "none":
-        needs += (pairs(study),)
+        needs.append(pairs(study))
         keys |= {"ratings": _digest(settings.ratings)} if settings.preference == "csv" else {}
-    return Product(
-        chapter="08",
-        run=study.label,
-        folder=_folder(study, name),
-        name="weights",
-        write=partial(_train, study, name),
-        parameters=keys,
-        code=_code(*DIFFUSION),
-        needs=needs,
-        job=f"synthesis/{name}",
-        work=partial(_training_work, study, keys["iterations"]),
-        command=study.command,
-    )
+    work = partial(_work, study, "train generator", iterations * settings.batch_size)
+    write = partial(_train, study, name)
+    return _product(study, f"synthesis/{name}", "weights", write, DIFFUSION, needs, parameters=keys, work=work)
 
 
 def examiner(study: Study) -> Product:
     """A classifier of the asked task, trained on half of the training patients, that rates and measures images."""
     network = asked(study)
     standard = diagnosis.weights(study, Reader(network))
-    return Product(
-        chapter="08",
-        run=study.label,
-        folder=_folder(study, "examiner"),
-        name="weights",
-        write=partial(_train_examiner, study),
+    return _product(
+        study,
+        "synthesis/examiner",
+        "weights",
+        partial(_train_classifier, study, None),
+        ("classifiers",),
+        code=standard.code,
         parameters=study.diagnosis.settings(network) | {"half": study.synthesis.seed},
-        code=(*standard.code, *_code("classifiers")),
-        needs=(data.product(study),),
-        job="synthesis/examiner",
         work=standard.work,
-        command=study.command,
     )
 
 
@@ -175,115 +172,98 @@ def pairs(study: Study) -> Product:
     """Pairs of samples of one cell by the base generator and, of the simulated physician, which is better."""
     settings, people = study.synthesis, study.synthesis.preference == "csv"
     law = settings.preference == "oracle" and study.dataset.name == "phantom_mri"
-    return Product(
-        chapter="08",
-        run=study.label,
-        folder=_folder(study, "pairs"),
-        name="pairs",
-        write=partial(_write_pairs, study),
+    return _product(
+        study,
+        "synthesis/pairs",
+        "pairs",
+        partial(_write_pairs, study),
+        ("preference", "distance"),
+        [weights(study)] + ([] if people or law else [examiner(study)]),
         parameters={"pairs": settings.pairs, "kappa": settings.kappa, "preference": settings.preference},
-        code=_code("preference", "distance"),
-        needs=(data.product(study), weights(study), *([] if people or law else [examiner(study)])),
-        job="synthesis/pairs",
-        work=partial(_sampling_work, study, 2 * settings.pairs),
-        command=study.command,
+        work=partial(_work, study, "sample generator", 2 * settings.pairs),
     )
 
 
 def samples(study: Study, name: str) -> Product:
     """Synthetic images of a generator, and their table."""
     settings, further = study.synthesis, name == "sd"
-    parameters = {
-        key: getattr(settings, key) for key in ("amount", "judged", "guidance", "steps", "as_published", "seed")
-    }
-    parameters |= {"diffusers": settings.diffusers, "cells": study.cells} if further else {}
-    return Product(
-        chapter="08",
-        run=study.label,
-        folder=_folder(study, name),
-        name="samples",
-        write=partial(_write_samples, study, name),
-        parameters=parameters,
-        code=_code("further") if further else _code(),
-        needs=(data.product(study),) if further else (data.product(study), weights(study, name)),
-        job=f"synthesis/{name}",
-        work=partial(_sampling_work, study, 0),
-        command=study.command,
+    keys = ("amount", "judged", "guidance", "steps", "as_published", "seed")
+    return _product(
+        study,
+        f"synthesis/{name}",
+        "samples",
+        partial(_write_samples, study, name),
+        ("further",) if further else (),
+        [] if further else [weights(study, name)],
+        parameters={key: getattr(settings, key) for key in keys}
+        | ({"diffusers": settings.diffusers, "cells": study.cells} if further else {}),
+        work=partial(_work, study, "sample generator"),
     )
 
 
 def reader_weights(study: Study, reader: Reader) -> Product:
     """A classifier that was trained with real images and those of the generator that the strategy names."""
-    settings, keys = study.synthesis, ("inverse_performance", "as_published")
-    standard = diagnosis.weights(study, Reader(reader.network))
-    return Product(
-        chapter="08",
-        run=study.label,
-        folder=store.outputs() / study.label / "readers" / str(reader),
-        name="weights",
-        write=partial(_train_reader, study, reader),
-        parameters=standard.parameters | {key: getattr(settings, key) for key in keys} | {"cells": study.cells},
-        code=(*standard.code, *_code("classifiers", "balance")),
-        needs=(data.product(study), samples(study, reader.strategy)),
-        job=f"readers/{reader}",
+    settings, standard = study.synthesis, diagnosis.weights(study, Reader(reader.network))
+    keys = {"inverse_performance": settings.inverse_performance, "as_published": settings.as_published}
+    return _product(
+        study,
+        f"readers/{reader}",
+        "weights",
+        partial(_train_classifier, study, reader),
+        ("classifiers", "balance"),
+        [samples(study, reader.strategy)],
+        code=standard.code,
+        parameters=standard.parameters | keys | {"cells": study.cells},
         work=standard.work,
-        command=study.command,
     )
-
-
-def predictions(study: Study, source: Source, strategy: str) -> Product:
-    """What the readers of one generator say of the val and test images of a source; these are real images alone."""
-    return diagnosis.product(study, source, strategy=strategy)
 
 
 def judged(study: Study) -> Product:
     """The tables of the standard readers and those trained with synthetic images, on originals and every source."""
-    read = [predictions(study, source, name) for source in study.sources for name in readers(study)]
-    every = ("standard", *readers(study))
-    return judge.judged(study, "08", "synthesis", judge.predictions(study) + read, judge.qualities(study), every)
+    names = study.synthesis.generators
+    read = [diagnosis.product(study, source, strategy=name) for source in study.sources for name in names]
+    read, rated = judge.predictions(study) + read, judge.qualities(study)
+    return judge.judged(study, "08", "synthesis", read, rated, ("standard", *names))
 
 
 def product(study: Study) -> Product:
     """The table ``synthesis``: the generators' images measured, and classifiers trained with them."""
     settings, trained = study.synthesis, answered(study)
-    return Product(
-        chapter="08",
-        run=study.label,
-        folder=_folder(study, "judged"),
-        name="synthesis",
-        write=partial(_judge, study),
-        parameters={key: getattr(settings, key) for key in ("classifiers", "draws", "seed")}
-        | {"attributes": study.attributes(), "min_cases": study.fairness.min_cases},
-        code=(*_code("distance", "classifiers", "balance", "preference"), "reconfair.fairness.metrics"),
-        needs=(data.product(study), examiner(study), *trained, *(samples(study, name) for name in settings.generators)),
+    keys = {key: getattr(settings, key) for key in ("classifiers", "draws", "seed")}
+    return _product(
+        study,
+        "synthesis/judged",
+        "synthesis",
+        partial(_judge, study),
+        ("distance", "classifiers", "balance", "preference"),
+        [examiner(study), *trained, *(samples(study, name) for name in settings.generators)],
+        code=("reconfair.fairness.metrics",),
+        job="",
+        parameters=keys | {"attributes": study.attributes(), "min_cases": study.fairness.min_cases},
         work=partial(Work, "judge synthesis", len(trained), 1.0),
-        command=study.command,
     )
 
 
 def answered(study: Study) -> list[Product]:
     """What each kind of classifier answers, trained with the images of each generator and with none."""
-    settings, examined = study.synthesis, examiner(study)
-    made = []
+    settings, examined, made = study.synthesis, examiner(study), []
+    keys = {key: getattr(settings, key) for key in ("inverse_performance", "as_published", "vit", "resnet")}
     for name in ("standard", *settings.generators):
         for kind in settings.classifiers:
-            keys = {key: getattr(settings, key) for key in ("inverse_performance", "as_published", "vit", "resnet")}
-            trained = [samples(study, name)] if name != "standard" else []
-            made.append(
-                Product(
-                    chapter="08",
-                    run=study.label,
-                    folder=_folder(study, name, kind),
-                    name="answers",
-                    write=partial(_answer, study, name, kind),
-                    parameters=examined.parameters | keys | {"cells": study.cells},
-                    code=(*examined.code, *_code("distance", "preference")),
-                    needs=(data.product(study), examined, *trained),
-                    job=f"synthesis/{name}/{kind}" if kind in ("vit", "resnet") else "",
-                    work=examined.work if kind in ("vit", "resnet") else partial(Work, f"fit {kind}", 1, 2.0),
-                    command=study.command,
-                )
+            network = kind in ("vit", "resnet")
+            answers = _product(
+                study,
+                f"synthesis/{name}/{kind}",
+                "answers",
+                partial(_answer, study, name, kind),
+                ("distance", "preference"),
+                [examined] + ([samples(study, name)] if name != "standard" else []),
+                code=examined.code,
+                job=None if network else "",
+                parameters=examined.parameters | keys | {"cells": study.cells},
+                work=examined.work if network else partial(Work, f"fit {kind}", 1, 2.0),
             )
+            made.append(answers)
     return made
 
 
@@ -291,22 +271,14 @@ def products(study: Study) -> list[Product]:
     """What this chapter makes."""
     if study.synthesis is None:
         return []
-    made = [weights(study)]
+    names, made = study.synthesis.generators, [weights(study)]
     if study.synthesis.preference != "none":
         made.append(pairs(study))
-    made += [examiner(study), *(weights(study, name) for name in readers(study) if name != "sd")]
-    for name in readers(study):
-        made += [
-            samples(study, name),
-            *(reader_weights(study, Reader(network, name)) for network in study.networks_of(name)),
-        ]
-        made += [predictions(study, source, name) for source in study.sources]
+    made += [examiner(study), *(weights(study, name) for name in names if name != "sd")]
+    for name in names:
+        made += [samples(study, name), *(reader_weights(study, Reader(net, name)) for net in study.networks_of(name))]
+        made += [diagnosis.product(study, source, strategy=name) for source in study.sources]
     return list(dict.fromkeys([*made, *answered(study), product(study), judged(study)]))
-
-
-def readers(study: Study) -> tuple[str, ...]:
-    """Strategies of the readers that are trained with synthetic images: the generators' names."""
-    return study.synthesis.generators if study.synthesis else ()
 
 
 def asked(study: Study) -> Network:
@@ -382,48 +354,30 @@ def load(study: Study, name: str = "base"):
     return training.load(folder / "best.ckpt", build(study, name))
 
 
-def _training_work(study: Study, iterations: int) -> Work:
-    """What it takes to train a generator."""
+def _work(study: Study, kind: str, images: float = 0) -> Work:
+    """What it takes to train a generator with so many images, or to draw them; 0: all that are drawn of a generator."""
     from reconfair import training
-
-    settings = study.synthesis
-    images = iterations * settings.batch_size
-    build_one = partial(_costs, study)
-    keys = {key: settings.model_dump(mode="json")[key] for key in NETWORK}
-    return training.work("train generator", build_one, keys, study.dataset.size, images, study.compute, trains=True)
-
-
-def _sampling_work(study: Study, images: int) -> Work:
-    """What it takes to draw images: two evaluations a step."""
-    from reconfair import training
-
-    settings, size = study.synthesis, study.dataset.size
-    real = data.sizes(study)["diag"]
-    images = images or (real if settings.amount == "balance" else settings.amount * real) + 4 * settings.judged
-    keys = {key: settings.model_dump(mode="json")[key] for key in NETWORK}
-    amount = images * 2 * settings.steps
-    work = training.work("sample generator", partial(_costs, study), keys, size, amount, study.compute)
-    return work._replace(disk=2 * images * size**2 / 1e6)
-
-
-def _costs(study: Study):
-    """A generator of the right cost; its cells may not be known yet."""
     from reconfair.synthesis.diffusion import Generator
 
-    settings = study.synthesis.model_dump()
-    chosen = {key: settings[key] for key in NETWORK} | {"cells": [(0, 0)], "factors": [1, 1], "colours": 1}
-    return Generator(chosen, study.dataset.size)
+    settings, size, trains = study.synthesis, study.dataset.size, kind == "train generator"
+    if not images:
+        real = data.sizes(study)["diag"]
+        images = (real if settings.amount == "balance" else settings.amount * real) + 4 * settings.judged
+    keys = {key: settings.model_dump(mode="json")[key] for key in NETWORK}
+    unknown = {"cells": [(0, 0)], "factors": [1, 1], "colours": 1}  # which the cost does not depend on
+    amount = images if trains else images * 2 * settings.steps  # two evaluations a step
+    build_one = partial(Generator, keys | unknown, size)
+    work = training.work(kind, build_one, keys, size, amount, study.compute, trains=trains)
+    return work if trains else work._replace(disk=2 * images * size**2 / 1e6)
 
 
 def _train(study: Study, name: str, folder: Path) -> None:
-    import torch
-
     from reconfair import training
     from reconfair.synthesis.balance import Balanced
 
     known, images, settings = cells(study), data.load(study).images, study.synthesis
     iterations = settings.iterations if name == "base" else settings.tuning
-    module = build(study, name, known.table)
+    module, epoch = build(study, name, known.table), min(EPOCH, iterations)
     if name != "base":
         module.load_state_dict(load(study).state_dict())
         module.requires_grad_(True).average.requires_grad_(False)
@@ -432,22 +386,11 @@ def _train(study: Study, name: str, folder: Path) -> None:
     elif settings.start:
         _start(module, Path(settings.start).expanduser())
     module.settings = {**module.settings, "epochs": -(-iterations // EPOCH)}
-    epoch = min(EPOCH, iterations)
-    batches = Balanced(
-        known.rows,
-        known.of,
-        settings.batch_size,
-        epoch,
-        seed_of(settings.seed, name),
-        module.settings.get("sampling", "natural"),
-        module.norms,
-    )
-    of = np.full(len(images), -1)
+    sampling, seed = module.settings.get("sampling", "natural"), seed_of(settings.seed, name)
+    batches = Balanced(known.rows, known.of, settings.batch_size, epoch, seed, sampling, module.norms)
+    of, few = np.full(len(images), -1), known.rows[: settings.batch_size]
     of[known.rows] = known.of
-    train = torch.utils.data.DataLoader(
-        training.Rows(images, of), sampler=batches, batch_size=None, generator=torch.Generator()
-    )
-    few = known.rows[: settings.batch_size]
+    train = training.loader((images, of), known.rows, settings.batch_size, batches=batches)
     val = training.loader((images, of), few, len(few), shuffle=False)
     training.fit(module, train, val, folder, module.settings["epochs"], study.compute, f"generator {name}")
 
@@ -507,12 +450,8 @@ def _write_pairs(study: Study, folder: Path) -> None:
 
     settings, table = study.synthesis, cells(study).table
     cell = np.arange(settings.pairs) % len(table)
-    images = Growing(folder / "pairs.npy", (2 * settings.pairs, *data.load(study).images.shape[1:]), np.float16)
     both = np.repeat(cell, 2)
-    done = store.resume(BATCH, images)
-    require_space(folder, 2 * settings.pairs - done, images.row_bytes)
-    for some in draw(study, "base", both[done:], "pair", done):
-        images.append(some)
+    _fill(study, folder / "pairs.npy", len(both), lambda done: draw(study, "base", both[done:], "pair", done))
     mark = weights(study).fingerprint[:8]
     listed = pd.DataFrame({"pair_id": [f"{mark}-{number:05d}" for number in range(settings.pairs)]})
     names = [f"{number:05d}" for number in range(2 * settings.pairs)]
@@ -541,15 +480,9 @@ def ratings(study: Study) -> pd.DataFrame:
     """
     from reconfair.synthesis import preference
 
-    listed, _ = listed_pairs(study)
-    folder = (
-        pairs(study).folder if study.synthesis.preference == "oracle" else Path(study.synthesis.ratings).expanduser()
-    )
-    files = (
-        [pairs(study).folder / "ratings.csv"]
-        if study.synthesis.preference == "oracle"
-        else sorted(folder.glob("*.csv"))
-    )
+    (listed, _), oracle = listed_pairs(study), study.synthesis.preference == "oracle"
+    folder = pairs(study).folder if oracle else Path(study.synthesis.ratings).expanduser()
+    files = sorted(folder.glob("ratings.csv" if oracle else "*.csv"))
     if not files:
         raise ParamsError(f"synthesis.ratings: {folder} holds no CSV file; make one with `reconfair rate`")
     return pd.concat([preference.read_ratings(path, listed) for path in files], ignore_index=True)
@@ -564,12 +497,8 @@ def compared(study: Study, reference):
     if decided.empty:
         raise ParamsError("synthesis.ratings: no pair was decided, so there is nothing to learn from; rate more pairs")
     number = pd.Series(range(len(table := cells(study).table)), table.cell)
-    return preference.Pairs(
-        images[decided.winner.astype(int)],
-        images[decided.loser.astype(int)],
-        number[decided.cell].to_numpy(),
-        reference,
-    )
+    winners, losers = (images[side.astype(int)] for side in (decided.winner, decided.loser))
+    return preference.Pairs(winners, losers, number[decided.cell].to_numpy(), reference)
 
 
 # --- samples ---
@@ -594,23 +523,28 @@ def require_space(folder: Path, images: int, row_bytes: int) -> None:
         )
 
 
+def _fill(study: Study, path: Path, number: int, batches: Callable) -> None:
+    """Fill a file with so many images, going on where a kill left off; ``batches(done)`` draws those that are left."""
+    images = Growing(path, (number, *data.load(study).images.shape[1:]), np.float16)
+    done = store.resume(BATCH, images)
+    require_space(path.parent, number - done, images.row_bytes)
+    for some in batches(done):
+        images.append(some)
+
+
 def _write_samples(study: Study, name: str, folder: Path) -> None:
     planned = plan(study, cells(study).table)
     cell = np.repeat(planned.index, planned.drawn)
     within = np.concatenate([np.arange(number) for number in planned.drawn])
     order = np.lexsort([cell, within])  # one image of each cell after the other: any part of them is balanced
     cell, within = cell[order], within[order]
-    images = Growing(folder / "synthetic.npy", (len(cell), *data.load(study).images.shape[1:]), np.float16)
-    done = store.resume(BATCH, images)
-    require_space(folder, len(cell) - done, images.row_bytes)
     if name == "sd":
         from reconfair.synthesis import further
 
-        batches = further.draw(study, planned.cell.to_numpy()[cell[done:]], images.shape[1:], done)
-    else:
-        batches = draw(study, name, cell[done:], "sample", done)  # all generators start from the same noise
-    for some in batches:
-        images.append(some)
+        words = planned.cell.to_numpy()[cell]
+        _fill(study, folder / "synthetic.npy", len(cell), lambda done: further.draw(study, words[done:], done))
+    else:  # all generators start from the same noise
+        _fill(study, folder / "synthetic.npy", len(cell), lambda done: draw(study, name, cell[done:], "sample", done))
     table = planned.loc[cell, ["cell", *study.cells]].reset_index(drop=True)
     table = table.assign(image_id=[f"{name}-{number:06d}" for number in range(len(cell))], generator=name)
     table = table.assign(split="train", synthetic=True, used=within < planned.used.to_numpy()[cell])
@@ -654,12 +588,6 @@ def halves(study: Study) -> tuple[np.ndarray, np.ndarray]:
     return rows[inside], rows[~inside]
 
 
-def _train_examiner(study: Study, folder: Path) -> None:
-    from reconfair.synthesis import classifiers
-
-    classifiers.train(study, asked(study), halves(study)[0], folder)
-
-
 def load_examiner(study: Study):
     """The examiner, frozen."""
     from reconfair import training
@@ -668,11 +596,14 @@ def load_examiner(study: Study):
     return training.load(folder / "best.ckpt", diagnosis.build(study, asked(study)))
 
 
-def _train_reader(study: Study, reader: Reader, folder: Path) -> None:
+def _train_classifier(study: Study, reader: Reader | None, folder: Path) -> None:
+    """Train a reader with synthetic images; None: the examiner, with half of the real ones."""
     from reconfair.synthesis import classifiers
 
-    table = data.load(study).table
-    rows = data.rows(table, "diag")
+    if reader is None:
+        classifiers.train(study, asked(study), halves(study)[0], folder)
+        return
+    rows = data.rows(data.load(study).table, "diag")
     classifiers.train(study, reader.network, rows, folder, synthetic(study, reader.strategy))
     diagnosis.write_threshold(study, reader, folder)
 

@@ -80,6 +80,8 @@ class Balanced(Batches):
 class GradientNorms:
     """Norms of each cell's gradient over the last 100 batches; NaN where a batch had no image of the cell."""
 
+    kept = ("ring", "added")  # what a resumed training must know
+
     def __init__(self, cells: int):
         self.ring, self.added = torch.full((KEPT, cells), torch.nan), 0
 
@@ -91,12 +93,6 @@ class GradientNorms:
         """G_s, (cells,): mean norm of each cell over the mean of all cells; 1 where nothing is known."""
         means = self.ring.nanmean(0)
         return (means / means.nanmean()).nan_to_num(1.0, posinf=1.0)
-
-    def state_dict(self) -> dict:
-        return {"ring": self.ring, "added": self.added}
-
-    def load_state_dict(self, state: dict) -> None:
-        self.ring, self.added = state["ring"], state["added"]
 
 
 def output_norms(layer, inputs: torch.Tensor, residual: torch.Tensor, cell: torch.Tensor, cells: int) -> torch.Tensor:
@@ -144,6 +140,8 @@ class FairWeights:
         Groups of each attribute.
     """
 
+    kept = ("sigma", "steps", "chosen", "values", "losses", "counts")  # what a resumed training must know
+
     def __init__(self, groups: torch.Tensor, numbers):
         starts = np.cumsum([0, *numbers])
         self.member = groups + torch.tensor(starts[:-1])  # groups of all attributes, numbered through
@@ -175,12 +173,6 @@ class FairWeights:
         candidates = torch.rand(CANDIDATES, len(self.sigma))
         mean, sd = process(torch.stack(self.chosen), torch.tensor(self.values), candidates)
         self.sigma = candidates[(mean + EXPLORED * sd).argmax()]
-
-    def state_dict(self) -> dict:
-        return {name: value for name, value in vars(self).items() if name not in ("member", "parts")}
-
-    def load_state_dict(self, state: dict) -> None:
-        vars(self).update(state)
 
 
 def process(x: torch.Tensor, y: torch.Tensor, at: torch.Tensor, length: float = 0.5, noise: float = 0.01):

@@ -33,11 +33,9 @@ class Joined:
     def __getitem__(self, rows):
         rows = np.asarray(rows)
         images = np.empty((len(rows), *self.parts[0].shape[1:]), self.parts[0].dtype)
-        for part, inside, first in zip(
-            self.parts, (rows < self.split, rows >= self.split), (0, self.split), strict=True
-        ):
+        for part, first, inside in ((0, 0, rows < self.split), (1, self.split, rows >= self.split)):
             if inside.any():
-                images[inside] = part[rows[inside] - first]
+                images[inside] = self.parts[part][rows[inside] - first]
         return images
 
 
@@ -61,7 +59,7 @@ class Classifier(classify.Diagnoser):
 
     def training_step(self, batch, batch_idx):
         images, labels, rows = batch
-        logits, known = self(images[:, None] if images.ndim == 3 else images), ~labels.isnan()
+        logits, known = self(training.widen(images)), ~labels.isnan()
         losses = F.binary_cross_entropy_with_logits(logits, labels.nan_to_num(), reduction="none") * known
         total = known.sum()
         if self.settings.get("classes"):  # logits are log-odds of the softmax, and the true class alone counts
@@ -71,7 +69,7 @@ class Classifier(classify.Diagnoser):
 
     def validation_step(self, batch, batch_idx):
         images, labels, rows = batch
-        logits = self(images[:, None] if images.ndim == 3 else images)
+        logits = self(training.widen(images))
         self.log("val_loss", self.criterion(logits, labels), batch_size=len(images))
         right = ((logits > 0) == (labels > 0.5)).float().masked_fill(labels.isnan(), torch.nan).nanmean(1)
         if self.settings.get("classes"):
@@ -133,7 +131,7 @@ def train(study: Study, network: Network, rows, folder: Path, synthetic=None, ch
     target = table[list(network.tasks)].to_numpy(np.float32)
     rows = np.concatenate([rows, used])
     rows, val = (some[~np.isnan(target[some]).all(1)] for some in (rows, val))
-    settings = settings_of(study, network) | (changes or {})
+    settings = diagnosis.settings_of(study, network) | (changes or {})
     torch.manual_seed(seed_of(settings["seed"], "weights", network.name))
     module = Classifier(settings)
     if settings["pretrained"]:
@@ -143,11 +141,6 @@ def train(study: Study, network: Network, rows, folder: Path, synthetic=None, ch
     groups = {attribute: table[attribute].fillna("").astype("str").to_numpy() for attribute in attributes}
     module.watch(groups, batches.sampler, mode)
     training.fit(module, batches, check, folder, settings["epochs"], study.compute, network.name)
-
-
-def settings_of(study: Study, network: Network) -> dict:
-    """All that a classifier depends on; of colour images, how many channels they have."""
-    return study.diagnosis.settings(network) | getattr(study.dataset, "inputs", {})
 
 
 def labels_of(network: Network, task: str, table: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -170,10 +163,9 @@ def answer(study: Study, generator: str, classifier: str, folder: Path) -> None:
     if classifier in NETWORKS:
         changes = architecture(study, classifier)
         train(study, network, rows, folder, made, changes)
-        module = classify.Diagnoser(settings_of(study, network) | changes)
-        frozen = training.placed(training.load(folder / "best.ckpt", module), study.compute)
-        looked = training.apply(frozen.diagnose, cohort.images, evaluated, study.compute, f"{classifier} looks")
-        chance = np.concatenate([some for _, some in looked])
+        module = classify.Diagnoser(diagnosis.settings_of(study, network) | changes)
+        frozen = training.load(folder / "best.ckpt", module)
+        chance = diagnosis.look(study, frozen, cohort.images, evaluated, f"{classifier} looks")
     else:
         look = Features(study)
         features, labels = look(cohort.images, rows, raw=True), cohort.table[task].to_numpy()[rows]
@@ -181,9 +173,7 @@ def answer(study: Study, generator: str, classifier: str, folder: Path) -> None:
             used = np.flatnonzero(made[0].used)
             features = np.concatenate([features, look(made[1], used, raw=True)])
             labels = np.concatenate([labels, made[0][task].to_numpy()[used]])
-        model = of_features(classifier, study.synthesis.seed)
-        chance = model.fit(features, labels).predict_proba(look(cohort.images, evaluated, raw=True))
-        chance = chance if task not in network.tasks else chance[:, 1:]
+        chance = of_features(study, classifier, features, labels, look(cohort.images, evaluated, raw=True))
     decided = diagnosis.units(study, network, cohort.table.iloc[evaluated], chance.astype(float))
     decided.to_parquet(folder / "answers.parquet", index=False)
 
@@ -195,8 +185,10 @@ def architecture(study: Study, classifier: str) -> dict:
     return {} if same else chosen | {"pretrained": study.diagnosis.classify.pretrained is True}
 
 
-def of_features(classifier: str, seed: int):
-    """A classifier of frozen features: scikit-learn's gradient boosting or nearest neighbours, or XGBoost.
+def of_features(study: Study, classifier: str, features, labels, at) -> np.ndarray:
+    """Probabilities (m, tasks) at features (m, d) by a classifier that is fitted to features (n, d) and labels (n,).
+
+    It is scikit-learn's gradient boosting or nearest neighbours, or XGBoost.
 
     Raises
     ------
@@ -206,16 +198,22 @@ def of_features(classifier: str, seed: int):
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.neighbors import KNeighborsClassifier
 
+    seed = study.synthesis.seed
     if classifier == "neighbours":
-        return KNeighborsClassifier(5, metric="cosine", weights="distance")
-    if classifier == "boosting":
-        return HistGradientBoostingClassifier(random_state=seed)
-    try:
-        from xgboost import XGBClassifier
-    except ImportError:
-        raise ParamsError("synthesis.classifiers: xgboost is not installed; pip install 'reconfair[xgboost]'") from None
-    shares = {"subsample": 0.9, "colsample_bytree": 0.9}
-    return XGBClassifier(n_estimators=400, max_depth=6, learning_rate=0.1, random_state=seed, **shares)
+        model = KNeighborsClassifier(5, metric="cosine", weights="distance")
+    elif classifier == "boosting":
+        model = HistGradientBoostingClassifier(random_state=seed)
+    else:
+        try:
+            from xgboost import XGBClassifier
+        except ImportError:
+            extra = "pip install 'reconfair[xgboost]'"
+            raise ParamsError(f"synthesis.classifiers: xgboost is not installed; {extra}") from None
+        shares = {"subsample": 0.9, "colsample_bytree": 0.9}
+        model = XGBClassifier(n_estimators=400, max_depth=6, learning_rate=0.1, random_state=seed, **shares)
+    chance = model.fit(features, labels).predict_proba(at)
+    several = study.cells[-1] not in synthesis.asked(study).tasks
+    return chance if several else chance[:, 1:]
 
 
 def measures(counts: np.ndarray) -> dict[str, np.ndarray]:
@@ -349,8 +347,7 @@ def against_ratio(study: Study, name: str, ratios, classifier: str = "boosting")
     for ratio in (ratio for ratio in ratios if round(ratio * len(rows)) <= len(table)):
         n = round(ratio * len(rows))
         x, y = np.concatenate([real, made[:n]]), np.concatenate([labels, table[task].to_numpy()[:n]])
-        chance = of_features(classifier, study.synthesis.seed).fit(x, y).predict_proba(test)
-        chance = chance if task not in network.tasks else chance[:, 1:]
+        chance = of_features(study, classifier, x, y, test)
         decided = decisions(diagnosis.units(study, network, cohort.table.iloc[evaluated], chance))
         groups = decided.patient_id.map(groups_by_patient)
         some = (decided.label.notna() & groups.notna()).to_numpy()

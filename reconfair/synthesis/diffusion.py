@@ -11,7 +11,7 @@ from reconfair.recon.scorenet import Level, Sinusoids, normalised
 from reconfair.recon.sde import generators_of, warmed_up
 from reconfair.synthesis.balance import FairWeights, GradientNorms, output_norms
 from reconfair.synthesis.preference import Pairs, diversity_loss
-from reconfair.training import Module
+from reconfair.training import Module, widen
 
 STEPS, FIRST, LAST = 1000, 1e-4, 0.02  # T, and beta at both ends
 DROPPED = 0.1  # probability that a training image is shown without its cell
@@ -205,7 +205,7 @@ class Generator(Module):
         return (last.clamp(-1, 1) + 1) / 2
 
     def training_step(self, batch, batch_idx):
-        images, cell = centred(batch[0]), batch[1].long()
+        images, cell = 2 * widen(batch[0]) - 1, batch[1].long()
         t = torch.randint(1, STEPS + 1, (len(images),), device=images.device)
         noise = torch.randn_like(images)
         mean, sd = self.schedule.marginal(t, images)
@@ -230,7 +230,7 @@ class Generator(Module):
 
     def validation_step(self, batch, batch_idx):
         """Noise error of averaged weights on a few training images, at the same times and noise in every epoch."""
-        images, cell = centred(batch[0]), batch[1].long()
+        images, cell = 2 * widen(batch[0]) - 1, batch[1].long()
         draw = torch.Generator().manual_seed(0)
         t = torch.randint(1, STEPS + 1, (len(images),), generator=draw).to(images.device)
         noise = torch.randn(images.shape, generator=draw).to(images)
@@ -242,8 +242,8 @@ class Generator(Module):
         if self.current_epoch == 0:  # tuning goes on from the averaged weights, and averages afresh
             self.net.load_state_dict(self.average.module.state_dict())
             self.average.n_averaged.zero_()
-        if self.pairs:
-            self.pairs.to(self.device)
+        for name in ("images", "cells", "reference") if self.pairs else ():
+            setattr(self.pairs, name, getattr(self.pairs, name).to(self.device))
 
     def on_train_batch_end(self, outputs, batch, batch_idx):
         self.average.update_parameters(self.net)
@@ -254,16 +254,13 @@ class Generator(Module):
 
     def on_save_checkpoint(self, checkpoint):
         parts = {"norms": self.norms, "fair": self.fair, "pairs": self.pairs}
-        checkpoint["recipe"] = {name: part.state_dict() for name, part in parts.items() if part}
+        checkpoint["recipe"] = {
+            name: {key: getattr(part, key) for key in part.kept} for name, part in parts.items() if part
+        }
 
     def on_load_checkpoint(self, checkpoint):
         for name, state in checkpoint["recipe"].items():
-            getattr(self, name).load_state_dict(state)
+            vars(getattr(self, name)).update(state)
 
     def configure_optimizers(self):
         return torch.optim.Adam(self.net.parameters(), lr=self.settings["lr"], fused=True)
-
-
-def centred(images: torch.Tensor) -> torch.Tensor:
-    """Map images (n, s, s) or (n, 3, s, s) within [0, 1] to (n, c, s, s) within [-1, 1]."""
-    return 2 * (images[:, None] if images.ndim == 3 else images) - 1

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from reconfair import data, synthesis
+from reconfair import data, diagnosis, synthesis
 from reconfair.data import splits
 from reconfair.fairness.metrics import auroc
 from reconfair.keyed import generator, seed_of
@@ -45,14 +45,10 @@ def frechet(one: np.ndarray, other: np.ndarray) -> float:
 def kernel(one: np.ndarray, other: np.ndarray) -> float:
     """Kernel distance (Binkowski et al. 2018): squared mean discrepancy of (x y / d + 1)^3; unbiased, so about 0."""
 
-    def k(a, b):
-        return (a @ b.T / a.shape[1] + 1) ** 3
-
-    def within(a):
-        values = k(a, a)
-        return (values.sum() - np.trace(values)) / (len(a) * (len(a) - 1))
-
-    return float(within(one) + within(other) - 2 * k(one, other).mean())
+    sets = ((one, one), (other, other), (one, other))
+    *within, between = ((a @ b.T / a.shape[1] + 1) ** 3 for a, b in sets)
+    means = [(values.sum() - np.trace(values)) / (len(values) * (len(values) - 1)) for values in within]
+    return float(sum(means) - 2 * between.mean())
 
 
 def nearest(images, others, same=None) -> np.ndarray:
@@ -107,24 +103,16 @@ class Features:
     """Features of the frozen examiner, reduced to principal components of the images that it was trained with."""
 
     def __init__(self, study: Study):
-        from reconfair import training
-
-        self.study = study
-        self.module = training.placed(synthesis.load_examiner(study), study.compute)
-        trained = self._raw(data.load(study).images, synthesis.halves(study)[0])
+        self.study, self.module = study, synthesis.load_examiner(study)
+        trained = self(data.load(study).images, synthesis.halves(study)[0], raw=True)
         self.mean = trained.mean(0)
         *_, directions = np.linalg.svd(trained - self.mean, full_matrices=False)
         self.directions = directions[:COMPONENTS].T
 
-    def _raw(self, images, rows) -> np.ndarray:
-        from reconfair import training
-
-        batches = training.apply(self.module.features, images, rows, self.study.compute, "features")
-        return np.concatenate([answers for _, answers in batches]).astype(float)
-
     def __call__(self, images, rows=None, raw: bool = False) -> np.ndarray:
         """(n, features) of some rows of images; `raw`: all of them, as the frozen network has them."""
-        features = self._raw(images, np.arange(len(images)) if rows is None else rows)
+        rows = np.arange(len(images)) if rows is None else rows
+        features = diagnosis.look(self.study, self.module, images, rows, "features", see="features").astype(float)
         return features if raw else (features - self.mean) @ self.directions
 
 
@@ -181,12 +169,8 @@ def physician(study: Study):
         return lambda images, cells: known.score(lesion(images, phantom_mri.VIEW), cells)
 
     def score(images, cells):
-        from reconfair import training
-
-        module = training.placed(synthesis.load_examiner(study), study.compute)
-        rows = np.arange(len(images))
-        batches = training.apply(module.diagnose, images, rows, study.compute, "the examiner looks")
-        chance = np.concatenate([answers for _, answers in batches]).clip(1e-6, 1 - 1e-6)
+        module, rows = synthesis.load_examiner(study), np.arange(len(images))
+        chance = diagnosis.look(study, module, images, rows, "the examiner looks").clip(1e-6, 1 - 1e-6)
         label = table[study.cells[-1]].to_numpy()[cells]
         if chance.shape[1] == 1:
             chance = np.where(label[:, None] == 1, chance, 1 - chance)

@@ -36,19 +36,17 @@ def pipeline(folder: Path):
     return loaded
 
 
-def draw(study: Study, cells: np.ndarray, shape: tuple[int, ...], first: int = 0):
-    """Yield images in batches, float32 of shape (n, *shape), of cells that are named in the prompt.
+def draw(study: Study, cells: np.ndarray, first: int = 0):
+    """Yield images in batches, float32 as those of the cohort, of cells that are named in the prompt.
 
     Parameters
     ----------
     study : Study
     cells : ndarray of str
-    shape : tuple of int
-        (s, s) or (3, s, s).
     first : int
         Number of the first image, from which its noise follows.
     """
-    settings = study.synthesis
+    settings, shape = study.synthesis, study.dataset.shape
     model = pipeline(Path(settings.diffusers).expanduser()).to(training.device_of(study.compute))
     prompt = PROMPT.get(study.dataset.about.modality, "an image of a patient, {cell}")
     for start in range(0, len(cells), synthesis.BATCH):

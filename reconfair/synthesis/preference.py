@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from reconfair.keyed import generator
 from reconfair.params import ParamsError
+from reconfair.training import widen
 from reconfair.words import nearest
 
 COLUMNS = ["pair_id", "cell", "left", "right", "choice", "rater", "seconds"]
@@ -88,15 +89,12 @@ class Pairs:
         Frozen network of the generator before preference learning.
     """
 
+    kept = ("active",)  # what a resumed training must know
+
     def __init__(self, winners, losers, cells, reference):
-        images = [torch.from_numpy(np.asarray(some, np.float32)) for some in (winners, losers)]
-        images = [2 * (some[:, None] if some.ndim == 3 else some) - 1 for some in images]
+        images = [2 * widen(torch.from_numpy(np.asarray(some, np.float32))) - 1 for some in (winners, losers)]
         self.images, self.cells = torch.stack(images, 1), torch.tensor(np.array(cells, np.int64))
         self.reference, self.active, self.rises = reference, True, []
-
-    def to(self, device) -> None:
-        self.images, self.cells = self.images.to(device), self.cells.to(device)
-        self.reference = self.reference.to(device)
 
     def loss(self, generator, n: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean loss of n pairs, and their implicit accuracy; without gradient once both errors have risen."""
@@ -126,12 +124,6 @@ class Pairs:
         if self.rises and bool((torch.stack(self.rises).mean(0) > RISE).all()):
             self.active = False
         self.rises = []
-
-    def state_dict(self) -> dict:
-        return {"active": self.active}
-
-    def load_state_dict(self, state: dict) -> None:
-        self.active = state["active"]
 
 
 # --- who prefers ---

@@ -3,6 +3,7 @@
 import io
 import re
 import time
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -74,15 +75,9 @@ def agreements(study: Study) -> pd.DataFrame:
     """How well every two raters agree; see `preference.agreement`."""
     pairs, _ = synthesis.listed_pairs(study)
     read = {path.stem: read_ratings(path, pairs) for path in sorted(folder_of(study).glob("*.csv"))}
-    names = list(read)
-    rows = [
-        {"one": one, "other": other, **agreement(read[one], read[other])}
-        for at, one in enumerate(names)
-        for other in names[at + 1 :]
-    ]
-    return pd.DataFrame(
-        rows, columns=["one", "other", "pairs", "agreement", "low", "high", "kappa", "kappa_low", "kappa_high"]
-    )
+    rows = [{"one": a, "other": b, **agreement(read[a], read[b])} for a, b in combinations(read, 2)]
+    columns = ["one", "other", "pairs", "agreement", "low", "high", "kappa", "kappa_low", "kappa_high"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def widget(study: Study, rater: str):

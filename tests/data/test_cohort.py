@@ -1,5 +1,7 @@
 """Cohorts: what cannot carry a study is refused; what is prepared is what was drawn."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -41,13 +43,14 @@ def table():
 
 
 def test_a_sound_cohort_passes(table):
-    data.check(table, ["nodule"])
+    assert list(data.faults(table, ["nodule"])) == []
 
 
 def test_a_repeated_image_is_named(table):
     table.loc[[2, 4], "image_id"] = "i1"
-    with pytest.raises(ValueError, match=r"image 'i1' occurs more than once \(2 repeated images\)"):
-        data.check(table, [])
+    assert any(
+        re.search(r"image 'i1' occurs more than once \(2 repeated images\)", fault) for fault in data.faults(table, [])
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,19 +67,22 @@ def test_a_patient_of_two_kinds_is_named(table, column, values, message):
     table.loc[[3, 4], "patient_id"] = "p3"
     table.loc[[3, 4], "split"] = "val"
     table.loc[[3, 4], column] = values
-    with pytest.raises(ValueError, match=message):
-        data.check(table, [])
+    assert any(re.search(message, fault) for fault in data.faults(table, []))
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_an_empty_split_is_named(table, split):
-    with pytest.raises(ValueError, match=f"split '{split}' is empty: 4 patients are too few"):
-        data.check(table[table.split != split], [])
+    assert any(
+        re.search(f"split '{split}' is empty: 4 patients are too few", fault)
+        for fault in data.faults(table[table.split != split], [])
+    )
 
 
 def test_an_empty_part_of_the_training_is_named(table):
-    with pytest.raises(ValueError, match="split 'train_recon' is empty"):
-        data.check(table.replace({"split": {"train": "train_diag"}}), [])
+    assert any(
+        re.search("split 'train_recon' is empty", fault)
+        for fault in data.faults(table.replace({"split": {"train": "train_diag"}}), [])
+    )
 
 
 @pytest.mark.parametrize("label", [0, 1])
@@ -85,8 +91,7 @@ def test_a_class_without_a_case_is_named(table, label, missing):
     hit = (table.split == "val") & (table.nodule == label)
     table.loc[hit, "nodule"] = np.nan if missing else 1.0 - label
     message = f"task 'nodule': no case of class {label} in split 'val'; leave it out of diagnosis.tasks"
-    with pytest.raises(ValueError, match=message):
-        data.check(table, ["nodule"])
+    assert any(re.search(message, fault) for fault in data.faults(table, ["nodule"]))
 
 
 def test_too_few_patients_are_refused_before_anything_is_drawn(outputs):
@@ -239,7 +244,7 @@ def test_nothing_is_listed_where_everything_could_be_read(outputs, scans):
 @pytest.mark.parametrize("done", [1, 2, 3])
 def test_a_killed_preparation_goes_on_with_the_next_piece_whatever_was_skipped(outputs, scans, monkeypatch, done):
     spoil(scans)
-    attempt, pieces = data._attempt, []
+    attempt, pieces = data.images_of, []
 
     def killed(chunk, dataset):
         pieces.append(chunk.index[0])
@@ -247,7 +252,7 @@ def test_a_killed_preparation_goes_on_with_the_next_piece_whatever_was_skipped(o
             raise KeyboardInterrupt
         return attempt(chunk, dataset)
 
-    monkeypatch.setattr(data, "_attempt", killed)
+    monkeypatch.setattr(data, "images_of", killed)
     with pytest.raises(KeyboardInterrupt):
         data.prepare(listed(scans))
     part = data.product(listed(scans)).draft

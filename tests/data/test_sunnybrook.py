@@ -26,7 +26,20 @@ def test_patients_are_those_of_the_table(small):
     table = small("sunnybrook_x4").dataset.read_table()
     patients = table.drop_duplicates("patient_id")
     assert len(table) == 805 and patients.sex.value_counts().to_dict() == {"male": 32, "female": 13}
-    assert patients.age.between(23, 88).all() and patients.Pathology.nunique() == 4
+    assert patients.age.between(23, 88).all()
+    assert patients.pathology.value_counts().sort_index().tolist() == [9, 12, 12, 12]
+
+
+def test_pathology_is_a_task_of_four_classes_where_it_is_named(small):
+    assert list(small("sunnybrook_x4").tasks) == ["ventricle"]
+    shares = "dataset.split=[0.5, 0.25, 0.25]"
+    study = small(
+        "sunnybrook_x4_small", shares, "diagnosis.tasks=[pathology]", "diagnosis.classify={pretrained: false}"
+    )
+    assert list(study.tasks.values()) == ["classify"] * 4 and "pathology: Normal" in study.tasks
+    table = data.cohort_table(study)
+    patients = table.drop_duplicates("patient_id")
+    assert patients["pathology: Normal"].sum() == 9 and patients["pathology: Hypertrophy"].sum() == 12
 
 
 @pytest.mark.slow
@@ -34,7 +47,7 @@ def test_patients_are_those_of_the_table(small):
 def test_the_ventricle_is_outlined_in_originals_and_reconstructions(small, name, size):
     study = small(name, f"dataset.size={size}")
     with one_thread():
-        for product in run.products(study):
+        for product in run.every_product(study):
             if product.chapter <= "05" and product.folder.name != "chapters":
                 store.make(product)
     cohort = data.load(study)

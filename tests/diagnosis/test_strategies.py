@@ -140,7 +140,7 @@ def test_a_crop_answers_for_the_whole_image_and_a_cascade_counts_what_it_missed(
 def test_an_empty_first_mask_is_kept_and_counted(study, monkeypatch):
     cohort, (network,) = data.load(study), study.networks_of("cascade")
     rows = data.rows(cohort.table, "test")
-    monkeypatch.setattr(diagnosis, "scores", lambda *_: np.zeros((len(rows), 64, 64), np.float32))
+    monkeypatch.setattr(diagnosis, "read", lambda *_: (np.zeros((len(rows), 64, 64), np.float32), {}))
     answers, columns = crop.read(
         study, Reader(network, "cascade"), cohort.images, rows, "test", cohort.table.iloc[rows], cohort.masks
     )

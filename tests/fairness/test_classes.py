@@ -208,15 +208,10 @@ def test_equity_scaled_accuracy_by_hand():
     assert metrics.macro([0.1, 0.3]) == pytest.approx(0.2)
 
 
-def test_metrics_of_weighted_rows_are_those_of_repeated_rows():
+def test_accuracy_of_weighted_rows_is_that_of_repeated_rows():
     rng = np.random.default_rng(5)
     label, weight = rng.integers(0, 3, 80), rng.integers(0, 4, 80)
-    score = scores_of(label, 1.0, rng)
-    chosen, again = score.argmax(axis=1), np.repeat(np.arange(80), weight)
+    chosen, again = scores_of(label, 1.0, rng).argmax(axis=1), np.repeat(np.arange(80), weight)
     weights = weight[None] * 1.0
-    expected = cohen_kappa_score(label[again], chosen[again], weights="quadratic")
-    assert metrics.kappa(decision=chosen, label=label, weights=weights)[0, 0] == pytest.approx(expected)
-    expected = roc_auc_score(label[again], score[again], multi_class="ovr")
-    assert metrics.macro_auroc(scores=score, label=label, weights=weights)[0, 0] == pytest.approx(expected)
     expected = accuracy_score(label[again], chosen[again])
     assert metrics.accuracy(decision=chosen, label=label, weights=weights)[0, 0] == pytest.approx(expected)

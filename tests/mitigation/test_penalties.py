@@ -27,7 +27,7 @@ def finetune(study, model, strategy, folder, **settings):
 def begun(study, model, strategy):
     """A reconstructor about to be fine-tuned, its penalties, and a batch."""
     module = recon.load(study, model).train().requires_grad_(True)
-    added = penalties.Penalties(study, module, study.mitigation.remedies(strategy))
+    added = penalties.Penalties(study, module, study.mitigation.parts(strategy))
     module.log_dict = lambda *args, **kwargs: None  # there is no trainer
     cohort = data.load(study)
     rows = data.rows(cohort.table, "recon")[:24]
@@ -263,7 +263,7 @@ def test_a_negative_lambda_is_refused():
 def test_lambda_is_the_papers_for_each_modality():
     for name, lam in (("lgg", 1), ("nih", 0.005)):
         study = params.study(dataset={"name": name}, mitigation={})
-        assert study.mitigation.lam == lam and study.mitigation.remedies("adv+reweight") == {"adv": lam, "reweight": 1}
+        assert study.mitigation.lam == lam and study.mitigation.parts("adv+reweight") == {"adv": lam, "reweight": 1}
 
 
 def test_groups_are_those_of_the_training_images(outputs):

@@ -17,6 +17,11 @@ def _ids(images):
     return [f"image-{i}" for i in range(len(images))]
 
 
+def to_image(k):
+    """Inverse of `kspace.to_kspace`."""
+    return np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(k, (-2, -1)), norm="ortho"), (-2, -1))
+
+
 def _psnr(x, y):
     return -10 * np.log10(np.mean((x - y) ** 2))
 
@@ -72,7 +77,7 @@ def test_two_uniform_spokes_are_the_axes():
 @pytest.mark.parametrize("size", SIZES)
 def test_mask_is_point_symmetric_so_real_images_stay_real(size):
     images = _images(size=size)
-    zero_filled = kspace.to_image(kspace.to_kspace(images) * kspace.radial_mask(size, 4))
+    zero_filled = to_image(kspace.to_kspace(images) * kspace.radial_mask(size, 4))
     np.testing.assert_allclose(zero_filled.imag, 0, atol=1e-6)
 
 
@@ -100,7 +105,7 @@ def test_transform_keeps_energy_and_inverts(size):
     k = kspace.to_kspace(images)
     assert k.dtype == np.complex64
     np.testing.assert_allclose(np.sum(np.abs(k) ** 2, (1, 2)), np.sum(images**2, (1, 2)), rtol=1e-5)
-    np.testing.assert_allclose(kspace.to_image(k), images, atol=1e-6)
+    np.testing.assert_allclose(to_image(k), images, atol=1e-6)
 
 
 def test_point_in_the_middle_has_flat_kspace():

@@ -136,7 +136,7 @@ def test_synthetic_images_never_enter_val_test_or_judged_tables(made):
         rows = data.rows(data.load(made).table, "diag")
         network = made.networks[0]
         classifiers.train(made, network, rows, product.folder, (table.assign(split="val"), images))
-    for strategy in ("standard", *synthesis.readers(made)):
+    for strategy in ("standard", *made.synthesis.generators):
         read = diagnosis.product(made, ORIGINAL, strategy=strategy)
         predictions = judge.collect("predictions", [read])
         patients = set(data.load(made).table.query("split in ['val', 'test']").patient_id)
@@ -443,7 +443,7 @@ def test_a_tiny_checkpoint_makes_images_of_the_cells(made, tmp_path):
     ).save_pretrained(tmp_path / "sd")  # fmt: skip
     chosen = study(diffusers=str(tmp_path / "sd"))
     assert "sd" in chosen.synthesis.generators
-    [images] = further.draw(chosen, np.array(["female, 1", "male, 0"]), (64, 64))
+    [images] = further.draw(chosen, np.array(["female, 1", "male, 0"]))
     assert images.shape == (2, 64, 64) and images.min() >= 0 and images.max() <= 1
 
 
