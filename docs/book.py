@@ -9,23 +9,27 @@ them hold, and built in ``outputs/book/html``. Nothing is executed and nothing i
 from __future__ import annotations
 
 import importlib.util
+import json
 import pkgutil
 import re
 import shutil
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import nbformat
 import yaml
 
 import reconfair
+from reconfair import play
+from reconfair.fairness import two_groups
 from reconfair.report import pages
 
 ROOT = Path(__file__).parents[1]
 GALLERY = ROOT / "outputs" / "gallery"
 GUIDES = ("your-scans", "your-predictions", "images-made-elsewhere", "your-model", "batch-and-cluster", "gpu")
-LOOK_UP = ("which-metric", "limits", "inference", "parameters", "tables", "results", "reliability", "glossary")
+LOOK_UP = ("which-metric", "play", "limits", "inference", "parameters", "tables", "results", "reliability", "glossary")
 ABOUT = ("docs/references", "CHANGELOG", "CONTRIBUTING", "SECURITY")
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 CSS = """
@@ -45,6 +49,8 @@ def gather(source: Path) -> None:
     shutil.copy(mathjax / "static" / "mathjax" / "tex-svg.js", source / "_static" / "mathjax.js")
     shutil.copy(ROOT / "docs" / "conf.py", source)
     (source / "_static" / "book.css").write_text(CSS, encoding="utf-8")
+    shutil.copy(ROOT / "docs" / "eodd.js", source / "_static")
+    (source / "_static" / "eodd-numbers.js").write_text(numbers_of_sliders(), encoding="utf-8")
     texts = [ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")]
     texts += [ROOT / "workflow" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     for path in texts:
@@ -64,6 +70,23 @@ def gather(source: Path) -> None:
     start = source / "index.md"
     blocks = [f"```{{toctree}}\n:hidden:\n:caption: {title}\n" + "\n".join(names) for title, names in listed.items()]
     start.write_text(start.read_text(encoding="utf-8") + "\n" + "\n```\n\n".join(blocks) + "\n```\n", encoding="utf-8")
+
+
+def numbers_of_sliders() -> str:
+    """The numbers of every setting of the sliders of chapter 05, as a script that `docs/eodd.js` reads."""
+    rows = []
+    for setting in product(play.PATIENTS, play.DISPARITY, play.THRESHOLD):
+        seen = two_groups.compare(**dict(zip(play.GAP, setting, strict=True)))
+        row = [
+            *seen["tpr"],
+            seen["fpr"][0],
+            *(seen[key] for key in ("eodd", "low", "high", "expected", "p")),
+            *seen["sd"],
+        ]
+        rows.append([round(number, 4) for number in row])
+    values = {name: values for name, (_, values, _) in play.GAP.items()}
+    start = [value for _, _, value in play.GAP.values()]
+    return f"const EODD = {json.dumps(values | {'start': start, 'rows': rows}, separators=(',', ':'))};\n"
 
 
 def gather_page(path: Path, source: Path) -> None:

@@ -20,7 +20,7 @@
 # - read a share together with its interval;
 # - tell which differences between groups are mixed up with others (confounded).
 #
-# *Reading and running: about 25 minutes.*
+# *Reading and running: about 25 minutes. You need Python, pandas, and what a mean is.*
 #
 # The study that we follow is *Evaluating the Impact of Medical Image Reconstruction on Downstream AI Fairness and
 # Performance* by Wohlrapp, Bubeck, Rueckert and Lotter (MIDL 2026). All chapters call it "the paper". "The slides" are

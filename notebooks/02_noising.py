@@ -20,7 +20,7 @@
 # - compare our noise model with that of the paper's published code;
 # - read PSNR and SSIM, and say what they leave open.
 #
-# *Reading and running: about 30 minutes.*
+# *Reading and running: about 30 minutes. You need chapter 01, and what a Fourier transform does.*
 
 # %%
 import numpy as np
@@ -28,6 +28,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 import reconfair as rf
+from reconfair import play
 
 # %% [markdown]
 # The next cell chooses the study. It starts from a base, here `params/class.yaml`, and each line changes one section of
@@ -219,6 +220,14 @@ Markdown(
     + ". Patients without a recorded attribute are left out of its panel."
     + (f" Left out as well: {infinite} images whose PSNR is infinite at some level." if infinite else "")
 )
+
+# %% [markdown]
+# Move the level and the image: what is lost in the picture, and which group loses most? The error is drawn three times as
+# bright as it is.
+
+# %%
+first = groups[groups.attribute == attributes[0]]
+play.show(*play.noise(images, dict(zip(names, degraded, strict=True)), first))
 
 # %% [markdown]
 # The same for SSIM:

@@ -22,7 +22,7 @@
 # - say for which groups a model makes more errors, and how sure that is;
 # - count the decisions that change when the image changes.
 #
-# *Reading and running: about 40 minutes.*
+# *Reading and running: about 40 minutes. You need chapters 01 and 03, and what a rate and an interval are.*
 
 # %%
 import numpy as np
@@ -381,19 +381,186 @@ changed.round(3)
 # 2. A number of a group needs its interval and its number of patients.
 # 3. A bias on originals is the baseline, not an effect of reconstruction.
 #
+# ## Quiz
+#
+# Click an answer to read why it is right or wrong.
+
+# %% [markdown] tags=["quiz"]
+# **1. Why are the readers trained on originals only, and then frozen?**
+#
+# <details><summary>Then a change of a diagnosis comes from the image, and not from a new reader.</summary>Yes. The reader is
+# the measuring instrument, so it must stay the same.</details>
+# <details><summary>Because reconstructions are too bad to learn from.</summary>No. A reader can learn from them, and chapter
+# 07 asks what else it can learn. Here it would mix two effects.</details>
+# <details><summary>To save time.</summary>No. It does save time, but this is not the reason.</details>
+
+# %% [markdown] tags=["quiz"]
+# **2. The threshold is raised. What happens?**
+#
+# <details><summary>TPR and FPR both rise.</summary>No. A higher threshold calls fewer patients positive, ill and healthy
+# ones.</details>
+# <details><summary>AUROC rises.</summary>No. AUROC looks at the order of the scores only, and no threshold enters it.</details>
+# <details><summary>More ill patients are missed, and fewer healthy patients get a false alarm.</summary>Yes. Both rates fall,
+# and one pays for the other.</details>
+
+# %% [markdown] tags=["quiz"]
+# **3. A reader has AUROC 0.90 for women and for men. Are they served equally at the common threshold?**
+#
+# <details><summary>Yes, the AUROC is the same.</summary>No. If all scores of women are lower, their order is the same, but
+# more ill women are missed.</details>
+# <details><summary>This is not known: look at TPR and FPR of both.</summary>Yes. AUROC of a group does not see where the
+# scores lie against the threshold.</details>
+# <details><summary>No, AUROC is never fair.</summary>No. It measures the order within a group, and that can be the
+# same.</details>
+
+# %% [markdown] tags=["quiz"]
+# **4. In a clinic half of the patients are ill, in a screening one in a hundred. TPR and FPR are the same. What changes?**
+#
+# <details><summary>Nothing.</summary>No. The share of positive calls that are right changes very much.</details>
+# <details><summary>Precision falls in the screening.</summary>Yes. Most of the people are healthy there, so most alarms are
+# false ones.</details>
+# <details><summary>AUROC falls in the screening.</summary>No. It compares pairs of one ill and one healthy person, however
+# many there are.</details>
+
+# %% [markdown] tags=["quiz"]
+# **5. A group of four ill patients has a TPR of 1.00. What do you write?**
+#
+# <details><summary>That this group is served best.</summary>No. Four right decisions are also likely if the true TPR is
+# 0.80.</details>
+# <details><summary>Nothing, since the group is too small.</summary>No. Then nobody learns that it is too small. Write the
+# number of patients and the interval.</details>
+# <details><summary>4 of 4, with the interval, and that it cannot be compared.</summary>Yes. Wilson's interval runs from
+# about 0.51 to 1.</details>
+
+# %% [markdown]
 # ## Exercises
+#
+# Solutions are in the cells below each exercise. `make exercises` writes a copy of this notebook without them. They need
+# a task of classification, such as the first one of this study:
+
+# %%
+task = next(iter(auroc.index), None)
+answers = originals[(originals.task == task) & originals.label.notna()]
+answers = answers.merge(cohort.table.drop_duplicates("patient_id")[["patient_id", *attributes]], on="patient_id")
+ill, healthy = answers.score[answers.label == 1].to_numpy(), answers.score[answers.label == 0].to_numpy()
+print(f"{task}: {len(ill)} ill and {len(healthy)} healthy in the test")
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 1.** Compute AUROC without a library: the share of pairs of one ill and one healthy test patient in which the
-# ill one has the higher score. Compare with the table `performance`.
+# **Exercise 1 (write).** Compute AUROC without a library: the share of pairs of one of `ill` and one of `healthy` in which the
+# ill one has the higher score. A tie counts one half. Call it `by_pairs`, and compare it with `auroc.value[task]`.
+
+# %% tags=["exercise", "solution"]
+# Hint: ill[:, None] - healthy holds the difference of every pair.
+difference = ill[:, None] - healthy
+by_pairs = (difference > 0).mean() + (difference == 0).mean() / 2
+print(f"by pairs {by_pairs:.4f}, in the table {auroc.value[task]:.4f}")
+
+# %% tags=["exercise"]
+# A check. It gives a hint, and does not say that you are right.
+if "by_pairs" not in globals():
+    print("Hint: call your share of pairs by_pairs.")
+elif by_pairs < 0.5:
+    print("Hint: below 0.5 the ill have the lower scores. Did you subtract in the right order?")
+else:
+    print("Hint: what does your formula give if all scores are equal? It should be 0.5.")
+
+# %% [markdown] tags=["exercise", "solution"]
+# Both agree. (With `dataset.folds` the table compares pairs of one fold only.) AUROC is a probability about pairs. It
+# says nothing about a single patient at a threshold.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 2.** Choose the threshold so that 90 % of the ill validation patients are detected. What are TPR and FPR by sex
-# on the test patients?
+# **Exercise 2 (predict, then run).** A screening must find 90 % of the ill. Choose the threshold `cut` that does so on the
+# *validation* originals. What are TPR and FPR by sex on the test patients? Will TPR be 0.90 there, in both groups?
+
+# %% tags=["exercise", "solution"]
+# Hint: the cut is the tenth percentile of the scores of the ill validation patients.
+asked = validation[(validation.task == task) & (validation.label == 1)]
+cut = np.quantile(asked.score, 0.1, method="lower")
+called_by = answers.assign(called=answers.score >= cut).groupby([attributes[0], "label"]).called
+called_by.agg(["mean", "size"]).unstack().round(2)
+
+# %% tags=["exercise"]
+if "cut" not in globals():
+    print("Hint: call your threshold cut.")
+elif not 0 <= cut <= 1:
+    print("Hint: a score lies between 0 and 1. Is your cut a score?")
+else:
+    print(
+        "Hint: which share of the ill validation patients lies at or above your cut? And of which group are those below?"
+    )
+
+# %% [markdown] tags=["exercise", "solution"]
+# TPR on the test is near 0.90 for all patients together, but not exactly, because these are other patients. Nothing forces
+# the groups to be alike: one cut for all gives each group the TPR that its scores have there. The price is in the column of
+# FPR.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 3.** Train the readers with another seed (`diagnosis = {"seed": 1}`). Which group is now the lowest? What does
-# this say about naming a "worst" group?
+# **Exercise 3 (predict, then run).** With TPR and FPR of the balanced threshold, which precision has this reader if one
+# patient in two is ill, one in ten, and one in a hundred?
+
+# %% tags=["exercise", "solution"]
+# Hint: the formula above the ROC curve.
+tpr, fpr = (ill >= thresholds[task]).mean(), (healthy >= thresholds[task]).mean()
+prevalence = np.array([0.5, 0.1, 0.01])
+precision = tpr * prevalence / (tpr * prevalence + fpr * (1 - prevalence))
+pd.Series(precision, prevalence, name="precision").rename_axis("prevalence").round(3).to_frame().T
+
+# %% [markdown] tags=["exercise", "solution"]
+# In a screening almost all alarms are false, with the same reader. A group in which the disease is rarer has a lower
+# precision for this reason alone, so precision compares groups badly.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 4.** Read the slides' definition of SER in chapter 05. Why is it a ratio of errors, and not of Dice values?
+# **Exercise 4 (write).** How sure is the name of the "worst" group? Draw the test patients with replacement 200 times. In
+# which share of the draws (`again`) has the same group of the first attribute the lowest AUROC as in the sample?
+
+# %% tags=["exercise", "solution"]
+# Hint: rf.fairness.metrics.auroc(score=..., label=...) of the rows of each group; a draw without a label gives NaN.
+draw = np.random.default_rng(0)
+
+
+def lowest_group(rows):
+    values = {
+        group: rf.fairness.metrics.auroc(score=some.score, label=some.label).item()
+        for group, some in rows.groupby(attributes[0])
+    }
+    return pd.Series(values).fillna(1).idxmin()
+
+
+sample = lowest_group(answers)
+drawn = [lowest_group(answers.iloc[draw.integers(len(answers), size=len(answers))]) for _ in range(200)]
+again = np.mean([group == sample for group in drawn])
+print(f"{sample} is lowest in the sample, and in {again:.0%} of the draws")
+
+# %% tags=["exercise"]
+if "again" not in globals():
+    print("Hint: call your share again.")
+elif not 0 <= again <= 1:
+    print("Hint: a share lies between 0 and 1.")
+else:
+    print("Hint: with two equal groups you would expect 0.5. How far is your share from that?")
+
+# %% [markdown] tags=["exercise", "solution"]
+# A share of 0.95 or more supports a name. A share of 0.6 does not: other patients would have given another "worst" group.
+# A second training (`diagnosis = {"seed": 1}`) moves the values as well, and this share does not count that.
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 5 (open, break it).** Break the AUROC of groups: change the scores such that the AUROC of *every* group stays
+# exactly as it is, and the ill patients of one group are almost all missed. Which number of this chapter notices it? What
+# would you print next to an AUROC?
+
+# %% tags=["exercise", "solution"]
+# Hint: within a group, AUROC depends on the order of the scores only.
+one = answers[attributes[0]] == answers[attributes[0]].dropna().iloc[0]
+broken = answers.assign(score=np.where(one, answers.score / 10, answers.score))
+rows = []
+for name, some in {"before": answers, "after": broken}.items():
+    for group, part in some.groupby(attributes[0]):
+        area = rf.fairness.metrics.auroc(score=part.score, label=part.label).item()
+        found = (part.score[part.label == 1] >= thresholds[task]).mean()
+        rows.append({"": name, "group": group, "AUROC": area, "TPR": found})
+pd.DataFrame(rows).pivot_table(["AUROC", "TPR"], "group", "", sort=False).round(2)
+
+# %% [markdown] tags=["exercise", "solution"]
+# Scores of one group divided by ten keep their order. TPR at the common threshold notices it, and so does calibration: the
+# scores no longer are risks. The AUROC of *everyone* falls as well, because it also compares the ill of one group with
+# the healthy of the other. A good answer prints TPR and FPR at the threshold in use, with the number of patients.

@@ -19,7 +19,7 @@
 # - say why it is hard to show that a gap grew, and when "no change" may be claimed;
 # - correct for many comparisons, and read the paper's bootstrap on the same data.
 #
-# *Reading and running: about 60 minutes.*
+# *Reading and running: about 60 minutes. You need chapter 04, and what a standard error is.*
 
 # %%
 import numpy as np
@@ -28,7 +28,7 @@ from IPython.display import Markdown
 from scipy import stats
 
 import reconfair as rf
-from reconfair import judge
+from reconfair import judge, play
 from reconfair.diagnosis import probe
 from reconfair.fairness import cells, decision, gaps, metrics, planning, resampling, sensitivity, simulation
 
@@ -235,6 +235,67 @@ Markdown(
 # error ratio*, $\mathrm{SER} = \frac{1 - \min_a \mathrm{Dice}_a}{1 - \max_a \mathrm{Dice}_a}$, which is 1 if groups
 # are equal.
 #
+# ### By hand
+#
+# Eighteen patients, small enough for paper: nine of group a and nine of group b. `ill` is the truth, and `called` is the
+# decision of the reader.
+
+# %%
+eighteen = pd.DataFrame(
+    {
+        "group": list("aaaaaaaaabbbbbbbbb"),
+        "ill": [1, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 0],
+        "called": [1, 1, 1, 1, 0, 1, 0, 0, 0, 1, 1, 0, 0, 1, 1, 1, 0, 0],
+    }
+)
+eighteen.T
+
+# %% [markdown]
+# **Predict first:** count TP, FN, FP and TN of both groups on paper, and compute TPR, FPR and EODD. The next cell does the
+# same.
+
+# %%
+rates_by_hand = eighteen.groupby(["ill", "group"]).called.mean().unstack().rename({1: "TPR", 0: "FPR"})
+ranges = rates_by_hand.max(axis=1) - rates_by_hand.min(axis=1)
+eodd_by_hand = ranges.mean()
+rates_by_hand.assign(range=ranges).round(3)
+
+# %%
+Markdown(
+    f"TPR differs by {ranges['TPR']:.2f} and FPR by {ranges['FPR']:.2f}. EODD is their mean, {eodd_by_hand:.3f}. Group b is "
+    "served worse on both sides: its ill patients are missed more often, and its healthy patients get more false alarms."
+)
+
+# %% [markdown]
+# Now the outlines of six patients, three of each group. `true` and `drawn` are areas in pixels, and `overlap` is the area
+# that both share. Dice is $2 \cdot \text{overlap} / (\text{true} + \text{drawn})$.
+#
+# **Predict first:** compute the six values of Dice, the mean of each group, and SER.
+
+# %%
+outlines = pd.DataFrame(
+    {
+        "group": list("aaabbb"),
+        "true": [40, 30, 42, 30, 44, 50],
+        "drawn": [40, 30, 38, 30, 36, 50],
+        "overlap": [34, 27, 38, 21, 32, 45],
+    }
+)
+outlines["dice"] = 2 * outlines.overlap / (outlines.true + outlines.drawn)
+mean_dice = outlines.groupby("group").dice.mean()
+ser_by_hand = (1 - mean_dice.min()) / (1 - mean_dice.max())
+outlines
+
+# %%
+Markdown(
+    f"The mean Dice is {mean_dice['a']:.2f} in group a and {mean_dice['b']:.2f} in group b. The errors are "
+    f"{1 - mean_dice['a']:.2f} and {1 - mean_dice['b']:.2f}, so SER is {ser_by_hand:.2f}: the outlines of group b have "
+    f"{ser_by_hand:.2g} times the error. The difference in Dice is only {mean_dice.max() - mean_dice.min():.2f}."
+)
+
+# %% [markdown]
+# ### By chance
+#
 # **Predict first:** suppose a reader treats everybody alike, and you compare two groups of equal size, or six groups
 # as unequal in size as the races of a large hospital. What EODD will you measure, on average?
 
@@ -261,6 +322,16 @@ Markdown(
     + " and ".join(f"{values.mean():.2f} with {title}" for title, values in by_chance.items())
     + "."
 )
+
+# %% [markdown]
+# Move the sliders. Group a has 1,000 patients. The ill patients of group b have scores that are lower by the disparity. Left
+# are the two groups on their ROC curves. Right is EODD with its interval, and in grey the EODD of studies in which the groups
+# are equal.
+#
+# **Predict first:** with a disparity of 0.5, how many patients must group b have before the interval leaves 0?
+
+# %%
+play.show(play.gap, play.GAP)
 
 # %% [markdown]
 # Noise can only increase a largest difference, and the smallest group decides it. Three consequences hold from here
@@ -379,35 +450,36 @@ Markdown(
 #
 # The paper draws patients with replacement, computes the shift in each such cohort, and counts how often it falls on
 # the other side of 0. Another idea is the *swap test*: if it makes no difference which image a patient was read from,
-# the two decisions of each patient can be exchanged at random. In the invented hospital:
+# the two decisions of each patient can be exchanged at random. Both are short loops over the patients of the invented
+# hospital:
+
 
 # %%
-ill_or_not, who = hospital.label.to_numpy(), (hospital.group == "men").to_numpy().astype(int)
-old, new = (hospital[column].to_numpy() >= 0.75 for column in ("score", "score_source"))
-random, n = np.random.default_rng(0), len(hospital)
+def shift_of(rows):
+    return eodd_of(rows, "score_source") - eodd_of(rows, "score")
 
 
-def shift_of(before, after, rows=slice(None)):
-    rate = [
-        [[called[rows][(who[rows] == g) & (ill_or_not[rows] == y)].mean() for g in (0, 1)] for y in (1, 0)]
-        for called in (after, before)
-    ]
-    return float(metrics.eodd(tpr=rate[0][0], fpr=rate[0][1]) - metrics.eodd(tpr=rate[1][0], fpr=rate[1][1]))
+def bootstrap(rows, resamples=200):
+    draw = np.random.default_rng(0)
+    return np.array([shift_of(rows.iloc[draw.integers(len(rows), size=len(rows))]) for _ in range(resamples)])
 
 
-swapped, resampled = [], []
-for _ in range(300):
-    swap = random.integers(2, size=n) == 1
-    swapped.append(shift_of(np.where(swap, new, old), np.where(swap, old, new)))
-    resampled.append(shift_of(old, new, random.integers(n, size=n)))
-panels = {"swapped: what chance alone does": {"shift": np.array(swapped)}}
-panels |= {"resampled: the paper's bootstrap": {"shift": np.array(resampled)}}
-observed = shift_of(old, new)
+def swap(rows, resamples=200):
+    draw, both, swapped = np.random.default_rng(0), rows[["score", "score_source"]].to_numpy(), []
+    for _ in range(resamples):
+        exchanged = np.where(draw.random((len(rows), 1)) < 0.5, both, both[:, ::-1])
+        swapped.append(shift_of(rows.assign(score=exchanged[:, 0], score_source=exchanged[:, 1])))
+    return np.array(swapped)
+
+
+observed, swapped, resampled = shift_of(hospital), swap(hospital), bootstrap(hospital)
+panels = {"swapped: what chance alone does": {"shift": swapped}}
+panels |= {"resampled: the paper's bootstrap": {"shift": resampled}}
 rf.figures.keep(rf.figures.histograms(panels, "shift of EODD", {"observed": observed, "none": 0}), study, "05_swap")
 
 # %%
 p_swap = (1 + np.sum(np.abs(swapped) >= abs(observed) - 1e-12)) / (1 + len(swapped))
-below = min(np.sum(np.array(resampled) <= 0), np.sum(np.array(resampled) >= 0))
+below = min(np.sum(resampled <= 0), np.sum(resampled >= 0))
 Markdown(
     f"The observed shift is {observed:+.3f}. The swap test gives p = {p_swap:.3f}, the bootstrap p = "
     f"{min(1, 2 * (1 + below) / (1 + len(resampled))):.3f}."
@@ -708,20 +780,174 @@ Markdown(planning.advice(planned, aim="kept", size=0.05))
 #    cases.
 # 3. "Not shown" is not "unchanged". "No change" needs a margin and a bound below it.
 #
+# ## Quiz
+#
+# Click an answer to read why it is right or wrong.
+
+# %% [markdown] tags=["quiz"]
+# **1. Two groups of 50 patients have an EODD of 0.08. What follows?**
+#
+# <details><summary>The reader is unfair.</summary>No. Groups of this size have about such an EODD without any
+# disparity.</details>
+# <details><summary>Nothing yet: compare it with `expected` and with its interval.</summary>Yes. A largest difference is
+# never negative, so chance alone makes it positive.</details>
+# <details><summary>The reader is fair, since 0.08 is small.</summary>No. The interval can include values that matter, and
+# what matters is a choice.</details>
+
+# %% [markdown] tags=["quiz"]
+# **2. The interval of a group's change of TPR is -0.12 to +0.03. The margin is 0.05. What is the verdict?**
+#
+# <details><summary>Kept.</summary>No. A loss of 0.12 is not excluded, and it is larger than the margin.</details>
+# <details><summary>Worse.</summary>No. The interval includes 0, so no loss is shown.</details>
+# <details><summary>Not shown.</summary>Yes. Neither a loss nor its absence is shown; there are too few patients.</details>
+
+# %% [markdown] tags=["quiz"]
+# **3. After a reconstruction, EODD falls from 0.20 to 0.10. For whom is this good?**
+#
+# <details><summary>This number does not tell.</summary>Yes. The worse group can have risen, or the better group can have
+# fallen. Look at the change of each group.</details>
+# <details><summary>For the worse group.</summary>No. It may have stayed where it was, or even have lost.</details>
+# <details><summary>For everybody.</summary>No. If the better group fell, nobody gained anything.</details>
+
+# %% [markdown] tags=["quiz"]
+# **4. Why does the interval of a bootstrapped EODD never include 0?**
+#
+# <details><summary>Because real readers are never fair.</summary>No. It also happens in simulations where all groups are
+# equal.</details>
+# <details><summary>Because 1,000 resamples are too few.</summary>No. More resamples give the same limits more
+# exactly.</details>
+# <details><summary>Because each resample has noise of its own, and a range of noisy rates is positive.</summary>Yes. Every
+# resampled gap is above 0, and so is every quantile of them.</details>
+
+# %% [markdown] tags=["quiz"]
+# **5. A study makes 40 comparisons between things that are equal. How many have p at most 0.05?**
+#
+# <details><summary>None, because nothing differs.</summary>No. Then p is spread evenly between 0 and 1.</details>
+# <details><summary>About two.</summary>Yes. Each has a chance of 5 %, and 40 times 0.05 is 2. This is why p is
+# adjusted.</details>
+# <details><summary>About twenty.</summary>No. That would be half, the chance of a p of at most 0.5.</details>
+
+# %% [markdown]
 # ## Exercises
+#
+# Solutions are in the cells below each exercise. `make exercises` writes a copy of this notebook without them.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 1.** Use the function `change` for the FPR of women and men in the invented hospital. Which group got
-# more false alarms from the new images, and is that shown?
+# **Exercise 1 (by hand).** One of the missed patients of group b is now called positive. What are TPR of group b and EODD of
+# the eighteen patients now (`eodd_after`)? And what is SER (`ser_after`) if the worst outline of group b becomes perfect?
+# Use paper.
+
+# %% tags=["exercise", "solution"]
+# Hint: TPR of group b was 2 of 4. Of the outlines, only one value of Dice changes; the mean of its group rises by a third.
+eodd_after = ((4 / 5 - 3 / 4) + (3 / 5 - 1 / 4)) / 2
+dice_b = (1 + 0.8 + 0.9) / 3
+ser_after = max(1 - 0.9, 1 - dice_b) / min(1 - 0.9, 1 - dice_b)
+print(f"EODD {eodd_after:.3f}, SER {ser_after:.2f}")
+
+# %% tags=["exercise"]
+# A check. It gives a hint, and does not say that you are right.
+if "eodd_after" not in globals():
+    print("Hint: call your answer eodd_after.")
+elif not 0 < eodd_after < 0.325:
+    print("Hint: the range of TPR became smaller, and that of FPR stayed at 0.35. EODD is half of their sum.")
+else:
+    print("Hint: is your EODD nearer to 0.325, or to half of the range of FPR? Which of the two rates carries it now?")
+
+# %% [markdown] tags=["exercise", "solution"]
+# TPR of group b is now 0.75, so its range is 0.05, and EODD is (0.05 + 0.35) / 2 = 0.20. One patient of eighteen moved EODD
+# by 0.125. The mean Dice of group b is now 0.90, as in group a, so SER is 1.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 2.** Simulate 200 hospitals in which the new images change nothing (`change=0.0`). In how many does the
-# interval of `change` for women exclude 0? How many do you expect?
+# **Exercise 2 (predict, then run).** Use the function `change` for the FPR of women and men in the invented hospital. Read
+# first how the hospital was simulated: did the new images change anything for patients without the disease?
+
+# %% tags=["exercise", "solution"]
+# Hint: the same function, for the patients with label 0.
+healthy = dict(list(hospital[hospital.label == 0].groupby("group")))
+alarms = {
+    group: change((rows.score >= 0.75).to_numpy(), (rows.score_source >= 0.75).to_numpy())
+    for group, rows in healthy.items()
+}
+pd.DataFrame(alarms, ["change of FPR", "low", "high"]).T.round(3)
+
+# %% [markdown] tags=["exercise", "solution"]
+# `change` was -0.4 times the label, so in truth FPR did not change in either group. Some healthy patients turned positive
+# and others turned negative, by chance. An interval that excludes 0 here would be one of the 5 % that are wrong.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 3.** Set `fairness = {"margins": {"eodd": 0.2}}`. Which verdicts change, and which cannot? Who should
-# choose a margin, and when?
+# **Exercise 3 (write).** Simulate 200 hospitals in which the new images change nothing (`change=0.0`). In which share of them
+# does the interval of `change` for women exclude 0 (`excluded`)? Which share do you expect?
+
+# %% tags=["exercise", "solution"]
+# Hint: simulation.simulate(patients=400, share=two, prevalence=0.4, images=(1, 1), seed=k) for k in range(200).
+outside = []
+for k in range(200):
+    rows = simulation.simulate(patients=400, share=two, prevalence=0.4, images=(1, 1), seed=k)
+    women = rows[(rows.label == 1) & (rows.group == "women")]
+    _, low, high = change((women.score >= 0.75).to_numpy(), (women.score_source >= 0.75).to_numpy())
+    outside.append(low > 0 or high < 0)
+excluded = np.mean(outside)
+print(f"{excluded:.1%} of the intervals exclude 0")
+
+# %% tags=["exercise"]
+if "excluded" not in globals():
+    print("Hint: call your share excluded.")
+elif excluded > 0.15:
+    print("Hint: an interval excludes 0 if it lies wholly above or wholly below it. Do you compare the same patients?")
+else:
+    print(
+        "Hint: the limits are meant to miss the truth in at most 5 %. With 200 hospitals, which shares would not surprise you?"
+    )
+
+# %% [markdown] tags=["exercise", "solution"]
+# At most 5 % are expected. The share is often lower, because few patients turn, and the limits of Clopper and Pearson are
+# careful with small counts.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 4.** Plan a study for groups with a prevalence of 0.05 instead of 0.3. How many patients of each group
-# are needed, and why?
+# **Exercise 4 (predict, then run).** "No change that matters" needs a bound below the margin. Which share of the shifts in
+# `shifted` could be given this verdict at a margin of 0.01, 0.05, 0.10, 0.20 and 0.50? Who should choose a margin, and when?
+
+# %% tags=["exercise", "solution"]
+# Hint: compare the column bound with each margin. Rows without a bound have groups that are too small.
+margins = [0.01, 0.05, 0.1, 0.2, 0.5]
+below = {margin: (shifted.bound < margin).sum() for margin in margins}
+pd.Series(below, name=f"of {shifted.bound.notna().sum()} shifts").rename_axis("margin").to_frame().T
+
+# %% [markdown] tags=["exercise", "solution"]
+# A wide margin makes every change harmless. So those who are affected, and those who treat them, should choose it before
+# the results are seen. The margin changes "not shown" into "no change". It never changes a shift that is shown.
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 5 (predict, then run).** Plan the study of the last section again, for a disease with a prevalence of 0.10
+# instead of 0.30. By which factor does the number of patients of each group grow?
+
+# %% tags=["exercise", "solution"]
+# Hint: TPR counts the ill patients only.
+rare = planning.design(["a", "b"], tpr=0.8, fpr=0.2, prevalence=0.1, discordance=0.05)
+rare_plan = planning.plan(rare, aim="kept", size=0.05, patients=(1200, 2400, 4800, 9600), studies=50)
+print(planning.advice(rare_plan, aim="kept", size=0.05))
+
+# %% [markdown] tags=["exercise", "solution"]
+# About three times as many: TPR rests on the ill, and a third of the prevalence gives a third of them. For a rare disease,
+# the patients without the disease cost much and tell nothing about TPR.
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 6 (open, break it).** Break the swap test: invent a hospital in which the new image lowers the score of *every*
+# ill patient by the same step, and yet the test finds a shift of EODD in most cohorts. Is the reconstruction unfair? Argue
+# for both answers.
+
+# %% tags=["exercise", "solution"]
+# Hint: the men are far from the threshold, so the same step costs them fewer decisions.
+step = {"separation": {"women": 1.2, "men": 2.6}, "change": -0.6, "prevalence": 0.4, "images": (1, 1)}
+p_values = []
+for seed in range(5):
+    rows = simulation.simulate(patients=1500, share=two, **step, seed=seed)
+    as_large = np.abs(swap(rows, 39)) >= abs(shift_of(rows))
+    p_values.append((1 + as_large.sum()) / (1 + len(as_large)))
+print("p of the swap test:", ", ".join(f"{p:.3f}" for p in p_values))
+
+# %% [markdown] tags=["exercise", "solution"]
+# The test finds that the two sources cannot be exchanged. It does not find a reader or an image that treats groups
+# differently: each ill patient lost the same step. One can say that the reconstruction is fair, since it does the same to
+# everybody. One can also say that it is unfair, since more women are missed, and it is decisions that harm. A good answer
+# says which of the two it measures, and why.

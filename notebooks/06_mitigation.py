@@ -22,7 +22,7 @@
 # - check whether a strategy did what it was meant to do;
 # - tell whether a gap closed because the worse group rose or because the better group fell.
 #
-# *Reading and running: about 40 minutes.*
+# *Reading and running: about 40 minutes. You need chapters 03 and 05, and what a gradient is.*
 
 # %%
 from types import SimpleNamespace
@@ -364,8 +364,8 @@ figure, axis = plt.subplots(figsize=(5, 3.2), layout="constrained")
 for (model, strategy), moved in fairer.items():
     moved_psnr = change.loc["psnr"].droplevel("task")[strategy].get(model, np.nan) if strategy in change else np.nan
     moved_psnr = 0 if strategy == "thresholds" else moved_psnr
-    label = f"{rf.words.name(model)}, {rf.words.name(strategy)}"
-    axis.plot(moved_psnr, moved, rf.words.marker(strategy), color=rf.words.colour(model), label=label)
+    title = f"{rf.words.name(model)}, {rf.words.name(strategy)}"
+    axis.plot(moved_psnr, moved, rf.words.marker(strategy), color=rf.words.colour(model), label=title)
 axis.axhline(0, color="grey", lw=0.8)
 axis.axvline(0, color="grey", lw=0.8)
 axis.set(xlabel="change of PSNR (dB)", ylabel="mean change of EODD")
@@ -406,19 +406,155 @@ figures.keep(figures.group_values(grouped[grouped.task == "image"], "psnr"), stu
 # 2. A fairer model has a price, in PSNR and in performance; name both.
 # 3. Look at both groups. A gap can close because the better group fell.
 #
+# ## Quiz
+#
+# Click an answer to read why it is right or wrong.
+
+# %% [markdown] tags=["quiz"]
+# **1. Why is the decision softened before EODD becomes a loss?**
+#
+# <details><summary>A step has the derivative zero almost everywhere.</summary>Yes. Without a slope, no gradient tells the
+# reconstructor what to change.</details>
+# <details><summary>A soft EODD is fairer.</summary>No. It is only an approximation of the EODD of the decisions.</details>
+# <details><summary>Scores must lie between 0 and 1.</summary>No. They do so already, before they are softened.</details>
+
+# %% [markdown] tags=["quiz"]
+# **2. A group has 5 of 500 training images. What does reweighting add?**
+#
+# <details><summary>Information about this group.</summary>No. There are still five images; each of them is only seen more
+# often.</details>
+# <details><summary>Weight of this group in the loss.</summary>Yes. The model can also learn these five images by
+# heart.</details>
+# <details><summary>Test patients of this group.</summary>No. The training split and the test split have different
+# patients.</details>
+
+# %% [markdown] tags=["quiz"]
+# **3. EODD falls from 0.20 to 0.12. TPR by group was 0.80 and 0.60; now it is 0.70 and 0.58. What happened?**
+#
+# <details><summary>The worse group was helped.</summary>No. Its TPR fell from 0.60 to 0.58.</details>
+# <details><summary>Chance.</summary>No, this cannot be said without an interval. It is not the first thing to see,
+# either.</details>
+# <details><summary>Levelling down.</summary>Yes. Both groups lost, and the gap closed because the better group lost
+# more.</details>
+
+# %% [markdown] tags=["quiz"]
+# **4. An adversary removes all that tells two groups apart. The disease is more common in one of them. What is the risk?**
+#
+# <details><summary>None, because the groups are then equal.</summary>No. They are equal in the image and not in their
+# disease.</details>
+# <details><summary>The sign of the disease is removed as well.</summary>Yes. What goes together with the group is removed,
+# whether it is a nuisance or the disease.</details>
+# <details><summary>The image becomes brighter.</summary>No. It changes where the groups differ, in either direction.</details>
+
+# %% [markdown] tags=["quiz"]
+# **5. A fine-tuned model has a smaller gap than the standard model. What is the fair comparison?**
+#
+# <details><summary>With the original images.</summary>No. The standard model is already different from them.</details>
+# <details><summary>With the best published model.</summary>No. It saw other images and other patients.</details>
+# <details><summary>With the standard model that was trained just as much longer, without a penalty.</summary>Yes. Fine-tuning
+# alone changes results, in either direction.</details>
+
+# %% [markdown]
 # ## Exercises
+#
+# Solutions are in the cells below each exercise. `make exercises` writes a copy of this notebook without them.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 1.** Set the strength of the penalty to zero (`mitigation = {"strategies": ["eodd@0", "reweight@0"]}`). What does
-# plain fine-tuning change? Why must every strategy be compared with it?
+# **Exercise 1 (predict, then run).** Compute `soft_eodd` for the eight patients with temperatures 0.01, 0.1 and 1. The EODD of
+# their decisions is 0.25. Predict: which temperature gives the best approximation, and which the largest gradient for the
+# missed patient of group 0?
+
+# %% tags=["exercise", "solution"]
+# Hint: a new tensor with requires_grad=True for each temperature; backward() fills its gradient.
+rows = []
+for temperature in (0.01, 0.1, 1.0):
+    again = score.detach().clone().requires_grad_()
+    value = soft_eodd(again, label, group, threshold=0.5, temperature=temperature)
+    value.backward()
+    rows.append({"T": temperature, "soft EODD": value.item(), "gradient": again.grad[0].item()})
+pd.DataFrame(rows).set_index("T").round(4)
+
+# %% [markdown] tags=["exercise", "solution"]
+# The smallest temperature gives 0.25 almost exactly, but hardly any gradient: the score 0.4 is already ten temperatures from
+# the threshold. The largest temperature flattens everything. A temperature between the two gives a gradient and a usable
+# value.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 2.** Compute `soft_eodd` for the eight patients with temperatures 0.01, 0.1 and 1. How do the gradient and the
-# distance from the EODD of the decisions change?
+# **Exercise 2 (write).** Balance the first attribute alone (as `mitigation = {"attributes": ["sex"]}` does). How often is an
+# image of the smaller group drawn in an epoch, on average (`draws`)? How often with joint groups?
+
+# %% tags=["exercise", "solution"]
+# Hint: the same three lines as above, with one column of `groups`.
+alone = groups[[groups.columns[0]]]
+n_alone = alone.groupby(alone.columns[0])[alone.columns[0]].transform("size")
+p_alone = (1 / n_alone) / (1 / n_alone).sum()
+draws = float(p_alone.max() * len(alone))
+print(f"{draws:.2f} draws for each image of the smaller group; {drawn.draws_per_image.max():.2f} with joint groups")
+
+# %% tags=["exercise"]
+# A check. It gives a hint, and does not say that you are right.
+if "draws" not in globals():
+    print("Hint: call your number draws.")
+elif draws < 1:
+    print("Hint: an image of the smaller group is drawn more than once on average. Did you take the larger group?")
+else:
+    print("Hint: with k groups of one attribute, your number should be all images / (k times the images of the group).")
+
+# %% [markdown] tags=["exercise", "solution"]
+# With two groups of similar size the number is near 1, and nothing much changes. Joint groups are smaller, so their images
+# are drawn more often, and are more easily learned by heart.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 3.** Balance sex alone (`mitigation = {"attributes": ["sex"]}`). How often is an image of the smallest group drawn
-# now? Which gaps change?
+# **Exercise 3 (write).** Write `before` and `after`, two dicts with TPR by group (such as `{"a": 0.8, "b": 0.6}`), in which the
+# gap becomes smaller and *every* group is worse off.
+
+# %% tags=["exercise", "solution"]
+# Hint: let the better group lose more than the worse one.
+before, after = {"a": 0.80, "b": 0.60}, {"a": 0.62, "b": 0.58}
+print({group: round(after[group] - before[group], 2) for group in before})
+
+# %% tags=["exercise"]
+if "before" not in globals() or not isinstance(before, dict):
+    print("Hint: call your dicts before and after.")
+elif max(before.values()) - min(before.values()) <= max(after.values()) - min(after.values()):
+    print("Hint: is the gap of `after` smaller than that of `before`?")
+elif any(after[name] >= before[name] for name in before):
+    print("Hint: one of your groups is not worse off yet.")
+else:
+    print("Hint: how many patients of each group are harmed by your `after`, if each group has 100 ill patients?")
+
+# %% [markdown] tags=["exercise", "solution"]
+# Here the gap falls from 0.20 to 0.04. Of 100 ill patients in each group, 18 and 2 more are missed. A table of gaps alone
+# shows a success.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 4.** Write an invented table of TPR by group in which EODD falls and every group is worse off.
+# **Exercise 4 (predict, then run).** In appendix A2, `reweight@0` is fine-tuning without any remedy. The table `longer` has the
+# mean change of AUROC and of EODD by sex from the standard model. Predict: is plain fine-tuning far from zero? Which
+# strategies change EODD by clearly more?
+
+# %% tags=["exercise", "solution"]
+# Hint: read mitigation.csv again, all seeds, and group the rows by strategy.
+every = pd.read_csv(rf.params.shipped() / "benchmarks" / "results" / "mitigation.csv")
+every = every[(every.source == every.model) & (every.attribute == "sex") & (every.scenario == "scarce_6e2")]
+plain = every[every.strategy == "standard"].set_index(["seed", "task", "model"]).performance
+keys = pd.MultiIndex.from_frame(every[["seed", "task", "model"]])
+longer = every.assign(auroc=every.performance - plain.groupby(level=[0, 1, 2]).first().reindex(keys).to_numpy())
+longer = longer.groupby("strategy").agg(
+    runs=("seed", "size"), auroc=("auroc", "mean"), eodd=("shift_standard", "mean"), spread=("shift_standard", "std")
+)
+longer[longer.runs > 3].sort_values("eodd").round(3)
+
+# %% [markdown] tags=["exercise", "solution"]
+# Compare each row with that of `reweight@0`, and the difference with the spread between runs. What a strategy does beyond
+# plain fine-tuning is its effect; the rest is longer training. One run, as in this notebook, lies anywhere within the
+# spread.
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 5 (open).** A vendor writes: "Our fairness update reduces the disparity by 40 %." Which five numbers do you ask
+# for before your hospital installs it? Who must agree if one group loses image quality?
+
+# %% [markdown] tags=["exercise", "solution"]
+# An example: (1) the change of TPR and FPR of each group, with limits; (2) the number of ill patients of each group in the
+# test; (3) the disparity that chance alone gives in such a cohort; (4) the same update without the penalty; (5) the loss
+# of image quality of each group, on scans of our own hospital. There are other good answers. A good answer asks who lost,
+# and lets those who are affected speak before the update is installed.

@@ -24,7 +24,7 @@
 # - judge a fairer reader by its gap, its performance, and who gained and who lost;
 # - find what contradicts itself in a published table.
 #
-# *Reading and running: about 50 minutes.*
+# *Reading and running: about 50 minutes. You need chapters 04 to 06, and what an orthogonal vector is.*
 
 # %%
 import matplotlib.pyplot as plt
@@ -405,19 +405,158 @@ second_hand.pivot_table("value", "strategy", "metric", sort=False)
 # 2. Compare strategies at the same dose, and print the dose.
 # 3. A gap, a performance, an interval on the same patients, and what chance would give: only together do they judge a reader.
 #
+# ## Quiz
+#
+# Click an answer to read why it is right or wrong.
+
+# %% [markdown] tags=["quiz"]
+# **1. A segmenter is worse for women. After cropping around the true tumour, the gap is as large as before. What follows?**
+#
+# <details><summary>The cause lies outside the window.</summary>No. What lies outside was removed, and the gap
+# stayed.</details>
+# <details><summary>The cause lies inside the window.</summary>Yes. It does not say what it is: contrast, size, or the
+# outlines of the experts.</details>
+# <details><summary>Cropping is a bad method.</summary>No. The experiment gave a clear answer.</details>
+
+# %% [markdown] tags=["quiz"]
+# **2. Strategy A oversamples with a dose of 100, strategy B reweights with a dose of 3. A has the smaller gap. What do you
+# write?**
+#
+# <details><summary>Oversampling is better than reweighting.</summary>No. The dose differs as well, and may explain
+# it.</details>
+# <details><summary>Nothing can be compared.</summary>No. The doses can be made equal, and then the methods can be
+# compared.</details>
+# <details><summary>The larger dose had the smaller gap; the methods were not compared at one dose.</summary>Yes. This is
+# what was seen, and it names what was not.</details>
+
+# %% [markdown] tags=["quiz"]
+# **3. An adversary cannot find sex in the features. What is shown?**
+#
+# <details><summary>This adversary could not find it.</summary>Yes. A stronger probe may find it; test with a fresh one that
+# did not take part in the game.</details>
+# <details><summary>The features do not hold sex.</summary>No. They can hold it in a form that this adversary does not
+# see.</details>
+# <details><summary>The reader is fair.</summary>No. Errors can differ between groups although the group is not in the
+# features.</details>
+
+# %% [markdown] tags=["quiz"]
+# **4. Errors of two groups fall from 0.10 and 0.15 to 0.04 and 0.07. What happens to the gap and to SER?**
+#
+# <details><summary>Both fall.</summary>No. SER is a ratio: 0.15 / 0.10 is 1.5, and 0.07 / 0.04 is 1.75.</details>
+# <details><summary>The gap falls and SER rises.</summary>Yes. The difference becomes smaller, and the ratio larger. Both
+# groups gained.</details>
+# <details><summary>Both rise.</summary>No. The difference was 0.05 and is now 0.03.</details>
+
+# %% [markdown] tags=["quiz"]
+# **5. Why can a reader with thresholds by group be a problem, although its gap is small?**
+#
+# <details><summary>It needs a second network.</summary>No. It uses the same network with other thresholds.</details>
+# <details><summary>Two patients with the same image can get different answers.</summary>Yes. This has to be justified to
+# the patient, and in several countries it is unlawful.</details>
+# <details><summary>Its AUROC is lower.</summary>No. Within a group the order of the scores stays as it is.</details>
+
+# %% [markdown]
 # ## Exercises
+#
+# Solutions are in the cells below each exercise. `make exercises` writes a copy of this notebook without them.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 1.** Try several levels of oversampling (`readers = {"strategies": ["oversample@0", "oversample@0.5",
-# "oversample@1"]}`). Where does the worse group stop gaining, and where does the better group begin to lose?
+# **Exercise 1 (predict, then run).** Compute the column loss of `within` for a basis of rank 0 and of rank 1. What would a
+# training with rank 0 learn about the attribute?
+
+# %% tags=["exercise", "solution"]
+# Hint: a basis of rank 0 has no columns: U[:, :0].
+losses = {f"rank {rank}": float(column_loss(within, U[:, :rank])) for rank in (0, 1, 2)}
+pd.Series(losses, name="column loss").round(3).to_frame()
+
+# %% [markdown] tags=["exercise", "solution"]
+# With rank 0 the loss is 0 for every network. The training runs, its log looks good, and it asks for nothing. A loss that is
+# always 0 must raise a question.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 2.** Plant a decoy (`dataset = {"label": "decoy", "dials": {"decoy": {"sex": {"female": 0.8}}, "rare": {"sex":
-# {"female": 0.95}}}}`). Predict what the crop will do now, and check.
+# **Exercise 2 (write).** Fifteen of 4,236 patients are Black. Write a function `dose(level)`: the share of the rarest group
+# in a batch that is oversampled with `level`, divided by its share in the data, for two groups. At which level does the group
+# count ten times as much as in plain training?
+
+
+# %% tags=["exercise", "solution"]
+# Hint: the share is (1 - level) n_g / n + level / G.
+def dose(level, count=15, images=4236, groups=2):
+    share = count / images
+    return ((1 - level) * share + level / groups) / share
+
+
+ten_times = next(level for level in np.linspace(0, 1, 10001) if dose(level) >= 10)
+print(f"level {ten_times:.3f}; the whole level gives {dose(1):.0f} times")
+
+# %% tags=["exercise"]
+# A check. It gives a hint, and does not say that you are right.
+if "dose" not in globals():
+    print("Hint: define dose(level) first.")
+elif abs(dose(0) - 1) > 1e-9:
+    print("Hint: with level 0 the images come as they are. What is the dose of plain training?")
+else:
+    print("Hint: dose(1) should agree with balance.minority_share(15, 4236, 'oversample'). Does it?")
+
+# %% [markdown] tags=["exercise", "solution"]
+# A level of about 0.06 is enough for ten times. The whole level gives 141 times: each of the fifteen patients is then seen as
+# often as about 140 patients of the other group, and is soon learned by heart.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 3.** Compute the column loss for a basis of rank 0. What would a training with it learn about the attribute?
+# **Exercise 3 (write).** Two groups have the errors 0.10 and 0.15, and after a strategy 0.04 and 0.07. Compute the gap and SER
+# before and after: `gap_change` and `ser_change`, each after minus before. Which of the two would you report, and why?
+
+# %% tags=["exercise", "solution"]
+# Hint: SER is the larger error divided by the smaller one.
+gap_change = (0.07 - 0.04) - (0.15 - 0.10)
+ser_change = 0.07 / 0.04 - 0.15 / 0.10
+print(f"gap {gap_change:+.3f}, SER {ser_change:+.3f}")
+
+# %% tags=["exercise"]
+if "gap_change" not in globals() or "ser_change" not in globals():
+    print("Hint: call your answers gap_change and ser_change.")
+elif gap_change > 0:
+    print("Hint: the difference of the errors was 0.05. What is it now? After minus before.")
+else:
+    print("Hint: do your two answers have the same sign? Explain to a colleague why or why not.")
+
+# %% [markdown] tags=["exercise", "solution"]
+# The gap falls by 0.02 and SER rises by 0.25. Both groups have less than half of their errors, so nobody lost. A report
+# should give the errors of both groups, and then both summaries; each summary alone can be chosen to please.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 4.** Two groups have error 0.10 and 0.15. After a strategy they have 0.04 and 0.07. Compute the gap and SER before
-# and after. Which of the two would you report, and why?
+# **Exercise 4 (predict, then run).** Suppose that nothing is unfair: baseline and strategy both have an EODD that is noise
+# alone, $\tfrac12(|e_1| + |e_2|)$ with normal $e$ of standard deviation 0.05, and the same AUROC. In which share of 1,000
+# such comparisons does FATE exceed 0.2?
+
+# %% tags=["exercise", "solution"]
+# Hint: with equal performance FATE is -(F - F_b) / F_b.
+noise_only = np.abs(np.random.default_rng(0).normal(0, 0.05, (2, 1000, 2))).mean(axis=2)
+fate = -(noise_only[1] - noise_only[0]) / noise_only[0]
+print(f"FATE above 0.2 in {np.mean(fate > 0.2):.0%}, below -0.2 in {np.mean(fate < -0.2):.0%} of the comparisons")
+
+# %% [markdown] tags=["exercise", "solution"]
+# In about four of ten comparisons the strategy seems to gain much, in four of ten it seems to lose much, and nothing
+# happened. So FATE is left out where the baseline's disparity is not above what chance gives.
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 5 (open, break it).** Break the linear probe: invent features of 400 patients that hold the attribute fully, and
+# in which a logistic regression finds nothing. Which probe finds it? What does this say about "the attribute was removed"?
+
+# %% tags=["exercise", "solution"]
+# Hint: let the attribute be the sign of a product of two features.
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import KNeighborsClassifier
+
+features = np.random.default_rng(1).normal(size=(400, 2))
+hidden = features[:, 0] * features[:, 1] > 0
+learned, tested = slice(0, 200), slice(200, 400)
+for name, model in {"linear": LogisticRegression(), "neighbours": KNeighborsClassifier(9)}.items():
+    score = model.fit(features[learned], hidden[learned]).predict_proba(features[tested])[:, 1]
+    print(f"{name} probe: AUROC {roc_auc_score(hidden[tested], score):.2f}")
+
+# %% [markdown] tags=["exercise", "solution"]
+# The linear probe is near 0.5, and a probe of nearest neighbours finds nearly everything. A network that reads the features
+# after this layer is not linear either. A good answer says "no linear probe found it", and asks what harm is left if it is
+# still there.

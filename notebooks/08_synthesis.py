@@ -21,7 +21,7 @@
 # - check whether synthetic images are copies, and whether they made a classifier fairer;
 # - say what synthetic patients cannot do.
 #
-# *Reading and running: about 45 minutes.*
+# *Reading and running: about 45 minutes. You need chapters 03 (diffusion) to 05.*
 
 # %%
 from itertools import pairwise
@@ -32,7 +32,7 @@ import torch
 from IPython.display import Markdown
 
 import reconfair as rf
-from reconfair import figures, judge
+from reconfair import figures, judge, play
 from reconfair.synthesis import balance, classifiers, distance, preference, rate
 
 # %% [markdown]
@@ -236,10 +236,10 @@ pd.Series({"at the start": start.item(), "winner better, loser worse by 0.2 %": 
 # (`synthesis = {"preference": "csv", "ratings": "FOLDER"}`). In a terminal, `reconfair rate PARAMS` opens the same tool.
 
 # %%
-try:
+if play.at_hand() and study.synthesis.preference != "none":
     tool = rate.widget(study, "me")
-except rf.params.ParamsError as error:
-    tool = Markdown(f"{error}. The first pair of the list is below.")
+else:
+    tool = Markdown("The tool needs JupyterLab and ipywidgets. The first pair of the list is below.")
 tool
 
 # %%
@@ -407,18 +407,149 @@ published.pivot_table("value", ["dataset", "strategy"], "metric", sort=False)
 # 2. Synthetic images train; real patients judge. Compare with oversampling and with real images alone.
 # 3. A beautiful image proves nothing. Measure the distance by group with equal numbers, and look for copies.
 #
+# ## Quiz
+#
+# Click an answer to read why it is right or wrong.
+
+# %% [markdown] tags=["quiz"]
+# **1. Synthetic images of ill women look perfect. What do you know about the classifier that was trained with them?**
+#
+# <details><summary>It is fairer now.</summary>No. The look of an image says nothing about a classifier.</details>
+# <details><summary>It has seen more variety.</summary>No. Perfect images can all be alike, or copies.</details>
+# <details><summary>Nothing, before real test patients have judged it.</summary>Yes. Synthetic images train, and real
+# patients judge.</details>
+
+# %% [markdown] tags=["quiz"]
+# **2. What does guidance with $w = 0$ do?**
+#
+# <details><summary>It gives pure noise.</summary>No. The network still removes noise, with the prediction for no
+# cell.</details>
+# <details><summary>It ignores the cell.</summary>Yes. Only the prediction without a cell is used, so all cells give the same
+# image from the same noise.</details>
+# <details><summary>It gives the most typical image of the cell.</summary>No. A large $w$ goes in that direction.</details>
+
+# %% [markdown] tags=["quiz"]
+# **3. A generator has seen 2 ill women and 300 others. You ask for 500 ill women. What is in them?**
+#
+# <details><summary>What the two women and the other patients have in common, recombined.</summary>Yes. Where the disease
+# looks different in women, the images can be wrong, and nobody sees it.</details>
+# <details><summary>Information about 500 ill women.</summary>No. No further woman was scanned.</details>
+# <details><summary>Noise.</summary>No. The images can look real, and this makes them dangerous.</details>
+
+# %% [markdown] tags=["quiz"]
+# **4. The Fréchet distance of the rare group is three times that of the common group, with 20 and 2,000 images. What follows?**
+#
+# <details><summary>Its images are worse.</summary>No. With few images the distance is larger for that reason alone.</details>
+# <details><summary>Nothing, before both are computed with equal numbers.</summary>Yes. This is why each group has the same
+# number here, and why there is a floor.</details>
+# <details><summary>Its images are more varied.</summary>No. The distance does not measure variety alone.</details>
+
+# %% [markdown] tags=["quiz"]
+# **5. Which comparison shows that *synthesis* helped?**
+#
+# <details><summary>With synthesis against real images alone.</summary>No. The rare cell was also seen more often, and that
+# alone can help.</details>
+# <details><summary>With synthesis against the published numbers.</summary>No. Those are other patients and other
+# networks.</details>
+# <details><summary>With synthesis against oversampling of the real images to the same numbers.</summary>Yes. Then the only
+# difference is whether the images are synthetic.</details>
+
+# %% [markdown]
 # ## Exercises
+#
+# Solutions are in the cells below each exercise. `make exercises` writes a copy of this notebook without them.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 1.** Set `synthesis = {"guidance": 4}`. Do the samples of a cell become more alike? What happens to `cell_auroc`?
+# **Exercise 1 (write).** At which time $t$ is half of the variance of $x_t$ noise? Find it in `abar`, and call it `half`.
+# Predict first: is it before or after the middle, 500 of 1,000 steps?
+
+# %% tags=["exercise", "solution"]
+# Hint: the variance of the noise in x_t is 1 - abar[t].
+half = int((abar - 0.5).abs().argmin())
+print(f"t = {half} of {len(abar) - 1}: abar = {abar[half]:.3f}")
+
+# %% tags=["exercise"]
+# A check. It gives a hint, and does not say that you are right.
+if "half" not in globals():
+    print("Hint: call your time half.")
+elif not 0 <= half < 1001:
+    print("Hint: half is a step, a whole number. Did you give the value of abar instead of its place?")
+else:
+    print("Hint: which share of the variance is noise at half of your time, and at twice of it?")
+
+# %% [markdown] tags=["exercise", "solution"]
+# It depends on the schedule. Before this time the large shapes are still there; after it the network has to invent them. So
+# most of what makes a patient is decided at late times, when almost nothing but noise is seen.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 2.** Rate ten pairs yourself, and let somebody else rate the same pairs. How well do you agree
-# (`rate.agreements(study)`)?
+# **Exercise 2 (predict, then run).** Draw eight samples of the first cell with $w = 1$ and with $w = 4$, from the same noise.
+# Do the samples of one cell become more alike?
+
+# %% tags=["exercise", "solution"]
+# Hint: generator.sample(cells, seeds, guidance=w); the cells are a tensor of zeros.
+with torch.inference_mode():
+    within = {
+        w: generator.sample(torch.zeros(8, dtype=torch.long), list(range(8)), guidance=w).std(0).mean()
+        for w in (1.0, 4.0)
+    }
+print("; ".join(f"w = {w:g}: mean standard deviation {float(value):.3f}" for w, value in within.items()))
+
+# %% [markdown] tags=["exercise", "solution"]
+# In a well-trained generator a large $w$ makes the cells easier to tell apart and the samples of one cell more alike: it
+# buys clarity with variety. A small generator such as this one can go the other way, because a large $w$ also pushes pixels
+# to their limits. Look at the numbers before you repeat the rule.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 3.** Leave out the diversity loss (`synthesis = {"diversity": 0}`) and compare `cell_auroc`.
+# **Exercise 3 (write).** Two physicians each prefer the better image with a probability of 0.7, independently of each other. In
+# which share of the pairs do they agree (`agree`)? Compute it, then simulate 10,000 pairs.
+
+# %% tags=["exercise", "solution"]
+# Hint: they agree if both are right or both are wrong.
+agree = 0.7**2 + 0.3**2
+right = np.random.default_rng(0).random((2, 10_000)) < 0.7
+print(f"computed {agree:.2f}, simulated {(right[0] == right[1]).mean():.3f}")
+
+# %% tags=["exercise"]
+if "agree" not in globals():
+    print("Hint: call your share agree.")
+elif not 0.5 < agree < 0.7:
+    print("Hint: there are two ways to agree. Add their probabilities.")
+else:
+    print("Hint: what would you get for two physicians who toss a coin? How far is your number from that?")
+
+# %% [markdown] tags=["exercise", "solution"]
+# They agree in 0.58 of the pairs; two coins agree in 0.50. So 58 % of agreement can hide two good raters, or show two poor
+# ones. With the rating tool, `rate.agreements(study)` gives Cohen's kappa, which subtracts the chance.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 4.** Hide most women with the disease from training. Which of oversampling and FairGen would you expect to help,
-# and why?
+# **Exercise 4 (predict, then run).** How many synthetic images does each cell need, so that all cells have as many images as
+# the largest one? Which share of the smallest cell is then synthetic?
+
+# %% tags=["exercise", "solution"]
+# Hint: the column `images` of cells.table.
+needed = cells.table.images.max() - cells.table.images
+share = (needed / cells.table.images.max()).rename("synthetic share")
+pd.concat([cells.table[["cell", "images"]], needed.rename("needed"), share.round(2)], axis=1)
+
+# %% [markdown] tags=["exercise", "solution"]
+# In a very small cell nearly everything that the classifier learns would come from the generator. Its errors are then the
+# "disease" of this cell. This is why `min_images` asks for some real images of a cell.
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 5 (open, break it).** Break the check for copies: make five images that are plainly copies of training images, and
+# that the distance of this chapter does not notice. Which check would notice yours?
+
+# %% tags=["exercise", "solution"]
+# Hint: the distance compares pixel by pixel.
+originals = np.asarray(cohort.images[cells.rows[:5]], np.float32)
+tricks = {"copy": originals, "moved by three pixels": np.roll(originals, 3, axis=-1), "mirrored": originals[..., ::-1]}
+real = cohort.images[cells.rows]
+for trick, faked in tricks.items():
+    print(f"{trick}: median distance {np.median(distance.nearest(faked, real)[0]):.3f}")
+apart = distance.nearest(originals, cohort.images[cells.rows[20:]])[0]
+print(f"between training images: {np.median(apart):.3f}")
+
+# %% [markdown] tags=["exercise", "solution"]
+# A copy has distance 0. A moved or mirrored copy is as far away as another patient, and it still is this patient. Distances
+# between features, or the smallest distance over small moves and mirrors, would notice it. A good answer also asks
+# who is harmed by a copy: the patient, whose image leaves the hospital under another name.

@@ -21,7 +21,7 @@
 # - write a decision rule before you look at test patients, and measure how far the winner falls back;
 # - use placebos to tell a gain from the luck of one training.
 #
-# *Reading and running: about 30 minutes.*
+# *Reading and running: about 30 minutes. You need chapters 05 to 07.*
 
 # %%
 from itertools import product
@@ -32,7 +32,7 @@ from IPython.display import Markdown, display
 from scipy.stats import norm
 
 import reconfair as rf
-from reconfair import figures, words
+from reconfair import figures, play, words
 from reconfair.fairness import grid
 
 # %% [markdown]
@@ -67,13 +67,13 @@ compute = {}
 
 
 # %%
-def system(patients=400, seed=0):
-    """Scores of an invented system: two rows and two readers, two groups."""
+def system(patients=400, seed=0, by_row=0.6, by_reader=0.6):
+    """Scores of an invented system: two rows and two readers, two groups, and the fault of each stage in group b."""
     rng, rows = np.random.default_rng(seed), []
     group, label = np.repeat(["a", "b"], patients // 2), rng.integers(0, 2, patients)
     shared = rng.normal(size=patients)
     for row, reader in product(("standard", "eodd"), ("standard", "oversample")):
-        fault = 0.6 * (row == "standard") + 0.6 * (reader == "standard")
+        fault = by_row * (row == "standard") + by_reader * (reader == "standard")
         noise = 0.8 * shared + 0.6 * rng.normal(size=patients)
         score = norm.cdf(1.2 * label - 0.6 - fault * label * (group == "b") + noise)
         about = {"source": "unet", "strategy": row, "reader": reader, "task": "ill", "kind": "classify"}
@@ -135,6 +135,16 @@ pd.DataFrame(
 # The limits hold for all groups, rates and cells at once (the largest studentised deviation of many random signs). For a
 # *gap* the interaction is only printed: a gap is a range, a range is not linear, and no honest interval is known. For a
 # gap, a positive number means that both interventions repair the same fault.
+#
+# Move the faults of both stages, and the number of patients. When do the two interventions seem to help each other?
+
+# %%
+play.show(play.stages, play.STAGES)
+
+# %% [markdown]
+# Two faults that add up in the scores do not add up in the rates. Where both are large, one intervention alone gains little,
+# because the other fault still hides the lesions. Both together gain more than the sum of each alone, and the interaction of
+# the gap is negative.
 #
 # ## The grid of this study
 
@@ -259,20 +269,148 @@ Markdown(text)
 # 2. Write the rule before you look, look once, and expect the winner to fall back.
 # 3. A gain that does not beat a second training of the standard is no gain.
 #
+# ## Quiz
+#
+# Click an answer to read why it is right or wrong.
+
+# %% [markdown] tags=["quiz"]
+# **1. The gap is 0.15 on originals and 0.17 on reconstructions. Where should a hospital look first?**
+#
+# <details><summary>At the reconstruction, since it made the gap larger.</summary>No. It added 0.02 of 0.17.</details>
+# <details><summary>At the reader.</summary>Yes. It brings 0.15, and no reconstruction can remove what is there on the
+# originals.</details>
+# <details><summary>At both alike.</summary>No. The two numbers differ by a factor of seven.</details>
+
+# %% [markdown] tags=["quiz"]
+# **2. The interaction of a gap is positive. What does it mean?**
+#
+# <details><summary>Both interventions repair the same fault.</summary>Yes. Together they close less than the sum of what
+# each closes alone.</details>
+# <details><summary>Both interventions help each other.</summary>No. Then the gap would fall by more than the sum, and the
+# interaction would be negative.</details>
+# <details><summary>One of the interventions does harm.</summary>No. Each alone can close the gap.</details>
+
+# %% [markdown] tags=["quiz"]
+# **3. Twelve cells have the same true gap. The best of them on validation is chosen. What happens on test?**
+#
+# <details><summary>Its gap stays as small.</summary>No. It was the smallest partly by luck, and luck does not
+# repeat.</details>
+# <details><summary>Its gap becomes smaller.</summary>No. There is no reason for that.</details>
+# <details><summary>Its gap grows back, on average to the true one.</summary>Yes. This is why the column `shrinkage`
+# exists.</details>
+
+# %% [markdown] tags=["quiz"]
+# **4. What is the placebo in this chapter?**
+#
+# <details><summary>The original image.</summary>No. The original is the reference without any reconstruction.</details>
+# <details><summary>The standard training once more, with another seed.</summary>Yes. Nothing was changed, so its distance
+# from the standard is the luck of one training.</details>
+# <details><summary>A strategy that is known to fail.</summary>No. A placebo changes nothing at all.</details>
+
+# %% [markdown] tags=["quiz"]
+# **5. A cell is on the Pareto front of the sample, and in 20 % of the resamples. May you recommend it?**
+#
+# <details><summary>No. Other patients would usually have given another front.</summary>Yes. A front of one sample is
+# uncertain, as every other estimate.</details>
+# <details><summary>Yes, it is on the front.</summary>No. It is on the front of these patients, and seldom on that of
+# others.</details>
+# <details><summary>Yes, if its gap is the smallest.</summary>No. The smallest of many gaps is small by luck as well.</details>
+
+# %% [markdown]
 # ## Exercises
+#
+# Solutions are in the cells below each exercise. `make exercises` writes a copy of this notebook without them.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 1.** In the invented system, let the reader's fault be 0 and the reconstruction's 1.2. Which cell does `grid.choose`
-# take now? Is the fairer reader ever worth its cost?
+# **Exercise 1 (predict, then run).** In the invented system, let the reader's fault be 0 and that of the reconstruction 1.2.
+# Which cell does `grid.choose` take now? Is the fairer reader worth its cost?
+
+# %% tags=["exercise", "solution"]
+# Hint: system(by_row=1.2, by_reader=0) gives answers and people; grid.grid(...).cells goes into grid.choose.
+answers_one, people_one = system(by_row=1.2, by_reader=0)
+one_fault = grid.grid(answers_one, people_one, thresholds={"ill": 0.5}, resamples=100).cells
+print("chosen:", grid.choose(one_fault))
+one_fault.set_index(["row", "reader"])[["performance", "gap", "gap_low", "gap_high"]].round(3)
+
+# %% [markdown] tags=["exercise", "solution"]
+# The strategy of the reconstruction removes the only fault. Between the two readers there is no true difference then, so
+# which of them is chosen is luck. A reader that removes nothing is not worth its cost.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 2.** Draw the invented system with 30 seeds. How often is (eodd, oversample) on the front? How often does the rule
-# choose it?
+# **Exercise 2 (write).** TPR of group b is 0.40 (standard, standard), 0.55 (eodd, standard), 0.60 (standard, oversample) and
+# 0.65 (eodd, oversample). Compute the interaction of TPR, `interaction_b`. Do the two interventions help each other?
+
+# %% tags=["exercise", "solution"]
+# Hint: what the strategy does with the new reader, minus what it does with the standard one.
+interaction_b = (0.65 - 0.60) - (0.55 - 0.40)
+print(f"{interaction_b:+.2f}")
+
+# %% tags=["exercise"]
+# A check. It gives a hint, and does not say that you are right.
+if "interaction_b" not in globals():
+    print("Hint: call your number interaction_b.")
+elif interaction_b > 0:
+    print("Hint: the strategy gains 0.15 with the standard reader. What does it gain with the other one?")
+else:
+    print("Hint: what would TPR of (eodd, oversample) be if the interaction were 0?")
+
+# %% [markdown] tags=["exercise", "solution"]
+# The interaction is -0.10. Without it, both together would reach 0.75. They repair the same fault: whoever is found by one
+# of them cannot be found again by the other.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 3.** Remove both faults and let `grid.choose` and `grid.verdict` decide on 100 systems. How often is a winner
-# claimed?
+# **Exercise 3 (write).** Twelve cells have the same true gap of 0.10. Each is measured on validation and on test, with
+# independent normal noise of standard deviation 0.03. Choose the cell that is smallest on validation. How much larger is its
+# gap on test on average (`falls_back`)? Simulate it 2,000 times.
+
+# %% tags=["exercise", "solution"]
+# Hint: draw arrays (2000, 12) for validation and test; argmin(axis=1) is the winner of each row.
+draw = np.random.default_rng(0)
+on_validation, on_test = 0.10 + 0.03 * draw.normal(size=(2, 2000, 12))
+winner = on_validation.argmin(axis=1)
+falls_back = (on_test - on_validation)[np.arange(2000), winner].mean()
+print(f"{falls_back:+.3f}; the winner's test gap is {on_test[np.arange(2000), winner].mean():.3f} on average")
+
+# %% tags=["exercise"]
+if "falls_back" not in globals():
+    print("Hint: call your mean falls_back.")
+elif falls_back <= 0.01:
+    print(
+        "Hint: the winner is the smallest of twelve on validation. Do you take its own test gap, and not the smallest one?"
+    )
+else:
+    print(
+        "Hint: the smallest of 12 normal draws lies about 1.6 standard deviations below the mean. Does your number fit?"
+    )
+
+# %% [markdown] tags=["exercise", "solution"]
+# The winner looks better by about 0.05 than it is: half of the true gap. Nothing was gained. The more cells one compares, and
+# the fewer patients there are, the farther the winner falls back.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 4.** Fine-tune against the reader of each cell (`two_stages = {"against": "matched"}`). Which cells change?
-# What would a vendor of reconstructions need from the hospital to do so?
+# **Exercise 4 (predict, then run).** Remove both faults, so that all cells have the same true gap of 0. In ten such systems, how
+# often does the rule choose an intervention on validation, and how often does the verdict on test call it better?
+
+# %% tags=["exercise", "solution"]
+# Hint: one seed for the validation patients and another one for the test patients; then grid.choose and grid.verdict.
+verdicts = []
+for seed in range(10):
+    both = [system(seed=1000 * split + seed, by_row=0, by_reader=0) for split in (1, 2)]
+    validated, tested = (grid.grid(*some, thresholds={"ill": 0.5}, resamples=20).cells for some in both)
+    verdicts.append(grid.verdict(tested, grid.choose(validated), validated)["verdict"])
+pd.Series(verdicts).value_counts().rename("systems").to_frame()
+
+# %% [markdown] tags=["exercise", "solution"]
+# The rule chooses an intervention in most systems, because one of four equal cells must come first. The verdict on test is
+# rarely "better": its limits exclude 0 by chance in a few percent. Without a second look at other patients, each of these
+# choices would have been a success story.
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 5 (open, break it).** Break the decision rule: describe a team that follows every step of it and still fools
+# itself. Where do the placebo, the threshold by group and the single look at the test patients protect it, and where not?
+
+# %% [markdown] tags=["exercise", "solution"]
+# An example: the team runs the whole study with ten seeds of the split, and reports the one with the best verdict. Each run
+# followed the rule. The placebo does not help, because it is lucky or unlucky in each run anew; only a rule for the whole
+# project does. Another example: validation and test patients come from the same hospital, and the reader is used in another
+# one. A good answer names the step at which somebody chose after seeing a result.

@@ -19,9 +19,10 @@
 # - compare a mitigation strategy with the right standard model;
 # - say what is missing before anyone else does.
 #
-# *Reading and running: about 20 minutes.*
+# *Reading and running: about 20 minutes. You need chapter 05.*
 
 # %%
+import pandas as pd
 from IPython.display import Markdown
 
 import reconfair as rf
@@ -338,14 +339,154 @@ rf.report.export(study)
 # 2. "Not shown" is the most frequent answer of a small study, and it is an answer about the study.
 # 3. Compare a strategy with the standard model of the same reconstructor, and look at who moved.
 #
+# ## Quiz
+#
+# Click an answer to read why it is right or wrong.
+
+# %% [markdown] tags=["quiz"]
+# **1. "No significant difference between the groups was found." What is missing in this sentence?**
+#
+# <details><summary>Nothing.</summary>No. It does not say how large a difference could have been overlooked.</details>
+# <details><summary>The bound on the difference, and the number of patients.</summary>Yes. Without them, a study of three
+# patients could write the same sentence.</details>
+# <details><summary>The p-value to four digits.</summary>No. More digits do not say what could be hidden.</details>
+
+# %% [markdown] tags=["quiz"]
+# **2. Which comparison is called *kept*?**
+#
+# <details><summary>Its change is small.</summary>No. A small observed change with a wide interval is *not shown*.</details>
+# <details><summary>Its p-value is large.</summary>No. A large p-value is no evidence that nothing changed.</details>
+# <details><summary>A loss beyond the margin is excluded.</summary>Yes. The bound must lie within the margin, and the margin
+# is stated.</details>
+
+# %% [markdown] tags=["quiz"]
+# **3. A strategy lowers EODD against the original images. Against what else must it be compared?**
+#
+# <details><summary>Against the standard model of the same reconstructor.</summary>Yes. That model may have lowered EODD just
+# as much.</details>
+# <details><summary>Against the best of all reconstructors.</summary>No. Then two things differ, the network and the
+# strategy.</details>
+# <details><summary>Against nothing else.</summary>No. What the strategy did is its difference from the same model without
+# it.</details>
+
+# %% [markdown] tags=["quiz"]
+# **4. A task has a shift of EODD of +200 %. Is this a disaster?**
+#
+# <details><summary>Yes, bias tripled.</summary>No. It can be a shift from 0.01 to 0.03, which chance alone gives.</details>
+# <details><summary>Look at the gap in its own unit, with its interval.</summary>Yes. A percentage of a small gap is large,
+# and hides how small both are.</details>
+# <details><summary>No, percentages are always wrong.</summary>No. They can be read beside the gap in its own unit.</details>
+
+# %% [markdown] tags=["quiz"]
+# **5. All patients of this report are simulated. What may be concluded?**
+#
+# <details><summary>How these reconstructions treat women.</summary>No. No woman was scanned; the cohort has what was planted
+# in it.</details>
+# <details><summary>That the method finds what was planted, or that it does not.</summary>Yes. The truth is known here, and
+# this is what a simulation is for.</details>
+# <details><summary>Nothing at all.</summary>No. The method can be checked against the known truth.</details>
+
+# %% [markdown]
 # ## Exercises
+#
+# Solutions are in the cells below each exercise. `make exercises` writes a copy of this notebook without them.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 1.** Choose a sentence of the summary and find its numbers in `runs.performance` or `runs.fairness`.
+# **Exercise 1 (predict, then run).** Choose the first headline of the summary that names a group, or a task, and find its
+# numbers in `runs.performance`. How many rows does a sentence rest on?
+
+# %% tags=["exercise", "solution"]
+# Hint: rows of groups have an attribute other than "all"; `change` has the limits change_low and change_high.
+judged = runs.performance[runs.performance.metric.isin(["tpr", "fpr", "dice"]) & runs.performance.change.notna()]
+by_group = judged[(judged.attribute != "all") & (judged.verdict != "not judged")]
+columns = ["task", "source", "group", "metric", "change", "change_low", "change_high", "margin", "patients", "verdict"]
+by_group[columns].sort_values("change").head(5).round(3)
+
+# %% [markdown] tags=["exercise", "solution"]
+# A sentence on a loss rests on one row: a task, a source, a group and a measure. "Of n changes, k are worse" rests on all
+# rows. Whoever quotes one row must say how many rows there are.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 2.** Double all margins (`fairness = {"margins": {...}}`). Which headlines change, and which cannot?
+# **Exercise 2 (write).** Write a function `verdict(low, high, margin)` for a measure of which more is better, such as TPR: it
+# returns "worse", "better", "kept" or "not shown". Does it agree with the column `verdict`?
+
+
+# %% tags=["exercise", "solution"]
+# Hint: ask first whether the limits exclude 0, and then whether the lower limit lies above -margin.
+def verdict(low, high, margin):
+    if high < 0:
+        return "worse"
+    if low > 0:
+        return "better"
+    return "kept" if low > -margin else "not shown"
+
+
+rates = by_group[(by_group.metric == "tpr") & by_group.verdict.isin(["worse", "better", "kept", "not shown"])]
+mine = [verdict(*row) for row in rates[["change_low", "change_high", "margin"]].itertuples(index=False)]
+print(f"{(rates.verdict == mine).sum()} of {len(rates)} agree")
+
+# %% tags=["exercise"]
+# A check. It gives a hint, and does not say that you are right.
+if "verdict" not in globals():
+    print("Hint: define verdict(low, high, margin) first.")
+elif verdict(-0.10, -0.02, 0.05) != "worse":
+    print("Hint: limits of -0.10 and -0.02 exclude 0 on one side. Which verdict is that?")
+elif verdict(-0.10, 0.05, 0.05) == verdict(-0.03, 0.05, 0.05):
+    print("Hint: two intervals include 0. Only one of them excludes a loss beyond the margin.")
+else:
+    print(
+        "Hint: what does your function return for limits of -0.03 and -0.01? Is a shown loss within the margin worse or kept?"
+    )
+
+# %% [markdown] tags=["exercise", "solution"]
+# Nearly all rows agree. The package takes a one-sided bound for *kept*, which is a little nearer to the estimate than the lower
+# limit; so some rows are *kept* there and *not shown* here. The order of the questions is a choice as well.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 3.** Write one sentence on this study for a clinician and one for an engineer. What does each need, and
-# what must neither of them conclude?
+# **Exercise 3 (predict, then run).** Double all margins. Which verdicts change, and which cannot?
+
+# %% tags=["exercise", "solution"]
+# Hint: call your function with twice the margin.
+wider = [verdict(row.change_low, row.change_high, 2 * row.margin) for row in rates.itertuples()]
+table = pd.crosstab(pd.Series(mine, name="margin"), pd.Series(wider, name="twice the margin"))
+table
+
+# %% [markdown] tags=["exercise", "solution"]
+# Only "not shown" can become "kept". "Worse" and "better" depend on 0 and not on the margin. So a margin that is chosen after
+# the results can turn ignorance into safety.
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 4 (predict, then run).** With four times as many patients all intervals would be half as long. If the changes stayed
+# as they are, how many of the "not shown" rows would get another verdict (`decided`)?
+
+# %% tags=["exercise", "solution"]
+# Hint: halve the distance of each limit from the change.
+silent = rates[rates.verdict == "not shown"]
+halved = silent.assign(low=(silent.change + silent.change_low) / 2, high=(silent.change + silent.change_high) / 2)
+then = [verdict(row.low, row.high, row.margin) for row in halved.itertuples()]
+decided = sum(word != "not shown" for word in then)
+print(f"{decided} of {len(silent)} would be decided")
+
+# %% tags=["exercise"]
+if "decided" not in globals():
+    print("Hint: call your number decided.")
+elif decided < 0:
+    print("Hint: a number of rows is not negative.")
+else:
+    print("Hint: which rows stay: those with a change near 0, or those with few patients? Sort by `patients`.")
+
+# %% [markdown] tags=["exercise", "solution"]
+# Rows whose change is far from 0 would be decided, as a loss or a gain. Those near 0 need intervals that fit between 0 and the
+# margin, and many do not. The changes would not stay as they are, either: in small groups they are large by chance. The
+# number of patients of a group is a fact about the study and its funding. It is not a fact about the group.
+
+# %% [markdown] tags=["exercise"]
+# **Exercise 5 (open, break it).** Write a headline about this study in which every number is right and which misleads. Then
+# write one sentence for a clinician and one for an engineer that do not. What does each of them need, and what must neither
+# conclude?
+
+# %% [markdown] tags=["exercise", "solution"]
+# An example of a misleading headline: the largest percentage of the table, without the gap that it is a percentage of. A
+# sentence for a clinician names what happened to patients: of 100 ill patients of a group, how many more or fewer are found,
+# and how sure this is. A sentence for an engineer names the model, the measure, its interval and the number of
+# comparisons. Neither may conclude anything about a hospital whose scans were not read.

@@ -13,13 +13,21 @@ from urllib.parse import unquote, urlsplit
 import nbformat.v4 as v4
 import pytest
 
-from reconfair import store
+from reconfair import play, store
+from reconfair.fairness import two_groups
 
 ROOT = store.PACKAGE.parent
 CHROMIUM = shutil.which("chromium")
 browser = pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed")
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
-PAGES = ["index", "notebooks/02_noising", "notebooks/03_reconstruction", "docs/tables", "reference/fairness"]
+PAGES = [
+    "index",
+    "notebooks/02_noising",
+    "notebooks/03_reconstruction",
+    "docs/tables",
+    "docs/play",
+    "reference/fairness",
+]
 # Of the page in the frame: what it loaded, whether it is as wide as the window, formulas, pictures, results of a search.
 PROBE = """setInterval(() => {
   const page = document.querySelector('iframe').contentDocument, view = page?.defaultView;
@@ -160,6 +168,40 @@ def test_the_browser_check_notices_what_it_looks_for(site, tmp_path):
     seen, console = opened(broken, 390, tmp_path)
     broken.unlink()
     assert "no" in console and seen["width"] > 390 and seen["loaded"] == 1 and seen["whole"] < seen["pictures"]
+
+
+@browser
+def test_the_sliders_of_the_page_show_the_numbers_of_the_package(tmp_path):
+    book, names = module(), list(play.GAP)
+    (tmp_path / "eodd-numbers.js").write_text(book.numbers_of_sliders())
+    assert (tmp_path / "eodd-numbers.js").stat().st_size < 100_000
+    settings = [(10, 0.0, 0.5), (50, 0.5, 0.7), (1000, 1.5, 0.1)]
+    places = [[play.GAP[name][1].index(value) for name, value in zip(names, one, strict=True)] for one in settings]
+    move = f"""const read = [];
+      for (const places of {places}) {{
+        {names}.forEach((name, k) => {{
+          const slider = document.getElementById("eodd-" + name);
+          slider.value = places[k];
+          slider.dispatchEvent(new Event("input"));
+        }});
+        read.push(document.getElementById("eodd-numbers").textContent);
+      }}
+      document.title = JSON.stringify(read) + document.querySelectorAll("#eodd svg circle").length;"""
+    (tmp_path / "page.html").write_text(
+        f'<title></title><div id="eodd"></div><script src="eodd-numbers.js"></script>'
+        f'<script src="{(ROOT / "docs" / "eodd.js").as_uri()}"></script><script>{move}</script>'
+    )
+    command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    command += ["--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", "--dump-dom"]
+    done = subprocess.run([*command, (tmp_path / "page.html").as_uri()], capture_output=True, text=True, timeout=240)
+    assert "CONSOLE" not in done.stderr
+    read = re.search(r"<title>(.*?)</title>", done.stdout)[1]
+    assert read.endswith("]3")
+    for setting, text in zip(settings, json.loads(read[:-1].replace("&quot;", '"')), strict=True):
+        seen = two_groups.compare(**dict(zip(names, setting, strict=True)))
+        expected = [*seen["tpr"], seen["fpr"][0], *(seen[key] for key in ("eodd", "low", "high", "expected", "p"))]
+        shown = [float(number) for number in re.findall(r"\d\.\d{3}", text)]
+        assert shown == pytest.approx(expected, abs=0.0006)
 
 
 def test_a_page_keeps_its_links_and_takes_along_what_it_links_to(tmp_path, monkeypatch):

@@ -11,9 +11,9 @@ import pytest
 from reconfair import run
 from reconfair.report import pages
 from reconfair.run import notebooks
-from reconfair.run.products import FOLDER
+from reconfair.run.products import CHAPTERS, FOLDER
 
-TAUGHT = ("01_data", "02_noising", "03_reconstruction")  # chapters with solutions and a quiz
+TAUGHT = tuple(CHAPTERS)  # chapters with solutions and a quiz
 each_chapter = pytest.mark.parametrize("name", TAUGHT)
 
 
@@ -51,6 +51,15 @@ def test_a_quiz_has_five_questions_and_a_reason_for_each_answer(name):
         assert all(len(reason.split()) >= 6 for _, reason in answers)
         places.append(right.index(True))
     assert len({*places}) > 1  # the right answer does not always stand in one place
+
+
+@each_chapter
+def test_the_guide_has_the_minutes_and_the_needs_of_each_chapter(name):
+    first = nbformat.read(FOLDER / f"{name}.ipynb", 4).cells[0].source
+    minutes, needs = re.search(r"about (\d+) minutes\. You need (.+)\.\*", first).groups()
+    guide = (FOLDER.parent / "docs" / "teaching.md").read_text(encoding="utf-8")
+    [row] = re.findall(rf"^\| {name[:2]} \| (\d+) \| (.+?) \| (.+?) \| (.+?) \|$", guide, re.M)
+    assert row[0] == minutes and any(word in needs for word in re.findall(r"[a-z]{4,}|\d+", row[1]))
 
 
 @each_chapter

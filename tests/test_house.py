@@ -20,7 +20,19 @@ ROOT = store.PACKAGE.parent
 MODULES = {path.relative_to(ROOT).with_suffix("").as_posix(): path for path in sorted(store.PACKAGE.rglob("*.py"))}
 # The floor of each room: a room builds on those below it, and on none beside it of another name. The ground floor (0)
 # serves all and knows none of them. `fairness` knows nothing of the others at all.
-GROUND = ("words", "params", "store", "tables", "entries", "keyed", "training", "quality", "figures", "fairness")
+GROUND = (
+    "words",
+    "params",
+    "store",
+    "tables",
+    "entries",
+    "keyed",
+    "training",
+    "quality",
+    "figures",
+    "play",
+    "fairness",
+)
 FLOOR = dict.fromkeys(GROUND, 0)
 FLOOR |= {"data": 1, "noise": 2, "recon": 3, "remedies": 3, "diagnosis": 4, "judge": 5, "truth": 5, "mitigation": 6}
 FLOOR |= {"fair_diagnosis": 7, "synthesis": 8, "two_stages": 9, "report": 10, "run": 11}

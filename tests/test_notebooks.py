@@ -81,8 +81,11 @@ def opened(chapter, folder):
 
 @pytest.mark.parametrize("demo", ["demo", pytest.param("demo_xray", marks=pytest.mark.slow)])
 def test_every_notebook_runs_and_leaves_its_products(demo, outputs, capsys):
+    """All cells run, those of the exercises as well, although a run leaves these out."""
     overrides = [word for override in SMALLEST[demo] for word in ("--set", override)]
-    assert run.main(["run", str(PARAMS / f"{demo}.yaml"), *overrides]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(notebooks, "EXERCISE", "no tag")
+        assert run.main(["run", str(PARAMS / f"{demo}.yaml"), *overrides]) == 0
     printed = capsys.readouterr().out
     study = params.load(PARAMS / f"{demo}.yaml", SMALLEST[demo])
     assert printed.count(" ran ") == len(chapters(study)) and "10_report.html" in printed
@@ -92,10 +95,7 @@ def test_every_notebook_runs_and_leaves_its_products(demo, outputs, capsys):
     for notebook in chapters(study):
         copy = nbformat.read(folder / "chapters" / f"{notebook}.ipynb", 4)
         assert not any(output.output_type == "error" for cell in copy.cells for output in cell.get("outputs", ()))
-        answers = [
-            cell for cell in copy.cells if cell.cell_type == "code" and "exercise" in cell.metadata.get("tags", ())
-        ]
-        assert all(cell.execution_count is None for cell in answers)  # a run leaves them out
+        assert all(cell.execution_count for cell in copy.cells if cell.cell_type == "code")
         assert (folder / "chapters" / f"{notebook}.html").stat().st_size > 10_000
         for figure in FIGURES[notebook[:2]]:
             drawn = folder / ("exhibits" if notebook == "10_report" else "chapters/figures")
@@ -109,6 +109,16 @@ def test_every_notebook_runs_and_leaves_its_products(demo, outputs, capsys):
     # With nothing changed, nothing runs.
     assert run.main(["run", str(PARAMS / f"{demo}.yaml"), *overrides]) == 0
     assert capsys.readouterr().out.count(" fresh ") == len(chapters(study))
+
+    # A run leaves the exercises out.
+    copy = next(product for product in products(study) if product.name == "01_data")
+    copy.stamp.unlink()
+    assert run.main(["run", str(PARAMS / f"{demo}.yaml"), *overrides, "--only", "01"]) == 0
+    cells = nbformat.read(copy.folder / "01_data.ipynb", 4).cells
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    assert [cell for cell in code if cell.execution_count is None] == [
+        cell for cell in code if "exercise" in cell.metadata.get("tags", ())
+    ]
 
 
 @pytest.mark.slow
