@@ -111,7 +111,7 @@ def test_every_notebook_runs_and_leaves_its_products(demo, outputs, capsys):
     assert capsys.readouterr().out.count(" fresh ") == len(chapters(study))
 
     # A run leaves the exercises out.
-    copy = next(product for product in products(study) if product.name == "01_data")
+    copy = next(product for product in every_product(study) if product.name == "01_data")
     copy.stamp.unlink()
     assert run.main(["run", str(PARAMS / f"{demo}.yaml"), *overrides, "--only", "01"]) == 0
     cells = nbformat.read(copy.folder / "01_data.ipynb", 4).cells
