@@ -360,6 +360,7 @@ def _assessed(
         thresholds=thresholds(study, readers),
         ordinal=study.ordinal,
         whole=[word for word in study.dataset.about.whole if word in study.attributes()],
+        watch=partial(store.progress, what="judging"),
         **study.fairness.model_dump(exclude={"attributes"}),
     )
     return tuple(ordered(table, study) for table in assessed)

@@ -1070,9 +1070,13 @@ def file_of(word: str) -> Path:
 
 def root() -> Path:
     """The project's folder: the nearest one upwards that holds ``params``, else the package's checkout, else here."""
-    here = Path.cwd()
-    usual = shipped() if shipped() == Path(__file__).parents[1] else here
-    return next((folder for folder in (here, *here.parents) if (folder / "params").is_dir()), usual)
+    return _root(os.getcwd())
+
+
+@cache
+def _root(here: str) -> Path:
+    usual = shipped() if shipped() == Path(__file__).parents[1] else Path(here)
+    return next((folder for folder in (Path(here), *Path(here).parents) if (folder / "params").is_dir()), usual)
 
 
 @cache

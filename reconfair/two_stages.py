@@ -177,6 +177,7 @@ def judged(study: Study, split: str) -> grid.Grid:
         data.load(study).table,
         attributes=study.attributes(),
         thresholds=judge.thresholds(study, columns(study)),
+        watch=partial(store.progress, what="judging the grid"),
         **study.fairness.model_dump(include={"eodd", "min_cases", "resamples", "seed"}),
     )
 

@@ -58,6 +58,7 @@ def assess(
     whole=(),
     resamples=1000,
     seed=0,
+    watch=iter,
 ):
     """Performance by group, disparity between groups, and how both change from a reference.
 
@@ -107,6 +108,8 @@ def assess(
         their groups ``fairness`` has rows of metric ``tpr_slope, fpr_slope, dice_slope``, see `slopes`.
     resamples, seed : int
         Of ``p_swap``, of AUPRC and of the bootstraps.
+    watch : callable
+        Takes the list of what is judged and yields its items, such as ``tqdm.tqdm``, which shows the time left.
 
     Returns
     -------
@@ -160,20 +163,20 @@ def assess(
     how = {"combine": eodd, "min_cases": max(min_cases, 2), "resamples": resamples, "seed": seed}
     numbers = numbers_of(cohort, whole)
     tasks = {name: task_of(name, rows, traits) for name, rows in tasks_of(predictions, quality).items()}
-    for task in (tasks | joined(tasks, predictions, ordinal)).values():
-        by_image = inference == "as_published"
-        decided = decisions(task, thresholds, published=by_image)[1]
-        patient = np.unique(task.patient, return_inverse=True)[1] if not by_image else np.arange(task.patient.size)
-        drawn = resamples if inference != "closed_form" or task.kind in ("classify", "classes") else 0  # for AUPRC
-        weights = cohorts(patient.max() + 1, resamples=drawn, rng=np.random.default_rng(seed))
-        for attribute in task.groups:
-            rows_of = closed_form if inference == "closed_form" else bootstrapped
-            panel = (ClassPanel if task.classes else Panel)(task, decided, attribute, patient)
-            some, gaps = rows_of(panel, weights, one_sided=by_image, **how)
-            blocks += some
-            fairness += gaps
-            if attribute in whole:
-                fairness += slopes.rows_of(task, decided, numbers[attribute], attribute, panel.references)
+    every, by_image, judged = (tasks | joined(tasks, predictions, ordinal)).values(), inference == "as_published", None
+    for task, attribute in watch([(each, attribute) for each in every for attribute in each.groups]):
+        if task is not judged:  # one set of decisions and resamples for all its attributes
+            judged, decided = task, decisions(task, thresholds, published=by_image)[1]
+            patient = np.unique(task.patient, return_inverse=True)[1] if not by_image else np.arange(task.patient.size)
+            drawn = resamples if inference != "closed_form" or task.kind in ("classify", "classes") else 0  # for AUPRC
+            weights = cohorts(patient.max() + 1, resamples=drawn, rng=np.random.default_rng(seed))
+        panel = (ClassPanel if task.classes else Panel)(task, decided, attribute, patient)
+        rows_of = closed_form if inference == "closed_form" else bootstrapped
+        some, gaps = rows_of(panel, weights, one_sided=by_image, **how)
+        blocks += some
+        fairness += gaps
+        if attribute in whole:
+            fairness += slopes.rows_of(task, decided, numbers[attribute], attribute, panel.references)
     return _performance(blocks, primary, margins), _fairness(fairness, margins, inference, resamples)
 
 

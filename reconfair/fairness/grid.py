@@ -42,7 +42,18 @@ class Grid(NamedTuple):
     draws: dict
 
 
-def grid(predictions, cohort, *, attributes=("sex",), thresholds, eodd="mean", min_cases=20, resamples=1000, seed=0):
+def grid(
+    predictions,
+    cohort,
+    *,
+    attributes=("sex",),
+    thresholds,
+    eodd="mean",
+    min_cases=20,
+    resamples=1000,
+    seed=0,
+    watch=iter,
+):
     """Performance and gap of every cell, how they change, and the interaction of the two stages.
 
     Parameters
@@ -50,7 +61,7 @@ def grid(predictions, cohort, *, attributes=("sex",), thresholds, eodd="mean", m
     predictions : pandas.DataFrame
         As of `assess`, of the original, of the noisy image and of one reconstructor; ``strategy`` is the row, and
         ``reader`` the column. The standard strategy and the standard reader must be among them.
-    cohort, attributes, thresholds, eodd, min_cases, resamples, seed
+    cohort, attributes, thresholds, eodd, min_cases, resamples, seed, watch
         As of `assess`.
 
     Returns
@@ -88,7 +99,7 @@ def grid(predictions, cohort, *, attributes=("sex",), thresholds, eodd="mean", m
         patient = np.unique(task.patient, return_inverse=True)[1]
         weights = cohorts(patient.max() + 1, resamples=resamples, rng=np.random.default_rng(seed))
         everyone = Panel(task, called, "all", patient)
-        for attribute in attributes:
+        for attribute in watch(list(attributes)):
             panel = Panel(task, called, attribute, patient)
             kept = np.flatnonzero(panel.cases(MEASURED[task.kind][0]) >= max(min_cases, 2))
             if kept.size >= 2:

@@ -89,7 +89,7 @@ def measured(predictions, cohort, *, task, attribute, thresholds, source, cluste
     return _checked(pd.DataFrame(found, list(COLUMNS)).T)
 
 
-def plan(expected, *, aim="kept", size=0.05, power=0.8, tests=1, patients=SIZES, studies=200, seed=0):
+def plan(expected, *, aim="kept", size=0.05, power=0.8, tests=1, patients=SIZES, studies=200, seed=0, watch=iter):
     """Power of a claim by the number of patients in each group.
 
     Parameters
@@ -109,6 +109,8 @@ def plan(expected, *, aim="kept", size=0.05, power=0.8, tests=1, patients=SIZES,
         Patients of each group that are tried, ascending; the search stops at the first that is enough.
     studies, seed : int
         Simulated studies for each.
+    watch : callable
+        Takes the numbers of patients and yields them, such as ``tqdm.tqdm``, which shows the time left.
 
     Returns
     -------
@@ -142,7 +144,7 @@ def plan(expected, *, aim="kept", size=0.05, power=0.8, tests=1, patients=SIZES,
         if rates.min() <= 0 or rates.max() >= 1:
             raise ValueError(f"size is {size}, expected a change that group '{expected.index[worst]}' can make")
     rows = []
-    for n in patients:
+    for n in watch(list(patients)):
         rng = np.random.default_rng([seed, n])
         share = np.mean([_claimed(_draw(rng, expected, n, lost), aim, size, tests) for _ in range(studies)])
         error = np.sqrt(max(share * (1 - share), 1 / studies) / studies)

@@ -1,11 +1,12 @@
 """``reconfair judge``: anyone's scores, from one table to performance, fairness and sentences."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from reconfair import tables
+from reconfair import store, tables
 from reconfair.entries import Sheet, folded
 from reconfair.fairness import assess
 from reconfair.fairness.checks import CLASS, SUM
@@ -64,6 +65,7 @@ def judge_file(
         if judged.empty:
             raise ValueError("no row is to be judged, expected some of split 'test', or no column 'split'")
         how = {"inference": inference, "min_cases": min_cases, "ordinal": ordinal}
+        how["watch"] = partial(store.progress, what="judging")
         performance, fairness = assess(judged, judged, attributes=attributes, thresholds=cut, **how)
     except ValueError as error:
         lines = [line.removeprefix(f"{path}, ").removeprefix(f"{path}: ") for line in str(error).splitlines()]

@@ -1,5 +1,7 @@
 """``reconfair plan``: how many patients of each group a claim needs, from stated rates or from a study's tables."""
 
+from functools import partial
+
 import matplotlib.pyplot as plt
 import pandas as pd
 
@@ -44,7 +46,8 @@ def report(expected: pd.DataFrame, *, aim: str, size: float, power: float, studi
     list of str
         Lines: what was expected of each group, the table of power, the advice, and where the picture is.
     """
-    table = planning.plan(expected, aim=aim, size=size, power=power, studies=studies)
+    watch = partial(store.progress, what="simulated studies")
+    table = planning.plan(expected, aim=aim, size=size, power=power, studies=studies, watch=watch)
     figure, axis = plt.subplots(figsize=(5, 3), layout="constrained")
     axis.errorbar(table.patients, table.power, 1.96 * table.error, fmt="o-", color="#0072B2", capsize=2)
     axis.axhline(power, color="grey", lw=0.8)

@@ -535,3 +535,16 @@ def test_sources_are_compared_on_the_same_images(inference):
         by = values.psnr if inference == "as_published" else values.groupby("patient_id").psnr.mean()
         assert rows.value[source] == pytest.approx(by.mean(), abs=1e-9) and rows.n[source] == len(people) - 25
         assert inference == "as_published" or "25 images" in rows.note[source]
+
+
+@every_inference
+def test_long_work_can_be_watched_and_nothing_changes_by_it(inference):
+    people, seen = cohort(200), []
+    scores = pd.concat([binormal(people), binormal(people, "unet")])
+    plain = judge(scores, people, inference=inference)
+    watched = judge(
+        scores, people, inference=inference, watch=lambda items: (seen.append(item) or item for item in items)
+    )
+    assert seen[0][1] == "all" and len(seen) == len({attribute for _, attribute in seen}) > 1
+    for before, after in zip(plain, watched, strict=True):
+        pd.testing.assert_frame_equal(before, after)
