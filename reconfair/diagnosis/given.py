@@ -80,10 +80,9 @@ def diagnoser(settings: dict):
                 shapes = f"images {tuple(images.shape)} have the shape {tuple(answers.shape)}; expected {wanted}"
                 raise ValueError(f"{model}: answers to {shapes}")
             if not bool(((answers >= 0) & (answers <= 1)).all()):  # false of NaN as well
-                low, high = (f"{value:g}" for value in (answers.min().item(), answers.max().item()))
                 raise ValueError(
-                    f"{model}: answers lie within [{low}, {high}]; expected probabilities within [0, 1], so let the "
-                    "model end in a sigmoid"
+                    f"{model}: answers lie within [{answers.min():g}, {answers.max():g}]; expected probabilities "
+                    "within [0, 1], so let the model end in a sigmoid"
                 )
             total = answers.sum(1)
             if settings.get("classes") and not bool(((total - 1).abs() <= 0.01).all()):

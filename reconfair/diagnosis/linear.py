@@ -28,7 +28,7 @@ def ridge(x: np.ndarray, y: np.ndarray, penalty: float, least: float = 1e-8) -> 
     Examples
     --------
     >>> weight, bias = ridge(np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1]), 0.1)
-    >>> bool(weight[0] > 1), round(-bias / weight[0], 3)
+    >>> bool(weight[0] > 1), round(float(-bias / weight[0]), 3)
     (True, 1.5)
     """
     mean, deviation = x.mean(0), x.std(0)
