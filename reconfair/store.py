@@ -44,7 +44,6 @@ LAYOUT = 2  # of the output folder; what an earlier layout left is never taken f
 PATIENCE = 120  # seconds that a missing product may take to be made without being asked for
 APART = 30  # how many times more work than another a product may be, to take its throughput
 STATEMENTS = ast.stmt | ast.excepthandler | ast.match_case  # only these hold statements, and so docstrings
-GPU = 1000  # how many times as fast as the table a GPU is supposed to be where no run was measured
 
 
 def outputs() -> Path:
@@ -327,7 +326,7 @@ def estimate(product: Product, rates: dict[tuple[str, bool], list[tuple[float, f
     """Seconds that it takes to make a product, and the basis of that estimate; `rates` are those of `throughputs`.
 
     The basis is ``measured`` where a finished product of the same kind and a similar amount of work was made on the
-    same kind of device, else ``table`` (the room's own number) or, for a GPU, ``guess``.
+    same kind of device, else ``table`` or, for a GPU, ``H100`` (the room's own number).
     """
     if product.work is None:
         return 0.0, "table"
@@ -336,7 +335,7 @@ def estimate(product: Product, rates: dict[tuple[str, bool], list[tuple[float, f
     nearest = min((distance for distance, _ in distances), default=math.inf)
     if nearest <= math.log(APART):
         return work.amount * median(rate for distance, rate in distances if distance < nearest + 0.1), "measured"
-    return (work.amount * work.rate / GPU, "guess") if work.gpu else (work.amount * work.rate, "table")
+    return work.amount * work.rate, "H100" if work.gpu else "table"
 
 
 def throughputs() -> dict[tuple[str, bool], list[tuple[float, float]]]:

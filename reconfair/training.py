@@ -26,6 +26,8 @@ from reconfair.store import Work
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # silence its banner
 PRECISION = {"cpu": "32-true", "mps": "32-true", "cuda": "bf16-mixed"}
 BATCH = 32  # images that a frozen model sees at a time
+# Seconds for 1e12 operations where no run was measured: of two CPU cores, and of an H100 in bfloat16 (docs/gpu.md).
+CPU, H100 = 20.0, {"unet": 0.0044, "pix2pix": 0.0165, "sde": 0.02}
 WAIT = 16  # steps after which losses are read: each reading waits for the device
 SHARE, MOMENT = 0.05, 0.2  # of the time that writing checkpoints may take; seconds of one that is never too long
 
@@ -375,7 +377,15 @@ def work(kind: str, build, settings: dict, size: int, images: float, compute: Co
     memory = 1100 + (4 * weights + 1.5 * remembered * settings["batch_size"] if trains else 0)
     passes = 3 if trains else 1  # a gradient costs about as much as two looks
     disk = weights if trains else 0.1
-    return Work(kind, passes * operations * images, 20.0, memory, disk, device_of(compute) == "cuda")
+    rate, on_gpu = rate_of(kind, compute)
+    return Work(kind, passes * operations * images, rate, memory, disk, on_gpu)
+
+
+def rate_of(kind: str, compute: Compute) -> tuple[float, bool]:
+    """Seconds for 1e12 operations of a kind of work where no run was measured, and whether a GPU does them."""
+    on_gpu = device_of(compute) == "cuda"
+    network = kind.split()[1].split("-")[0]  # of "train unet-eodd"
+    return (H100.get(network, max(H100.values())) if on_gpu else CPU), on_gpu
 
 
 _MEASURED: dict[str, tuple[float, float, float]] = {}

@@ -1,11 +1,13 @@
 """The estimate: work is counted rightly, scales as it should, and agrees with a run that was made."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from smallest import HELD, PARAMS
 from torch import nn
 
-from reconfair import params, store, training
+from reconfair import params, run, store, training
 from reconfair.run import chosen, estimate
 from reconfair.run.products import every_product
 
@@ -14,6 +16,10 @@ DEMO_SECONDS = 300  # of the README's run, on the machine of the table
 
 def costs(*studies, until=""):
     """Costs of the chapters up to one of some studies."""
+    return [*planned(*studies, until=until).values()]
+
+
+def planned(*studies, until=""):
     return estimate.costs([(study, chosen(study, until=until)) for study in studies])
 
 
@@ -52,13 +58,13 @@ def test_time_grows_with_epochs_and_levels_share_the_cohort(outputs):
     assert names.count("cohort") == 1 and names.count("noisy") == 2
 
 
-def test_a_gpu_that_was_never_measured_is_called_a_guess(outputs):
+def test_a_gpu_that_was_never_measured_is_taken_for_an_h100(outputs):
     study = params.load(PARAMS / "demo.yaml", ["compute.device=cuda"])
     every = costs(study)
-    assert {cost.basis for cost in every if cost.work.gpu} == {"guess"}
+    assert {cost.basis for cost in every if cost.work.gpu} == {"H100"}
     on_gpu = {cost.product.removeprefix("phantom_mri/") for cost in every if cost.work.gpu}
     assert {"sources/unet/weights", "sources/sde/reconstructed", "readers/grade/weights"} <= on_gpu
-    assert "guess:" in estimate.table([(study, chosen(study))])
+    assert "H100:" in estimate.table(planned(study))
 
 
 def test_a_finished_run_shows_what_another_level_will_cost(smallest, monkeypatch):
@@ -86,3 +92,34 @@ def test_a_far_smaller_run_says_nothing(smallest):
     changes = ["dataset.size=256", "compute.device=cpu", "reconstruction.unet.channels=64"]
     bases = {cost.product: cost.basis for cost in costs(params.load(PARAMS / "phantom_mri_x8.yaml", changes))}
     assert bases["sources/unet/weights"] == "table"
+
+
+def made(name, *needs, gpu=True):
+    """A product of ten seconds, and what it costs."""
+    product = store.Product("03", "run", Path("nowhere"), name, None, {}, needs=needs, command="")
+    return product, estimate.Cost("run", name, "missing", 10.0, store.Work("kind", 1, 10.0, gpu=gpu), "H100")
+
+
+def test_more_gpus_shorten_all_but_the_longest_chain():
+    first = made("first", gpu=False)
+    second = made("second", first[0])
+    third = made("third", second[0])
+    others = [made(f"other {k}", first[0]) for k in range(4)]
+    every = dict([first, second, third, *others])
+    # By hand: 10 s without a GPU, then six jobs of 10 s, of which the third waits for the second.
+    for gpus, seconds in ((1, 70), (2, 40), (3, 30), (8, 30)):
+        lines = estimate.what_if(every, [gpus]).splitlines()
+        assert lines[1].split()[:3] == [str(gpus), str(seconds), "s"]
+    at = lines.index("critical path, 30 s:")
+    assert [line.split()[1] for line in lines[at + 1 :]] == ["first", "second", "third"]
+
+
+def test_a_grid_of_many_gpus_is_estimated_on_the_command_line(outputs, capsys):
+    command = ["run", str(PARAMS / "chexpert_1e4.yaml"), "--set", "compute.device=cuda"]
+    assert run.main([*command, "--dry-run", "--gpus", "1,8"]) == 0
+    printed = capsys.readouterr().out
+    assert "critical path" in printed and "sde" in printed.split("critical path")[1]
+    for wrong in ("0", "1;8", "many", "1,-8"):
+        assert run.main([*command, "--dry-run", "--gpus", wrong]) == 2
+        assert "--gpus" in (said := capsys.readouterr().err) and wrong in said
+    assert run.main([*command, "--gpus", "8"]) == 2 and "--dry-run" in capsys.readouterr().err

@@ -144,7 +144,7 @@ def test_a_batch_has_a_job_for_each_fold_and_it_can_be_run(crossed, capsys):
     kept = path.read_text()
     path.unlink()
     try:
-        assert "fold-2/originals/predictions" in estimate.table([(crossed, ["04_diagnosis"])])
+        assert "fold-2/originals/predictions" in estimate.table(estimate.costs([(crossed, ["04_diagnosis"])]))
     finally:
         path.write_text(kept)
 

@@ -297,9 +297,9 @@ def test_a_product_that_was_made_here_tells_what_others_of_its_kind_will_take(ou
     assert seconds(10) == (70, "measured") and seconds(1e6) == (1e6, "table")
 
 
-def test_a_time_without_a_measured_gpu_is_a_guess(outputs):
-    on_gpu = product(outputs, "wanted", work=lambda: store.Work("kind", 2 * store.GPU, 3.0, gpu=True))
-    assert store.estimate(on_gpu, store.throughputs()) == (6, "guess")
+def test_a_time_without_a_measured_gpu_is_that_of_an_h100(outputs):
+    on_gpu = product(outputs, "wanted", work=lambda: store.Work("kind", 2, 3.0, gpu=True))
+    assert store.estimate(on_gpu, store.throughputs()) == (6, "H100")
 
 
 @pytest.fixture(scope="module")

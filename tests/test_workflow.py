@@ -145,7 +145,7 @@ def test_two_levels_share_a_dataset_survive_a_kill_and_the_failure_of_another(ou
     # Fresh now; a finished run shows within a factor of two what another level costs.
     assert "Nothing to be done" in snakemake(tmp_path, params=f"{path} {tmp_path / 'tiny_x4.yaml'}").stderr
     study, other = params.load(path), params.load(small(tmp_path, 16))
-    costs = estimate.costs([(other, chosen(other))])
+    costs = estimate.costs([(other, chosen(other))]).values()
     made = every_product(study)
     chapters = [[product for product in made if product.chapter == notebook[:2]] for notebook in CHAPTERS]
     took = sum(map(batch.seconds_of, filter(None, chapters)))

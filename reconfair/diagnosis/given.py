@@ -29,8 +29,8 @@ def work(images: float, size: int, compute: Compute) -> Work:
     """What it takes to look at images; what such a model costs is not known, a ResNet-50 is assumed."""
     from reconfair import training
 
-    operations = 0.004 * (size / 224) ** 2
-    return Work("apply given", operations * images, 20.0, 1500, 0.1, training.device_of(compute) == "cuda")
+    operations, (rate, on_gpu) = 0.004 * (size / 224) ** 2, training.rate_of("apply given", compute)
+    return Work("apply given", operations * images, rate, 1500, 0.1, on_gpu)
 
 
 def diagnoser(settings: dict):

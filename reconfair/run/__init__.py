@@ -9,6 +9,7 @@ import importlib.metadata
 import logging
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -97,6 +98,7 @@ def _studies_options(commands) -> None:
     run.add_argument("--until", metavar="05", help="run the chapters up to this one")
     run.add_argument("--part", metavar="unet", help="of the chapter named by --only, make a part and run no notebook")
     run.add_argument("--dry-run", action="store_true", help="say what would be made and what it costs; make nothing")
+    run.add_argument("--gpus", metavar="1,8,64", help="with --dry-run: how long it takes with so many GPUs")
 
 
 def _judge_options(commands) -> None:
@@ -314,6 +316,8 @@ def make_part(chapter: list[Product], part: str, say=print) -> str:
 
 
 def _run(arguments) -> int:
+    if arguments.gpus and not arguments.dry_run:
+        raise ParamsError("--gpus belongs to --dry-run; a batch is given its GPUs by --config gpus=0,1")
     if arguments.part and not arguments.only:
         raise ParamsError(f"--part {arguments.part}: name its chapter too, as in --only 03 --part unet")
     whole = not arguments.dry_run  # an estimate needs neither the scans nor the device
@@ -322,7 +326,10 @@ def _run(arguments) -> int:
     if arguments.dry_run:
         from reconfair.run import estimate
 
-        print(estimate.table([(study, names[path]) for path, study in studies.items()]))
+        every = estimate.costs([(study, names[path]) for path, study in studies.items()])
+        print(estimate.table(every))
+        if arguments.gpus:
+            print("", estimate.what_if(every, _counts(arguments.gpus)), sep="\n")
         return 0
     _hold_gpu()
     _say_earlier(studies.values())
@@ -343,6 +350,13 @@ def _run(arguments) -> int:
         if page.exists():
             print(f"report: {page}")
     return int(any(row["state"] == "failed" for row in rows))
+
+
+def _counts(text: str) -> list[int]:
+    """Numbers of GPUs, such as 1,8,64."""
+    if not re.fullmatch(r"[1-9]\d{0,4}(,[1-9]\d{0,4})*", text):
+        raise ParamsError(f"--gpus: expected numbers of GPUs such as 1,8,64, not '{text}'")
+    return [int(number) for number in text.split(",")]
 
 
 def _hold_gpu() -> None:
