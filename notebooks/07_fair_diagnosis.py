@@ -41,14 +41,15 @@ from reconfair.remedies import balance
 
 # %% [markdown]
 # The next cell chooses the study. It starts from a base, here `params/class.yaml`, and each line changes one section of
-# it: `{}` changes nothing. Opened in Jupyter, run by `papermill -f params/FILE.yaml` or by `reconfair run
+# it: `{}` changes nothing. With the U-Net alone this chapter takes a minute; `reconstruction = {}` includes the other
+# reconstructors. Opened in Jupyter, run by `papermill -f params/FILE.yaml` or by `reconfair run
 # params/FILE.yaml`, this notebook computes the same results from the same settings.
 
 # %% tags=["parameters"]
 base = "class"
 dataset = {}
 noise = {}
-reconstruction = {}
+reconstruction = {"models": ["unet"]}
 diagnosis = {}
 fairness = {}
 readers = {}

@@ -1,5 +1,6 @@
 """The notebooks themselves: run for both demos at their smallest size, opened alone, and one after the other."""
 
+import ast
 import json
 import re
 import subprocess
@@ -70,10 +71,11 @@ def opened(chapter, folder):
     [path] = FOLDER.glob(f"{chapter}_*.ipynb")
     copy = nbformat.read(path, 4)
     [cell] = [cell for cell in copy.cells if "parameters" in cell.metadata.get("tags", ())]
-    lines = [
-        line if " = {}" not in line else f"{(key := line.split()[0])} = {TINY.get(key, {})!r}"
-        for line in cell.source.splitlines()
-    ]
+    lines = cell.source.splitlines()
+    for k, line in enumerate(lines):
+        key, value = line.split(" = ")
+        if key in TINY and isinstance(changes := ast.literal_eval(value), dict):
+            lines[k] = f"{key} = {changes | TINY[key]!r}"
     cell.source = "\n".join(lines)
     NotebookClient(copy, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
     return copy
