@@ -1070,13 +1070,11 @@ def file_of(word: str) -> Path:
 
 def root() -> Path:
     """The project's folder: the nearest one upwards that holds ``params``, else the package's checkout, else here."""
-    return _root(os.getcwd())
-
-
-@cache
-def _root(here: str) -> Path:
-    usual = shipped() if shipped() == Path(__file__).parents[1] else Path(here)
-    return next((folder for folder in (Path(here), *Path(here).parents) if (folder / "params").is_dir()), usual)
+    here = folder = os.getcwd()  # as text, because a study asks thousands of times
+    while not os.path.isdir(f"{folder}/params"):
+        if folder == (folder := os.path.dirname(folder)):
+            return shipped() if shipped() == Path(__file__).parents[1] else Path(here)
+    return Path(folder)
 
 
 @cache

@@ -103,11 +103,7 @@ def html_of(notebook, title: str, hide_code: bool = False) -> str:
     from traitlets.config import Config
 
     content = nbformat.read(notebook, as_version=4) if isinstance(notebook, Path) else deepcopy(notebook)
-    kept = []
-    for cell in content.cells:  # of an exercise its text alone: no solution, and no code that checks one
-        tags = cell.metadata.get("tags", ())
-        kept += [] if "solution" in tags or (cell.cell_type == "code" and "exercise" in tags) else [cell]
-    content.cells = kept
+    content.cells = [cell for cell in content.cells if not is_answer(cell)]
     describe_pictures(content)
     content.metadata.pop("widgets", None)
     exporter = HTMLExporter(
@@ -121,6 +117,12 @@ def html_of(notebook, title: str, hide_code: bool = False) -> str:
     exporter.register_filter("markdown2html", _html_of_markdown)
     css = CSS + HtmlFormatter().get_style_defs(".highlight")
     return exporter.from_notebook_node(content, {"title": title, "css": css})[0]
+
+
+def is_answer(cell) -> bool:
+    """Whether a cell is a solution, or code that checks one; of an exercise its text alone is for all readers."""
+    tags = cell.metadata.get("tags", ())
+    return "solution" in tags or (cell.cell_type == "code" and "exercise" in tags)
 
 
 def caption(exhibit) -> tuple[str, str]:

@@ -221,7 +221,7 @@ def measures(counts: np.ndarray) -> dict[str, np.ndarray]:
 
     Demographic parity and equal opportunity are the mean over classes of the largest difference between groups in the
     share that is given the class, of all and of those who have it; of two classes only the second counts.
-    ESSP = I / (1 + sum |I - I_a|) and NAR = (max - min) / mean of the groups' accuracies.
+    ``ESSP = I / (1 + sum |I - I_a|)`` and ``NAR = (max - min) / mean`` of the groups' accuracies.
 
     Parameters
     ----------

@@ -69,9 +69,8 @@ def test_only_shared_tasks_are_answered_each_by_its_own_output(monkeypatch):
     table = pd.DataFrame({"image_id": ["a", "b"], "patient_id": ["p", "q"], "split": "test", "nodule": 1.0})
     cohort = data.Cohort(table.assign(cardiomegaly=0.0), np.zeros((2, 64, 64)), None)
     monkeypatch.setattr(data, "prepare", lambda study: cohort)
-    monkeypatch.setattr(
-        diagnosis, "scores", lambda *_: np.array([[0.1, 0.2, 0.3, 0.4, 0.5], [0.6, 0.7, 0.8, 0.9, 1.0]])
-    )
+    scores = np.array([[0.1, 0.2, 0.3, 0.4, 0.5], [0.6, 0.7, 0.8, 0.9, 1.0]])
+    monkeypatch.setattr(diagnosis, "read", lambda *_: (scores, {}))
     found = diagnosis.evaluate_on(own, asked).set_index(["task", "unit"])
     assert own.networks[0].tasks == names and len(found) == 4
     assert found.score["nodule"].tolist() == [0.5, 1.0] and found.score["cardiomegaly"].tolist() == [0.2, 0.7]
