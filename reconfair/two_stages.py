@@ -134,9 +134,16 @@ def replicates(study: Study) -> list[Study]:
 
 
 def read(study: Study) -> Tables:
-    """The results of the grid, made unless they are fresh."""
-    folder = store.make(product(study))
-    return Tables(*(tables.read(name, folder) for name in NAMES))
+    """The results of the grid; whatever of this chapter is not fresh is made first, however long that takes.
+
+    Raises
+    ------
+    ParamsError
+        What an earlier chapter makes is missing and takes long to make.
+    """
+    for own in products(study):
+        store.make(own)
+    return Tables(*(tables.read(name, product(study).folder) for name in NAMES))
 
 
 def made(study: Study) -> Tables | None:

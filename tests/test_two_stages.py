@@ -114,6 +114,17 @@ def grid(tmp_path_factory):
         yield study, two_stages.read(study)
 
 
+def test_the_chapter_makes_its_own_products_however_long_that_takes(grid, monkeypatch):
+    """The placebos of a large study take more than the patience of those who only look at results."""
+    study, results = grid
+    monkeypatch.setattr(store, "PATIENCE", 0)
+    own = two_stages.products(study)
+    assert own[-1] == two_stages.product(study) and {made.chapter for made in own} == {"09"}
+    for made in own:
+        made.stamp.unlink()
+    assert two_stages.read(study).grid.equals(results.grid)
+
+
 def test_every_cell_is_there_on_both_splits(grid):
     _, results = grid
     cells = results.grid[(results.grid.task == "grade") & (results.grid.split == "test")]
