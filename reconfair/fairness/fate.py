@@ -14,6 +14,7 @@ from .resampling import cohorts, with_change
 PERMUTATIONS = 100
 DISPARITIES = ("eodd_worst_case", "auroc_gap")  # D_EO and D_AUC
 FATES = {"fate_eo": ("accuracy", "eodd_worst_case"), "fate_auc": ("auroc", "auroc_gap")}  # performance and disparity
+TOO_FEW = "fewer than two groups have enough patients of both labels"
 NO_BIAS = "no bias to reduce: the baseline's disparity is not above what is expected if groups did not differ"
 
 
@@ -142,7 +143,8 @@ def compare(predictions, groups, thresholds, *, base="standard", min_cases=20, r
                 biased = every[base][f][0] > chance.get(f, np.inf)
                 with np.errstate(divide="ignore", invalid="ignore"):
                     values = fate(each[p], each[f], every[base][p], every[base][f])
-                rows.append(keys | {"metric": metric} | (with_change(values) if biased else {"note": NO_BIAS}))
+                why = {"note": NO_BIAS if member.shape[1] > 1 else TOO_FEW}
+                rows.append(keys | {"metric": metric} | (with_change(values) if biased else why))
                 if biased:
                     ratios.setdefault((source, name, metric), []).append(values)
         rows += _by_group(arms, first, member, names, weights, known)

@@ -375,12 +375,12 @@ def _ranked(function, score, label, weights, member, fold):
     weights, member = _defaults(score.size, weights, member)
     order = np.argsort(score, kind="stable")
     folds = [np.ones(score.size, bool)] if fold is None else [np.asarray(fold) == one for one in np.unique(fold)]
-    values = []
-    for rows in member.T[:, order]:
+    values = np.full((len(weights), member.shape[1]), np.nan)  # there may be no group
+    for g, rows in enumerate(member.T[:, order]):
         sums = [function(score, label, weights, order[rows & inside[order]]) for inside in folds]
         part, whole = (sum(each) for each in zip(*sums, strict=True))
-        values.append(_divide(part, whole))
-    return np.stack(values, axis=1)
+        values[:, g] = _divide(part, whole)
+    return values
 
 
 def _auroc(score, label, weights, rows):

@@ -81,3 +81,19 @@ def test_thresholds_by_group_leave_auroc_as_it_was():
 def test_an_unknown_baseline_is_named():
     with pytest.raises(ValueError, match=r"base.*'oversample@0'.*standard"):
         compared(hand((9, 8, 4, 8), (8, 8, 6, 7)), base="oversample@0")
+
+
+@pytest.mark.parametrize("fewest", [11, 30])  # patients of each label that a group needs: group a has them, or none has
+def test_where_fewer_than_two_groups_can_be_compared_there_is_no_disparity(fewest):
+    table = hand((9, 8, 4, 8), (8, 8, 6, 7))
+    more = rows("standard", [0.9, 0.1] * 5, [1, 0] * 5, ["a"] * 10)
+    more = more.assign(unit="q" + more.unit, patient_id="q" + more.patient_id)
+    judged = compared(pd.concat([table, more, more.assign(reader="other")]), min_cases=fewest)
+    assert np.isfinite(judged.value["t", "other", "all", "accuracy"]) and np.isfinite(
+        judged.value["t", "other", "all", "auroc"]
+    )
+    for metric in ("fate_eo", "fate_auc"):
+        assert np.isnan(judged.value["t", "other", "all", metric])
+        assert judged.note["t", "other", "all", metric] == fate.TOO_FEW
+    assert np.isnan(judged.expected["t", "other", "all", "auroc_gap"])
+    assert "b (10)" in judged.note["t", "other", "all", "auroc_gap"]
