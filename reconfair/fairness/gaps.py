@@ -359,14 +359,20 @@ def _p_few(cell):
 
 
 def _p_direction(gained, flips, n, low, high):
-    """Two-sided mid-p of so many gains among the flips of a group of n, the net change being within limits."""
+    """Two-sided mid-p of so many gains among the flips of a group of n, the net change being within limits.
+
+    The share of gains that a net change implies depends on how many flips there would be on average; the
+    least favourable number between the observed one and its upper limit is taken. With the observed number
+    alone, a group with few flips by chance would be asked to have lost more often than it flipped.
+    """
     observed = (2 * gained - flips) / n
     net = np.clip(observed, low[0], high[0])
     if net == observed:
         return 1.0
-    share = np.clip((1 + net * n / flips) / 2, 0, 1)
+    mean_flips = np.array([flips, n * special.betaincinv(flips + 1, max(n - flips, 0.5), 0.995)])
+    share = np.clip((1 + net * n / mean_flips) / 2, 0, 1)
     fewer = stats.binom.cdf(gained - 1, flips, share) + stats.binom.pmf(gained, flips, share) / 2
-    return float(2 * min(fewer, 1 - fewer))
+    return float(min(1, 2 * min(fewer.max(), (1 - fewer).max())))
 
 
 def _z_lower(cell):

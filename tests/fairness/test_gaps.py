@@ -268,6 +268,13 @@ def test_one_way_flips_of_one_group_alone_are_found_and_two_way_flips_are_no_cha
     assert np.mean(one_way) > 0.4 and np.mean(two_way) <= 0.08
 
 
+def test_a_group_that_flips_less_than_it_should_have_lost_is_no_proof_of_unequal_change():
+    # Everyone loses a tenth. Of 61, four flipped by chance where nine would on average, and one of them gained.
+    lost_by_all = [(0.025 * n, 0.125 * n) for n in (2543, 678, 488, 218)]
+    gained, lost = np.array([*lost_by_all, (1, 3)]).round().T
+    assert gaps.p_equal([flips(gained, lost, [2543, 678, 488, 218, 61])]) > 0.2
+
+
 def test_p_of_rare_flips_is_the_mid_p_of_their_directions():
     cell = flips([0, 0], [0, 5], [100_000, 40])
     assert gaps._p_few(cell) == pytest.approx(stats.binom.pmf(0, 5, 0.5), rel=0.02)  # half of twice
