@@ -1,6 +1,7 @@
 """What orchestration costs, and what running side by side gains.
 
     python benchmarks/overhead.py [--configurations 12] [--few 1] [--patients 80] [--epochs 1] [--cores 2]
+    python benchmarks/overhead.py --fingerprints    # only what it takes to know which products of the demo are fresh
 
 Configurations like params/demo.yaml, at as many noise levels of one cohort, are run from nothing, in more than an
 hour; with fewer patients and epochs, in less:
@@ -23,6 +24,8 @@ speedup_over_one_core
 parallel_speedup
     Time on all cores over time of the batch. Networks train nearly twice as fast on two threads as on one, so that
     what is left to gain are imports, drawing, and the serial part of training.
+fingerprints_seconds
+    Processor time for the products of params/demo.yaml and their fingerprints, in a process that asks the first time.
 """
 
 import argparse
@@ -49,10 +52,14 @@ def main():
     parser.add_argument("--patients", type=int, default=DEMO["dataset"]["patients"])
     parser.add_argument("--epochs", type=int, help="of every network")
     parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--fingerprints", action="store_true", help="run nothing")
     parser.add_argument("--work", nargs="+", help=argparse.SUPPRESS)  # this very script in the process that only works
     arguments = parser.parse_args()
     if arguments.work:
         return print(work(arguments.work))
+    print(f"fingerprints_seconds={fingerprints():.3g}", flush=True)
+    if arguments.fingerprints:
+        return None
     with tempfile.TemporaryDirectory() as folder:
         paths = [write(Path(folder), level, arguments) for level in range(2, 2 + arguments.configurations)]
         few = [paths[:1], paths[1 : 1 + arguments.few]]
@@ -66,7 +73,14 @@ def main():
     print(f"{len(paths)} configurations one at a time {of_all(*single):.0f} s, on all cores {of_all(*cores):.0f} s")
     print(f"overhead_seconds_per_notebook={(sum(single) - float(alone.splitlines()[-1])) / notebooks:.3g}")
     print(f"speedup_over_one_core={of_all(*single) / batch:.3g}")
-    print(f"parallel_speedup={of_all(*cores) / batch:.3g}")
+    return print(f"parallel_speedup={of_all(*cores) / batch:.3g}")
+
+
+def fingerprints() -> float:
+    """Seconds of processor time for all fingerprints of the demo."""
+    study, begun = params.load(ROOT / "params" / "demo.yaml"), time.process_time()
+    assert all(product.fingerprint for product in run.every_product(study))
+    return time.process_time() - begun
 
 
 def write(folder: Path, level: int, arguments) -> str:

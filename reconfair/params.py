@@ -17,7 +17,7 @@ import reprlib
 import shlex
 import sys
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, cached_property, lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
@@ -88,6 +88,7 @@ ALONE = ("fcro", "adversary", "fairread")  # a network for each finding
 DOSES = ("oversample", "reweight", "dro")  # they change how much each group counts, and can be joined
 OPTIONAL = ("mitigation", "readers", "synthesis", "two_stages")  # sections without which a chapter is not run
 MAX_BYTES, MAX_DEPTH, MAX_VALUES = 100_000, 20, 5_000  # of a params file
+LATER = (("channels", 1), ("attributes", {}))  # settings that cohorts of an earlier version lack; these change nothing
 MANY = 20  # mistakes are named, no more
 MODEL_FILES = (".pt", ".pth", ".onnx")  # of diagnostic models: TorchScript and ONNX
 
@@ -184,6 +185,13 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    def model_copy(self, *, update: dict | None = None, deep: bool = False):
+        """A copy, with changes; what was worked out once from the original is not taken over."""
+        copied = super().model_copy(update=update, deep=deep)
+        for key in copied.__dict__.keys() - type(self).model_fields.keys() - (update or {}).keys():
+            del copied.__dict__[key]
+        return copied
+
     @field_validator("*", mode="before")
     @classmethod
     def _numbers_are_no_text(cls, value, info):
@@ -262,6 +270,12 @@ class Dataset(Section):
         """Whether reconstruction and diagnosis train on different patients."""
         return (self.training or {"xray": "parted"}.get(self.about.modality)) == "parted"
 
+    @cached_property
+    def settings(self) -> dict:
+        """What a cohort depends on, JSON-ready; the place of the scans is not among it."""
+        written = self.model_dump(mode="json", exclude={"root", "on_bad_image"})
+        return {key: value for key, value in written.items() if (key, value) not in LATER}
+
     def find(self) -> Path | None:
         """Return the folder of the scans; None where nothing is read from disk."""
 
@@ -305,9 +319,10 @@ class Scans(Dataset):
     def signature(self) -> str:
         """Hash of the metadata files, empty where one is absent."""
         try:
-            return sha256(b"".join(path.read_bytes() for path in self.metadata())).hexdigest()[:16]
+            statuses = [(path, path.stat()) for path in self.metadata()]
         except ParamsError:
             return ""
+        return _content(tuple((path, status.st_mtime_ns, status.st_size) for path, status in statuses))
 
     @property
     def _folder(self) -> Path:
@@ -917,7 +932,7 @@ class Study(Section):
         """Name of the dataset's output folder."""
         return self.dataset.label or name_of(self.dataset.name)
 
-    @property
+    @cached_property
     def level(self) -> str:
         """Name of the noise level's output folder; a replicate, trained with another seed, has its own."""
         seed = self.reconstruction.seed
@@ -1100,6 +1115,12 @@ def one_of(word: str, valid, what: str) -> None:
     """Refuse a word that is not valid, and name the nearest that is."""
     if word not in valid:
         raise ValueError(f"{what} '{word}' is unknown; {nearest(word, valid)}")
+
+
+@lru_cache(64)
+def _content(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Hash of the contents of files, given with their dates and sizes: a study asks thousands of times."""
+    return sha256(b"".join(path.read_bytes() for path, _, _ in files)).hexdigest()[:16]
 
 
 def off_default(section: Section, *keys: str) -> list[str]:

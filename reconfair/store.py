@@ -434,7 +434,20 @@ def sparingly(least: float = 0) -> Callable:
     return decorate
 
 
+@contextmanager
+def uncollected():
+    """Without garbage collection: of many new objects that stay, it would look through all others again and again."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
 @cache
+@uncollected()
 def source(module: str) -> str:
     """Code of a module without comments and docstrings, so that prose can change freely.
 
@@ -445,18 +458,13 @@ def source(module: str) -> str:
     """
     path = Path(module) if module.endswith(".py") else PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
     path = path if path.is_file() else path.with_suffix("") / "__init__.py"
-    collects = gc.isenabled()
-    gc.disable()  # a tree is many objects, and the collector would look through all others again and again
     statements = [tree := ast.parse(path.read_text(encoding="utf-8"))]
     while statements:
         node = statements.pop()
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
         statements += [child for child in ast.iter_child_nodes(node) if isinstance(child, STATEMENTS)]
-    code = ast.dump(tree)
-    if collects:
-        gc.enable()
-    return code
+    return ast.dump(tree)
 
 
 @lru_cache(4096)

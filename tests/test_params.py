@@ -9,6 +9,7 @@ import pytest
 
 from reconfair import params, store
 from reconfair.params import ParamsError, Source
+from reconfair.run import every_product
 
 ROOT = store.PACKAGE.parent
 MRI, XRAY = {"name": "phantom_mri"}, {"name": "phantom_xray"}
@@ -512,6 +513,21 @@ def test_folder_of_scans_is_found_by_root_or_environment(tmp_path, monkeypatch):
     before = dataset.signature
     metadata.write_text("Image Index,Finding Labels\n")
     assert before != dataset.signature != ""
+
+
+def test_a_large_metadata_file_is_read_once_for_all_products_of_a_study(tmp_path, monkeypatch):
+    write(tmp_path, "Image Index\n", "Data_Entry_2017_v2020.csv")
+    nih = study(dataset={"name": "nih", "root": str(tmp_path)})
+    read, read_bytes = [], Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or read_bytes(path))
+    assert len(every_product(nih)) > 20
+    assert read.count("Data_Entry_2017_v2020.csv") == 1
+
+
+def test_a_changed_copy_has_settings_of_its_own():
+    cohort = study(dataset={"name": "phantom_mri", "patients": 40}).dataset
+    assert cohort.settings["patients"] == 40
+    assert cohort.model_copy(update={"patients": 50}).settings["patients"] == 50
 
 
 @pytest.mark.parametrize(

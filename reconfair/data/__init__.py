@@ -50,7 +50,6 @@ EMPTY, KEPT, SKIPPED = range(3)  # what became of a row
 # Columns that say who a patient is. They stay in cohort.parquet; what is made of a cohort holds pseudonyms.
 IDENTIFYING = ("original_image_id", "original_patient_id", "path", "mask_path")
 TRAITS = ("sex", "age_group", "race")  # attributes that every cohort has a column for
-LATER = (("channels", 1), ("attributes", {}))  # settings that cohorts of an earlier version lack; these change nothing
 
 
 class Cohort(NamedTuple):
@@ -68,15 +67,13 @@ class Cohort(NamedTuple):
 def product(study: Study) -> Product:
     """The cohort: table, images and masks."""
     dataset = study.dataset
-    settings = dataset.model_dump(mode="json", exclude={"root", "on_bad_image"})
-    settings = {key: value for key, value in settings.items() if (key, value) not in LATER}
     return Product(
         chapter="01",
         run=study.label,
         folder=store.outputs() / study.label / "cohort",
         name="cohort",
         write=partial(_write, study),
-        parameters={"dataset": settings, "raw": dataset.signature},
+        parameters={"dataset": dataset.settings, "raw": dataset.signature},
         code=(__name__, f"{__name__}.splits", "reconfair.keyed", *_code(type(dataset))),
         job="cohort",
         work=partial(_work, study),
@@ -117,6 +114,7 @@ def _date(path: str) -> tuple[int, int] | None:
     return (status.st_size, status.st_mtime_ns)
 
 
+@cache
 def _code(kind: type) -> list[str]:
     """Modules that make a cohort: that of its class and those that this one builds on."""
     modules = [base.__module__ for base in kind.__mro__ if issubclass(base, params.Dataset)]

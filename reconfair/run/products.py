@@ -56,6 +56,7 @@ def chapters(study: Study) -> list[str]:
     return [name for name in CHAPTERS if wanted.get(name, True)]
 
 
+@store.uncollected()
 def every_product(study: Study) -> list[Product]:
     """All products of a study, in the order in which they are made: those of each room, and the executed notebooks.
 
