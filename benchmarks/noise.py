@@ -16,9 +16,10 @@ peak_gb_200k
     Peak of the memory that the system cannot reclaim (anonymous; mapped files can be dropped at any time)
     while chapter 02 degrades and rates a cohort, extrapolated to 200,000 images from two sizes.
 
-``--slow-disk`` measures ``peak_gb_200k`` alone, in about three minutes, with a disk that takes ten times as long to
+``--slow-disk`` measures ``peak_gb_200k`` alone, in about four minutes, with a disk that takes ten times as long to
 write images as the cores take to compute them. So that the disk is slow for a long time, there are many images that
-are made quickly: `Ramps`, and undersampling. The same is measured with a fast disk.
+are made quickly: `Ramps`, and undersampling. The same is measured with a fast disk. As a control, results are also
+left to pile up before the slow disk: a measure that does not see this would not see a fault either.
 """
 
 import os
@@ -31,6 +32,7 @@ import sys
 import tempfile
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event, Thread
 
@@ -52,7 +54,8 @@ def main():
     arguments = parser.parse_args()
     if arguments.slow_disk:
         small, large, fast = memory(2_000, "slow"), memory(8_000, "slow"), memory(8_000, "fast")
-        results = {"slow_minus_fast_gb": large[1] - fast[1]}
+        control = memory(8_000, "slow", "piled")
+        results = {"slow_minus_fast_gb": large[1] - fast[1], "piled_minus_slow_gb": control[1] - large[1]}
     else:
         results, small, large = speed(pictures()), memory(600), memory(1800)
     for name, value in {**results, "peak_gb_200k": extrapolated(small, large, 200_000)}.items():
@@ -131,16 +134,15 @@ class Ramps(params.Dataset):
         return np.tile(np.linspace(0, 1, self.size, dtype=np.float32), (self.size, 1)), None
 
 
-def memory(patients: int, disk: str = "") -> tuple[int, float]:
+def memory(patients: int, disk: str = "", results: str = "") -> tuple[int, float]:
     """Images, and peak anonymous memory in GB, of chapter 02 in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        worker = [sys.executable, __file__, "measure", str(patients), disk]
+        worker = [sys.executable, __file__, "measure", str(patients), disk, results]
         said = subprocess.run(worker, env=os.environ | {"RECONFAIR_OUTPUTS": folder}, capture_output=True, check=True)
     images, peak, seconds = said.stdout.split()[-3:]
     rate = f"{int(images) / float(seconds):.0f} images a second on {os.cpu_count()} cores, with PSNR and SSIM"
-    print(
-        f"chapter 02{', ' * bool(disk)}{disk}{' disk' * bool(disk)}, {int(images)} images: {float(peak):.3f} GB, {rate}"
-    )
+    what = ", ".join(["chapter 02", *[f"{disk} disk"] * bool(disk), *[f"results {results}"] * bool(results)])
+    print(f"{what}, {int(images)} images: {float(peak):.3f} GB, {rate}", flush=True)
     return int(images), float(peak)
 
 
@@ -148,7 +150,13 @@ def extrapolated(small: tuple[int, float], large: tuple[int, float], images: int
     return large[1] + (images - large[0]) * max(large[1] - small[1], 0) / (large[0] - small[0])
 
 
-def measure(patients: int, disk: str) -> None:
+def piled(function, items, *_, **__):
+    """In place of `store.parallel`: everything is computed, however long results wait to be taken."""
+    with ThreadPoolExecutor() as pool:
+        yield from pool.map(function, items)
+
+
+def measure(patients: int, disk: str, results: str) -> None:
     name, kind = (f"{Path(__file__).resolve()}:Ramps", "kspace") if disk else ("phantom_xray", "sinogram")
     study = params.study(dataset={"name": name, "size": SIZE, "patients": patients}, noise={"kind": kind})
     cohort, ended, peaks = data.prepare(study), Event(), []
@@ -159,6 +167,8 @@ def measure(patients: int, disk: str) -> None:
         noise.degrade(chunk, ids, study.noise)
         pause, append = 10 * (time.monotonic() - begun) / os.cpu_count(), store.Growing.append
         store.Growing.append = lambda file, rows: (time.sleep(pause), append(file, rows))
+    if results == "piled":
+        store.parallel = piled
     Thread(target=watch, args=(ended, peaks)).start()
     begun = time.monotonic()
     noise.prepare(study)
@@ -173,4 +183,4 @@ def watch(ended: Event, peaks: list[float]) -> None:
 
 
 if __name__ == "__main__":
-    measure(int(sys.argv[2]), sys.argv[3]) if sys.argv[1:2] == ["measure"] else main()
+    measure(int(sys.argv[2]), *sys.argv[3:]) if sys.argv[1:2] == ["measure"] else main()

@@ -2,6 +2,7 @@
 
     python benchmarks/overhead.py [--configurations 12] [--few 1] [--patients 80] [--epochs 1] [--cores 2]
     python benchmarks/overhead.py --fingerprints    # only what it takes to know which products of the demo are fresh
+    python benchmarks/overhead.py --threads         # only what one thread costs, in two minutes
 
 Configurations like params/demo.yaml, at as many noise levels of one cohort, are run from nothing, in more than an
 hour; with fewer patients and epochs, in less:
@@ -26,6 +27,9 @@ parallel_speedup
     what is left to gain are imports, drawing, and the serial part of training.
 fingerprints_seconds
     Processor time for the products of params/demo.yaml and their fingerprints, in a process that asks the first time.
+one_thread_unet, one_thread_sde
+    Time to train the network of params/demo.yaml on one thread over that on all cores: what it costs that results do
+    not depend on the number of threads. It is the best of two of each, in processes of their own.
 """
 
 import argparse
@@ -42,6 +46,16 @@ from reconfair import params, run
 from reconfair.run.products import CHAPTERS
 
 ROOT = Path(__file__).parents[1]
+TRAIN = """
+import sys, time
+from reconfair import noise, params, recon, store
+study = params.load(sys.argv[1], [f"compute.workers={sys.argv[2]}"])
+noise.prepare(study)
+for model in ("unet", "sde"):
+    begun = time.monotonic()
+    store.make(recon.weights(study, params.Source(model)))
+    print(time.monotonic() - begun)
+"""
 DEMO = yaml.safe_load((ROOT / "params" / "demo.yaml").read_text())
 
 
@@ -53,10 +67,13 @@ def main():
     parser.add_argument("--epochs", type=int, help="of every network")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--fingerprints", action="store_true", help="run nothing")
+    parser.add_argument("--threads", action="store_true", help="train two networks of the demo, nothing else")
     parser.add_argument("--work", nargs="+", help=argparse.SUPPRESS)  # this very script in the process that only works
     arguments = parser.parse_args()
     if arguments.work:
         return print(work(arguments.work))
+    if arguments.threads:
+        return one_thread()
     print(f"fingerprints_seconds={fingerprints():.3g}", flush=True)
     if arguments.fingerprints:
         return None
@@ -81,6 +98,21 @@ def fingerprints() -> float:
     study, begun = params.load(ROOT / "params" / "demo.yaml"), time.process_time()
     assert all(product.fingerprint for product in run.every_product(study))
     return time.process_time() - begun
+
+
+def one_thread() -> None:
+    """Print what one thread costs."""
+    seconds = {}
+    for workers in (1, 0, 1, 0):
+        with tempfile.TemporaryDirectory() as folder:
+            environment = os.environ | {"RECONFAIR_OUTPUTS": folder, "RECONFAIR_PROGRESS": os.devnull}
+            command = [sys.executable, "-c", TRAIN, str(ROOT / "params" / "demo.yaml"), str(workers)]
+            done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+        seconds.setdefault(workers, []).append([float(word) for word in done.stdout.split()[-2:]])
+    for name, one, every in zip(
+        ("unet", "sde"), *(map(min, zip(*seconds[w], strict=True)) for w in (1, 0)), strict=True
+    ):
+        print(f"one_thread_{name}={one / every:.3g}  ({one:.1f} s against {every:.1f} s on {os.cpu_count()} cores)")
 
 
 def write(folder: Path, level: int, arguments) -> str:
