@@ -8,6 +8,7 @@ import nbformat
 import numpy as np
 import pytest
 
+import reconfair
 from reconfair import run
 from reconfair.report import pages
 from reconfair.run import notebooks
@@ -82,6 +83,8 @@ def test_the_copy_for_students_has_hints_and_no_solutions(tmp_path, capsys):
     assert {*TAUGHT} <= {*listed} and all(name in capsys.readouterr().out for name in listed[:1])
     for name in listed:
         student, solved = (nbformat.read(tmp_path / kind / f"{name}.ipynb", 4) for kind in ("student", "solutions"))
+        for copy in (student, solved):
+            assert copy.cells.pop(1).metadata.tags == ["install"]
         assert solved == nbformat.read(FOLDER / f"{name}.ipynb", 4)
         nbformat.validate(student)
         for one, other in zip(student.cells, solved.cells, strict=True):
@@ -93,6 +96,22 @@ def test_the_copy_for_students_has_hints_and_no_solutions(tmp_path, capsys):
                 lines = one.source.splitlines()
                 assert lines[0] == other.source.splitlines()[0] and lines[-1] == "# Your code:"
                 assert all(line.startswith("#") for line in lines) and len(other.source.splitlines()) > len(lines)
+
+
+def test_hosted_copies_open_elsewhere_and_name_the_release(tmp_path, capsys):
+    assert run.main(["exercises", str(tmp_path), "--hosted", "school/course/2026"]) == 0
+    title, badges, install, *_ = nbformat.read(tmp_path / "student" / "05_fairness.ipynb", 4).cells
+    assert title.source.startswith("# 05")
+    for address in (
+        "https://colab.research.google.com/github/school/course/blob/2026/student/05_fairness.ipynb",
+        "https://mybinder.org/v2/gh/school/course/2026?labpath=student/05_fairness.ipynb",
+    ):
+        assert f"]({address})" in badges.source
+    release = f"reconfair=={reconfair.__version__}"
+    assert release in install.source and (tmp_path / "requirements.txt").read_text() == f"{release}\n"
+    for wrong in ("course", "school/", "https://github.com/school/course"):
+        assert run.main(["exercises", str(tmp_path), "--hosted", wrong]) == 2
+        assert "OWNER/NAME" in capsys.readouterr().err
 
 
 def test_an_empty_answer_keeps_the_comment_at_its_start():

@@ -12,6 +12,7 @@ import pytest
 
 import reconfair
 from reconfair import params, run, store
+from reconfair.run import notebooks
 
 ROOT = store.PACKAGE.parent
 
@@ -95,3 +96,20 @@ def test_the_wheel_runs_its_copied_notebooks_outside_any_checkout(tmp_path):
     assert (copies / "01_data.html").is_file() and "this copy was edited" in (copies / "02_noising.ipynb").read_text()
     again = call(command, "run", "params/class.yaml", "--until", "02", cwd=folder)
     assert again.count(" fresh ") == 2
+
+
+@pytest.mark.slow
+def test_the_first_cell_of_an_exercise_installs_the_release(tmp_path):
+    python = environment(tmp_path)
+    subprocess.run(
+        [Path(sys.executable).with_name("uv"), "pip", "uninstall", "--python", python, "reconfair"], check=True
+    )
+    here = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    here |= {"PIP_NO_DEPS": "1", "PIP_IGNORE_INSTALLED": "1"}  # this checkout is still listed among the libraries
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | here
+    lines = [notebooks.INSTALL.format(version=reconfair.__version__), "import reconfair as rf", "print(rf.__file__)"]
+    lines += ["print(rf.params.study('class').name)"]  # the first line of each chapter finds its base
+    done = subprocess.run([python, "-c", "\n".join(lines)], cwd=tmp_path, env=clean, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    place, name = done.stdout.split()[-2:]
+    assert Path(place).is_relative_to(tmp_path / "venv") and name == "class/x4"

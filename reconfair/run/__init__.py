@@ -70,6 +70,8 @@ def main(argv: list[str] | None = None) -> int:
     init.add_argument("folder", type=Path, metavar="FOLDER")
     exercises = commands.add_parser("exercises", help="write the notebooks for a class: student/ and solutions/")
     exercises.add_argument("folder", type=Path, metavar="FOLDER")
+    hosted = "repository on GitHub that FOLDER will be, for badges that open the notebooks in Colab and Binder"
+    exercises.add_argument("--hosted", default="", metavar="OWNER/NAME[/BRANCH]", help=hosted)
     pairs = commands.add_parser("pairs", help="compare each notebook with its script")
     pairs.add_argument("--write", action="store_true", help="write the notebooks anew from the scripts")
     arguments = parser.parse_args(argv)
@@ -490,14 +492,21 @@ def _exercises(arguments) -> int:
     """Write each notebook that has solutions twice, with and without them; the originals are the one source."""
     import nbformat
 
+    if arguments.hosted and not re.fullmatch(r"[\w.-]+/[\w.-]+(/[\w./-]+)?", arguments.hosted):
+        raise ParamsError(
+            f"--hosted {arguments.hosted}: expected OWNER/NAME or OWNER/NAME/BRANCH, such as school/course"
+        )
     for path in sorted(FOLDER.glob("*.ipynb")):
         solved = nbformat.read(path, as_version=4)
         if any(notebooks.SOLUTION in cell.metadata.get("tags", ()) for cell in solved.cells):
             for name, notebook in (("student", notebooks.for_students(solved)), ("solutions", solved)):
                 copy = arguments.folder / name / path.name
                 copy.parent.mkdir(parents=True, exist_ok=True)
-                nbformat.write(notebook, copy)
+                badges = notebooks.launch(arguments.hosted, f"{name}/{path.name}") if arguments.hosted else ""
+                nbformat.write(notebooks.for_class(notebook, badges), copy)
             print(f"{path.stem}: {arguments.folder}/student, {arguments.folder}/solutions")
+    if arguments.hosted:
+        (arguments.folder / "requirements.txt").write_text(f"reconfair=={reconfair.__version__}\n")  # for Binder
     return 0
 
 

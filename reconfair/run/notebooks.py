@@ -15,13 +15,26 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from reconfair import report, store
+from reconfair import __version__, report, store
 from reconfair.params import Study
 from reconfair.run import warm
 from reconfair.run.products import CHAPTERS, FOLDER
 from reconfair.store import Product
 
 EXERCISE, SOLUTION = "exercise", "solution"  # tags of cells
+INSTALL = """\
+# Installs ReconFair on a machine that lacks it, such as a hosted one. Elsewhere this changes nothing.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if (os.cpu_count() or 1) < 4:  # on a small machine several threads wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+if importlib.util.find_spec("reconfair") is None:
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "reconfair=={version}"], check=True)
+    importlib.invalidate_caches()
+"""
 
 
 def execute(study: Study, copy: Product, say=print) -> str:
@@ -140,6 +153,42 @@ def for_students(notebook):
         is_code = cell.cell_type == "code"
         cell.source = "\n".join([*hint, "# Your code:", ""]) if is_code else "*Your answer:*"
     return emptied
+
+
+def for_class(notebook, badges: str = ""):
+    """Return a copy that also runs on a machine on which ReconFair is not installed yet.
+
+    Under the title stand `badges`, Markdown that opens the notebook on such a machine, and a cell that installs the
+    release from which the notebook was made. Where ReconFair is installed, the cell changes nothing.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+    badges : str
+    """
+    import nbformat
+
+    code = INSTALL.format(version=__version__).rstrip()
+    install = nbformat.v4.new_code_cell(code, id="install", metadata={"tags": ["install"]})
+    links = [nbformat.v4.new_markdown_cell(badges, id="badges")] * bool(badges)
+    return nbformat.from_dict({**notebook, "cells": [notebook.cells[0], *links, install, *notebook.cells[1:]]})
+
+
+def launch(hosted: str, path: str) -> str:
+    """Markdown of two badges that open a notebook of a repository on GitHub: ``owner/name`` or ``owner/name/branch``.
+
+    Examples
+    --------
+    >>> print(launch("school/course", "student/01_data.ipynb").split("(")[-1])
+    https://mybinder.org/v2/gh/school/course/main?labpath=student/01_data.ipynb)
+    """
+    owner, name, branch = (*hosted.split("/", 2), "main")[:3]
+    colab = f"https://colab.research.google.com/github/{owner}/{name}/blob/{branch}/{path}"
+    binder = f"https://mybinder.org/v2/gh/{owner}/{name}/{branch}?labpath={path}"
+    return (
+        f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab})\n"
+        f"[![Open in Binder](https://mybinder.org/badge_logo.svg)]({binder})"
+    )
 
 
 @contextlib.contextmanager
