@@ -192,6 +192,12 @@ class Section(BaseModel):
             del copied.__dict__[key]
         return copied
 
+    def __getstate__(self) -> dict:
+        """What another process gets: the fields, and not what was worked out from them."""
+        state = super().__getstate__()
+        known = type(self).model_fields.keys()
+        return state | {"__dict__": {key: value for key, value in state["__dict__"].items() if key in known}}
+
     @field_validator("*", mode="before")
     @classmethod
     def _numbers_are_no_text(cls, value, info):
@@ -933,6 +939,11 @@ class Study(Section):
         return self.dataset.label or name_of(self.dataset.name)
 
     @cached_property
+    def memo(self) -> dict:
+        """Products that were put together from this study; see `store.once`."""
+        return {}
+
+    @property
     def level(self) -> str:
         """Name of the noise level's output folder; a replicate, trained with another seed, has its own."""
         seed = self.reconstruction.seed
@@ -1180,7 +1191,7 @@ def load(path: str | Path, overrides: list[str] = ()) -> Study:
     return built
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     """YAML as people read it: a key stands once, ``1e-3`` is a number, and ``0100`` and ``1:30`` are refused."""
 
     yaml_implicit_resolvers = {

@@ -163,7 +163,7 @@ class Product:
                 (self.folder / name).is_file() and (self.folder / name).stat().st_size == size
                 for name, size in stamp.get("files", {}).items()
             )
-            and (self.inputs is None or stamp.get("inputs", [""])[0] == self.inputs(False))
+            and (self.inputs is None or (stamp.get("inputs") or [""])[0] == self.inputs(False))
             and all(stamp.get("scans", {}).get(key, known) == known for key, known in self._known_scans().items())
         )
 
@@ -225,6 +225,23 @@ class Product:
         draft = self.stamp.with_suffix(".part")
         draft.write_text(json.dumps(stamp, indent=1), encoding="utf-8")
         draft.replace(self.stamp)
+
+
+def once(build: Callable) -> Callable:
+    """Decorate a function of a study that puts a product together: what many products need is put together once.
+
+    It is put together anew where the outputs have moved or the dataset's metadata have changed.
+    """
+
+    @wraps(build)
+    def product(study, *arguments, **named):
+        place = os.environ.get("RECONFAIR_OUTPUTS"), os.getcwd()
+        question = (build, place, study.dataset.signature, arguments, *named.items())
+        if question not in study.memo:
+            study.memo[question] = build(study, *arguments, **named)
+        return study.memo[question]
+
+    return product
 
 
 def make(product: Product) -> Path:
@@ -374,9 +391,16 @@ def locked(product: Product):
 def _read_stamp(path: Path) -> dict:
     """Contents of a stamp, empty where there is none or it is broken."""
     try:
-        stamp = json.loads(path.read_text(encoding="utf-8"))
+        status = os.stat(path)
+        return _parsed(path, status.st_ino, status.st_size, status.st_mtime_ns)
     except (OSError, ValueError):
         return {}
+
+
+@lru_cache(4096)
+def _parsed(path: Path, *_status: int) -> dict:
+    """Contents of a stamp, read once as long as its file stays the same."""
+    stamp = json.loads(path.read_text(encoding="utf-8"))
     return stamp if isinstance(stamp, dict) else {}
 
 

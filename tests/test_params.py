@@ -4,10 +4,11 @@ import shlex
 import time
 from pathlib import Path
 
+import cloudpickle
 import numpy as np
 import pytest
 
-from reconfair import params, store
+from reconfair import data, params, recon, store
 from reconfair.params import ParamsError, Source
 from reconfair.run import every_product
 
@@ -522,6 +523,30 @@ def test_a_large_metadata_file_is_read_once_for_all_products_of_a_study(tmp_path
     monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or read_bytes(path))
     assert len(every_product(nih)) > 20
     assert read.count("Data_Entry_2017_v2020.csv") == 1
+
+
+def test_a_product_that_many_need_is_put_together_once_until_its_place_or_its_metadata_change(tmp_path, monkeypatch):
+    metadata = write(tmp_path, "Image Index\n", "Data_Entry_2017_v2020.csv")
+    nih = study(dataset={"name": "nih", "root": str(tmp_path)})
+    cohort = data.product(nih)
+    assert data.product(nih) is cohort and cohort in recon.weights(nih, Source("unet")).needs
+    sent = cloudpickle.loads(cloudpickle.dumps(nih))  # as a worker process gets it
+    assert sent == nih and data.product(sent) == cohort and data.product(sent) is not cohort
+    metadata.write_text("Image Index,Finding Labels\n")
+    changed = data.product(nih)
+    assert changed.fingerprint != cohort.fingerprint
+    assert recon.weights(nih, Source("unet")).needs[0].fingerprint == changed.fingerprint
+    monkeypatch.setenv("RECONFAIR_OUTPUTS", str(tmp_path / "moved"))
+    assert data.product(nih).folder.is_relative_to(tmp_path / "moved")
+
+
+def test_folds_and_changed_copies_have_products_of_their_own():
+    whole = study(dataset={**MRI, "folds": 2, "patients": 40})
+    first, second = (recon.weights(fold, Source("unet")).folder for fold in whole.folds)
+    assert first != second
+    data.product(whole)
+    other = whole.model_copy(update={"dataset": whole.dataset.model_copy(update={"label": "other"})})
+    assert data.product(other).folder.parent.name == "other"
 
 
 def test_a_changed_copy_has_settings_of_its_own():

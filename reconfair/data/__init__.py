@@ -64,6 +64,7 @@ class Cohort(NamedTuple):
     masks: np.ndarray | None
 
 
+@store.once
 def product(study: Study) -> Product:
     """The cohort: table, images and masks."""
     dataset = study.dataset

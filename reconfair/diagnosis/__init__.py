@@ -47,6 +47,7 @@ class TrainingSet(NamedTuple):
     table: pd.DataFrame
 
 
+@store.once
 def weights(study: Study, reader: Reader) -> Product:
     """A trained reader and its thresholds; all noise levels of a dataset share it.
 
@@ -81,6 +82,7 @@ def weights(study: Study, reader: Reader) -> Product:
     )
 
 
+@store.once
 def product(study: Study, source: Source, images: Product | None = None, strategy: str = "standard") -> Product:
     """What the readers of one strategy say of the val and test images of a source; see `images_of`."""
     if strategy.endswith("+thresholds"):

@@ -15,6 +15,7 @@ from reconfair.params import ParamsError, Reader, Source, Study, external, file_
 from reconfair.store import Product
 
 
+@store.once
 def weights(study: Study, source: Source, against: str = "standard") -> Product:
     """A reconstructor that a strategy has fine-tuned, the frozen readers being those of strategy `against`."""
     settings = study.mitigation.model_dump(mode="json", exclude={"strategies", "models", "lam"})
@@ -43,11 +44,13 @@ def weights(study: Study, source: Source, against: str = "standard") -> Product:
     )
 
 
+@store.once
 def images(study: Study, source: Source, against: str = "standard") -> Product:
     """What a fine-tuned reconstructor makes of the val and test images."""
     return recon.product(study, source, weights(study, source, against))
 
 
+@store.once
 def predictions(study: Study, source: Source) -> Product:
     """What the readers say of a mitigated source."""
     if source.strategy == "thresholds":

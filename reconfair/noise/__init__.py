@@ -179,6 +179,7 @@ def check(images: np.ndarray, colour: bool = True) -> None:
         raise ValueError(f"images lie within {found}; expected [0, 1]: scale by minimum and maximum first")
 
 
+@store.once
 def product(study: Study) -> Product:
     """The noisy images of all splits and their quality; replicates of a study share them."""
     kind = study.noise.kind

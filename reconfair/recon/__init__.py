@@ -88,6 +88,7 @@ def code(study: Study, model: str) -> list[str]:
     return [f"{__name__}.{word}"] + ([f"{__name__}.scorenet"] if word == "sde" else [])
 
 
+@store.once
 def weights(study: Study, source: Source) -> Product:
     """A trained reconstructor, before any fine-tuning.
 
@@ -115,6 +116,7 @@ def weights(study: Study, source: Source) -> Product:
     )
 
 
+@store.once
 def product(study: Study, source: Source, trained: Product | None = None) -> Product:
     """Reconstructions of val and test images by `trained` weights (by default the standard ones), and their quality.
 

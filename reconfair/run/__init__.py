@@ -506,7 +506,9 @@ def _exercises(arguments) -> int:
                 nbformat.write(notebooks.for_class(notebook, badges), copy)
             print(f"{path.stem}: {arguments.folder}/student, {arguments.folder}/solutions")
     if arguments.hosted:
-        (arguments.folder / "requirements.txt").write_text(f"reconfair=={reconfair.__version__}\n")  # for Binder
+        (arguments.folder / "requirements.txt").write_text(
+            f"reconfair=={reconfair.__version__}\n", encoding="utf-8"
+        )  # for Binder
     return 0
 
 
