@@ -240,8 +240,10 @@ class Sheet:
         if mistakes:
             _collector.get().extend(mistakes)
 
-    def need(self, columns) -> None:
+    def need(self, columns, others=()) -> None:
         """Refuse a table that lacks one of `columns`, or has two of one name but for upper and lower case.
+
+        What was meant is none of these columns, and none of the `others`, which have a meaning of their own.
 
         Raises
         ------
@@ -253,7 +255,8 @@ class Sheet:
         for column in dict.fromkeys(columns):
             alike = [name for name, one in zip(names, folds, strict=True) if one == fold(column)]
             if column not in names:
-                self.mistakes.append(f"{self.path}: column '{column}' is missing; {nearest(column, names, 'it has')}")
+                meant = nearest(column, [name for name in names if name not in (*columns, *others)], "it also has")
+                self.mistakes.append(f"{self.path}: column '{column}' is missing; {meant}")
             elif len(alike) > 1:
                 self.mistakes.append(
                     f"{self.path}: {len(alike)} columns are called '{column}' ({', '.join(alike)}); rename all but one"
@@ -402,7 +405,7 @@ class Sheet:
             listed = ", ".join(f"'{word}' ({n})" for word, n in words.items())
             self.notes.append(
                 f"{self.path.name}, column '{column}': {words.sum()} rows count as unknown: {listed}; "
-                "a group of that name must be listed under values"
+                "where it is a group, write it in another way, or list it under values in the params file"
             )
         return unknown
 

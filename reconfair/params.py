@@ -314,10 +314,11 @@ class Scans(Dataset):
         for name in [name for name, versions in paths.items() if not versions]:
             path, base = self._folder / name, self.about.folder
             there = [other.name for other in path.parent.glob("*")]
+            holds = nearest(path.name, there, "the folder holds") if path.parent.is_dir() else "nor is its folder"
+            holds += "" if holds.endswith("?") else "."
             raise ParamsError(
-                f"dataset.root: {path} is not there; {nearest(path.name, there, 'the folder holds')} "
-                f"Get {self.about.where}; then set dataset.root to its folder, or RECONFAIR_DATA to the folder "
-                f"that holds '{base}'"
+                f"dataset.root: {path} is not there; {holds} Get {self.about.where}; "
+                f"then set dataset.root to its folder, or RECONFAIR_DATA to the folder that holds '{base}'"
             )
         return [versions[-1].resolve() for versions in paths.values()]
 

@@ -552,3 +552,30 @@ def test_a_class_that_no_row_has_is_counted(of_classes, tmp_path):
     of_classes[of_classes.label != "bcc"].to_csv(tmp_path / "dx.csv", index=False)
     lines = judge_file(tmp_path / "dx.csv")
     assert any("'bcc'" in line and "cannot be judged" in line for line in lines)
+
+
+def test_a_source_without_originals_is_said_and_upper_case_is_no_other_word(tmp_path):
+    lines = ["patient,source,label,score,sex"]
+    for k in range(100):
+        lines += [
+            f"{k},Original,{k % 2},0.{30 + k % 40},{'fm'[k // 50]}",
+            f"{k},AI,{k % 2},0.{20 + k % 60},{'fm'[k // 50]}",
+        ]
+    path = tmp_path / "scores.csv"
+    path.write_text("\n".join(lines))
+    said = "\n".join(judge_file(path, thresholds={"scores": 0.5}))
+    assert "no row has the source" not in said and "There is nothing to compare" not in said
+    path.write_text("\n".join(lines).replace("Original", "raw"))
+    said = "\n".join(judge_file(path, thresholds={"scores": 0.5}))
+    assert "no row has the source 'original' (there is: raw, AI)" in said
+
+
+def test_words_of_sex_are_one_group_where_a_table_has_several_and_an_empty_entry_is_filled(tmp_path):
+    path, out, lines = tmp_path / "scores.csv", tmp_path / "out", ["patient,unit,sex,label,score"]
+    for k, (first, second) in enumerate([("f", ""), ("female", "F"), ("m", "m"), ("male", "male")] * 20):
+        lines += [f"{k},{k}a,{first},{k // 4 % 2},0.7", f"{k},{k}b,{second},{k // 4 % 2},0.3"]
+    path.write_text("\n".join(lines))
+    said = "\n".join(judge_file(path, thresholds={"scores": 0.5}, min_cases=5, out=out))
+    assert "f, female, m, male" in said.replace("F, ", "") and "20 empty entries" in said
+    groups = pd.read_csv(out / "performance.csv").query("attribute == 'sex'").group
+    assert set(groups) == {"female", "male"}

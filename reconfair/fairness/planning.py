@@ -52,6 +52,10 @@ def design(groups, *, tpr=0.8, fpr=0.2, prevalence=0.2, discordance=0.05, images
     """
     given = {"tpr": tpr, "fpr": fpr, "prevalence": prevalence, "discordance": discordance, "images": images}
     given["clustering"] = clustering
+    groups = list(groups)
+    for key, value in given.items():
+        if isinstance(value, dict) and set(value) != set(groups):
+            raise ValueError(f"{key}: {', '.join(value)} are given, and the groups are {', '.join(groups)}")
     table = pd.DataFrame({name: pd.Series(value, list(groups), dtype=float) for name, value in given.items()})
     return _checked(table[list(COLUMNS)])
 

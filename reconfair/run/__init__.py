@@ -27,7 +27,7 @@ from reconfair import data, diagnosis, fair_diagnosis, mitigation, noise, params
 from reconfair.fairness import INFERENCES
 from reconfair.params import ParamsError, Study
 from reconfair.run import batch, notebooks
-from reconfair.run.products import FOLDER, chapters, every_product
+from reconfair.run.products import CHAPTERS, FOLDER, chapters, every_product
 from reconfair.store import Product
 from reconfair.words import nearest
 
@@ -274,13 +274,15 @@ def run_study(study: Study, names: list[str], say=print, part: str = "") -> list
 def chosen(study: Study, only: str = "", until: str = "") -> list[str]:
     """Names of the notebooks that a study runs: all, the one whose number is given, or those up to one."""
     names = chapters(study)
+    only, until = (word[:2] if word in CHAPTERS else word and word.zfill(2) for word in (only, until))
     for option, number in (("--only", only), ("--until", until)):
-        if number and number.zfill(2) not in [name[:2] for name in names]:
-            there = ", ".join(name[:2] for name in names)
-            raise ParamsError(f"{option} {number}: this study has no such chapter; one of {there}")
+        if number and number not in [name[:2] for name in names]:
+            there, left = ", ".join(name[:2] for name in names), [name for name in CHAPTERS if name[:2] == number]
+            why = f"its settings leave out {left[0]}" if left else "this study has no such chapter"
+            raise ParamsError(f"{option} {number}: {why}; one of {there}")
     if only:
-        return [name for name in names if name[:2] == only.zfill(2)]
-    return [name for name in names if not until or name[:2] <= until.zfill(2)]
+        return [name for name in names if name[:2] == only]
+    return [name for name in names if not until or name[:2] <= until]
 
 
 def make_part(chapter: list[Product], part: str, say=print) -> str:
@@ -378,13 +380,15 @@ def _check(arguments) -> int:
     mistakes = []
     for path, study in load_all(arguments.params, arguments.overrides).items():
         try:
-            lines = data.preview(study)
-            mistakes += [f"{path}: {line}" for line in recon.given.check(study)]
+            lines, wrong = data.preview(study), recon.given.check(study)
         except (ValueError, OSError) as error:
-            mistakes += [f"{path}: {line}" for line in sentence(error).splitlines()]
-            continue
-        lines = [*noise.remarks(study), *lines]
-        print(f"{path}: valid; writes {store.outputs() / study.name}", *lines, sep="\n  ")
+            lines, wrong = [], sentence(error).splitlines()
+        mistakes += [f"{path}: {line}" for line in wrong]
+        if lines:
+            state = (
+                f"not valid, {len(wrong)} mistakes below" if wrong else f"valid; writes {store.outputs() / study.name}"
+            )
+            print(f"{path}: {state}", *noise.remarks(study), *lines, sep="\n  ")
     if mistakes:
         print(*mistakes, sep="\n", file=sys.stderr)
     return 2 if mistakes else 0

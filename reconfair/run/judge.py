@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from reconfair import store, tables
-from reconfair.entries import Sheet, folded
+from reconfair.data.table import SEX
+from reconfair.entries import Sheet, fold, folded
 from reconfair.fairness import assess
 from reconfair.fairness.checks import CLASS, SUM
 from reconfair.fairness.threshold import balanced_threshold
@@ -18,6 +19,7 @@ from reconfair.words import name, nearest, number
 COLUMNS = ("patient", "unit", "task", "source", "strategy", "reader", "split", "fold", "label", "score", "dice")
 COLUMNS += ("class", "decision")  # of our own predictions of several classes
 DEFAULTS = {"source": "original", "strategy": "standard", "reader": "standard", "split": "test"}
+OURS = ("original", "standard", "train", "val", "test")
 ARM = ["task", "source", "strategy", "reader"]  # what was read, and by whom
 MANY = 20  # values of an attribute that may be groups
 
@@ -59,7 +61,13 @@ def judge_file(
     path = Path(path)
     try:
         rows, notes = read_scores(path)
-        rows, attributes = _with_attributes(rows, attributes)
+        rows, attributes, filled = _with_attributes(rows, attributes)
+        sources = rows.source.unique()
+        if "original" not in sources:
+            notes.append(
+                f"no row has the source 'original' (there is: {', '.join(sources)}), so no change is judged; write "
+                "'original' for the images that the others are compared with"
+            )
         cut = {} if inference == "as_published" else _thresholds(rows, thresholds or {})
         judged = rows[rows.split == "test"]
         if judged.empty:
@@ -76,7 +84,7 @@ def judge_file(
         tables.write(table, kind, out)
         tables.to_csv(table, out / f"{kind}.csv")
     lines = [f"judged: {len(judged)} rows of {judged.patient_id.nunique()} patients; tables: {out}"]
-    lines += notes
+    lines += [*notes, *filled]
     lines.append(f"inference: {inference}; a group is compared if it has {min_cases} patients of each label it needs")
     if inference == "as_published":
         lines.append("thresholds: chosen on the rows that are judged, for each source anew, as in the published code")
@@ -101,11 +109,13 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
     # Several classes have a column of scores each, such as score_mel, in the place of one column score.
     classes = [] if {"score", "dice"} & set(given) else [each[6:] for each in given if each.startswith("score_")]
     labelled = ["label", "score"] if "score" in given or "dice" not in given else []
-    sheet.need(["patient", *(["label"] if classes else labelled)])
+    sheet.need(["patient", *(["label"] if classes else labelled)], COLUMNS)
     sheet.need([column for column in given if column])  # no name twice
     rows = pd.DataFrame({"patient_id": sheet.names("patient")})
     for column, default in (DEFAULTS | {"task": path.stem}).items():
         rows[column] = sheet.names(column, column) if column in given else default
+        if column in DEFAULTS:  # our own words stand in any case
+            rows[column] = rows[column].mask(folded(rows[column]).isin(OURS), folded(rows[column]))
     if "fold" in given:
         rows["fold"] = sheet.names("fold", "fold")
     if classes:
@@ -204,8 +214,12 @@ def _with_cohort(rows: pd.DataFrame, path: Path, notes: list[str]) -> tuple[pd.D
     return rows.merge(people, "left", "patient_id"), notes
 
 
-def _with_attributes(rows: pd.DataFrame, attributes) -> tuple[pd.DataFrame, list[str]]:
-    """Rows, and the attributes to compare."""
+def _with_attributes(rows: pd.DataFrame, attributes) -> tuple[pd.DataFrame, list[str], list[str]]:
+    """Rows, the attributes to compare, and what was filled or merged in them.
+
+    An attribute is a constant of a patient: an empty entry is taken from the patient's other rows. Of sex, words for
+    the same group are one group where a table has several.
+    """
     recorded = [column for column in rows if column not in (*COLUMNS, "patient_id", "kind")]
     attributes = list(attributes or recorded)
     if not attributes:
@@ -216,7 +230,20 @@ def _with_attributes(rows: pd.DataFrame, attributes) -> tuple[pd.DataFrame, list
         if rows[column].nunique() > MANY:
             few = f"expected groups, {MANY} at most; cut it into groups, or name what to compare with --attributes"
             raise ValueError(f"column '{column}' has {rows[column].nunique()} different values, {few}")
-    return rows, attributes
+    filled, notes = rows.copy(), []
+    for column in dict.fromkeys("*".join(attributes).split("*")):
+        words = folded(rows[column]).map(SEX) if fold(column) == "sex" else pd.Series(np.nan, rows.index)
+        spelt = rows[column][words.notna()].unique()
+        if words.nunique() < len(spelt):
+            filled[column] = words.fillna(rows[column])
+            notes.append(
+                f"column '{column}': {', '.join(spelt)} are the groups {', '.join(sorted(set(words.dropna())))}"
+            )
+        known = filled.groupby("patient_id")[column].transform("first")
+        if empty := int((filled[column].isna() & known.notna()).sum()):
+            notes.append(f"column '{column}': {empty} empty entries are taken from other rows of the same patient")
+        filled[column] = filled[column].fillna(known)
+    return filled, attributes, notes
 
 
 def _thresholds(rows: pd.DataFrame, given: dict[str, float]) -> dict:
@@ -227,7 +254,8 @@ def _thresholds(rows: pd.DataFrame, given: dict[str, float]) -> dict:
     classified = (rows.kind == "classify") & (rows["class"].isna() if "class" in rows else True)
     tasks = rows.task[classified].unique()
     for task in given.keys() - set(tasks):
-        raise ValueError(f"threshold of '{task}': no such task with scores; {nearest(task, tasks)}")
+        meant = nearest(task, tasks) if task else f"write --threshold {tasks[0] if len(tasks) else 'task'}=0.5"
+        raise ValueError(f"threshold of '{task}': no such task with scores; {meant}")
     for task in tasks:
         own = val[val.task == task]
         if task not in given and not {0, 1} <= set(own.label):
@@ -279,7 +307,7 @@ def _changes(performance: pd.DataFrame) -> list[str]:
     worse = (rows.verdict == "worse").tolist()
     lines = ["", "Who is read worse than from the original?"]
     if rows.empty:
-        lines.append("  There is nothing to compare: only originals, or no group with enough cases.")
+        lines.append("  There is nothing to compare: no original beside another source, or no group with enough cases.")
     elif not any(rows.verdict != "not judged"):
         lines.append("  This inference gives no verdict. These are the changes, with limits for each group alone:")
         worse = [True] * len(rows)
