@@ -151,7 +151,9 @@ def test_what_was_harmed_after_the_fact_is_not_fresh(tmp_path, harm):
     assert product(tmp_path).fresh and file.read_text() == "whole"
 
 
-@pytest.mark.parametrize("key", ["fingerprint", "files", "sums", "inputs", "scans", "seconds", "work", "made", "layout"])
+@pytest.mark.parametrize(
+    "key", ["fingerprint", "files", "sums", "inputs", "scans", "seconds", "work", "made", "layout"]
+)
 @pytest.mark.parametrize("value", [None, [1], {"file.txt": None}, "x", "left out"])
 def test_a_stamp_of_another_shape_is_none(outputs, key, value):
     made = product(outputs / "run")
