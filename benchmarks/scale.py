@@ -329,9 +329,8 @@ def degrade(file: Path, folder: Path) -> float:
             delayed(degraded)(images, start, table.image_id[start : start + 256], judged[start : start + 256])
             for start in pieces
         )
-        done = Parallel(n_jobs=-1, return_as="generator")(work)
-        for images in done:
-            images.tofile(array)
+        for noisy in Parallel(n_jobs=-1, return_as="generator")(work):
+            noisy.tofile(array)
     return time.monotonic() - started
 
 

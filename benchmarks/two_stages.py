@@ -1,6 +1,7 @@
 """Does the decision rule choose the right stage? Systems whose best cell is known.
 
     python benchmarks/two_stages.py [--quick] [--scenarios null rare ...]     # killed and started again, it goes on
+    python benchmarks/two_stages.py --markdown        # writes the table of docs/results.md from what is kept
 
 Chest phantoms with one task (consolidation) and one attribute (sex):
 
@@ -58,6 +59,15 @@ from reconfair.params import ORIGINAL, Reader
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "two_stages.csv"
+PAGE = ROOT / "docs" / "results.md"
+AIMS = {  # what is said of each line, and what it should be
+    "rule_right_scarce": ("the rule's cell is within 0.01 EODD of the best, `scarce`", "at least 0.8"),
+    "rule_right_rare": ("the same, `rare`", "at least 0.8"),
+    "rule_right_both": ("the same, `both`", "at least 0.8"),
+    "null_winners": ("a cell is called better, `null`", "at most 0.07"),
+    "erased_winners": ("the same, `erased`", ""),
+    "interaction_coverage": ("limits hold all true interactions of TPR and FPR", "at least 0.93"),
+}
 SEEDS, WITHIN, TASK = (1, 2, 3), 0.01, "consolidation"  # seed 0 served to choose sizes and strengths
 PLAIN = {"contrast": {"sex": {"female": 1, "male": 1}}}
 MOTTLED = PLAIN | {"texture": {"sex": {"female": 1}}}
@@ -78,7 +88,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="tiny: shows that it runs, and nothing else")
     parser.add_argument("--scenarios", nargs="*", default=list(DIALS), choices=list(DIALS))
+    parser.add_argument("--markdown", action="store_true", help="write the table of docs/results.md; run nothing")
     arguments = parser.parse_args()
+    if arguments.markdown:
+        PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), kept(RESULTS)), encoding="utf-8")
+        return
     if not arguments.quick:
         run(arguments.scenarios, FULL, RESULTS)
         return
@@ -250,6 +264,22 @@ def holds(effects: pd.DataFrame, rates: pd.DataFrame) -> bool:
         if not row.low <= corners[row.metric, row.group] <= row.high:
             return False
     return True
+
+
+def written(page: str, rows: pd.DataFrame) -> str:
+    """A page whose table, between two comments, is that of the kept units; one column for each seed."""
+    first, last = "<!-- two stages: written by benchmarks/two_stages.py --markdown -->", "<!-- end of two stages -->"
+    one, every = {seed: summary(rows[rows.seed == seed]) for seed in sorted(set(rows.seed))}, summary(rows)
+    lines = ["| share of cohorts | aim | measured | " + " | ".join(f"seed {seed}" for seed in one) + " |"]
+    lines += ["|" + "---|" * (3 + len(one))]
+    for name, (what, aim) in AIMS.items():
+        value, error = every.get(name, (np.nan, np.nan))
+        cells = [f"{seed[name][0]:.2f}" if name in seed else "" for seed in one.values()]
+        measured = f"{value:.2f} (error {error:.2f})" if np.isfinite(value) else "not yet"
+        lines.append(" | ".join([f"| {what}", aim, measured, *cells]) + " |")
+    count = f"{every['cohorts'][0]:.0f} cohorts, {every['trainings'][0]:.0f} trained networks."
+    head, rest = page.split(first)
+    return "\n".join([head + first, "", *lines, "", count, "", last + rest.split(last)[1]])
 
 
 def by_seed(rows: pd.DataFrame) -> pd.DataFrame:

@@ -686,9 +686,10 @@ doubted.round(3)
 
 # %%
 moves = doubted.drop(columns="as it is").sub(doubted["as it is"], axis=0).abs() if len(doubted) else doubted
+moves = moves.max().dropna()
 Markdown(
-    f"By {rf.words.name(attribute)}, the largest move of EODD is {moves.max().max():.3f}, under the doubt "
-    f"'{moves.max().idxmax()}'. Under '{moves.max().idxmin()}' it moves by at most {moves.max().min():.3f}."
+    f"By {rf.words.name(attribute)}, the largest move of EODD is {moves.max():.3f}, under the doubt "
+    f"'{moves.idxmax()}'. Under '{moves.idxmin()}' it moves by at most {moves.min():.3f}."
     if len(moves)
     else "No classification has two groups with enough cases."
 )

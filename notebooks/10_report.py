@@ -261,7 +261,8 @@ show(exhibits.strategies, runs)
 # %% [markdown]
 # ## Can the reader be made fairer?
 #
-# Chapter 07 trained readers by several strategies. How much attention did each give to the rarest group?
+# Chapter 07, where it was run, trained readers by several strategies. How much attention did each give to the rarest
+# group?
 
 # %%
 show(fairer.readers_doses, runs)
@@ -293,7 +294,7 @@ show(exhibits.synthetic_training, runs)
 # %% [markdown]
 # ## Where should a hospital intervene?
 #
-# Chapter 09 let every reader read every reconstruction. The task and attribute with the largest gap:
+# Chapter 09, where it was run, let every reader read every reconstruction. The task and attribute with the largest gap:
 
 # %%
 show(stages.grid_cells, runs)

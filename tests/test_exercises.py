@@ -88,7 +88,9 @@ def test_the_copy_for_students_has_hints_and_no_solutions(tmp_path, capsys):
         assert solved == nbformat.read(FOLDER / f"{name}.ipynb", 4)
         nbformat.validate(student)
         for one, other in zip(student.cells, solved.cells, strict=True):
-            if "solution" not in other.metadata.get("tags", ()):
+            if other.source.startswith("## Exercises"):
+                assert "Solutions" not in one.source and "Write your answers" in one.source
+            elif "solution" not in other.metadata.get("tags", ()):
                 assert one == other
             elif other.cell_type == "markdown":
                 assert one.source == "*Your answer:*"

@@ -209,6 +209,13 @@ def test_the_calibration_table_is_that_of_the_kept_counts():
     assert page == names["written"](page, names["summary"](names["load"]())), "calibration.py --markdown writes it anew"
 
 
+def test_the_table_of_two_stages_is_that_of_the_kept_units(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    names = runpy.run_path(str(ROOT / "benchmarks" / "two_stages.py"))
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert page == names["written"](page, names["kept"](names["RESULTS"])), "two_stages.py --markdown writes it anew"
+
+
 def test_the_calibration_table_says_which_aim_is_missed():
     names = runpy.run_path(str(ROOT / "benchmarks" / "calibration.py"))
     lines = names["load"]()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from reconfair.run import warm
 from reconfair.run.products import CHAPTERS, FOLDER
 from reconfair.store import Product
 
+WHERE = r"Solutions are in the cells below each exercise\..*?without them\."  # in a copy for students this is not so
 EXERCISE, SOLUTION = "exercise", "solution"  # tags of cells
 INSTALL = """\
 # Installs ReconFair on a machine that lacks it, such as a hosted one. Elsewhere this changes nothing.
@@ -146,6 +148,8 @@ def for_students(notebook):
     """
     emptied = deepcopy(notebook)
     for cell in emptied.cells:
+        if cell.cell_type == "markdown" and cell.source.startswith("## Exercises"):
+            cell.source = re.sub(WHERE, "Write your answers below each exercise.", cell.source, flags=re.DOTALL)
         if SOLUTION not in cell.metadata.get("tags", ()):
             continue
         cell.metadata.tags = [tag for tag in cell.metadata.tags if tag != SOLUTION]

@@ -385,6 +385,21 @@ def test_the_tables_hold_every_generator_and_classifier(made):
     assert fairness.query("metric == 'eodd' and reader == 'fairgen' and attribute == 'sex'").expected.notna().all()
 
 
+@pytest.mark.parametrize("classifier", ["boosting", "neighbours", "xgboost"])
+def test_a_classifier_of_features_learns_what_can_be_separated_and_repeats(classifier):
+    if classifier == "xgboost":
+        pytest.importorskip("xgboost", reason="xgboost is not installed: pip install 'reconfair[xgboost]'")
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 300)
+    features = rng.normal(size=(300, 8)) + 3 * labels[:, None]
+    fitted, new = slice(0, 200), slice(200, 300)
+    chances = [
+        classifiers.of_features(study(), classifier, features[fitted], labels[fitted], features[new]) for _ in range(2)
+    ]
+    assert chances[0].shape == (100, 1) and np.array_equal(*chances)
+    assert ((chances[0][:, 0] > 0.5) == labels[new]).mean() > 0.95
+
+
 def test_a_reader_is_judged_at_its_own_threshold(made):
     by_task = judge.thresholds(made, ("standard", "fairgen"))
     assert set(by_task["grade"]) == {"standard", "fairgen"}
