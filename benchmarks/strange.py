@@ -242,6 +242,18 @@ def tiffs(folder):
             folder / f"{name}.tif", stored, photometric=white, byteorder=order, compression="zlib", predictor=True
         )
         yield name, f"{name}.tif", unit(GREY), partial(image, folder / f"{name}.tif"), 1e-3
+    for name, values in (("int8", (GREY - 128).view(np.int8)), ("uint32", GREY * np.uint32(16_000_000))):
+        right = unit(GREY if name == "uint32" else values)
+        tifffile.imwrite(folder / f"{name}.tif", values, photometric="minisblack")
+        yield f"{name} of its whole range", f"{name}.tif", right, partial(image, folder / f"{name}.tif"), 1e-3
+    for name, values, options in (
+        ("two channels", np.stack([GREY, GREY], -1), {"planarconfig": "contig", "extrasamples": ["unspecified"]}),
+        ("ImageJ, one directory", VOLUME.astype(np.uint16), {"imagej": True, "truncate": True}),
+        ("OME, channels and slices", np.stack([VOLUME, VOLUME]), {"ome": True, "metadata": {"axes": "CZYX"}}),
+        ("floats of 16 bits", GREY.astype(np.float16), {}), ("whole numbers of 64 bits", GREY.astype(np.int64), {}),
+    ):  # fmt: skip
+        tifffile.imwrite(folder / f"{name}.tif", values, photometric="minisblack", **options)
+        yield name, f"{name}.tif", REFUSED, partial(image, folder / f"{name}.tif", number=0), 0
     Image.fromarray(SPOT).save(folder / "fax.tif", compression="group4")
     yield "1 bit, compressed as a fax", "fax.tif", SPOT, partial(image, folder / "fax.tif"), 0
     tifffile.imwrite(folder / "white32.tif", GREY.astype(np.float32), photometric="miniswhite")
@@ -316,6 +328,17 @@ def dicoms(folder):
         )
     dicom(folder / "inverse.dcm", FILM, BitsStored=12, HighBit=11, PresentationLUTShape="INVERSE")
     yield "MONOCHROME2, shown inverted", "inverse.dcm", REFUSED, partial(image, folder / "inverse.dcm"), 0
+    dicom(folder / "middle.dcm", (FILM << 2) | 0xC003, BitsStored=12, HighBit=13)
+    yield "12 bits in the middle of 16", "middle.dcm", unit(FILM), partial(image, folder / "middle.dcm"), 1e-3
+    colours = np.stack([GREY, GREY.T, GREY[::-1]], -1)
+    for name, stored, tags in (
+        ("a slope of 0", FILM, {"RescaleSlope": 0, "RescaleIntercept": 0}), ("one sample called RGB", GREY, {"PhotometricInterpretation": "RGB"}),
+        ("one sample called HSV", GREY, {"PhotometricInterpretation": "HSV"}), ("colours called MONOCHROME2", colours, {"PhotometricInterpretation": "MONOCHROME2"}),
+        ("colours called YBR_PARTIAL_422", colours, {"PhotometricInterpretation": "YBR_PARTIAL_422"}), ("pixels of too few rows", GREY, {"Rows": 2 * SIZE}),
+        ("groups of fewer frames", FILM[None], {"PerFrameFunctionalGroupsSequence": [pydicom.Dataset()] * 2}),
+    ):  # fmt: skip
+        dicom(folder / f"{name}.dcm", stored, **tags)
+        yield name, f"{name}.dcm", REFUSED, partial(image, folder / f"{name}.dcm"), 0
     dicom(folder / "left.dcm", FILM << 4, BitsStored=12, HighBit=15)
     yield "12 bits at the upper end of 16", "left.dcm", unit(FILM), partial(image, folder / "left.dcm"), 1e-3
     padded = FILM.astype(np.int16) - 1500
@@ -487,6 +510,9 @@ def arrays(folder):
     yield "NPY of colours", "rgb.npy", unit(GREY), partial(image, folder / "rgb.npy"), 1e-3
     np.save(folder / "offset.npy", GREY.astype(np.int64) + 10**12)
     yield "NPY far from zero", "offset.npy", unit(GREY), partial(image, folder / "offset.npy"), 1e-3
+    for name, values in (("2**62", GREY + np.int64(2**62)), ("1e308 apart", np.where(SPOT, 1e308, -1e308))):
+        np.save(folder / f"{name}.npy", values)
+        yield f"NPY of values {name}", f"{name}.npy", REFUSED, partial(image, folder / f"{name}.npy"), 0
     holes = GREY.astype(float)
     holes[3, 3] = np.nan
     for name, values in {
@@ -507,6 +533,9 @@ def masks(folder):
     }  # fmt: skip
     for name, values in codings.items():
         np.save(folder / f"{name}.npy", values)
+        yield f"NPY coded {name}", f"{name}.npy", SPOT, partial(read, folder / f"{name}.npy"), 0
+    for name, inside in (("1e-5", 1e-5), ("1 of 65535", 1 / 65535)):
+        np.save(folder / f"{name}.npy", SPOT * inside)
         yield f"NPY coded {name}", f"{name}.npy", SPOT, partial(read, folder / f"{name}.npy"), 0
     np.save(folder / "int8.npy", (SPOT * np.uint8(255)).view(np.int8))
     yield "255 as int8", "int8.npy", SPOT, partial(read, folder / "int8.npy"), 0
@@ -868,6 +897,47 @@ def tables(folder):
         "semicolons and decimal commas",
         text=csv(age=["58,5", "5", "6", "7"]).to_csv(index=False, sep=";"),
     )
+    for given in (
+        "Whit\u0435",
+        "Wh\u0456te",
+        "Whi\x07te",
+        "White\x7f",
+        "White\ufe0f",
+        "White\u3164",
+        "White\u2800",
+        "W\u034fhite",
+    ):
+        yield entry("race", ["White"] * 3 + ["B"], f"White and {given!r}", race=["White", "White", given, "B"])
+    for given in ("O\u02bcBrien", "O\u2018Brien", "O\u00b4Brien", "O`Brien"):
+        yield entry("race", ["O'Brien"] * 3 + ["B"], f"O'Brien and {given!r}", race=["O'Brien", "O'Brien", given, "B"])
+    for given in (
+        "\\N",
+        "(null)",
+        "<null>",
+        "#N/A N/A",
+        "1.#QNAN",
+        "(blank)",
+        "\u2026",
+        "??",
+        "unk",
+        "not known",
+        "#SPILL!",
+    ):
+        yield entry("race", ["?", "A", "B", "B"], f"race {given!r}", race=[given, "A", "B", "B"])
+        yield entry("patient_id", REFUSED, f"a patient called {given!r}", patient_id=["a", given, "c", "d"])
+    for given in ("1.2e+11", "1e+05"):
+        yield entry("patient_id", REFUSED, f"a patient called {given!r}", patient_id=["a", given, "c", "d"])
+    for given, right in {".5": 0.5, "58.": 58, "\u0665\u0668 years": 58}.items():
+        yield entry("age", [right, 5, 6, 7], f"age {given!r}", age=[given, "5", "6", "7"])
+    yield entry("sex", ["male", "male", "female", "male"], "a Cyrillic M", sex=["\u041c", "M", "F", "M"])
+    for one, other in (("0.png", "./0.png"), ("x/0.png", "x//0.png"), ("x/0.png", "x\\0.png")):
+        yield entry("path", REFUSED, f"paths {one!r} and {other!r}", path=[one, other, "2.png", "3.png"])
+    numbers = {"attributes": {"bmi": {"column": "bmi", "cuts": "median"}}}
+    for given, right in (
+        (["12,500", "1,000", "3", "4"], REFUSED), (["12,500", "0,5", "3", "4"], [12.5, 0.5, 3, 4]), (["inf", "2", "3", "4"], REFUSED),
+        (["1e400", "2", "3", "4"], REFUSED), (["1.234,5", "2", "3", "4"], REFUSED), (["1'000", "2", "3", "4"], REFUSED),
+    ):  # fmt: skip
+        yield entry("bmi_value", right, f"numbers {given}", settings=numbers, bmi=given)
     plain = csv().to_csv(index=False)
     for name, text in {
         "a title above the header": "Export of the clinic\n" + plain, "a comment above the header": "# 2024-01-01, v2\n" + plain,
@@ -1110,6 +1180,19 @@ def studies(folder):
     yield "an unknown fit", "fit", REFUSED, partial(built, fit="stretch"), 0
     yield "slices in disorder", "slices", REFUSED, partial(built, slices={"first": 5, "last": 2}), 0
     yield "an empty window", "range", REFUSED, partial(built, window=[5, 5]), 0
+    for what, named, settings in (
+        ("a brace without an end", "image", {"image": "{x"}), ("a brace without a name", "image", {"image": "{}"}), ("a fourth channel", "channel", {"channel": 3}),
+        ("an age of 5000", "age", {"age": {"column": "a", "values": {"x": 5000}}}), ("a task of 99 letters", "tasks", {"tasks": {"x" * 99: "l"}}),
+        ("a billion slices", "slices", {"slices": {"first": 0, "last": 10**9}}), ("a seed of 20 digits", "seed", {"seed": 10**20}),
+    ):  # fmt: skip
+        yield what, named, REFUSED, partial(built, **settings), 0
+    for what, named, sections in (
+        ("strategies in another order", "adv+eodd", {"mitigation": {"strategies": ["eodd+adv", "adv+eodd"]}}), ("a usual strength written out", "eodd@1", {"mitigation": {"strategies": ["eodd", "eodd@1"], "lam": 1}}),
+        ("a strength of 1_0", "eodd@1_0", {"mitigation": {"strategies": ["eodd@1_0"]}}), ("a margin of 5", "tpr", {"fairness": {"margins": {"tpr": 5}}}),
+        ("an intersection twice", "age_group*sex", {"fairness": {"attributes": ["sex*age_group", "age_group*sex"]}}), ("1e12 resamples", "resamples", {"fairness": {"resamples": 10**12}}),
+        ("a training twice", "seeds", {"two_stages": {"seeds": [1, 1]}}),
+    ):  # fmt: skip
+        yield what, named, REFUSED, partial(params.study, dataset={"name": "phantom_mri"}, **sections), 0
     yield "a misspelt key", "wherre", REFUSED, partial(built, wherre={}), 0
     head = "dataset:\n  name: table\n"
     for name, text, key, right in (

@@ -25,11 +25,34 @@ from reconfair.words import nearest
 
 MISSING = ("", "unknown", "not available", "not recorded", "not reported", "not stated", "missing", "na", "n/a", "n.a.")
 MISSING += ("nan", "none", "null", "<na>", "nat", "-", "--", ".", "?")
-MISSING += ("#n/a", "#ref!", "#value!", "#name?", "#div/0!", "#null!", "#num!")  # of spreadsheets
+MISSING += ("unk", "unk.", "not known", "not specified", "unspecified", "undefined", "n.a", "na.", "n/d", "n.d.")
+MISSING += (
+    "(null)",
+    "<null>",
+    "[null]",
+    "(none)",
+    "<none>",
+    "(blank)",
+    "(empty)",
+    "\\n",
+    "..",
+    "...",
+    "??",
+    "???",
+    "---",
+)
+MISSING += ("#na", "#n/a n/a", "-nan", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan")  # of pandas and C
+MISSING += ("#n/a", "#ref!", "#value!", "#name?", "#div/0!", "#null!", "#num!", "#spill!", "#calc!", "#getting_data")
 UNITS = {"y": 1, "yr": 1, "yrs": 1, "year": 1, "years": 1, "m": 12, "month": 12, "months": 12}
 UNITS |= {"w": 365.25 / 7, "week": 365.25 / 7, "weeks": 365.25 / 7, "d": 365.25, "day": 365.25, "days": 365.25}
 MAX_BYTES, MAX_ENTRIES = 2 * 2**30, 100_000_000  # of a table
 SHEET_BYTES, SHEET_SECONDS = 4 * 2**30, 300  # of memory and time that an Excel file may take
+EXACT = 2**53  # whole numbers beyond it are not told apart in floating point
+# Letters that show nothing, beside control and format characters.
+INVISIBLE = {*"\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0", *map(chr, range(0xFE00, 0xFE10))}
+# What looks like another letter, once it is small: Cyrillic; Greek without mu, since 5 ug are not 5 mg; a dot over i.
+ALIKE = str.maketrans("авекмнорстухіјѕһԁԛԝ" + "αβεζηικνορτυχ", "abekmhopctyxijshdqw" + "abezhiknoptyx", "\u0307")
+ALIKE |= str.maketrans("\u2018\u2019\u02bc\u2032`\u2212\u2043", "'" * 5 + "--")
 LISTED = 20  # different entries that a message lists
 
 # Writes the first sheet that is not hidden as CSV, within a limit of memory. It runs in a process of its own, since a
@@ -42,8 +65,8 @@ book = CalamineWorkbook.from_path(sys.argv[1])
 seen = [at for at, sheet in enumerate(book.sheets_metadata) if str(sheet.visible).endswith(".Visible")]
 rows = book.get_sheet_by_index(seen[0] if seen else 0).to_python(skip_empty_area=False)
 sys.stdout.reconfigure(encoding="utf-8", newline="")
-whole = lambda entry: int(entry) if isinstance(entry, float) and entry.is_integer() else entry
-csv.writer(sys.stdout).writerows([whole(entry) for entry in row] for row in rows)
+exact = lambda entry: isinstance(entry, float) and entry.is_integer() and abs(entry) < 2**53
+csv.writer(sys.stdout).writerows([int(entry) if exact(entry) else entry for entry in row] for row in rows)
 """
 
 _collector: ContextVar[list[str] | None] = ContextVar("collector", default=None)
@@ -70,12 +93,17 @@ def text(entries: pd.Series, written=None) -> pd.Series:
 
 
 def _written(entry) -> str:
-    if pd.api.types.is_float(entry) and float(entry).is_integer():
+    if pd.api.types.is_float(entry) and float(entry).is_integer() and abs(entry) < EXACT:
         entry = int(entry)
+    entry = entry.decode() if isinstance(entry, bytes) else entry
     if not isinstance(entry, str):
         return "" if pd.api.types.is_scalar(entry) and pd.isna(entry) else str(entry)
-    visible = (letter for letter in unicodedata.normalize("NFC", entry) if unicodedata.category(letter) != "Cf")
+    visible = (letter for letter in unicodedata.normalize("NFC", entry) if letter.isspace() or _shows(letter))
     return " ".join("".join(visible).split())
+
+
+def _shows(letter: str) -> bool:
+    return unicodedata.category(letter) not in ("Cf", "Cc") and letter not in INVISIBLE
 
 
 def folded(entries: pd.Series) -> pd.Series:
@@ -90,9 +118,16 @@ def folded(entries: pd.Series) -> pd.Series:
 
 
 def fold(word) -> str:
-    """One entry as `folded` has it: forms of one letter, dash or apostrophe are the same, as are 2, 2.0 and 2,0."""
-    plain = unicodedata.normalize("NFKC", _written(word)).casefold().replace("\u2019", "'").replace("\u2212", "-")
+    """One entry as `folded` has it: forms of one letter, dash or apostrophe are the same, as are 2, 2.0 and 2,0.
+
+    Examples
+    --------
+    >>> fold("\\u041c") == fold("M"), fold("O\\u00b4Neill"), fold("\\u0661")
+    (True, "o'neill", '1')
+    """
+    plain = unicodedata.normalize("NFKC", _written(word).replace("\u00b4", "'")).casefold().translate(ALIKE)
     plain = "".join("-" if unicodedata.category(letter) == "Pd" else letter for letter in plain)
+    plain = "".join(str(unicodedata.decimal(letter)) if letter.isdecimal() else letter for letter in plain)
     return re.sub(r"^(-?\d+)(?:\.0+|,0{1,2})$", r"\1", plain)
 
 
@@ -127,7 +162,7 @@ def read(path: Path) -> pd.DataFrame:
         lines = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
         if "\0" in lines:
             raise ValueError("it holds bytes that are no text")
-        named = re.match(r"sep=(.)\r?\n", lines)
+        named = re.match(r"(?i)sep=(.)\r?\n", lines)
         lines = lines[named.end() if named else 0 :]
 
         def rows(mark, strict=True):
@@ -250,6 +285,7 @@ class Sheet:
         ValueError
             At once, since nothing can be read from a column that is not there.
         """
+        self.table = self.table.rename(columns={_written(column): column for column in columns})  # otherwise composed
         names = list(self.table.columns)
         folds = folded(pd.Series(names, dtype=object)).tolist()
         for column in dict.fromkeys(columns):
@@ -289,7 +325,7 @@ class Sheet:
         """
         entries = self.table[column]
         self.refuse(column, folded(entries).isin(MISSING), f"names no {what}; every row needs one")
-        shortened = text(entries).str.fullmatch(r"\d([.,]\d+)?E\+\d+")
+        shortened = text(entries).str.fullmatch(r"\d([.,]\d+)?[eE]\+\d+")
         why = (
             f"is a number that a spreadsheet has shortened, so that it may stand for several {what}s; store ids as text"
         )
@@ -356,7 +392,7 @@ class Sheet:
         [58.0, 58.0, 0.5, nan]
         """
         entries, named = folded(self.table[column]), {fold(word): age for word, age in (values or {}).items()}
-        parts = entries.str.replace(",", ".").str.extract(r"^(\d+(?:\.\d+)?) ?([a-z]*)$")
+        parts = entries.str.replace(",", ".").str.extract(r"^(\d+\.?\d*|\.\d+) ?([a-z]*)$")
         age = parts[0].astype(float) / parts[1].map({"": 1, **UNITS}).astype(float)
         age = age.mask(entries.isin(list(named)), entries.map(named).astype(float))
         unknown = self._unknown(column, entries, named)
@@ -368,12 +404,22 @@ class Sheet:
         return age.mask(beyond)
 
     def numbers(self, column: str, low: float = -np.inf, high: float = np.inf) -> pd.Series:
-        """Numbers within [low, high], with a point or a comma; missing where the entry says so."""
+        """Numbers within [low, high], with a point or a comma; missing where the entry says so.
+
+        Where every comma stands before the last three of four to six digits, as in 12,500, it may part thousands.
+        """
         entries = folded(self.table[column])
+        commas = entries[entries.str.contains(",")]
+        if len(commas) and commas.str.fullmatch(r"[-+]?[1-9]\d{0,2},\d{3}").all():
+            first = commas.iloc[0]
+            why = f"may be {first.replace(',', '')} or {first.replace(',', '.')}; write it without a comma"
+            self.refuse(column, entries.str.contains(","), why)
+            return pd.Series(np.nan, entries.index)
         numbers = pd.to_numeric(entries.str.replace(r"^([-+]?\d*),(\d+)", r"\1.\2", regex=True), errors="coerce")
         unknown = self._unknown(column, entries, ())
         bounds = f" from {low:g} to {high:g}" if np.isfinite([low, high]).all() else ""
-        self.refuse(column, ~unknown & ~numbers.between(low, high), f"is no number{bounds}, and not empty")
+        wrong = ~unknown & ~(numbers.between(low, high) & np.isfinite(numbers))
+        self.refuse(column, wrong, f"is no number{bounds}, and not empty")
         return numbers.astype(float)
 
     def where(self, wanted: dict[str, list[tuple[str, ...]]]) -> None:

@@ -227,7 +227,7 @@ def _kinds(annotation) -> set:
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Size = Annotated[int, Field(ge=32, le=1024, multiple_of=16)]
 Count = Annotated[int, Field(ge=1)]
-Seed = NonNegativeInt
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # as PyTorch Lightning takes it
 
 
 class Dataset(Section):
@@ -431,7 +431,7 @@ class Fairness(Section):
 
     attributes: tuple[str, ...] = ()  # empty: those that the dataset records; sex*age_group: their intersections
     inference: Literal["closed_form", "bootstrap", "as_published"] = "closed_form"
-    resamples: Annotated[int, Field(ge=99)] = 1000
+    resamples: Annotated[int, Field(ge=99, le=1_000_000)] = 1000
     eodd: Literal["mean", "worst_case"] = "mean"
     primary: tuple[Literal[MEASURES], ...] = ("tpr", "fpr", "dice")  # their changes by group hold all at once
     min_cases: Annotated[int, Field(ge=2)] = 20  # patients with the needed labels for a group to be compared
@@ -442,6 +442,9 @@ class Fairness(Section):
     def _known_metrics(self):
         for metric in self.margins:
             one_of(metric, (*GAPS, *MEASURES), "margins: metric")
+            if metric not in ("ser", "psnr", "psnr_gap") and self.margins[metric] >= 1:
+                share = f"a share below 1, such as 0.05 for 5 %, not {self.margins[metric]:g}"
+                raise ValueError(f"margins: {metric} is {share}")
         if self.margins.get("ser", 1.1) <= 1:
             raise ValueError(f"margins: ser is a ratio above 1, such as 1.1, not {self.margins['ser']}")
         return self
@@ -457,6 +460,11 @@ class Strategies(Section):
         names = [self.name_of(strategy) for strategy in self.strategies]
         if repeated := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"strategies: '{repeated[0]}' is named more than once")
+        parts = [self.parts(strategy) for strategy in self.strategies]
+        for at, strategy in enumerate(self.strategies):
+            if parts[at] in parts[:at]:
+                other = self.strategies[parts.index(parts[at])]
+                raise ValueError(f"strategies: '{strategy}' is the same as '{other}'; leave out one of them")
         return self
 
     def name_of(self, strategy: str) -> str:
@@ -479,7 +487,7 @@ class Strategies(Section):
             strength = float(written) if at else usual
         except ValueError:
             strength = -1.0
-        if not 0 <= strength < float("inf"):
+        if not 0 <= strength < float("inf") or (at and not re.fullmatch(r"[\d.eE+-]+", written, re.ASCII)):
             raise ValueError(f"strategies: the strength of '{item}' must be a number from 0, such as {word}@0.3")
         return strength
 
@@ -678,6 +686,12 @@ class TwoStages(Section):
     seeds: tuple[Seed, ...] = ()  # further trainings of everything, for the variance between seeds
     max_cells: Annotated[int, Field(ge=4)] = 60  # a larger grid is refused, with its cost
 
+    @model_validator(mode="after")
+    def _other_trainings(self):
+        if repeated := [seed for seed in self.seeds if self.seeds.count(seed) > 1]:
+            raise ValueError(f"seeds names {repeated[0]} more than once; the same training says nothing of variance")
+        return self
+
 
 class Report(Section):
     """What the last chapter gathers."""
@@ -725,9 +739,13 @@ class Study(Section):
             for word in attributes:
                 recorded = about.attributes + ("race_merged",) * ("race" in about.attributes)
                 one_of(word, recorded, f"{key}: attribute of {name}")
-        for joint in self.fairness.attributes:
-            if len({*joint.split("*")}) <= joint.count("*"):
+        intersections = [{*joint.split("*")} for joint in self.fairness.attributes]
+        for at, joint in enumerate(self.fairness.attributes):
+            if len(intersections[at]) <= joint.count("*"):
                 raise ValueError(f"fairness.attributes: '{joint}' names an attribute twice")
+            if intersections[at] in intersections[:at]:
+                other = self.fairness.attributes[intersections.index(intersections[at])]
+                raise ValueError(f"fairness.attributes: '{joint}' is the same as '{other}'; leave out one of them")
         if self.cells:
             classified = [task for task, kind in self.tasks.items() if kind == "classify"]
             one_of(self.cells[-1], classified, "synthesis.cells: task")

@@ -43,6 +43,9 @@ PACKAGE = Path(__file__).parent
 LAYOUT = 2  # of the output folder; what an earlier layout left is never taken for fresh
 PATIENCE = 120  # seconds that a missing product may take to be made without being asked for
 APART = 30  # how many times more work than another a product may be, to take its throughput
+TIME = "%Y-%m-%dT%H:%M:%S"
+STAMP = {"fingerprint": str, "parameters": dict, "files": dict, "sums": dict, "inputs": list, "scans": dict}
+STAMP |= {"seconds": int | float, "work": dict, "peak_mb": int | float, "made": str}
 STATEMENTS = ast.stmt | ast.excepthandler | ast.match_case  # only these hold statements, and so docstrings
 
 
@@ -220,7 +223,7 @@ class Product:
             "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
             "device": device,
             "threads": torch.get_num_threads() if torch else 0,  # another number gives other last digits
-            "made": time.strftime("%Y-%m-%dT%H:%M:%S"),
+            "made": time.strftime(TIME),
         }
         draft = self.stamp.with_suffix(".part")
         draft.write_text(json.dumps(stamp, indent=1), encoding="utf-8")
@@ -399,9 +402,31 @@ def _read_stamp(path: Path) -> dict:
 
 @lru_cache(4096)
 def _parsed(path: Path, *_status: int) -> dict:
-    """Contents of a stamp, read once as long as its file stays the same."""
+    """Contents of a stamp, read once as long as its file stays the same; empty where another hand has changed it."""
     stamp = json.loads(path.read_text(encoding="utf-8"))
-    return stamp if isinstance(stamp, dict) else {}
+    layout = stamp.get("layout", 0) if isinstance(stamp, dict) else None
+    if layout != LAYOUT:
+        return {"layout": layout} if isinstance(layout, int) else {}
+    return stamp if _is_whole(stamp) else {}
+
+
+def _is_whole(stamp: dict) -> bool:
+    """Whether a stamp has all that `Product.mark` writes, so that nobody who reads it needs to ask."""
+    if not all(isinstance(stamp.get(key), kind) for key, kind in STAMP.items()):
+        return False
+    try:
+        time.strptime(stamp["made"], TIME)
+    except ValueError:
+        return False
+    work, inputs = stamp["work"], stamp["inputs"]
+    return (
+        isinstance(work.get("kind"), str)
+        and isinstance(work.get("amount"), int | float)
+        and isinstance(work.get("gpu"), bool)
+        and len(inputs) in (0, 2)
+        and all(isinstance(text, str) for text in (*inputs, *stamp["sums"].values(), *stamp["scans"].values()))
+        and stamp["sums"].keys() == stamp["files"].keys()
+    )
 
 
 def checksum(path: str | Path) -> str:

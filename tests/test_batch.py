@@ -1,5 +1,6 @@
 """The batch: what is a job, what it waits for, and what a change makes anew."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -126,9 +127,9 @@ def test_the_grid_shows_every_state_with_time_and_memory():
     finish(study())
     finish(study(4), "tiny/x4/01_data", "tiny/x4/02_noising")
     copies = {made.name: made for made in every_product(study())}
-    judge.product(study()).stamp.write_text(
-        f'{{"layout": {store.LAYOUT}, "fingerprint": "of another day", "files": {{}}, "seconds": 1, "made": "2026-01-01T00:00:00"}}'
-    )
+    stamp = judge.product(study()).stamp
+    changed = json.loads(stamp.read_text()) | {"fingerprint": "of another day", "seconds": 1}
+    stamp.write_text(json.dumps(changed | {"made": "2026-01-01T00:00:00"}))
     copies["06_mitigation"].stamp.unlink()
     (copies["06_mitigation"].folder / "06_mitigation.ipynb").touch()
     other = recon.weights(study(4), params.Source("unet"))

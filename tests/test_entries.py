@@ -203,6 +203,11 @@ def test_nobody_is_no_patient(tmp_path, entry):
         ("White", "\u200eWhite\ufeff"),
         ("White", "\u2003White\u00a0"),
         ("2", "2,0"),
+        ("White", "Whit\u0435"),  # a Cyrillic letter
+        ("O'Neill", "O\u00b4Neill"),
+        ("izmir", "\u0130zmir"),
+        ("White", "Whi\x07te\x7f"),
+        ("White", "White\ufe0f\u3164"),
     ],
 )
 def test_groups_that_look_the_same_are_one(tmp_path, one, other):
@@ -211,7 +216,9 @@ def test_groups_that_look_the_same_are_one(tmp_path, one, other):
     assert len(read.notes) == 1 and "are one group" in read.notes[0]
 
 
-@pytest.mark.parametrize("entry", ["#N/A", "#REF!", "-", ".", "?", "n.a.", "not reported"])
+@pytest.mark.parametrize(
+    "entry", ["#N/A", "#REF!", "-", ".", "?", "n.a.", "not reported", "\\N", "(null)", "1.#QNAN", "\u2026", "unk"]
+)
 def test_errors_of_a_spreadsheet_and_marks_for_nothing_are_no_group_and_no_patient(tmp_path, entry):
     read = sheet(tmp_path, race=["White", entry])
     assert read.groups("race").isna().tolist() == [False, True] and f"'{entry}' (1)" in read.notes[0]
@@ -219,11 +226,35 @@ def test_errors_of_a_spreadsheet_and_marks_for_nothing_are_no_group_and_no_patie
     assert f"'{entry}'" in read.mistakes[0]
 
 
-def test_ids_that_a_spreadsheet_has_shortened_are_refused(tmp_path):
-    read = sheet(tmp_path, patient=["12345", "1.23457E+11"])
+@pytest.mark.parametrize("entry", ["1.23457E+11", "1e+05", "1,2e+11"])
+def test_ids_that_a_spreadsheet_has_shortened_are_refused(tmp_path, entry):
+    read = sheet(tmp_path, patient=["12345", entry])
     read.names("patient")
-    with pytest.raises(ValueError, match=r"row 3, column 'patient': '1\.23457E\+11'"):
+    with pytest.raises(ValueError, match=rf"row 3, column 'patient': '{re.escape(entry)}'"):
         read.check()
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.xlsx"])
+def test_ids_beyond_what_floating_point_tells_apart_are_refused(tmp_path, name):
+    table = pd.DataFrame({"patient": [1.2345678901234567e17, 5.0]})
+    table.to_parquet(tmp_path / name) if name == "a.parquet" else table.to_excel(tmp_path / name, index=False)
+    read = Sheet.open(tmp_path / name)
+    read.names("patient")
+    assert len(read.mistakes) == 1 and "'1.23456789012345" in read.mistakes[0]
+
+
+def test_bytes_of_parquet_are_text(tmp_path):
+    pd.DataFrame({"id": [b"a", b"\xc3\xa9"]}).to_parquet(tmp_path / "a.parquet")
+    assert entries.read(tmp_path / "a.parquet").id.tolist() == ["a", "\u00e9"]
+    pd.DataFrame({"id": [b"\xff"]}).to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(ValueError, match=r"b\.parquet: "):
+        entries.read(tmp_path / "b.parquet")
+
+
+def test_a_column_may_be_composed_otherwise_than_the_params_file_has_it(tmp_path):
+    read = sheet(tmp_path, **{"Gr\u00f6\u00dfe": ["A"], "x": ["1"]})
+    read.need(["Gro\u0308\u00dfe", "x\u00a0"])
+    assert read.groups("Gro\u0308\u00dfe").tolist() == ["A"] and read.groups("x\u00a0").tolist() == ["1"]
 
 
 def test_a_hidden_sheet_is_not_the_first(tmp_path):
@@ -290,6 +321,9 @@ def test_the_pasted_line_explains_the_entries(tmp_path):
         ("58", 58),
         ("58.5", 58.5),
         ("58,5", 58.5),
+        (".5", 0.5),
+        ("58.", 58),
+        ("\u0665\u0668", 58),
         ("058Y", 58),
         ("18M", 1.5),
         ("026W", 0.4983),
@@ -328,6 +362,22 @@ def test_numbers_have_a_point_or_a_comma_and_bounds(tmp_path):
         read.numbers("score", 0, 1)
         with pytest.raises(ValueError, match=rf"row 3, column 'score': '{entry}' is no number from 0 to 1"):
             read.check()
+
+
+@pytest.mark.parametrize("entry", ["inf", "-inf", "1e400"])
+def test_numbers_are_finite(tmp_path, entry):
+    read = sheet(tmp_path, bmi=["25", entry])
+    read.numbers("bmi")
+    assert f"row 3, column 'bmi': '{entry}'" in read.mistakes[0]
+
+
+def test_a_comma_that_may_part_thousands_is_refused_unless_another_one_is_decimal(tmp_path):
+    read = sheet(tmp_path, "x;y\n12,500;1\n3;1\n")
+    read.numbers("x")
+    assert "row 2, column 'x': '12,500' may be 12500 or 12.500" in read.mistakes[0]
+    for other in ("0,125", "3,5"):
+        read = sheet(tmp_path, f"x;y\n12,500;1\n{other};1\n")
+        assert read.numbers("x")[2] == 12.5 and not read.mistakes
 
 
 def test_rows_may_be_chosen_by_their_entries(tmp_path):

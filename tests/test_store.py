@@ -1,5 +1,6 @@
 """The store: what is taken for fresh is whole, and was made from today's parameters, code and inputs."""
 
+import json
 import shutil
 import signal
 import subprocess
@@ -148,6 +149,22 @@ def test_what_was_harmed_after_the_fact_is_not_fresh(tmp_path, harm):
         file.rmdir()
     store.make(product(tmp_path, write=put()))
     assert product(tmp_path).fresh and file.read_text() == "whole"
+
+
+@pytest.mark.parametrize(
+    "key", ["fingerprint", "files", "sums", "inputs", "scans", "seconds", "work", "made", "layout"]
+)
+@pytest.mark.parametrize("value", [None, [1], {"file.txt": None}, "x", "left out"])
+def test_a_stamp_of_another_shape_is_none(outputs, key, value):
+    made = product(outputs / "run")
+    store.make(made)
+    stamp = json.loads(made.stamp.read_text())
+    stamp.pop(key) if value == "left out" else stamp.update({key: value})
+    made.stamp.write_text(json.dumps(stamp))
+    assert not made.usable and made.state == "stale"
+    assert store.throughputs() == {} and store.earlier("run") in ([], [made.stamp]) and made.verify() in (True, False)
+    store.make(product(outputs / "run"))
+    assert product(outputs / "run").usable
 
 
 def flip(path, places=8):

@@ -183,7 +183,7 @@ def check_label(study: Study) -> None:
     cohort = product(study)
     made, wanted = cohort.read_stamp().get("parameters", {}).get("dataset", {}), cohort.parameters["dataset"]
     for key in wanted:
-        if made and made.get(key) != wanted[key]:
+        if isinstance(made, dict) and made and made.get(key) != wanted[key]:
             raise ParamsError(
                 f"dataset.{key}: {cohort.folder} was made with {made.get(key)!r}, this study says {wanted[key]!r}; "
                 "give this study another dataset.label, or remove that folder"

@@ -11,7 +11,9 @@ rescaling, in which greater is brighter: a film stored as MONOCHROME1 gives the 
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import warnings
 from contextlib import contextmanager
 from functools import lru_cache
@@ -19,15 +21,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, ImageSequence, TiffImagePlugin
+from PIL import Image, ImageCms, ImageOps, ImageSequence, TiffImagePlugin, UnidentifiedImageError
 from scipy.ndimage import binary_dilation, binary_erosion
 from skimage.transform import resize
 
-from reconfair.words import first_few
+from reconfair.words import first_few, nearest
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 MAX_PIXELS, MAX_VOXELS = 64_000_000, 512_000_000  # of one image or slice, and of a file; a mammogram has 20 million
 FEW = 16  # different values that the labels of a mask may have
+COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # of DICOM, which pydicom turns into RGB
 LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue (ITU-R BT.601)
 # JPEG Baseline, JPEG Extended and JPEG-LS Near-Lossless: compression of DICOM that always changes values.
 LOSSY = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81")
@@ -133,7 +136,7 @@ def picture(
     volume, limits, place, axes = _volume(path, changed(path), channel, percentiles, colour)
     if number is None and len(volume) > 1:
         raise ValueError(f"{path}: is a volume of {len(volume)} slices; dataset.slices says which of them to look at")
-    if (number or 0) >= volume.shape[axis]:
+    if not 0 <= (number or 0) < volume.shape[axis]:
         raise ValueError(f"{path}: slice {number} is wanted, counted from 0, and there are {volume.shape[axis]}")
     if axis == 0 and place.spacing and max(place.spacing) > 1.01 * min(place.spacing):
         sides = " x ".join(f"{side:.3g}" for side in place.spacing)
@@ -261,8 +264,10 @@ def outline(stored: Stored, inside: tuple[float, ...] | None = None) -> tuple[np
     """
     code = _code(stored)
     if code.dtype.kind == "f":  # resampling leaves ringing around whole numbers
-        whole = np.round(code)
+        fine, whole = code, np.round(code)
         code = np.where(np.abs(code - whole) < 1e-3, whole, code)
+        if not code.any() and len(np.unique(fine)) <= FEW and np.abs(fine).max() > 1e-6:  # few small values: no ringing
+            code = fine
     values = np.unique(code)
     listed = first_few([f"{value:g}" for value in values], 8)
     unclear = f"as a mask it is ambiguous: its values are {listed}; dataset.mask.inside: [...] says which are inside"
@@ -380,8 +385,11 @@ def _stored(path: str, image: str = "") -> Stored:
         stored = _numpy(path)
     else:
         stored = _pages(path) if suffix in PICTURES else _dicom(path)
-    if stored.values.dtype.kind == "f" and not np.isfinite(stored.values).all():
-        raise ValueError("it holds values that are not finite")
+    low, high = stored.values.min(), stored.values.max()
+    if stored.values.dtype.kind == "f" and not np.isfinite(float(high) - float(low)):
+        raise ValueError("it holds values that are not finite, or too far apart")
+    if stored.values.dtype.kind in "iu" and max(-int(low), int(high)) > 2**53:  # images are computed in floating point
+        raise ValueError("it holds whole numbers beyond 2**53, which are not told apart; subtract the least of them")
     return stored
 
 
@@ -422,7 +430,7 @@ def _nifti(path: str, image: str) -> Stored:
     import nibabel
 
     file = nibabel.load(path)
-    if max(file.shape[3:], default=1) > 1:
+    if len(file.shape) < 2 or max(file.shape[3:], default=1) > 1:
         raise ValueError(f"expected one volume, found shape {file.shape}")
     shape = (*file.shape, 1, 1)[:3]
     _bounded(*shape)
@@ -440,6 +448,7 @@ def _nifti(path: str, image: str) -> Stored:
     if np.isnan(turn).any():
         raise ValueError("its affine does not say how the patient lies")
     affine = given.affine @ nibabel.orientations.inv_ornt_aff(turn, shape)
+    affine[:3] *= {"meter": 1000, "micron": 0.001}.get(given.header.get_xyzt_units()[0], 1)  # mm
     values = nibabel.apply_orientation(values, turn)  # to the left, to the front, to the head
     values = values.swapaxes(0, 2)[:, ::-1, ::-1]
     z, y, x = (n - 1 for n in values.shape[:3])
@@ -449,27 +458,51 @@ def _nifti(path: str, image: str) -> Stored:
 
 
 def _pages(path: str) -> Stored:
-    with Image.open(path, formats=("PNG", "JPEG", "TIFF", "BMP")) as file:  # other readers may run programs
+    try:
+        opened = Image.open(path, formats=("PNG", "JPEG", "TIFF", "BMP"))  # other readers may run programs
+    except UnidentifiedImageError:
+        kinds = "it is no PNG, JPEG, TIFF or BMP, or of a kind that is not read, such as floating point of 64 bits"
+        raise ValueError(f"{kinds}; save it as NPY") from None
+    with opened as file:
         frames = getattr(file, "n_frames", 1)
         _bounded(frames, *file.size)
+        if file.format == "TIFF":
+            _one_stack(str(file.tag_v2.get(270, "")), frames)
         lossy = file.format in ("JPEG", "MPO") or file.info.get("compression") == "jpeg"
         pages = [_page(page) for page in ImageSequence.Iterator(file)][: 1 if file.format == "MPO" else None]
     values, alpha, index = (None if page[0] is None else np.stack(page) for page in zip(*pages, strict=True))
     return Stored(values, alpha=alpha, index=index, lossy=lossy)
 
 
+def _one_stack(description: str, pages: int) -> None:
+    """Refuse pages that ImageJ or OME describe as other than the slices of one volume."""
+    images = re.search(r"^ImageJ=.*^images=(\d+)", description, re.DOTALL | re.MULTILINE)
+    if images and int(images[1]) != pages:
+        raise ValueError(f"its description tells of {images[1]} images, and {pages} can be read; save it again as TIFF")
+    sides = [int(n) for n in re.findall(r'\b(?:Size[ZCT]="|(?:slices|channels|frames)=)(\d+)', description)]
+    if sum(side > 1 for side in sides) > 1 and math.prod(sides) == pages:
+        sides = " x ".join(map(str, sides))
+        raise ValueError(f"its {pages} pages are {sides} slices, channels and times; save one channel and time alone")
+
+
 def _page(page: Image.Image) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     """Values, opacity and palette's entries of one page, as it is seen."""
     white_is_zero = page.format == "TIFF" and page.tag_v2.get(262) == 0
     bits = page.tag_v2.get(258, (8,))[0] if page.format == "TIFF" else 8
+    signed = page.format == "TIFF" and page.tag_v2.get(339, (1,))[0] == 2
     how = page.tile[0].args if page.tile else ""
-    if ";16" in (how if isinstance(how, str) else str(how[0])) and not page.mode.startswith("I"):
+    raw = how if isinstance(how, str) else str(how[0])
+    if ";16" in raw and not page.mode.startswith("I"):
         raise ValueError("it has several channels of 16 bits, of which 8 would be read; store it in grey or as NPY")
+    if page.mode == "L" and raw == "LX":
+        raise ValueError("it has two channels, and does not say what they show; save one of them alone")
     page = ImageOps.exif_transpose(page)
     page = page.convert({"La": "LA", "RGBa": "RGBA"}.get(page.mode, page.mode))
     clear = page.has_transparency_data and not page.mode.startswith("I")
     alpha = np.asarray(page.convert("RGBA"))[..., 3] if clear else None
     index = np.asarray(page) if page.mode == "P" else None
+    if index is not None and (page.palette is None or 3 * index.max() >= len(page.palette.palette)):
+        raise ValueError("its palette has no colour for some of its pixels")
     if page.mode == "LAB":
         page = ImageCms.profileToProfile(
             page, ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), outputMode="RGB"
@@ -479,6 +512,10 @@ def _page(page: Image.Image) -> tuple[np.ndarray, np.ndarray | None, np.ndarray 
     elif page.mode not in ("1", "L", "I", "F", "RGB") and not page.mode.startswith("I;16"):
         page = page.convert("RGB")
     values = _real(np.asarray(page))
+    if bits == 8 and signed:  # Pillow takes them for unsigned ones, and those of 32 bits for signed ones
+        values = values.view(np.int8)
+    elif raw.startswith("I;32") and not signed:
+        values = values.view(np.uint32)
     if white_is_zero and page.mode.startswith("I;16"):  # of fewer bits Pillow inverts by itself
         values = 2**bits - 1 - values
     elif white_is_zero and page.mode in ("I", "F"):
@@ -494,12 +531,21 @@ def _dicom(path: str) -> Stored:
     if "Rows" not in file or not {"PixelData", "FloatPixelData", "DoubleFloatPixelData"} & set(dir(file)):
         raise ValueError("it is no DICOM image; PNG, JPEG, TIFF, NIfTI and NPY are known by their suffix")
     frames = int(file.get("NumberOfFrames") or 1)
+    if len(groups := file.get("PerFrameFunctionalGroupsSequence") or []) not in (0, frames):
+        raise ValueError(f"its functional groups are those of {len(groups)} frames, and it has {frames}")
     _bounded(frames, int(file.Rows), int(file.Columns))
     if "TransferSyntaxUID" not in file.file_meta:
         implicit, little = file.original_encoding
         uid = pydicom.uid
         explicit = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
         file.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else explicit
+    shown, samples = file.PhotometricInterpretation, file.SamplesPerPixel
+    valid = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR") if samples == 1 else COLOURS if samples == 3 else ()
+    if shown not in valid:
+        expected = f"; {nearest(shown, valid)}" if valid else ""
+        raise ValueError(
+            f"its PhotometricInterpretation '{shown}' does not go with {samples} samples a pixel{expected}"
+        )
     lossy = file.get("LossyImageCompression") == "01" or file.file_meta.TransferSyntaxUID in LOSSY
     stored = _decoded(file)
     if file.SamplesPerPixel > 1:
@@ -510,8 +556,8 @@ def _dicom(path: str) -> Stored:
         return Stored(colours[..., :3], _dicom_place(file, frames), index=stored, lossy=lossy)
     padding = _padding(stored, file)
     if stored.dtype.kind in "iu":  # bits beyond those stored may hold an overlay
-        spare = stored.dtype.type(8 * stored.itemsize - file.BitsStored)
-        stored = stored >> spare if _at_upper_end(file) else (stored << spare) >> spare
+        above, spare = (stored.dtype.type(8 * stored.itemsize - bits) for bits in (_top(file), file.BitsStored))
+        stored = (stored << above) >> spare
     values = np.stack([_rescaled(stored[at], file, at) for at in range(len(stored))])
     return Stored(values, _dicom_place(file, frames), padding if padding.any() else None, lossy=lossy)
 
@@ -522,7 +568,7 @@ def _decoded(file) -> np.ndarray:
 
     syntax = file.file_meta.TransferSyntaxUID
     try:
-        return pixel_array(file, correct_unused_bits=not _at_upper_end(file))
+        return pixel_array(file, correct_unused_bits=_top(file) == file.get("BitsStored"))
     except NotImplementedError:
         raise ValueError(f"it is compressed as {syntax.name}, which is not read") from None
     except RuntimeError as error:
@@ -534,11 +580,11 @@ def _decoded(file) -> np.ndarray:
         raise ValueError(f"it is compressed as {syntax.name} and cannot be decoded{why}") from None
 
 
-def _at_upper_end(file) -> bool:
-    """Whether the stored bits are the upper ones of each number; no compression keeps them there."""
-    above = file.get("BitsAllocated", 0) - 1
+def _top(file) -> int:
+    """How many bits of each number lie up to the highest that is stored; no compression leaves any below those."""
+    top, stored, allocated = file.get("HighBit", 0) + 1, file.get("BitsStored", 0), file.get("BitsAllocated", 0)
     packed = file.file_meta.TransferSyntaxUID.is_encapsulated
-    return not packed and file.get("HighBit", 0) == above >= file.get("BitsStored", above + 1)
+    return top if not packed and stored <= top <= allocated else stored
 
 
 def _attribute(file, frame: int, name: str, otherwise=None):
@@ -578,6 +624,8 @@ def _rescaled(frame: np.ndarray, file, at: int) -> np.ndarray:
             raise ValueError("white is least in it, and floating point does not say what is most")
         frame = (-1 if frame.dtype.kind == "i" else 2**file.BitsStored - 1) - frame.astype(np.int64)
     slope = float(_attribute(file, at, "RescaleSlope", 1))
+    if slope == 0:
+        raise ValueError("its RescaleSlope is 0, so that every value would be the same; expected another number")
     shift = float(_attribute(file, at, "RescaleIntercept", 0))
     return frame if (slope, shift) == (1, 0) else frame * slope + shift
 

@@ -63,7 +63,7 @@ class Phantom(params.Dataset):
     """A simulated cohort whose bias is known. Nothing is read from disk."""
 
     size: Annotated[int, Field(ge=64, le=256, multiple_of=16)] = 256
-    patients: Annotated[int, Field(ge=20)] = 2000
+    patients: Annotated[int, Field(ge=20, le=1_000_000)] = 2000
     slices: Annotated[int, Field(ge=1, le=4)] = 4  # per patient, MRI; a patient has one to three radiographs
     # Further ones, by name: groups and their shares, or normal numbers, which are cut into groups.
     attributes: dict[Annotated[str, Field(pattern=r"^[A-Za-z]\w*$")], traits.Drawn] = {}

@@ -1,5 +1,6 @@
 """A cohort of one's own: a CSV or Parquet table with a row per image or volume, mapped by the params file."""
 
+import os
 from glob import escape
 from pathlib import Path, PureWindowsPath
 from string import Formatter
@@ -7,7 +8,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, field_validator, model_serializer, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_serializer, model_validator
 
 from reconfair.data import files, traits
 from reconfair.entries import Sheet, fold
@@ -50,7 +51,7 @@ class Column(Section, Generic[Meaning]):
         return self
 
 
-Sexes, Ages, Races = Column[Literal[SEXES]], Column[float], Column[str]
+Sexes, Ages, Races = Column[Literal[SEXES]], Column[Annotated[float, Field(ge=0, le=120)]], Column[str]
 
 
 class Labels(Column[Annotated[int, Field(ge=0, le=99)]]):
@@ -108,11 +109,36 @@ class Trait(Column[str]):
         return self
 
 
+def columns_of(place: str) -> list[str]:
+    """The columns that name a file: one, or those in braces, as in ``images/{image_id}.jpg``.
+
+    Examples
+    --------
+    >>> columns_of("path"), columns_of("images/{image_id}.jpg")
+    (['path'], ['image_id'])
+    """
+    return [name for _, name, _, _ in Formatter().parse(place) if name] if "{" in place else [place]
+
+
+def _of_columns(place: str) -> str:
+    """Refuse braces that hold no name of a column."""
+    try:
+        fields = [field for field in Formatter().parse(place) if field[1] is not None]
+    except ValueError:
+        fields = [("", "", "", "")]
+    if any(not name or layout or conversion for _, name, layout, conversion in fields):
+        raise ValueError("expected a column, or a path with columns in braces, such as images/{image_id}.jpg")
+    return place
+
+
+Place = Annotated[str, AfterValidator(_of_columns)]
+
+
 class Mask(Section):
     """A column with the files that outline something, and the task to segment it."""
 
-    column: str
-    task: str = Field("tumour", pattern=r"^\w[\w-]*$")
+    column: Place
+    task: str = Field("tumour", pattern=r"^\w[\w-]*$", max_length=80)
     blank: Literal["error", "background"] = "error"  # background: a row without a file has nothing to outline
     inside: tuple[float, ...] | None = Field(None, min_length=1)  # values inside; None: as files.outline finds
 
@@ -120,8 +146,8 @@ class Mask(Section):
 class Slices(Section):
     """The slices of each volume that are images of the cohort, counted from 0, `last` included."""
 
-    first: Annotated[int, Field(ge=0)]
-    last: Annotated[int, Field(ge=0)]
+    first: Annotated[int, Field(ge=0, le=9999)]
+    last: Annotated[int, Field(ge=0, le=9999)]
     step: Annotated[int, Field(ge=1)] = 1
     axis: Annotated[int, Field(ge=0, le=2)] = 0  # NIfTI: 0 axial, 1 coronal, 2 sagittal; else as stored
 
@@ -136,17 +162,6 @@ def leaves(path: str) -> bool:
     """Whether a path may lead out of the folder that it is relative to; either kind of slash."""
     path = PureWindowsPath(path)
     return bool(path.anchor) or ".." in path.parts
-
-
-def columns_of(place: str) -> list[str]:
-    """The columns that name a file: one, or those in braces, as in ``images/{image_id}.jpg``.
-
-    Examples
-    --------
-    >>> columns_of("path"), columns_of("images/{image_id}.jpg")
-    (['path'], ['image_id'])
-    """
-    return [name for _, name, _, _ in Formatter().parse(place) if name] if "{" in place else [place]
 
 
 def _name_files(sheet: Sheet, place: str) -> None:
@@ -184,21 +199,23 @@ class Table(Scans):
     modality: Literal["mri", "xray"] = "mri"
     unit: Literal["patient", "image"] | None = None  # what is decided; None: a patient by MRI, an image by X-ray
 
-    image: str = "path"
+    image: Place = "path"
     patient: str = "patient_id"  # column
     sex: Sexes | None = Sexes(column="sex")  # None: not recorded
     age: Ages | None = Ages(column="age")  # years, or as DICOM writes them (058Y, 006M)
     race: Races | None = Races(column="race")  # any groups
     # Further ones, by name: a column of groups, or of numbers with cuts.
-    attributes: dict[Annotated[str, Field(pattern=r"^[A-Za-z]\w*$")], Trait] = {}
-    tasks: dict[Annotated[str, Field(pattern=r"^\w[\w -]*$")], Labels] = {"label": Labels(column="label")}
+    attributes: dict[Annotated[str, Field(pattern=r"^[A-Za-z]\w*$", max_length=80)], Trait] = {}
+    tasks: dict[Annotated[str, Field(pattern=r"^\w[\w -]*$", max_length=80)], Labels] = {
+        "label": Labels(column="label")
+    }
     mask: Mask | None = None
     keep: tuple[Annotated[str, Field(min_length=1)], ...] = ()  # columns to carry along, such as the scanner
     slices: Slices | None = None
     fit: Literal["squash", "pad", "crop"] = "pad"  # an image that is not square: squeezed, or padded, or cut
     geometry: Literal["check", "ignore"] = "check"  # whether image and mask must say that they lie in the same place
     channels: Literal[1, 3] = 1  # 3: red, green and blue are kept
-    channel: Annotated[int, Field(ge=0)] | None = None  # of colour images; None: their grey
+    channel: Annotated[int, Field(ge=0, le=2)] | None = None  # of colour images; None: their grey
     window: tuple[float, float] | None = None  # stored values shown as 0 and 1; None: by percentiles
     percentiles: tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]] = (0, 100)
 
@@ -271,8 +288,10 @@ class Table(Scans):
         for place in places:
             _name_files(sheet, place)
         patient, image = sheet.names(self.patient), sheet.table[self.image].str.strip()
-        sheet.refuse(self.image, image.duplicated(), "occurs more than once; every row needs an image of its own")
-        rows = pd.DataFrame({"image_id": image, "patient_id": patient, "path": _within(sheet, self.image, root)})
+        paths = _within(sheet, self.image, root)
+        why = "occurs more than once; every row needs an image of its own"
+        sheet.refuse(self.image, paths.map(os.path.normpath).duplicated(), why)
+        rows = pd.DataFrame({"image_id": image, "patient_id": patient, "path": paths})
         if self.mask:
             rows["mask_path"] = _within(sheet, self.mask.column, root, self.mask.blank == "background")
         for name, column in columns.items():

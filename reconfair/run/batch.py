@@ -16,7 +16,7 @@ from reconfair import store
 from reconfair.params import ParamsError, Study
 from reconfair.run import warm
 from reconfair.run.products import CHAPTERS, chapters, every_product
-from reconfair.store import Product, clock
+from reconfair.store import TIME, Product, clock
 
 
 @dataclass
@@ -155,7 +155,7 @@ def _row(study: Study) -> list[str]:
 def seconds_of(products: list[Product]) -> float:
     """Time that a chapter took, what its notebook made while it ran counted once."""
     stamps = [product.read_stamp() for product in products]
-    ends = [time.mktime(time.strptime(stamp["made"], "%Y-%m-%dT%H:%M:%S")) if stamp else 0.0 for stamp in stamps]
+    ends = [time.mktime(time.strptime(stamp["made"], TIME)) if "made" in stamp else 0.0 for stamp in stamps]
     total = stamps[-1].get("seconds", 0)
     start, end = ends[-1] - total - 1, ends[-1]
     others = zip(stamps[:-1], ends[:-1], strict=True)

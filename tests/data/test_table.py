@@ -320,6 +320,7 @@ def test_values_inside_a_mask_may_be_given(write):
         ({"m": ["a", "", "c", "d"]}, {"mask": {"column": "m"}}, r"row 3, column 'm': '' names no file; every row needs one"),
         ({"path": ["a", "", "c", "d"]}, {}, r"row 3, column 'path': '' names no file"),
         ({"path": ["a", "b", "a", "b"]}, {}, r"row 4, column 'path': 'a' occurs more than once.*\(1 more rows"),
+        ({"path": ["x/a", "b", "x//a", "x\\a"]}, {}, r"row 4, column 'path': 'x//a' occurs more than once.*\(1 more"),
         ({"patient_id": ["p", "p", "", "q"]}, {}, r"row 4, column 'patient_id': '' names no patient"),
         ({"sex": ["F", "F", "Mael", "F"]}, {}, r"column 'sex': .*'Mael' \(1, first in row 4\).*'male'"),
         ({"age": ["0", "5", "6", "7"]}, {}, r"column 'age': .*'0' \(1, first in row 2\).*age: \{column: \"age\", values: \{\"0\": null\}\}"),
