@@ -145,11 +145,13 @@ def test_the_grid_shows_every_state_with_time_and_memory():
 
 def test_what_a_notebook_made_while_it_ran_is_counted_once():
     noisy, copy = noise.product(study()), next(made for made in every_product(study()) if made.name == "02_noising")
-    for product, seconds, made in ((noisy, 30, "00:00:40"), (copy, 50, "00:00:55")):
+    noisy, copy = (replace(product, work=None) for product in (noisy, copy))
+    for product, seconds, made in ((noisy, 30, "2026-01-01T00:00:40"), (copy, 50, "2026-01-01T00:00:55")):
         product.folder.mkdir(parents=True)
-        product.stamp.write_text(f'{{"seconds": {seconds}, "made": "2026-01-01T{made}"}}')
+        product.mark([], seconds)
+        product.stamp.write_text(json.dumps(product.read_stamp() | {"made": made}))
     assert batch.seconds_of([noisy, copy]) == 50
-    noisy.stamp.write_text('{"seconds": 30, "made": "2025-01-01T00:00:00"}')
+    noisy.stamp.write_text(json.dumps(noisy.read_stamp() | {"made": "2025-01-01T00:00:00"}))
     assert batch.seconds_of([noisy, copy]) == 80
 
 
