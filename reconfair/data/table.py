@@ -273,8 +273,7 @@ class Table(Scans):
         """
         root, (path,) = self.find(), self.metadata()
         sheet = Sheet.open(path)
-        columns = {"sex": self.sex, "age": self.age, "race": self.race, **self.tasks}
-        columns |= self.attributes
+        columns = {"sex": self.sex, "age": self.age, "race": self.race, **self.tasks, **self.attributes}
         places = [self.image, *([self.mask.column] if self.mask else [])]
         named = [*(name for place in places for name in columns_of(place)), self.patient]
         sheet.need([*named, *(column.column for column in columns.values() if column), *self.keep, *self.where])
@@ -288,10 +287,9 @@ class Table(Scans):
         for place in places:
             _name_files(sheet, place)
         patient, image = sheet.names(self.patient), sheet.table[self.image].str.strip()
-        paths = _within(sheet, self.image, root)
-        why = "occurs more than once; every row needs an image of its own"
-        sheet.refuse(self.image, paths.map(os.path.normpath).duplicated(), why)
-        rows = pd.DataFrame({"image_id": image, "patient_id": patient, "path": paths})
+        rows = pd.DataFrame({"image_id": image, "patient_id": patient, "path": _within(sheet, self.image, root)})
+        twice = rows.path.map(os.path.normpath).duplicated()
+        sheet.refuse(self.image, twice, "occurs more than once; every row needs an image of its own")
         if self.mask:
             rows["mask_path"] = _within(sheet, self.mask.column, root, self.mask.blank == "background")
         for name, column in columns.items():
