@@ -385,9 +385,7 @@ def _check(arguments) -> int:
             lines, wrong = [], sentence(error).splitlines()
         mistakes += [f"{path}: {line}" for line in wrong]
         if lines:
-            state = (
-                f"not valid, {len(wrong)} mistakes below" if wrong else f"valid; writes {store.outputs() / study.name}"
-            )
+            state = "not valid; see below" if wrong else f"valid; writes {store.outputs() / study.name}"
             print(f"{path}: {state}", *noise.remarks(study), *lines, sep="\n  ")
     if mistakes:
         print(*mistakes, sep="\n", file=sys.stderr)
