@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from smallest import HELD, make_everything
 
-from reconfair import params
+from reconfair import params, training
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +16,12 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("RECONFAIR_DATA does not name a folder of real scans")
     return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def every_epoch_is_written(monkeypatch):
+    """A slow disk would let a training skip its last checkpoint, which tests of resuming compare."""
+    monkeypatch.setattr(training, "MOMENT", float("inf"))
 
 
 @pytest.fixture

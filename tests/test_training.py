@@ -27,6 +27,8 @@ from reconfair import training
 from reconfair.params import Compute
 from reconfair.recon.unet import Reconstructor
 
+training.MOMENT = float("inf")  # no checkpoint is skipped, however slow the disk
+
 def train(folder, dies):
     class Mortal(Reconstructor):
         def training_step(self, batch, batch_idx):
