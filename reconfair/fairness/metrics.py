@@ -414,10 +414,10 @@ def _below(weights, rows):
 
 def _extremes(values):
     """Smallest and largest over the last axis; NaN where fewer than two are numbers."""
-    values = np.asarray(values, float)
-    enough = np.isfinite(values).sum(axis=-1) >= 2
-    low = np.fmin.reduce(values, axis=-1, initial=np.nan)
-    high = np.fmax.reduce(values, axis=-1, initial=np.nan)
+    values = np.ascontiguousarray(np.moveaxis(np.asarray(values, float), -1, 0))  # long rows are reduced faster
+    enough = np.isfinite(values).sum(axis=0) >= 2
+    low = np.fmin.reduce(values, axis=0, initial=np.nan)
+    high = np.fmax.reduce(values, axis=0, initial=np.nan)
     return np.where(enough, low, np.nan)[()], np.where(enough, high, np.nan)[()]
 
 
