@@ -3,10 +3,10 @@
     python benchmarks/bootstrap.py
 
 Resampling: 1,000 paired resamples of the EODD of two sources, 20,000 images, six groups in CheXpert's
-proportions, one image per patient; and the same with 1 to 5 images per patient ("clustered"). The pandas
-loop draws patients, takes their rows and groups them on one core, ours draws with two threads; fairlearn's `MetricFrame(n_boot=...)` draws rows, one
-frame per source. Both are timed on a few resamples and scaled to 1,000. What is done once is left out on
-all sides: a frame with its index there, `tabulate` here, whose time is printed.
+proportions, one image per patient; and the same with 1 to 5 images per patient ("clustered"). Ours draws with
+two threads. The pandas loop draws patients, takes their rows and groups them; fairlearn's
+`MetricFrame(n_boot=...)` draws rows, one frame per source. Both are timed on a few resamples and scaled to 1,000.
+What is done once is left out on all sides: a frame with its index there, `tabulate` here, whose time is printed.
 
 Grid: 45,000 images of 13,000 patients, 12 findings, 14 arms (original, noisy, three models with four
 strategies), three attributes of 2, 2 and 6 groups, from arrays of scores in memory to the tables of `assess`:
