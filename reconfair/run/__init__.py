@@ -26,7 +26,7 @@ import reconfair
 from reconfair import data, diagnosis, fair_diagnosis, mitigation, noise, params, recon, store, synthesis, two_stages
 from reconfair.fairness import INFERENCES
 from reconfair.params import ParamsError, Study
-from reconfair.run import batch, notebooks
+from reconfair.run import batch, notebooks, warm
 from reconfair.run.products import CHAPTERS, FOLDER, chapters, every_product
 from reconfair.store import Product
 from reconfair.words import nearest
@@ -338,13 +338,16 @@ def _run(arguments) -> int:
     _hold_gpu()
     _say_earlier(studies.values())
     rows = []
-    for path, study in studies.items():
-        print(f"{path}: {study.name}", *noise.remarks(study), sep="\n  ", flush=True)
-        try:
-            rows += run_study(study, names[path], lambda line: print(line, flush=True), arguments.part)
-        except (ValueError, OSError) as error:
-            print(sentence(error), file=sys.stderr)
-            rows.append({"run": study.name, "notebook": "", "state": "failed", "seconds": 0.0})
+    copies = [copy for path, study in studies.items() for copy in every_product(study) if copy.name in names[path]]
+    several = sum(not copy.fresh for copy in copies) > 1
+    with warm.served(several and not arguments.part and not batch.gpus_here()):
+        for path, study in studies.items():
+            print(f"{path}: {study.name}", *noise.remarks(study), sep="\n  ", flush=True)
+            try:
+                rows += run_study(study, names[path], lambda line: print(line, flush=True), arguments.part)
+            except (ValueError, OSError) as error:
+                print(sentence(error), file=sys.stderr)
+                rows.append({"run": study.name, "notebook": "", "state": "failed", "seconds": 0.0})
     print(f"\n{'run':<28}{'notebook':<20}{'state':<8}{'seconds':>8}")
     for row in rows:
         print(f"{row['run']:<28}{row['notebook']:<20}{row['state']:<8}{row['seconds']:>8.1f}")

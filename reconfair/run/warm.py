@@ -1,4 +1,4 @@
-"""Jobs and kernels of a batch as forks of one process that has imported everything: they start in no time.
+"""Jobs and kernels as forks of one process that has imported everything: they start in no time.
 
     python -P reconfair/run/warm.py SOCKET                     serve, until the process that started it ends
     python -P reconfair/run/warm.py SOCKET run PARAMS ...      as ``reconfair run PARAMS ...``, in a fork of the server
@@ -8,10 +8,12 @@ A process that only asks starts at once: this file imports nothing large, and is
 import the package. Without a server, the work is done in the asking process.
 """
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -36,7 +38,8 @@ class _Job(StreamRequestHandler):
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment | {"RECONFAIR_WARM": self.server.server_address})
-        torch.set_num_threads(int(environment.get("OMP_NUM_THREADS", os.cpu_count())))
+        torch.set_num_threads(int(environment.get("OMP_NUM_THREADS", torch.get_num_threads())))
+        os.setpgid(0, 0)  # it ends with its own worker processes, and with no other job
         threading.Thread(target=self._end_with_asker, daemon=True).start()
         store.end_with(os.getppid())  # the server, which ends with its batch; the asker then ends with this process
         status = work(words)
@@ -45,7 +48,7 @@ class _Job(StreamRequestHandler):
 
     def _end_with_asker(self):
         self.rfile.read()
-        os._exit(1)
+        os.killpg(0, signal.SIGKILL)
 
 
 class _Server(ForkingMixIn, UnixStreamServer):
@@ -76,6 +79,26 @@ def sockets() -> tempfile.TemporaryDirectory:
     """Return a folder for sockets: systems allow their paths about 100 characters, fewer than some TMPDIR has."""
     usual = tempfile.gettempdir()
     return tempfile.TemporaryDirectory(prefix="reconfair-", dir=usual if len(usual) < 60 else "/tmp")
+
+
+@contextlib.contextmanager
+def served(wanted: bool = True):
+    """Meanwhile the kernels of this process are forks of a server of its own.
+
+    A batch has its server already. Forks are safe on Linux, and where no GPU is used: elsewhere nothing is served.
+    """
+    if not wanted or sys.platform != "linux" or "RECONFAIR_WARM" in os.environ:
+        yield
+        return
+    with sockets() as folder:
+        path = f"{folder}/server"
+        with subprocess.Popen([*COMMAND, path], start_new_session=True) as server:  # Ctrl-C is for who asks
+            os.environ["RECONFAIR_WARM"] = path
+            try:
+                yield
+            finally:
+                del os.environ["RECONFAIR_WARM"]
+                server.kill()
 
 
 def serve(path: str) -> None:
