@@ -166,5 +166,6 @@ def _write(study: Study, source: Source, images: Product | None, strategy: str, 
     predictions = predictions[predictions.kind == "classify"]
     thresholds = chosen(study, strategy)
     answers = applied(predictions, thresholds, predictions.patient_id.map(_group_of(study)))
-    thresholds.to_json(folder / "thresholds.json", orient="records", indent=1)
+    written = json.dumps(thresholds.to_dict("records"), indent=1)  # pandas would round thresholds to 10 digits
+    (folder / "thresholds.json").write_text(written, encoding="utf-8")
     tables.write(answers.assign(raw_score=predictions.score, reader=strategy), "predictions", folder)

@@ -1,15 +1,17 @@
-"""Readers that are trained by a strategy: their products, settings and training sets.
+"""Readers that are trained by a strategy: their products, settings and training sets, and how they are trained.
 
-Oversampling, reweighting and DRO change the dose of attention that a group gets; `fairread` and `crop` change the
-network. The training itself is in `learning`. To train a reader with further images, see `diagnosis.TrainingSet`.
+Oversampling, reweighting and DRO change the dose of attention that a group gets (`dosing`); `fairread` and `crop`
+change the network. To train a reader with further images, see `diagnosis.TrainingSet`.
 """
 
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 
-from reconfair import data, diagnosis, store
+from reconfair import data, diagnosis, remedies, store
 from reconfair.diagnosis import crop, groupwise
 from reconfair.keyed import generator, seed_of
 from reconfair.params import ALONE, DOSES, Network, Reader, Study
@@ -52,14 +54,14 @@ def _product(study: Study, reader: Reader, settings: dict, needs: tuple, words=(
     name = str(reader) if reader.network != SENSITIVE else SENSITIVE.name
     rooms = [f"reconfair.remedies.{file}" for word in words for file in REMEDIES.get(word, ())]
     rooms += ["reconfair.remedies", "reconfair.remedies.remedy"] * bool(rooms)
-    files = (reader.network.kind, "networks", "linear", "outlines", "learning", "fairread", "crop", "groupwise")
+    files = (reader.network.kind, "networks", "linear", "outlines", "dosing", "fairread", "crop", "groupwise")
     code = ["reconfair.training", "reconfair.diagnosis", __name__, *(f"reconfair.diagnosis.{file}" for file in files)]
     return Product(
         chapter="07",
         run=study.label,
         folder=store.outputs() / study.label / "readers" / name,
         name="weights",
-        write=partial(_train, study, reader),
+        write=partial(train, study, reader),
         parameters=settings,
         code=(*code, *dict.fromkeys(rooms), "reconfair.fairness.threshold", "reconfair.keyed"),
         needs=needs,
@@ -67,12 +69,6 @@ def _product(study: Study, reader: Reader, settings: dict, needs: tuple, words=(
         work=partial(_training_work, study, reader),
         command=study.command,
     )
-
-
-def _train(study: Study, reader: Reader, folder) -> None:
-    from reconfair.diagnosis import learning
-
-    learning.train(study, reader, folder)
 
 
 def check(study: Study, reader: Reader) -> None:
@@ -214,6 +210,99 @@ def training_set(study: Study, reader: Reader):
     kept = amplified(labels, groups, study.readers.amplify, seed_of(study.readers.seed, reader.network.name))
     print(f"{reader.network.name}: {kept.sum()} of {len(kept)} training images stay after amplification", flush=True)
     return found._replace(rows=found.rows[kept])
+
+
+# --- training ---
+
+
+def train(study: Study, reader: Reader, folder: Path) -> None:
+    """Train a reader and leave its weights, log and thresholds in `folder`."""
+    words, module = study.readers.parts(reader.strategy), build(study, reader)
+    if reader.network == SENSITIVE:
+        _train_sensitive(study, module, folder)
+        return
+    if {*words} & {*ALONE}:
+        _train_alone(study, reader, module, folder)
+    else:
+        if module.settings["pretrained"]:
+            module.start_pretrained()
+        found = training_set(study, reader)
+        if "crop" in words:
+            if found.target is None:
+                raise ValueError(f"readers.strategies: crop and cascade need masks, and {study.label} has none")
+            found = crop.training_windows(study, found, folder)
+        _train_doses(study, reader, module, found, folder)
+    diagnosis.write_threshold(study, reader, folder)
+
+
+def _train_doses(study: Study, reader: Reader, module, found, folder: Path) -> None:
+    import torch
+
+    from reconfair.diagnosis.dosing import Doses
+
+    groups = joint(found.table, study.attributes("readers"))
+    if len(np.unique(groups[found.rows])) < 2:
+        groupwise.zeros(study)  # names the attribute that is the same for all
+    options = {"dro": study.readers.dro, "reweight": study.readers.reweight}
+    if study.readers.as_published:
+        options = dict.fromkeys(options, "as_published")
+    panel, parts = SimpleNamespace(joint=torch.tensor(groups)), {}
+    for word, strength in study.readers.parts(reader.strategy).items():
+        if word in DOSES:
+            parts[word] = remedies.of_reader(word, options)(panel, found.rows, strength, options)
+    guide = Doses(module, parts, groups, found.rows)
+    batch_size, seed = module.settings["batch_size"], module.settings["seed"]
+    batches = parts["oversample"].batches(batch_size, seed) if "oversample" in parts else None
+    extras = (np.arange(len(found.table)),)
+    diagnosis.fit(study, module, found, folder, str(reader), extras=extras, batches=batches, guide=guide)
+
+
+def _known(study: Study, found, attributes: np.ndarray):
+    """The training set without images of unknown attributes or label: those cannot teach."""
+    known = ~np.isnan(attributes[found.rows]).any(1)
+    if found.target.ndim == 2 and found.target.shape[1]:
+        known &= ~np.isnan(found.target[found.rows]).any(1)
+    return found._replace(rows=found.rows[known])
+
+
+def _train_sensitive(study: Study, module, folder: Path) -> None:
+    cohort = data.load(study)
+    attributes = groupwise.coded(cohort.table, groupwise.zeros(study))
+    rows, val = data.rows(cohort.table, "diag"), data.rows(cohort.table, "val")
+    found = diagnosis.TrainingSet(cohort.images, attributes, rows, val, cohort.table)
+    if module.settings["pretrained"]:
+        module.start_pretrained()
+    diagnosis.fit(study, module, _known(study, found, attributes), folder, "sensitive")
+
+
+def _train_alone(study: Study, reader: Reader, module, folder: Path) -> None:
+    """Train a network of FCRO, FairREAD or an adversary on one finding, half of each batch positive."""
+    import torch
+
+    from reconfair import training
+
+    found = training_set(study, reader)
+    attributes = groupwise.coded(found.table, groupwise.zeros(study))
+    found = _known(study, found, attributes)
+    labels = found.target[found.rows, 0]
+    if len(np.unique(labels)) < 2:
+        raise ValueError(f"{reader.network.name}: all {len(labels)} training images have one label; FCRO needs both")
+    latents = np.zeros((len(found.table), module.settings["latent"]), np.float32)
+    if "adversary" not in reader.strategy:
+        first = store.ready(sensitive(study)) / "best.ckpt"
+        frozen = training.load(first, build(study, Reader(SENSITIVE, "fcro")))
+        seen = diagnosis.look(study, frozen, found.images, found.rows, "sensitive latents", see="features")
+        latents[found.rows] = seen
+    if "fairread" in reader.strategy:
+        first = store.ready(weights(study, reader._replace(strategy="fcro"))) / "best.ckpt"
+        module.load_state_dict(torch.load(first, map_location="cpu", weights_only=True)["state_dict"], strict=False)
+    elif module.settings["pretrained"]:
+        module.start_pretrained()
+    if "fcro" in reader.strategy:
+        module.take_bases(torch.tensor(latents[found.rows]), torch.tensor(labels[:, None]))
+    rarity = 1 / np.bincount(labels.astype(int))[labels.astype(int)]
+    halves = training.Batches(found.rows, module.settings["batch_size"], module.settings["seed"], rarity)
+    diagnosis.fit(study, module, found, folder, str(reader), extras=(attributes, latents), batches=halves)
 
 
 # --- what came of it ---

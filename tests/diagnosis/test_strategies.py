@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from reconfair import data, diagnosis, fair_diagnosis, params, tables
-from reconfair.diagnosis import crop, groupwise, learning, strategies
+from reconfair.diagnosis import crop, dosing, groupwise, strategies
 from reconfair.params import Network, Reader
 from reconfair.remedies.balance import LossWeights
 from reconfair.remedies.dro import GroupDRO
@@ -69,7 +69,7 @@ def test_the_loss_of_each_image_is_weighed_and_the_best_epoch_is_that_of_the_gro
     module.losses = lambda logits, target: (logits - target).square().mean(1)
     module.forward = lambda images: images[:, 0, :1, 0]
     parts = {"reweight": LossWeights(panel, range(4), 1.0), "dro": GroupDRO(panel, range(4), 0.0)}
-    guide = learning.Doses(module, parts, groups, np.arange(4))
+    guide = dosing.Doses(module, parts, groups, np.arange(4))
     images, target = torch.tensor([1.0, 1, 1, 3]).reshape(4, 1, 1), torch.zeros(4, 1)
     batch = (images, target, torch.arange(4.0))
     assert module.train().loss(batch).item() == pytest.approx((1 + 9) / 2)  # both groups count equally
@@ -152,6 +152,8 @@ def test_thresholds_by_group_move_decisions_and_not_the_order_within_a_group(stu
     before = before[before.task == "grade"].set_index("unit").loc[after.unit]
     assert (after.raw_score.to_numpy() == before.score.to_numpy()).all()
     chosen = groupwise.read(study, "standard+thresholds").set_index("group")
+    as_chosen = groupwise.chosen(study, "standard+thresholds").set_index("group")
+    assert (chosen[["threshold", "common"]] == as_chosen[["threshold", "common"]]).all(axis=None)  # to the last digit
     sex = data.load(study).table.drop_duplicates("patient_id").set_index("patient_id").sex
     common = diagnosis.thresholds(study, "standard+thresholds")["grade"]
     for group, rows in after.groupby(after.patient_id.map(sex)):
