@@ -139,10 +139,9 @@ def sizes(study: Study) -> dict[str, float]:
         table = seen(tables.read("cohort", cohort.folder), study)
         return {use: len(rows(table, use)) for use in ("all", "recon", "diag", "eval")}
     mri, parted = dataset.about.modality == "mri", dataset.parted
-    number = (
-        dataset.patients * (dataset.slices if mri else 2) if isinstance(dataset, Phantom) else IMAGES.get(dataset.name)
-    )
-    if number is None:
+    if isinstance(dataset, Phantom):
+        number = dataset.patients * (dataset.slices if mri else 2)
+    else:
         number = _rows_of(type(dataset), dataset.model_dump_json())
     train, val, test = dataset.split
     if dataset.folds:
@@ -155,11 +154,12 @@ def sizes(study: Study) -> dict[str, float]:
 
 @cache
 def _rows_of(kind: type[params.Dataset], settings: str) -> int:
-    """Number of images that a dataset of the user's own lists; 10,000 where its table cannot be read yet."""
+    """Number of images that a dataset lists; where its table cannot be read yet, of the whole set, or 10,000."""
+    dataset = kind.model_validate_json(settings)
     try:
-        return len(kind.model_validate_json(settings).read_table())
+        return len(dataset.read_table())
     except (ValueError, OSError):
-        return 10_000
+        return IMAGES.get(dataset.name, 10_000)
 
 
 def prepare(study: Study) -> Cohort:
