@@ -259,7 +259,7 @@ def sentences(row, names=name) -> list[str]:
     >>> for sentence in sentences(pd.Series(row)):
     ...     print(sentence)
     EODD 0.190 (0.000 to 0.260); if groups did not differ, 0.180 would be expected (p = 0.40).
-    Not compared: Other (3). There are too few cases; the gap says nothing about them.
+    Not compared, with their patients of the rarer label: Other (3). The gap says nothing about them.
     Rows without label or attribute: 2.
     """
     lines = []
@@ -282,7 +282,8 @@ def sentences(row, names=name) -> list[str]:
         few = f"a group has fewer than {SPARSE} patients"
         lines.append(f"Note: {few}; if a few of them make most of the error, p is too small{short}.")
     if row.left_out:
-        lines.append(f"Not compared: {row.left_out}. There are too few cases; the gap says nothing about them.")
+        about = "" if row.metric in ("ser", "delta_dice") else " of the rarer label"
+        lines.append(f"Not compared, with their patients{about}: {row.left_out}. The gap says nothing about them.")
     if row.missing > 0:
         lines.append(f"Rows without label or attribute: {row.missing:.0f}.")
     return lines
