@@ -40,6 +40,14 @@ from pydantic import (
 
 from reconfair.words import nearest
 
+PATTERNS = {  # in words
+    r"^[\w-]*$": "letters, digits, '-' and '_' alone",
+    r"^\w[\w-]*$": "letters, digits, '-' and '_' alone, and no '-' first",
+    r"^\w[\w -]*$": "letters, digits, blanks, '-' and '_' alone, and a letter or digit first",
+    r"^[A-Za-z]\w*$": "a letter, then letters, digits and '_' alone",
+    r"^[A-Za-z0-9_.]+$": "letters, digits, '.' and '_' alone",
+    r"(?i)\.(csv|tsv|txt|xlsx|parquet)$": "a name that ends with .csv, .tsv, .txt, .xlsx or .parquet",
+}
 ATTRIBUTES = ("sex", "age_group", "race", "race_merged")
 SEXES = ("female", "male")
 AGE_GROUPS = ("younger", "older")
@@ -1462,6 +1470,12 @@ def _explain(section: str, kind: type[Section], item: dict) -> str:
         words = [word.strip(" '") for word in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
         return f"{key}: '{item['input']}' is not one of {', '.join(words)}; {nearest(item['input'], words)}"
     message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "string_pattern_mismatch":
+        message = f"expected {PATTERNS.get(item['ctx']['pattern'], message)}"
+    elif item["type"] == "string_type":
+        message = "expected text; a number or a date as text stands in quotes"
+    elif item["type"] == "model_type":
+        message = f"expected keys such as '{path[-1]}: {{{_fields_at(kind, path)[0]}: ...}}'"
     given = "" if isinstance(item["input"], dict) else f" (given: {reprlib.repr(item['input'])})"
     return f"{key}: {message}{given}"
 

@@ -88,7 +88,10 @@ def words(**changes) -> str:
         ),
         ({"verdict": "not shown"}, ["not shown", "supports only that no gap changed by more than 0.110"]),
         ({"metric": "ser"}, ["shift +6.0 % (+1.0 % to +11.0 %); the margin is 5.0 %"]),
-        ({"left_out": "Other (3)", "missing": 7}, ["Not compared", "patients of the rarer label: Other (3)", "without label or attribute: 7"]),
+        (
+            {"left_out": "Other (3)", "missing": 7},
+            ["Not compared", "patients of the rarer label: Other (3)", "without label or attribute: 7"],
+        ),
         ({"shift": -0.00001, "verdict": "not shown"}, ["shift 0.000 ("]),
         ({"p": 1e-9}, ["p < 0.001"]),
     ],

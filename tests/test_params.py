@@ -1,5 +1,6 @@
 """Parameters: what is left out is the paper's, and every mistake is named with what was expected."""
 
+import re
 import shlex
 import time
 from pathlib import Path
@@ -643,3 +644,24 @@ def test_on_radiographs_each_finding_has_a_network_where_a_strategy_needs_it():
     assert len(made.networks_of("fcro")) == 5 and len(made.networks_of("dro")) == 1
     amplified = study(dataset=XRAY, readers={"strategies": ["dro"], "amplify": 0.1})
     assert len(amplified.networks_of("dro")) == 5 and amplified.reader_names[1] == "oversample@0"
+
+
+def test_every_pattern_of_a_setting_is_told_in_words():
+    package = Path(params.__file__).parent
+    used = {found for path in package.rglob("*.py") for found in re.findall(r'pattern=r"(.*?)"', path.read_text())}
+    assert used == set(params.PATTERNS)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "words"),
+    [
+        ({"label": "a b"}, "dataset.label", ["letters", "'a b'"]),
+        ({"label": 12}, "dataset.label", ["text", "12"]),
+        ({"mask": "Mask"}, "dataset.mask", ["'mask: {column: ...}'", "'Mask'"]),
+    ],
+)
+def test_a_value_of_another_form_is_told_the_form(section, key, words):
+    with pytest.raises(ParamsError) as error:
+        params.study(dataset={"name": "table", **section})
+    assert key in str(error.value) and all(word in str(error.value) for word in words)
+    assert "match pattern" not in str(error.value) and "instance of" not in str(error.value)

@@ -65,6 +65,7 @@ def project(tmp_path, monkeypatch) -> Path:
             (tmp_path / f"{name}.csv").write_text(table, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RECONFAIR_OUTPUTS", str(tmp_path / "outputs"))
+    runpy.run_path("many.py")  # writes the table that one of the commands reads
     return tmp_path
 
 
