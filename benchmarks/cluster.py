@@ -5,8 +5,9 @@
 
 Fifty studies of 60 patients each have two jobs: the cohort, and its noise, which waits for the cohort. Snakemake sends
 them through the profile in workflow/profiles/slurm. When twenty have ended, the controller (slurmctld) is killed with
-SIGKILL. It is started again half a minute later. If Snakemake reports failures, the same command is given again, as the
-guide to clusters says, up to three times. Ends with lines NAME=VALUE:
+SIGKILL. It is started again half a minute later. Where Snakemake reports failures, or waits although no job is left in
+the queue, it is stopped, and the same command is given again, as the guide to clusters says, up to three times. Ends
+with lines NAME=VALUE:
 
 slurm_jobs             jobs
 slurm_commands         how often the command was given (1: Snakemake went on by itself)
@@ -34,6 +35,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "cluster.txt"
 SLURM = ROOT / "tests" / "workflow" / "slurm.sh"
 STUDIES, ENDED, AWAY = 50, 20, 30  # studies; jobs that end before the kill; seconds without a controller
+IDLE = 60  # seconds with an empty queue, after which Snakemake waits for nothing
 OPTIONS = f"""--workflow-profile {ROOT}/workflow/profiles/slurm --latency-wait 5 --set-threads part=1
     --default-resources mem_mb=900 runtime=20 --set-resources part:mem_mb=900 part:runtime=20
     --seconds-between-status-checks 5 --slurm-init-seconds-before-status-checks 3 --slurm-status-command squeue"""
@@ -63,6 +65,11 @@ def restarted(folder: Path) -> None:
     subprocess.run(["/usr/sbin/slurmctld"], check=True)
 
 
+def queued() -> bool:
+    """Whether Slurm has a job that waits or runs."""
+    return bool(subprocess.run(["squeue", "--noheader"], capture_output=True, text=True).stdout.strip())
+
+
 def stamps(products) -> dict[str, float]:
     """When each product was made, by its key."""
     return {product.key: product.stamp.stat().st_mtime for product in products if product.stamp.exists()}
@@ -77,7 +84,7 @@ def measured(folder: Path) -> dict[str, float]:
     start, commands, code, killed, seen, twice = time.monotonic(), 0, 1, False, {}, set()
     with (folder / "log.txt").open("w") as log:
         while code and commands < 4:
-            running, commands = sent(paths, folder, log), commands + 1
+            running, commands, busy = sent(paths, folder, log), commands + 1, time.monotonic()
             while running.poll() is None:
                 now = stamps(products)
                 twice |= {key for key in seen if key in now and now[key] != seen[key]}
@@ -85,6 +92,10 @@ def measured(folder: Path) -> dict[str, float]:
                 if len(seen) >= ENDED and not killed:
                     restarted(folder)
                     killed = True
+                busy = time.monotonic() if queued() else busy
+                if time.monotonic() > busy + IDLE:
+                    running.send_signal(signal.SIGINT)
+                    busy = time.monotonic()
                 time.sleep(1)
             code = running.returncode
     return {

@@ -465,6 +465,8 @@ class Strategies(Section):
 
     @model_validator(mode="after")
     def _known_strategies(self):
+        if not self.strategies:
+            raise ValueError("strategies: [] names none; name one, or leave the section out")
         names = [self.name_of(strategy) for strategy in self.strategies]
         if repeated := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"strategies: '{repeated[0]}' is named more than once")

@@ -115,6 +115,12 @@ def check(study: Study) -> list[str]:
         cost = f"{trainings} trainings of its own, about {store.clock(seconds)} in all"
         few = "name fewer strategies or readers, or raise two_stages.max_cells"
         mistakes.append(f"two_stages: {len(every)} x {len(readers)} = {cells} cells ({cost}) are too many; {few}")
+    used = {study.reconstruction.seed, study.diagnosis.seed} & {*study.two_stages.seeds}
+    if used:
+        mistakes.append(
+            f"two_stages.seeds: {min(used)} is the seed of the study itself; its training is counted already, so name "
+            "other seeds"
+        )
     for reader in readers if study.two_stages.against == "matched" else ():
         if {"fairread", "crop", "cascade"} & {*reader.split("+")} and any(_sees(study, source) for source in every):
             mistakes.append(f"two_stages.against: matched: no penalty can look through '{reader}'; leave it out")

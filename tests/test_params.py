@@ -665,3 +665,9 @@ def test_a_value_of_another_form_is_told_the_form(section, key, words):
         params.study(dataset={"name": "table", **section})
     assert key in str(error.value) and all(word in str(error.value) for word in words)
     assert "match pattern" not in str(error.value) and "instance of" not in str(error.value)
+
+
+@pytest.mark.parametrize("section", ["mitigation", "readers"])
+def test_no_strategy_at_all_is_refused(section):
+    with pytest.raises(ParamsError, match=rf"{section}: strategies: \[\] names none"):
+        params.study(dataset=MRI, **{section: {"strategies": []}})

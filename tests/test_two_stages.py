@@ -190,6 +190,8 @@ def test_a_large_grid_says_its_cost_first(tmp_path, monkeypatch):
     (mistake,) = two_stages.check(small("two_stages.max_cells=10"))
     assert "4 x 5 = 20" in mistake and "two_stages.max_cells" in mistake and "trainings" in mistake
     assert two_stages.check(small()) == [] == two_stages.check(small("two_stages=none"))
+    (mistake,) = two_stages.check(small("two_stages.seeds=[0, 1]"))  # 0 is the study's own
+    assert "two_stages.seeds" in mistake and "0" in mistake
     looking = two_stages.check(small("two_stages.against=matched", "readers.strategies=[cascade]"))
     assert any("cascade" in mistake for mistake in looking)
 

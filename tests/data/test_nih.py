@@ -53,6 +53,13 @@ def real(root):
     return dataset(root).read_table()
 
 
+def test_the_images_that_are_there_are_counted_not_those_of_the_published_set(root):
+    there, nowhere = (
+        params.study(dataset={"name": "nih", "root": str(place), "size": 64}) for place in (root, root / "nowhere")
+    )
+    assert data.sizes(there)["all"] == 4 and data.sizes(nowhere)["all"] == data.IMAGES["nih"]
+
+
 # --- the published files ---
 
 
