@@ -94,7 +94,7 @@ def measured(folder: Path) -> dict[str, float]:
                     killed = True
                 busy = time.monotonic() if queued() else busy
                 if time.monotonic() > busy + IDLE:
-                    running.send_signal(signal.SIGINT)
+                    running.kill()  # asked to end, it would wait for jobs that it no longer sees
                     busy = time.monotonic()
                 time.sleep(1)
             code = running.returncode
