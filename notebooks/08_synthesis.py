@@ -66,7 +66,17 @@ room = rf.synthesis
 for product in room.products(study):
     rf.store.make(product)
 table, generators = room.judge_all(study), study.synthesis.generators
-Markdown("Generators: " + ", ".join(f"`{name}`" for name in generators) + f"; cells: `{'*'.join(study.cells)}`")
+steps, usual = study.synthesis.iterations, type(study.synthesis).model_fields["iterations"].default
+Markdown(
+    "Generators: " + ", ".join(f"`{name}`" for name in generators) + f"; cells: `{'*'.join(study.cells)}`. "
+    f"Their common training has {steps:,} steps"
+    + (
+        f"; the default is {usual:,}. After so few steps the images are poor. They show how the chapter works, not what the "
+        "method can do; `benchmarks/synthesis.py` asks that."
+        if steps < usual / 4
+        else "."
+    )
+)
 
 # %% [markdown]
 # ## Who is missing?
