@@ -341,9 +341,7 @@ def _run(arguments) -> int:
     _hold_gpu()
     _say_earlier(studies.values())
     rows = []
-    copies = [copy for path, study in studies.items() for copy in every_product(study) if copy.name in names[path]]
-    several = sum(not copy.fresh for copy in copies) > 1
-    with warm.served(several and not arguments.part and not batch.gpus_here()):
+    with warm.served(not arguments.part and _several(studies, names) and not batch.gpus_here()):
         for path, study in studies.items():
             print(f"{path}: {study.name}", *noise.remarks(study), sep="\n  ", flush=True)
             try:
@@ -360,6 +358,14 @@ def _run(arguments) -> int:
         if page.exists():
             print(f"report: {page}")
     return int(any(row["state"] == "failed" for row in rows))
+
+
+def _several(studies: dict[Path, Study], names: dict[Path, list[str]]) -> bool:
+    """Whether more than one notebook is to be run, so that it pays to import everything once for all."""
+    with contextlib.suppress(ValueError, OSError):  # what cannot be read is said when its study runs
+        copies = [copy for path, study in studies.items() for copy in every_product(study) if copy.name in names[path]]
+        return sum(not copy.fresh for copy in copies) > 1
+    return True
 
 
 def _counts(text: str) -> list[int]:

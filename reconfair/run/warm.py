@@ -11,6 +11,7 @@ import the package. Without a server, the work is done in the asking process.
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -120,9 +121,14 @@ def serve(path: str) -> None:
 
 
 def ask(path: str, words: list[str], patience: float = 5) -> int:
-    """Have the server do what a command line says, and return its exit status."""
+    """Have the server do what a command line says, and return its exit status.
+
+    Whoever asks ends with the process that started it, and the work ends with whoever asks.
+    """
+    parent = os.getppid()
     if words[0] == "kernel":
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is interrupted before it is asked to end
+        parent = int(os.environ.get("JPY_PARENT_PID", parent))  # that may have ended already
     with socket.socket(socket.AF_UNIX) as connection:
         deadline = time.monotonic() + patience
         while connection.connect_ex(path):
@@ -131,6 +137,9 @@ def ask(path: str, words: list[str], patience: float = 5) -> int:
             time.sleep(0.05)
         socket.send_fds(connection, [b"."], [1, 2])
         connection.sendall(json.dumps([words, dict(os.environ), os.getcwd()]).encode() + b"\n")
+        while not select.select([connection], [], [], 1)[0]:
+            if os.getppid() != parent:
+                return 1
         return (connection.recv(1) or b"\x01")[0]
 
 

@@ -302,13 +302,6 @@ def check(study: Study) -> list[str]:
     if study.dataset.size % multiple:
         near = max(round(study.dataset.size / multiple), 1) * multiple
         mistakes.append(f"synthesis.widths: images need a multiple of {multiple} pixels, such as {near}")
-    levels = [study.dataset.size // settings.patch // 2**level for level in range(len(settings.widths))]
-    usual = type(settings).model_fields["attention"].default
-    if settings.attention != usual and (unknown := {*settings.attention} - {*levels}):
-        there = ", ".join(map(str, levels))
-        mistakes.append(
-            f"synthesis.attention: no level has {min(unknown)} places a side; those of this network: {there}"
-        )
     if not study.networks_of("fairgen"):
         mistakes.append(f"synthesis.cells: the network of '{study.cells[-1]}' is given, and cannot be trained")
     for key, kind in (("start", "file"), ("ratings", "folder"), ("diffusers", "folder")):

@@ -97,8 +97,6 @@ def test_what_would_fail_later_is_named_before(tmp_path):
         "widths", "start", "ratings"
     ]  # fmt: skip
     assert "'ratings'" in mistakes[2] and "such as 60" in mistakes[0] and synthesis.check(study()) == []
-    (mistake,) = synthesis.check(study(attention=[7]))  # it would silently be without attention
-    assert "synthesis.attention" in mistake and "7" in mistake
 
 
 # --- who sees what ---
