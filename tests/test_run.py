@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import psutil
 import pytest
+import torch
 import yaml
 from smallest import PARAMS, SMALLEST
 
@@ -424,6 +425,13 @@ def test_an_interrupted_run_says_one_line_and_leaves_no_process(outputs, end, ch
     if end == signal.SIGINT:
         assert running.returncode == 130 and "Traceback" not in out + err
         assert len([line for line in err.splitlines() if "unknown parameter" not in line]) == 1
+
+
+def test_a_part_is_refused_on_a_machine_without_its_device(outputs, capsys):
+    words = ["run", str(PARAMS / "demo.yaml"), "--only", "01", "--part", "cohort", "--set", "compute.device=mps"]
+    if torch.backends.mps.is_available():
+        pytest.skip("this machine has the device")
+    assert run.main(words) == 2 and "compute.device" in capsys.readouterr().err and not list(outputs.rglob("*.npy"))
 
 
 # --- anyone's scores ---

@@ -329,6 +329,8 @@ def _run(arguments) -> int:
     whole = not arguments.dry_run  # an estimate needs neither the scans nor the device
     checked = bool(arguments.part)
     studies = load_all(arguments.params, arguments.overrides, checked, to_run=whole, here=whole)
+    if checked and whole and (mistakes := [mistake for study in studies.values() for mistake in _check_device(study)]):
+        raise ParamsError("\n".join(mistakes))  # a node may lack the device that the sender has
     names = {path: chosen(study, arguments.only or "", arguments.until or "") for path, study in studies.items()}
     if arguments.dry_run:
         from reconfair.run import estimate
