@@ -31,7 +31,8 @@ def cluster(tmp_path):
         subprocess.run([HERE / "slurm.sh", "stop", folder], check=True, timeout=60)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.slow  # a cluster of its own: minutes of waiting between its states
+@pytest.mark.timeout(1800)
 def test_jobs_are_submitted_with_their_resources_and_a_failure_is_reported(cluster, outputs, tmp_path):
     good = write(tmp_path, "good", dataset={"label": "good"})
     bad = write(tmp_path, "bad", dataset={"label": "bad"}, reconstruction={"models": ["unet"], "unet": {"lr": 1e30}})
@@ -42,7 +43,7 @@ def test_jobs_are_submitted_with_their_resources_and_a_failure_is_reported(clust
         --slurm-init-seconds-before-status-checks 3 --slurm-status-command squeue"""
     command = [sys.executable, "-m", "snakemake", "-s", ROOT / "workflow" / "Snakefile", *flags, *options.split()]
     command += ["--config", f"params={good} {bad}", "gpus=none"]
-    said = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=500)
+    said = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=1500)
     told = said.stdout + said.stderr
     assert said.returncode == 1, told
     assert noise.product(params.load(good)).fresh and (outputs / "good/x8/chapters/02_noising.html").exists(), told
