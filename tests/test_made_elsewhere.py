@@ -312,7 +312,7 @@ def test_torchscript_is_read_and_checked(tmp_path, monkeypatch):
     assert module.diagnose(images)[:, 0] == pytest.approx(images.mean((1, 2, 3)))
     assert module(images).sigmoid() == pytest.approx(module.diagnose(images), abs=1e-5)
     assert diagnosis.given.diagnoser(settings_of("two.pt", "ab")).diagnose(images).shape == (3, 2)
-    for model, named in {"logits.pt": r"-3.*\[0, 1\].*sigmoid", "two.pt": r"\(2, 2\).*\(2, 1\)"}.items():
+    for model, named in {"logits.pt": r"-2\.5.*\[0, 1\].*sigmoid", "two.pt": r"\(2, 2\).*\(2, 1\)"}.items():
         with pytest.raises(ValueError, match=rf"{model}.*{named}"):
             diagnosis.given.check(diagnosis.given.diagnoser(settings_of(model)), SIZE)
     with pytest.raises(ValueError, match=r"broken\.pt.*TorchScript"):
@@ -326,6 +326,22 @@ def test_what_is_no_probability_is_refused_by_name(hospital, value):
     study = load("diagnosis.models={pneumonia: 'worse.py:Reader'}")
     (mistake,) = diagnosis.check(study)
     assert "diagnosis.models.pneumonia" in mistake and "worse.py:Reader" in mistake and value in mistake
+
+
+@pytest.mark.parametrize(
+    ("answer", "named"),
+    {
+        "classes": ("torch.sigmoid(20 * (middle - 0.5)) > 0.5", "whole numbers.*probabilities"),
+        "two": ("torch.sigmoid(middle), middle", "2 answers"),
+        "batch": ("torch.sigmoid(100 * (middle - middle.mean(0)))", r"beside it.*eval"),
+        "random": ("torch.sigmoid(middle * torch.rand(1))", r"look to look.*eval"),
+    }.values(),
+)
+def test_answers_that_are_no_frozen_model_s_probabilities_are_refused(hospital, answer, named):
+    text = block("their_model.py").replace("torch.sigmoid(20 * (middle - 0.5))", answer)
+    (hospital / "worse.py").write_text(text)
+    (mistake,) = diagnosis.check(load("diagnosis.models={pneumonia: 'worse.py:Reader'}"))
+    assert re.search(rf"diagnosis\.models\.pneumonia.*worse\.py:Reader.*{named}", mistake)
 
 
 def test_radiographs_have_a_model_for_one_finding_and_one_for_the_others(tmp_path, monkeypatch):
@@ -363,6 +379,11 @@ class Session:
     def __init__(self, path, providers):
         self.seen = []
 
+    outputs = ["probability"]
+
+    def get_outputs(self):
+        return [type("Output", (), {"name": name}) for name in self.outputs]
+
     def get_inputs(self):
         return [type("Input", (), {"name": "x", "shape": self.shape})]
 
@@ -384,6 +405,9 @@ def test_onnx_is_run_and_its_input_checked(tmp_path, monkeypatch, batch):
     assert module.diagnose(images)[:, 0] == pytest.approx(images.mean((1, 2, 3)), abs=1e-6)
     with pytest.raises(ValueError, match=rf"model\.onnx.*{SIZE}.*64"):
         diagnosis.given.check(module, 64)
+    monkeypatch.setattr(Session, "outputs", ["label", "probabilities"])  # as scikit-learn's converter writes them
+    with pytest.raises(ValueError, match=r"model\.onnx.*label, probabilities"):
+        diagnosis.given.diagnoser(settings_of("model.onnx"))
     monkeypatch.setattr(Session, "shape", ["n", 3, SIZE, SIZE])
     with pytest.raises(ValueError, match=r"model\.onnx.*3 channels"):
         diagnosis.given.diagnoser(settings_of("model.onnx"))
