@@ -305,8 +305,8 @@ class Table(Scans):
                 if name in self.attributes and (many := rows[name].nunique()) > MANY:
                     cut = f'dataset.attributes.{name}: {{column: "{column.column}", cuts: median}}'
                     sheet.mistakes.append(
-                        f"{path}, column '{column.column}': has {many} different values, expected {MANY} groups at most; "
-                        f"of numbers write {cut}"
+                        f"{path}, column '{column.column}' has {many} different values, expected {MANY} groups "
+                        f"at most; of numbers write {cut}"
                     )
             elif name == "age":
                 rows[name] = first
