@@ -134,6 +134,26 @@ def test_files_of_unknown_ids_and_a_scale_of_each_file_are_told(hospital, capsys
     assert "scaled by its own" not in capsys.readouterr().out
 
 
+def test_a_window_that_shows_nothing_is_refused(hospital, capsys):
+    data.prepare(load("dataset.split=[0.1,0.45,0.45]"))
+    with pytest.raises(ValueError, match=r"vendor: (\d+) of \1 images.*window: \[1000\.0, 2000\.0\]"):
+        recon.reconstruct(load("dataset.split=[0.1,0.45,0.45]", "reconstruction.vendor.window=[1000,2000]"), "vendor")
+    recon.reconstruct(load("dataset.split=[0.1,0.45,0.45]", "reconstruction.vendor.window=[0,1]"), "vendor")
+    assert re.search(r"vendor: \d+ of \d+ images have one value.*window: \[0\.0, 1\.0\]", capsys.readouterr().out)
+
+
+def test_one_file_for_several_images_is_refused(hospital):
+    table = pd.read_csv(hospital / "export" / "cohort.csv")
+    again = table.head(3).assign(path=[f"p00{k}/again.png" for k in range(3)])
+    for path in again.path:
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (SIZE, SIZE)).astype(np.uint8)).save(
+            hospital / "export" / path
+        )
+    pd.concat([table, again]).to_csv(hospital / "export" / "cohort.csv", index=False)
+    with pytest.raises(ParamsError, match=r"'\{patient_id\}/scan\.png'.*p000/scan\.png for .*again\.png"):
+        recon.given.check(load("reconstruction.vendor.path='{patient_id}/scan.png'"))
+
+
 def test_missing_files_are_skipped_for_their_source_alone(hospital):
     (hospital / "ai" / "p003" / "scan.png").unlink()
     Image.new("L", (SIZE, SIZE + 1)).save(hospital / "ai" / "p005" / "scan.png")
