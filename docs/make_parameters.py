@@ -170,6 +170,8 @@ MEANINGS = {
     "chapter 08, for the reader that trained with its images",
     "TwoStages.against": "the reader that `eodd` and `adv` see; `matched`: that of the cell",
     "TwoStages.tolerance": "how much lower than the best the AUROC or Dice of the chosen cell may be",
+    "TwoStages.rule": "what must be least on validation: the upper limit of the gap, or the gap itself",
+    "TwoStages.margin": "by how much the gap must fall on test to be called better; of SER, relative",
     "TwoStages.seeds": "further seeds with which everything is trained",
     "TwoStages.max_cells": "a larger grid is refused, with its cost",
     "Readers.strategies": "strategies that train readers, joined by `+`; a strength follows `@`, see below",

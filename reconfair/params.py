@@ -692,8 +692,10 @@ class TwoStages(Section):
     strategies: tuple[str, ...] = ()  # rows; empty: all of mitigation.strategies that change images
     readers: tuple[str, ...] = ()  # columns; empty: all of chapter 07, with thresholds; generators of 08 must be named
     against: Literal["standard", "matched"] = "standard"  # the reader that eodd and adv see; matched: that of the cell
+    rule: Literal["upper_limit", "estimate"] = "upper_limit"  # of the gap: the cell where it is least on validation
     tolerance: Fraction = 0.02  # how much lower than the best the chosen cell's AUROC or Dice may be
-    seeds: tuple[Seed, ...] = ()  # further trainings of everything, for the variance between seeds
+    margin: Fraction = 0.0  # how much the chosen cell must close the gap on test, with certainty, to be called better
+    seeds: tuple[Seed, ...] = ()  # with which everything is trained again, for the variance between trainings
     max_cells: Annotated[int, Field(ge=4)] = 60  # a larger grid is refused, with its cost
 
     @model_validator(mode="after")

@@ -80,18 +80,20 @@ SCHEMAS = {
         "gap_low": NUMBER, "gap_high": NUMBER, "expected": NUMBER, "change": NUMBER, "change_low": NUMBER,
         "change_high": NUMBER, "gap_change": NUMBER, "gap_change_low": NUMBER, "gap_change_high": NUMBER,
         "brought": NUMBER, "added": NUMBER, "added_low": NUMBER, "added_high": NUMBER, "interaction": NUMBER,
-        "front": NUMBER,
+        "front": NUMBER, "seeds": NUMBER, "share_seeds": NUMBER,
     },
     # one row per split x task x attribute x group x metric x effect x row x reader
     "effects": {
         "split": TEXT, "task": TEXT, "attribute": TEXT, "group": TEXT, "metric": TEXT, "effect": TEXT, "row": TEXT,
-        "reader": TEXT, "value": NUMBER, "low": NUMBER, "high": NUMBER,
+        "reader": TEXT, "value": NUMBER, "se": NUMBER, "low": NUMBER, "high": NUMBER, "seeds": NUMBER,
+        "share_seeds": NUMBER,
     },
     # one row per task x attribute: the cell that validation chose, and what test says of it
     "decisions": {
         "task": TEXT, "attribute": TEXT, "row": TEXT, "reader": TEXT, "gap": NUMBER, "gap_validation": NUMBER,
         "shrinkage": NUMBER, "gap_change": NUMBER, "gap_change_low": NUMBER, "gap_change_high": NUMBER,
-        "change": NUMBER, "best_rival": TEXT, "rival_gap": NUMBER, "verdict": TEXT,
+        "change": NUMBER, "best_rival": TEXT, "rival_gap": NUMBER, "verdict": TEXT, "seeds": NUMBER,
+        "share_seeds": NUMBER,
     },
     # one row per task x attribute x row x reader x metric: means over seeds
     "replicates": {

@@ -17,7 +17,7 @@ from reconfair.fairness import grid
 from reconfair.params import NOISY, ORIGINAL, Reader, Source, Study
 from reconfair.store import Product
 
-CHAPTER, PLACEBO = "09", "replicate"
+CHAPTER, PLACEBO, THRESHOLDS = "09", "replicate", "standard+thresholds"
 SEES_READER = ("eodd", "adv")  # remedies whose penalty depends on the reader
 NAMES = ("grid", "effects", "decisions", "replicates")
 
@@ -45,16 +45,20 @@ def rows(study: Study) -> list[Source]:
 
 
 def columns(study: Study) -> list[str]:
-    """Readers: the standard one first, the placebo last. Readers of generators are there if they are named."""
+    """Readers: the standard one first, the placebo last. Readers of generators are there if they are named.
+
+    The standard reader with thresholds by group is always there, because a gain must beat it.
+    """
     wanted = [study.reader_name(word) for word in study.two_stages.readers] or study.reader_names
-    chosen = [name for name in study.grid_readers if name in wanted or name == "standard"]
-    return [*(name for name in chosen if name != PLACEBO), PLACEBO]
+    alone = [THRESHOLDS] if study.networks_of(THRESHOLDS, refuse=False) else []
+    chosen = [name for name in study.grid_readers if name in (*wanted, *alone)]
+    return list(dict.fromkeys(["standard", *(name for name in chosen if name != PLACEBO), *alone, PLACEBO]))
 
 
 def cell(study: Study, source: Source, reader: str) -> Product:
     """What `reader` says of a row. The placebo row is the standard reconstructor of a study with another seed."""
     if source.strategy == PLACEBO:
-        other = study.model_copy(update={"reconstruction": _reseeded(study.reconstruction, 1)})
+        other = study.model_copy(update={"reconstruction": _other_seed(study.reconstruction)})
         return diagnosis.product(other, source.standard, strategy=reader)
     if source in study.sources:
         return diagnosis.product(study, source, strategy=reader)
@@ -115,12 +119,13 @@ def check(study: Study) -> list[str]:
         cost = f"{trainings} trainings of its own, about {store.clock(seconds)} in all"
         few = "name fewer strategies or readers, or raise two_stages.max_cells"
         mistakes.append(f"two_stages: {len(every)} x {len(readers)} = {cells} cells ({cost}) are too many; {few}")
-    used = {study.reconstruction.seed, study.diagnosis.seed} & {*study.two_stages.seeds}
-    if used:
-        mistakes.append(
-            f"two_stages.seeds: {min(used)} is the seed of the study itself; its training is counted already, so name "
-            "other seeds"
-        )
+    for section in _trained(study):
+        if (seed := getattr(study, section).seed) in study.two_stages.seeds:
+            mistakes.append(
+                f"two_stages.seeds: {seed} is the seed of the study itself ({section}.seed); its training is counted "
+                "already, so name other seeds"
+            )
+            break
     for reader in readers if study.two_stages.against == "matched" else ():
         if {"fairread", "crop", "cascade"} & {*reader.split("+")} and any(_sees(study, source) for source in every):
             mistakes.append(f"two_stages.against: matched: no penalty can look through '{reader}'; leave it out")
@@ -131,8 +136,7 @@ def replicates(study: Study) -> list[Study]:
     """The same study, trained with each further seed; outputs of each stand under a label of their own."""
     others = []
     for seed in study.two_stages.seeds:
-        sections = ("reconstruction", "diagnosis", "mitigation", "readers", *(["synthesis"] if study.synthesis else []))
-        changed = {name: _reseeded(getattr(study, name), seed) for name in sections}
+        changed = {name: getattr(study, name).model_copy(update={"seed": seed}) for name in _trained(study)}
         changed["dataset"] = study.dataset.model_copy(update={"label": f"{study.label}-seed-{seed}"})
         changed["two_stages"] = study.two_stages.model_copy(update={"seeds": ()})
         others.append(study.model_copy(update=changed))
@@ -156,7 +160,8 @@ def made(study: Study) -> Tables | None:
     """The results that a run has left, fresh or not; None where there are none."""
     if study.grid is None or not product(study).stamp.exists():
         return None
-    return Tables(*(tables.read(name, product(study).folder) for name in NAMES))
+    read = {name: tables.read(name, product(study).folder) for name in NAMES}
+    return Tables(**{name: table.reindex(columns=list(tables.SCHEMAS[name])) for name, table in read.items()})
 
 
 def sentences(results: Tables) -> list[str]:
@@ -168,11 +173,12 @@ def sentences(results: Tables) -> list[str]:
         what, gap = f"{chosen.task}, {words.name(chosen.attribute)}", words.name(cell.gap_metric)
         where = f"reconstruction: {words.name(chosen.row)}, reader: {words.name(chosen.reader)}"
         if chosen.verdict == "standard":
-            lines.append(f"{what}: the rule keeps the standard system. Its {gap} is {_limited(cell, 'gap')}.")
+            kept = f"Its {gap} is {_limited(cell, 'gap')} ({trainings(chosen)})."
+            lines.append(f"{what}: the rule keeps the standard system. {kept}")
             continue
         relative = " (relative to the standard)" * (cell.gap_metric == "ser")
         changes = f"{gap}{relative} changes by {_limited(cell, 'gap_change', True)}, and "
-        changes += f"{words.name(cell.performance_metric)} by {_limited(cell, 'change', True)}"
+        changes += f"{words.name(cell.performance_metric)} by {_limited(cell, 'change', True)} ({trainings(chosen)})"
         if chosen.verdict == "better":
             lines.append(f"{what}: intervene here ({where}). On test patients {changes}.")
         else:
@@ -180,6 +186,21 @@ def sentences(results: Tables) -> list[str]:
             rival = f" The best rival ({rival}) has {gap} {words.number(chosen.rival_gap)}." if rival else ""
             lines.append(f"{what}: validation chose {where}. Test does not show a gain: {changes}.{rival}")
     return lines
+
+
+def trainings(row) -> str:
+    """How many trainings stand behind a row of ``grid`` or ``decisions``, and their share of its variance.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace as Row
+    >>> trainings(Row(seeds=1, share_seeds=float("nan"))), trainings(Row(seeds=3, share_seeds=0.4))
+    ('one training', '3 trainings: 40 % of the variance is between them')
+    """
+    if not row.seeds > 1:
+        return "one training"
+    share = f"{words.number(100 * row.share_seeds, 0)} % of the variance is between them"
+    return f"{row.seeds:.0f} trainings: {share}" if row.share_seeds == row.share_seeds else f"{row.seeds:.0f} trainings"
 
 
 def judged(study: Study, split: str) -> grid.Grid:
@@ -203,32 +224,51 @@ def decide(study: Study, validation: pd.DataFrame, test: pd.DataFrame) -> pd.Dat
     DataFrame
         ``task, attribute`` and the columns of `grid.verdict`; tasks without a grid on both splits are left out.
     """
-    rivals = [(PLACEBO, "standard"), ("standard", PLACEBO), ("standard", "standard+thresholds")]
+    rivals = [(PLACEBO, "standard"), ("standard", PLACEBO), ("standard", THRESHOLDS)]
+    rule = study.two_stages
     decisions, keys = [], ["task", "attribute"]
     for key, cells in test.groupby(keys, sort=False) if len(test) and len(validation) else ():
         before = validation[(validation[keys] == list(key)).all(axis=1)]
         eligible = before[(before["row"] != PLACEBO) & (before.reader != PLACEBO)]
         if len(eligible):
-            chosen = grid.choose(eligible, study.two_stages.tolerance)
-            decisions.append(dict(zip(keys, key, strict=True)) | grid.verdict(cells, chosen, before, rivals))
+            chosen = grid.choose(eligible, rule.tolerance, rule.rule)
+            verdict = grid.verdict(cells, chosen, before, rivals, rule.margin)
+            decisions.append(dict(zip(keys, key, strict=True)) | verdict)
     return pd.DataFrame(decisions, columns=list(tables.SCHEMAS["decisions"]))
 
 
 def _write(study: Study, folder: Path) -> None:
-    by_split = {split: judged(study, split) for split in ("val", "test")}
+    validated, first = judged(study, "val"), judged(study, "test")
+    trained = [first, *(judged(other, "test") for other in replicates(study))]
     order = [ORIGINAL.model, NOISY.model, *(row.strategy for row in rows(study)[2:])]
-    own = [by_split["test"].draws] + [judged(other, "test").draws for other in replicates(study)]
-    pairs = [(one.cells.assign(split=split), one.effects.assign(split=split)) for split, one in by_split.items()]
-    cells, effects = (pd.concat(some, ignore_index=True) for some in zip(*pairs, strict=True))
+    again = grid.replicated([one.draws for one in trained]) if first.draws else pd.DataFrame()
+    decisions = decide(study, validated.cells, first.cells)
+    kept = decisions.verdict == "standard"  # its gap has a variance, and no change
+    moved = {"gap": kept, "gap_change": ~kept}
+    effects = [validated.effects.assign(split="val")]
+    effects.append(grid.shared_out([one.effects for one in trained]).assign(split="test"))
+    cells = [validated.cells.assign(split="val"), _with_share(first.cells, again, "gap").assign(split="test")]
     results = {
-        "grid": cells,
-        "effects": effects,
-        "decisions": decide(study, by_split["val"].cells, by_split["test"].cells),
-        "replicates": grid.replicated(own) if own[0] else pd.DataFrame(),
+        "grid": pd.concat(cells, ignore_index=True),
+        "effects": pd.concat(effects, ignore_index=True),
+        "decisions": pd.concat(
+            [_with_share(decisions[some], again, metric) for metric, some in moved.items()], ignore_index=True
+        ),
+        "replicates": again,
     }
     orders = {"task": list(study.tasks), "row": order, "reader": columns(study)}
     for name, table in results.items():
         tables.write(_in_order(table.reindex(columns=list(tables.SCHEMAS[name])), orders), name, folder)
+
+
+def _with_share(table: pd.DataFrame, again: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """A table with the number of trainings of each cell, and the share of a metric's variance between them."""
+    keys, share = ["task", "attribute", "row", "reader"], ["seeds", "share_seeds"]
+    if table.empty or again.empty:
+        return table
+    return table.drop(columns=share, errors="ignore").merge(
+        again.loc[again.metric == metric, [*keys, *share]], on=keys, how="left"
+    )
 
 
 def _in_order(table: pd.DataFrame, orders: dict[str, list[str]]) -> pd.DataFrame:
@@ -256,5 +296,10 @@ def _before(made: Product) -> list[Product]:
     return list(dict.fromkeys([*(one for need in made.needs for one in _before(need)), made]))
 
 
-def _reseeded(section, seed: int):
-    return section.model_copy(update={"seed": section.seed + seed})
+def _trained(study: Study) -> list[str]:
+    """Sections whose seed decides a training."""
+    return ["reconstruction", "diagnosis", "mitigation", "readers", *(["synthesis"] if study.synthesis else [])]
+
+
+def _other_seed(section):
+    return section.model_copy(update={"seed": section.seed + 1})

@@ -431,6 +431,12 @@ def test_a_wrong_choice_is_refused_with_the_nearest(scores, tmp_path, options, w
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
+def test_two_classes_have_no_order(scores, tmp_path):
+    scores.to_csv(tmp_path / "ill.csv", index=False)
+    with pytest.raises(ValueError, match=r"ordinal.*'ill'.*none"):
+        judge_file(tmp_path / "ill.csv", ordinal=["ill"])
+
+
 def test_a_table_without_attributes_is_refused(scores, tmp_path):
     with pytest.raises(ValueError, match="'sex'"):
         judged(scores.drop(columns=["sex", "site"]), tmp_path)
@@ -530,8 +536,11 @@ def test_several_classes_have_a_column_of_scores_each(of_classes, tmp_path):
     whole = fairness[(fairness.task == "dx") & (fairness.source == "unet")].set_index("metric")
     assert whole.verdict["accuracy_gap"] == "grew" and "kappa_gap" not in whole.index
     assert any("dx: mel, unet" in line for line in lines)
-    judge_file(path, out=tmp_path / "out", ordinal=["dx"])
+    lines = judge_file(path, out=tmp_path / "out", ordinal=["dx"])
     assert "kappa" in set(pd.read_parquet(tmp_path / "out/performance.parquet").metric)
+    assert any("'dx'" in line and "nv, mel, bcc" in line for line in lines)  # the order on which kappa depends
+    with pytest.raises(ValueError, match=r"ordinal.*'dxx'.*dx"):
+        judge_file(path, out=tmp_path / "out", ordinal=["dxx"])
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,26 @@ def test_files_of_unknown_ids_and_a_scale_of_each_file_are_told(hospital, capsys
     assert "scaled by its own" not in capsys.readouterr().out
 
 
+def test_a_window_that_shows_nothing_is_refused(hospital, capsys):
+    data.prepare(load("dataset.split=[0.1,0.45,0.45]"))
+    with pytest.raises(ValueError, match=r"vendor: (\d+) of \1 images.*window: \[1000\.0, 2000\.0\]"):
+        recon.reconstruct(load("dataset.split=[0.1,0.45,0.45]", "reconstruction.vendor.window=[1000,2000]"), "vendor")
+    recon.reconstruct(load("dataset.split=[0.1,0.45,0.45]", "reconstruction.vendor.window=[0,1]"), "vendor")
+    assert re.search(r"vendor: \d+ of \d+ images have one value.*window: \[0\.0, 1\.0\]", capsys.readouterr().out)
+
+
+def test_one_file_for_several_images_is_refused(hospital):
+    table = pd.read_csv(hospital / "export" / "cohort.csv")
+    again = table.head(3).assign(path=[f"p00{k}/again.png" for k in range(3)])
+    for path in again.path:
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (SIZE, SIZE)).astype(np.uint8)).save(
+            hospital / "export" / path
+        )
+    pd.concat([table, again]).to_csv(hospital / "export" / "cohort.csv", index=False)
+    with pytest.raises(ParamsError, match=r"'\{patient_id\}/scan\.png'.*p000/scan\.png for .*again\.png"):
+        recon.given.check(load("reconstruction.vendor.path='{patient_id}/scan.png'"))
+
+
 def test_missing_files_are_skipped_for_their_source_alone(hospital):
     (hospital / "ai" / "p003" / "scan.png").unlink()
     Image.new("L", (SIZE, SIZE + 1)).save(hospital / "ai" / "p005" / "scan.png")
@@ -312,7 +332,7 @@ def test_torchscript_is_read_and_checked(tmp_path, monkeypatch):
     assert module.diagnose(images)[:, 0] == pytest.approx(images.mean((1, 2, 3)))
     assert module(images).sigmoid() == pytest.approx(module.diagnose(images), abs=1e-5)
     assert diagnosis.given.diagnoser(settings_of("two.pt", "ab")).diagnose(images).shape == (3, 2)
-    for model, named in {"logits.pt": r"-3.*\[0, 1\].*sigmoid", "two.pt": r"\(2, 2\).*\(2, 1\)"}.items():
+    for model, named in {"logits.pt": r"-2\.5.*\[0, 1\].*sigmoid", "two.pt": r"\(2, 2\).*\(2, 1\)"}.items():
         with pytest.raises(ValueError, match=rf"{model}.*{named}"):
             diagnosis.given.check(diagnosis.given.diagnoser(settings_of(model)), SIZE)
     with pytest.raises(ValueError, match=r"broken\.pt.*TorchScript"):
@@ -326,6 +346,22 @@ def test_what_is_no_probability_is_refused_by_name(hospital, value):
     study = load("diagnosis.models={pneumonia: 'worse.py:Reader'}")
     (mistake,) = diagnosis.check(study)
     assert "diagnosis.models.pneumonia" in mistake and "worse.py:Reader" in mistake and value in mistake
+
+
+@pytest.mark.parametrize(
+    ("answer", "named"),
+    {
+        "classes": ("torch.sigmoid(20 * (middle - 0.5)) > 0.5", "whole numbers.*probabilities"),
+        "two": ("torch.sigmoid(middle), middle", "2 answers"),
+        "batch": ("torch.sigmoid(100 * (middle - middle.mean(0)))", r"beside it.*eval"),
+        "random": ("torch.sigmoid(middle * torch.rand(1))", r"look to look.*eval"),
+    }.values(),
+)
+def test_answers_that_are_no_frozen_model_s_probabilities_are_refused(hospital, answer, named):
+    text = block("their_model.py").replace("torch.sigmoid(20 * (middle - 0.5))", answer)
+    (hospital / "worse.py").write_text(text)
+    (mistake,) = diagnosis.check(load("diagnosis.models={pneumonia: 'worse.py:Reader'}"))
+    assert re.search(rf"diagnosis\.models\.pneumonia.*worse\.py:Reader.*{named}", mistake)
 
 
 def test_radiographs_have_a_model_for_one_finding_and_one_for_the_others(tmp_path, monkeypatch):
@@ -363,6 +399,11 @@ class Session:
     def __init__(self, path, providers):
         self.seen = []
 
+    outputs = ["probability"]
+
+    def get_outputs(self):
+        return [type("Output", (), {"name": name}) for name in self.outputs]
+
     def get_inputs(self):
         return [type("Input", (), {"name": "x", "shape": self.shape})]
 
@@ -384,6 +425,9 @@ def test_onnx_is_run_and_its_input_checked(tmp_path, monkeypatch, batch):
     assert module.diagnose(images)[:, 0] == pytest.approx(images.mean((1, 2, 3)), abs=1e-6)
     with pytest.raises(ValueError, match=rf"model\.onnx.*{SIZE}.*64"):
         diagnosis.given.check(module, 64)
+    monkeypatch.setattr(Session, "outputs", ["label", "probabilities"])  # as scikit-learn's converter writes them
+    with pytest.raises(ValueError, match=r"model\.onnx.*label, probabilities"):
+        diagnosis.given.diagnoser(settings_of("model.onnx"))
     monkeypatch.setattr(Session, "shape", ["n", 3, SIZE, SIZE])
     with pytest.raises(ValueError, match=r"model\.onnx.*3 channels"):
         diagnosis.given.diagnoser(settings_of("model.onnx"))

@@ -13,6 +13,7 @@ from smallest import PARAMS, SMALLEST, one_thread
 from reconfair import diagnosis, mitigation, params, report, run, store, synthesis, tables, two_stages
 from reconfair.params import ParamsError, Reader, Source
 from reconfair.report import stages
+from reconfair.run import batch
 from reconfair.words import number
 
 STAGES = [
@@ -41,7 +42,11 @@ def test_rows_and_columns_hold_the_standard_first_and_the_placebo_last():
     assert two_stages.columns(study) == columns
     chosen = small("two_stages.strategies=[eodd]", "two_stages.readers=[oversample]")
     assert [row.strategy for row in two_stages.rows(chosen)][2:] == ["standard", "eodd", "replicate"]
-    assert two_stages.columns(chosen) == ["standard", "oversample", "replicate"]
+    assert two_stages.columns(chosen) == ["standard", "oversample", "standard+thresholds", "replicate"]
+    without = small("readers={strategies: [oversample]}")  # thresholds by group are a rival, whoever names them
+    assert two_stages.columns(without) == ["standard", "oversample", "standard+thresholds", "replicate"]
+    segmenter = small("diagnosis.tasks=[tumour]", "readers={strategies: [oversample]}", "synthesis=none")
+    assert two_stages.columns(segmenter) == ["standard", "oversample", "replicate"]
 
 
 def test_other_chapters_do_not_wait_for_the_grid():
@@ -92,7 +97,14 @@ def test_a_matched_penalty_sees_the_reader_of_its_cell(tmp_path, monkeypatch):
 def test_readers_of_generators_are_columns_where_they_are_named():
     made = ["synthesis.baselines=[cbrs, sqrs]", "two_stages.readers=[oversample, fairgen, cbrs]"]
     study = small(*made)
-    assert two_stages.columns(study) == ["standard", "oversample", "cbrs", "fairgen", "replicate"]
+    assert {*two_stages.columns(study)} == {
+        "standard",
+        "oversample",
+        "standard+thresholds",
+        "cbrs",
+        "fairgen",
+        "replicate",
+    }
     assert "fairgen" not in two_stages.columns(small())
     cell = two_stages.cell(study, Source("unet", "eodd"), "fairgen")
     (network,) = study.networks_of("fairgen")
@@ -129,8 +141,8 @@ def test_every_cell_is_there_on_both_splits(grid):
     _, results = grid
     cells = results.grid[(results.grid.task == "grade") & (results.grid.split == "test")]
     rows = {"original", "noisy", "standard", "reweight", "replicate"}
-    assert {*cells["row"]} == rows and {*cells.reader} == {"standard", "oversample", "replicate"}
-    assert len(cells) == 15 and {*results.grid.split} == {"val", "test"}
+    assert {*cells["row"]} == rows and {*cells.reader} == {"standard", "oversample", "standard+thresholds", "replicate"}
+    assert len(cells) == 20 and {*results.grid.split} == {"val", "test"}
     assert cells.gap_low.le(cells.gap).all() and cells.gap.le(cells.gap_high).all()
 
 
@@ -160,12 +172,22 @@ def test_a_decision_is_made_on_validation_and_looked_at_on_test(grid):
 @pytest.mark.slow
 def test_seeds_tell_the_variance_of_trainings_from_that_of_patients(tmp_path, monkeypatch):
     monkeypatch.setenv("RECONFAIR_OUTPUTS", str(tmp_path))
-    results = two_stages.read(small(*SMALL_GRID, "two_stages.seeds=[1]"))
+    study = small(*SMALL_GRID, "two_stages.seeds=[1]")
+    results = two_stages.read(study)
     cells = results.replicates[results.replicates.task == "grade"]
     assert (
         (cells.seeds == 2).all() and cells.share_seeds.dropna().between(0, 1).all() and (cells.sd_patients >= 0).all()
     )
-    assert (cells.sd_seeds > 0).any()
+    assert (cells.sd_seeds > 0).any() and {*cells.metric} == {"gap", "performance", "gap_change", "added"}
+    for table in (results.grid, results.effects):  # every table says it
+        shares = table[table.split == "test"].set_index("task")
+        assert (shares.seeds == 2).all() and shares.share_seeds["grade"].between(0, 1).any()
+    assert (results.decisions.seeds == 2).all()
+    runs = report.gather(study)
+    both = report.summary(runs)
+    assert "Between 2 trainings" in both["both stages"] and "Between 2 trainings" in both["how sure"]
+    assert all("2 trainings" in line for line in two_stages.sentences(results))
+    assert stages.grid_decisions(runs).trainings.str.startswith("2 trainings").all()
 
 
 @pytest.mark.parametrize(
@@ -177,6 +199,8 @@ def test_seeds_tell_the_variance_of_trainings_from_that_of_patients(tmp_path, mo
         (["two_stages.readers=[fairgen]", "synthesis=none"], ["two_stages.readers", "fairgen", "oversample"]),
         (["two_stages.model=unett"], ["two_stages.model", "unett", "unet"]),
         (["two_stages.against=match"], ["two_stages.against", "match"]),
+        (["two_stages.rule=upper"], ["two_stages.rule", "upper", "upper_limit"]),
+        (["two_stages.margin=-0.1"], ["two_stages.margin", "-0.1"]),
     ],
 )
 def test_what_the_study_does_not_make_is_refused(lines, words):
@@ -192,6 +216,78 @@ def test_a_large_grid_says_its_cost_first(tmp_path, monkeypatch):
     assert two_stages.check(small()) == [] == two_stages.check(small("two_stages=none"))
     (mistake,) = two_stages.check(small("two_stages.seeds=[0, 1]"))  # 0 is the study's own
     assert "two_stages.seeds" in mistake and "0" in mistake
+    (mistake,) = two_stages.check(small("two_stages.seeds=[7]", "readers.seed=7"))
+    assert "two_stages.seeds" in mistake and "readers.seed" in mistake and "7" in mistake
+    assert two_stages.check(small("two_stages.seeds=[0]", *(f"{name}.seed=7" for name in TRAINED))) == []
+
+
+TRAINED = ("reconstruction", "diagnosis", "mitigation", "readers", "synthesis")
+
+
+def test_a_replicate_is_trained_with_the_seed_that_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("RECONFAIR_OUTPUTS", str(tmp_path))
+    study = small("two_stages.seeds=[3]", *(f"{name}.seed=7" for name in TRAINED))
+    (other,) = two_stages.replicates(study)
+    assert {getattr(other, name).seed for name in TRAINED} == {3} and other.dataset.seed == study.dataset.seed
+    placebo = two_stages.cell(study, Source("unet", "replicate"), "standard")
+    assert placebo.run.endswith("-seed-8")
+
+
+def test_a_batch_has_a_job_for_each_part_of_the_grid_that_makes_that_part_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("RECONFAIR_OUTPUTS", str(tmp_path))
+    study = small("two_stages={seeds: [1], readers: [oversample, fairgen]}")
+    jobs = batch.jobs({PARAMS / "demo.yaml": study})
+    commands = [job.command(1) for job in jobs.values()]
+    assert len(set(commands)) == len(commands)
+    chapter = [product for product in run.every_product(study) if product.chapter == "09"]
+    grid = {name: job for name, job in jobs.items() if job.notebook[:2] == "09" and job.part}
+    assert {"phantom_mri/x8/09.unet", "phantom_mri/x8-seed-1/09.unet", "phantom_mri/x8/09.unet-eodd"} <= grid.keys()
+    assert all(job.gpu for job in grid.values())  # they train, or read with a network
+    made = []
+    monkeypatch.setattr(store, "make", lambda product: made.append(product.key))
+    for job in grid.values():
+        made.clear()
+        assert run.make_part(chapter, job.part, lambda line: None) == "ran" and made == list(job.products)
+    waits = batch.waits(jobs)
+    assert not {"phantom_mri/x8/09.unet-reweight", "phantom_mri/x8/09.unet-eodd"} & {
+        other for name in grid for other in waits[name] if name.startswith("phantom_mri/x8/")
+    }  # side by side
+    with pytest.raises(ParamsError, match=r"x8-seed-1/unett.*x8-seed-1/unet"):
+        run.make_part(chapter, "phantom_mri/x8-seed-1/unett")
+
+
+def test_a_dry_run_names_the_cost_of_every_cell_and_training(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("RECONFAIR_OUTPUTS", str(tmp_path))
+    settings = [line for line in SMALLEST["demo"] if not line.startswith(NOT_DEMO)] + STAGES
+    changes = [word for line in (*settings, "two_stages.seeds=[1]") for word in ("--set", line)]
+    assert run.main(["run", "--dry-run", str(PARAMS / "demo.yaml"), "--only", "09", *changes]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    costs = {(line[0], line[1]) for line in lines if len(line) > 2}
+    assert ("phantom_mri/x8", "sources/unet-eodd/readers/oversample/predictions") in costs  # a cell
+    assert ("phantom_mri/x8", "readers/grade-replicate/weights") in costs  # placebos
+    assert ("phantom_mri/x8-seed-1", "sources/unet/weights") in costs
+    assert ("phantom_mri-seed-1/x8-seed-1", "sources/unet-reweight/weights") in costs  # a replicate
+
+
+def test_the_rule_and_its_margin_are_those_of_the_params(grid):
+    study, results = grid
+    cells = results.grid[(results.grid.task == "grade") & (results.grid.attribute == "sex")]
+    val, test = (cells[cells.split == split].copy() for split in ("val", "test"))
+    own = val["row"].isin(["standard", "reweight"]) & (val.reader != "replicate")
+    val["performance"], val["gap"], val["gap_high"] = 0.8, 0.3, 0.5
+    first, second = val.index[own & (val["row"] == "reweight")][:2]
+    val.loc[first, "gap_high"], val.loc[second, "gap"] = 0.4, 0.1
+    for rule, at in (("upper_limit", first), ("estimate", second)):
+        ruled = small(*SMALL_GRID, f"two_stages.rule={rule}")
+        (decision,) = two_stages.decide(ruled, val, test).itertuples()
+        assert (decision.row, decision.reader) == tuple(val.loc[at, ["row", "reader"]])
+    test["gap"], test["gap_change_high"] = 0.5, -0.05
+    test.loc[(test["row"] == "reweight") & (test.reader == val.reader[first]), "gap"] = 0.2
+    for margin, verdict in ((0.0, "better"), (0.1, "not shown")):
+        ruled = small(*SMALL_GRID, f"two_stages.margin={margin}")
+        assert two_stages.decide(ruled, val, test).verdict.item() == verdict
+    before = two_stages.product(study).fingerprint
+    assert two_stages.product(small(*SMALL_GRID, "two_stages.margin=0.1")).fingerprint != before
     looking = two_stages.check(small("two_stages.against=matched", "readers.strategies=[cascade]"))
     assert any("cascade" in mistake for mistake in looking)
 
@@ -229,11 +325,17 @@ def test_the_report_shows_the_grid_and_says_that_networks_were_trained_once(grid
     assert f"of {len(results.decisions)} choices, {counts.get('better', 0)} better" in answer
     assert isinstance(stages.grid_cells(runs), Figure) and isinstance(stages.grid_front(runs), Figure)
     table = stages.grid_decisions(runs)
+    assert (table.trainings == "one training").all() and "trained once" in report.summary(runs)["how sure"]
+    assert all("one training" in line for line in two_stages.sentences(results))
+    assert (results.grid[results.grid.split == "test"].seeds == 1).all() and results.grid.share_seeds.isna().all()
     assert len(table) == len(results.decisions) and table.verdict.tolist() == results.decisions.verdict.tolist()
     without = report.Runs(runs.studies, runs.performance, runs.fairness)
     assert stages.grid_cells(without) == stages.NO_GRID == stages.grid_decisions(without)
     widest = stages.widest(runs)
-    assert widest.groupby(["task", "attribute"]).ngroups == 1 and len(widest) == 15
+    assert widest.groupby(["task", "attribute"]).ngroups == 1 and len(widest) in (
+        15,
+        20,
+    )  # a segmenter has no thresholds
 
 
 # --- the benchmark ---

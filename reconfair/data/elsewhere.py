@@ -120,7 +120,20 @@ def _with_files(study: Study, settings: Given, table: pd.DataFrame) -> pd.DataFr
     for name in names:
         if leaves(name):
             raise ValueError(f"{name}: leads out of {settings.folder}; ids with '..' or a root cannot name files")
+    volumes = "slice" in columns and not _one_image(settings)  # slices of a volume share its file
+    twice = columns.assign(file=names).duplicated(["file", *(["slice"] if volumes else [])], keep=False)
+    if twice.any():
+        file, images = names[int(np.flatnonzero(twice)[0])], list(columns.image_id[twice])
+        raise ParamsError(
+            f"path: '{settings.path}' names one file for several images ({file} for {first_few(images)}); expected a "
+            "file for each, such as '{image_id}' or '{stem}' names"
+        )
     return table.assign(given=[str(folder_of(settings.folder) / name) for name in names])
+
+
+def _one_image(settings: Given) -> bool:
+    """Whether a file holds one image, since its path names an image or a slice; else it may hold a volume."""
+    return bool({"image_id", "slice"} & {name for _, name, _, _ in Formatter().parse(settings.path)})
 
 
 def _missing(study: Study, settings: Given, cohort: pd.DataFrame, rows: np.ndarray) -> str:
@@ -204,6 +217,14 @@ def _write(study: Study, settings: Given, source: str, use: str, name: str, fold
     )
     if not there.any():
         raise ValueError(f"none of the {len(table)} images of {source} can be read: {reasons[0]}")
+    flat = images.reshape(len(images), -1)
+    blank = there & (flat.max(axis=1) == flat.min(axis=1))
+    if blank.any():
+        why = f"window: {list(settings.window)} may not fit their values" if settings.window else "each shows nothing"
+        text = f"{source}: {blank.sum()} of {len(table)} images have one value in all pixels; {why}"
+        if blank.sum() == there.sum():
+            raise ValueError(text)
+        print(text)
     if len(lost):
         print(f"{source}: {len(lost)} of {len(table)} images are left out, see skipped.csv ({_groups(study, lost)})")
     tables.write(quality.rate(cohort.table.iloc[rows], cohort.images, images, source, rows=rows), "quality", folder)
@@ -256,8 +277,7 @@ def read(dataset, settings: Given, row) -> np.ndarray:
         raise ValueError(f"{path}: is a link that leads out of its folder; dataset.links: follow allows it")
     slices = getattr(dataset, "slices", None)
     axis = getattr(slices, "axis", 0)
-    one_image = {"image_id", "slice"} & {name for _, name, _, _ in Formatter().parse(settings.path)}
-    number = int(row.slice) if hasattr(row, "slice") and not one_image else None  # else a file holds a whole volume
+    number = int(row.slice) if hasattr(row, "slice") and not _one_image(settings) else None  # of a whole volume
     shape, place = files.geometry(path)
     whole, where = files.geometry(original) if original else ((1, dataset.size, dataset.size), files.Place())
     wanted = whole if number is not None else (1, *(side for at, side in enumerate(whole) if at != axis))

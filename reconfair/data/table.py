@@ -15,6 +15,7 @@ from reconfair.entries import Sheet, fold
 from reconfair.params import SEXES, About, Scans, Section
 
 SEX = {"f": "female", "female": "female", "m": "male", "male": "male"}
+MANY = 20  # groups of an attribute, at most
 LABELS = {"0": 0, "1": 1, "-1": None, "false": 0, "true": 1}
 YAML_WORDS = {"True": ("true", "yes"), "False": ("false", "no")}  # YAML reads an unquoted yes as true
 
@@ -298,8 +299,15 @@ class Table(Scans):
             if name in self.attributes and column.cuts is not None:
                 rows[f"{name}_value"] = first
                 rows[name] = traits.cut(first, column.cuts, patient)
+                self._look_at_groups(sheet, name, column, rows[name], first)
             elif name in ("sex", "race", *self.attributes):
                 rows[name] = rows[name].fillna(first).astype("str")
+                if name in self.attributes and (many := rows[name].nunique()) > MANY:
+                    cut = f'dataset.attributes.{name}: {{column: "{column.column}", cuts: median}}'
+                    sheet.mistakes.append(
+                        f"{path}, column '{column.column}' has {many} different values, expected {MANY} groups "
+                        f"at most; of numbers write {cut}"
+                    )
             elif name == "age":
                 rows[name] = first
             elif self.about.unit == "patient":
@@ -311,6 +319,20 @@ class Table(Scans):
         rows = _sliced(rows, self.slices)
         rows.attrs["notes"] = sheet.notes
         return rows
+
+    def _look_at_groups(self, sheet: Sheet, name: str, column: Trait, groups: pd.Series, numbers: pd.Series) -> None:
+        """Refuse numbers that all fall into one group, and note groups into which none falls."""
+        key, span = f"dataset.attributes.{name}.cuts", f"{numbers.min():g} to {numbers.max():g}"
+        if groups.nunique() == 1:
+            (only,) = groups.dropna().unique()
+            sheet.mistakes.append(
+                f"{sheet.path}, column '{column.column}': all numbers ({span}) are in the group '{only}' of {key}; "
+                "expected ends of groups between them"
+            )
+        elif not isinstance(column.cuts, str):
+            empty = [group for group in traits.groups(column.cuts) if group not in set(groups)]
+            if empty:
+                sheet.notes.append(f"{key}: no patient is in the group {', '.join(empty)}; numbers are {span}")
 
     def _entries(self, sheet: Sheet, name: str, column: Column) -> pd.Series:
         """Read an attribute, or the labels of a task."""

@@ -93,7 +93,9 @@ def groups(ends) -> list[str]:
     --------
     >>> groups((18.5, 25, 30))
     ['up to 18.5', '18.5 to 25', '25 to 30', 'above 30']
+    >>> groups((1234567, 1234568))
+    ['up to 1234567', '1234567 to 1234568', 'above 1234568']
     """
-    ends = [f"{end:g}" for end in ends]
+    ends = [f"{end:.12g}" for end in ends]
     between = [f"{low} to {high}" for low, high in pairwise(ends)]
     return [f"up to {ends[0]}", *between, f"above {ends[-1]}"]

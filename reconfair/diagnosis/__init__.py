@@ -504,17 +504,21 @@ def fit(study: Study, module, of: TrainingSet, folder: Path, what: str, extras=(
 
 
 def _train(study: Study, reader: Reader, folder: Path) -> None:
-    module = build(study, reader.network)
+    module, of = build(study, reader.network), training_set(study, reader.network)
+    start(study, module, of, folder)
+    if module.settings["epochs"]:
+        fit(study, module, of, folder, reader.network.name)
+    write_threshold(study, reader, folder)
+
+
+def start(study: Study, module, of: TrainingSet, folder: Path) -> None:
+    """Where a network's training begins: at pretrained weights, and after a linear probe, as its settings say."""
     if module.settings["pretrained"]:
         module.start_pretrained()
-    of = training_set(study, reader.network)
     if module.settings.get("class_weights") == "balanced":
         module.balance(of.target[of.rows])
     if module.settings.get("linear_probe") and not (folder / ".last.ckpt").exists():
         _linear_probe(study, module, of, folder)
-    if module.settings["epochs"]:
-        fit(study, module, of, folder, reader.network.name)
-    write_threshold(study, reader, folder)
 
 
 def _linear_probe(study: Study, module, of: TrainingSet, folder: Path) -> None:

@@ -73,7 +73,13 @@ def diagnoser(settings: dict):
         def probabilities(self, images: torch.Tensor) -> torch.Tensor:
             """What the model answers, checked: (n, tasks), or (n, s, s) of a segmenter."""
             model, n, side = settings["model"], len(images), images.shape[-1]
-            answers = torch.as_tensor(getattr(self.net, "diagnose", self.net)(images), device=images.device).float()
+            answers = getattr(self.net, "diagnose", self.net)(images)
+            if isinstance(answers, tuple | list | dict):
+                raise ValueError(f"{model}: it has {len(answers)} answers to each image, expected probabilities alone")
+            answers = torch.as_tensor(answers, device=images.device)
+            if settings["kind"] == "classify" and not answers.is_floating_point():
+                raise ValueError(f"{model}: answers are whole numbers ({answers.dtype}); expected probabilities")
+            answers = answers.float()
             wanted = (n, len(settings["tasks"])) if settings["kind"] == "classify" else (n, side, side)
             kinds = {wanted, (*wanted[:1], 1, *wanted[1:])} | ({(n,)} if wanted[1:] == (1,) else set())
             if tuple(answers.shape) not in kinds:
@@ -111,11 +117,24 @@ def diagnoser(settings: dict):
 
 
 def check(module, size: int) -> None:
-    """Let a model look at two blank images; raises as it does where they or its answers are wrong."""
+    """Let a model look at two images; raises as it does where they or its answers are wrong.
+
+    Raises
+    ------
+    ValueError
+        The answer to an image changes from look to look, or with the images beside it.
+    """
     import torch
 
+    shape = (2, module.settings.get("inputs", 1), size, size)
+    images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        module.diagnose(torch.zeros(2, module.settings.get("inputs", 1), size, size))
+        both, first = (module.probabilities(some) for some in (images, images[:1]))
+    if (both[:1] - first).abs().max() > 1e-3:
+        raise ValueError(
+            f"{module.settings['model']}: the answer to an image changes with the images beside it, or from look to "
+            "look; expected a model that is no longer trained (in PyTorch, eval())"
+        )
 
 
 def _loaded(model: str, inputs: int = 1):
@@ -157,6 +176,11 @@ def _onnx(path: Path, inputs: int):
             f"{path.name}: it takes {wanted[1]} channels, images have {inputs}; wrap it in a class of a Python file"
         )
     alone = wanted[0] == 1  # exported for one image at a time
+    if len(answers := [each.name for each in session.get_outputs()]) > 1:
+        raise ValueError(
+            f"{path.name}: it has {len(answers)} outputs ({', '.join(answers)}), and which holds probabilities is not "
+            "known; export that one alone, or wrap the file in a class of a Python file"
+        )
 
     def run(images: torch.Tensor) -> torch.Tensor:
         batches = images.cpu().numpy().astype(np.float32)

@@ -120,7 +120,7 @@ def _training_work(study: Study, reader: Reader) -> Work:
     from reconfair import training
 
     settings = settings_of(study, reader)
-    images = data.sizes(study)["diag"] * settings["epochs"]
+    images = data.sizes(study)["diag"] * (settings["epochs"] + settings.get("linear_probe", False) / 3)
     module = partial(build, study, reader)
     return training.work(
         f"train {reader.network.kind}", module, settings, study.dataset.size, images, study.compute, trains=True
@@ -224,13 +224,12 @@ def train(study: Study, reader: Reader, folder: Path) -> None:
     if {*words} & {*ALONE}:
         _train_alone(study, reader, module, folder)
     else:
-        if module.settings["pretrained"]:
-            module.start_pretrained()
         found = training_set(study, reader)
         if "crop" in words:
             if found.target is None:
                 raise ValueError(f"readers.strategies: crop and cascade need masks, and {study.label} has none")
             found = crop.training_windows(study, found, folder)
+        diagnosis.start(study, module, found, folder)  # where the standard reader began
         _train_doses(study, reader, module, found, folder)
     diagnosis.write_threshold(study, reader, folder)
 

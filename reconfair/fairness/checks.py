@@ -178,17 +178,17 @@ def joined(tasks, predictions, ordinal):
     ValueError
         Naming the task, and the unit whose labels, decisions or scores do not fit one class.
     """
-    if "class" not in predictions:
-        return {}
-    by_name = {}
-    for task, name in predictions[["task", "class"]].dropna().drop_duplicates().itertuples(index=False):
+    by_name, known = {}, predictions[["task", "class"]].dropna() if "class" in predictions else predictions[:0]
+    for task, name in known.reindex(columns=["task", "class"]).drop_duplicates().itertuples(index=False):
         whole = task.removesuffix(f"{CLASS}{name}")
         if whole == task or whole in tasks:
             expected = f"expected '<task>{CLASS}{name}', and no other task of that name"
             raise ValueError(f"predictions: task '{task}' is said to be of class '{name}'; {expected}")
         by_name.setdefault(whole, {})[name] = tasks[task]
     if unknown := sorted(set(ordinal) - set(by_name)):
-        raise ValueError(f"ordinal: '{unknown[0]}' is no task of several classes; there is {', '.join(by_name)}")
+        raise ValueError(
+            f"ordinal: '{unknown[0]}' is no task of several classes; there is {', '.join(by_name) or 'none'}"
+        )
     return {name: _whole(name, classes, name in ordinal) for name, classes in by_name.items()}
 
 

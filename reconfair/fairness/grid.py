@@ -75,11 +75,12 @@ def grid(
         no lower performance, or a higher performance and no larger gap.
     effects : pandas.DataFrame
         By ``task, attribute, group, metric, effect, row, reader``: "change" from (standard, standard) and
-        "interaction" of the group's TPR and FPR, or of its Dice, with limits ``low, high`` that hold for all groups,
-        measures and cells of an effect at once.
+        "interaction" of the group's TPR and FPR, or of its Dice, its standard error ``se`` between patients, and limits
+        ``low, high`` that hold for all groups, measures and cells of an effect at once.
     draws : dict
         By task and attribute, ``cells``, the list of rows and readers, and their ``gap`` and ``performance`` in the
-        same resamples of patients, (1 + resamples, C), the estimate first.
+        same resamples of patients, (1 + resamples, C), the estimate first; ``relative``, whether changes of the gap
+        are relative.
 
     Raises
     ------
@@ -110,7 +111,7 @@ def grid(
     return Grid(*tables, drawn)
 
 
-def choose(cells, tolerance=0.02):
+def choose(cells, tolerance=0.02, rule="upper_limit"):
     """Cell with the least upper limit of the gap among those that perform nearly as well as the best.
 
     The rule is written before anyone looks at test patients, and is applied to those of the validation split.
@@ -121,6 +122,8 @@ def choose(cells, tolerance=0.02):
         Rows of `grid` of one task and attribute.
     tolerance : float
         How much lower than the best cell's the performance may be.
+    rule : {"upper_limit", "estimate"}
+        What must be least: the upper limit of the gap, or the gap itself.
 
     Returns
     -------
@@ -129,12 +132,13 @@ def choose(cells, tolerance=0.02):
     """
     own = cells[~cells["row"].isin(["original", "noisy"])]
     near = own[own["performance"] >= own["performance"].max() - tolerance]
-    least = near[near["gap_high"] <= near["gap_high"].min() + 1e-12]
+    gap = near[{"upper_limit": "gap_high", "estimate": "gap"}[rule]]
+    least = near[gap <= gap.min() + 1e-12]
     names = list(zip(least["row"], least["reader"], strict=True))
     return STANDARD if STANDARD in names else names[0]
 
 
-def verdict(cells, chosen, validated, rivals=()):
+def verdict(cells, chosen, validated, rivals=(), margin=0.0):
     """What one look at test patients says of the cell that was chosen on validation.
 
     Parameters
@@ -147,20 +151,22 @@ def verdict(cells, chosen, validated, rivals=()):
         The same rows of validation patients.
     rivals : sequence of tuple of str
         Cells that a gain must beat: placebos, and thresholds by group alone.
+    margin : float
+        How much the gap must fall with certainty; of SER, relative.
 
     Returns
     -------
     dict
         ``row, reader``; ``gap``, ``gap_validation`` and their difference ``shrinkage``, how far the winner's gap
         falls back; ``gap_change`` with limits; ``best_rival`` and its ``rival_gap``; ``verdict``: "standard" where
-        no intervention was chosen, "better" where the limits of the change lie below 0 and every rival has a larger
-        gap, else "not shown".
+        no intervention was chosen, "better" where the limits of the change lie below minus the margin and every rival
+        has a larger gap, else "not shown".
     """
     on = {(cell.row, cell.reader): cell for cell in cells.itertuples()}
     before = {(cell.row, cell.reader): cell for cell in validated.itertuples()}
     cell, others = on[chosen], [on[rival] for rival in rivals if rival in on and rival != chosen]
     rival = min(others, key=lambda other: other.gap, default=None)
-    better = cell.gap_change_high < 0 and (rival is None or cell.gap < rival.gap)
+    better = cell.gap_change_high < -margin and (rival is None or cell.gap < rival.gap)
     return {
         "row": cell.row,
         "reader": cell.reader,
@@ -187,28 +193,54 @@ def replicated(draws):
     Returns
     -------
     pandas.DataFrame
-        By ``task, attribute, row, reader, metric`` ("gap", "performance"): ``value``, the mean over ``seeds``, with
-        95 % limits ``low, high``; ``sd_seeds`` between trainings, ``sd_patients`` of one training, and
-        ``share_seeds`` of both variances that is between seeds.
+        By ``task, attribute, row, reader, metric`` ("gap", "performance"; "gap_change" from the standard cell, "added"
+        to the reader's gap on originals, both relative for SER): ``value``, the mean over ``seeds``, with 95 % limits
+        ``low, high``; ``sd_seeds`` between trainings, ``sd_patients`` of one training, and ``share_seeds`` of both
+        variances that is between seeds.
     """
     rows, rng = [], np.random.default_rng(0)
     for key in set.intersection(*(set(each) for each in draws)):
         cells = draws[0][key]["cells"]
-        for metric in ("gap", "performance"):
-            values = np.stack([each[key][metric] for each in draws])  # (S, 1 + B, C)
+        of_seeds = [_measured(each[key]) for each in draws]
+        for metric in of_seeds[0]:
+            values = np.stack([measured[metric] for measured in of_seeds])  # (S, 1 + B, C)
             seeds, resamples = values.shape[0], values.shape[1] - 1
             chosen = rng.integers(seeds, size=(resamples, seeds))
             means = values[chosen, np.arange(1, resamples + 1)[:, None]].mean(axis=1)
-            low, high = np.nanquantile(means, (0.025, 0.975), axis=0)
-            patients = np.nanvar(values[:, 1:], axis=1, ddof=1).mean(axis=0)
-            between = values[:, 0].var(axis=0, ddof=1) if seeds > 1 else np.full(len(cells), np.nan)
-            for c, (row, reader) in enumerate(cells):
-                about = dict(zip(("task", "attribute", "row", "reader"), (*key, row, reader), strict=True))
-                about |= {"metric": metric, "value": values[:, 0, c].mean(), "low": low[c], "high": high[c]}
-                about |= {"seeds": seeds, "sd_seeds": between[c] ** 0.5, "sd_patients": patients[c] ** 0.5}
-                whole = between[c] + patients[c]
-                rows.append(about | {"share_seeds": between[c] / whole if whole > 0 else np.nan})
+            for c in np.flatnonzero(~np.isnan(values[:, 0]).any(axis=0)):
+                about = dict(zip(("task", "attribute", "row", "reader"), (*key, *cells[c]), strict=True))
+                low, high = np.nanquantile(means[:, c], (0.025, 0.975))
+                patients = np.nanvar(values[:, 1:, c], axis=1, ddof=1).mean()
+                between = values[:, 0, c].var(ddof=1) if seeds > 1 else np.nan
+                about |= {"metric": metric, "value": values[:, 0, c].mean(), "low": low, "high": high}
+                about |= {"seeds": seeds, "sd_seeds": between**0.5, "sd_patients": patients**0.5}
+                rows.append(about | {"share_seeds": _share(between, patients)})
     return pd.DataFrame(rows).sort_values(["task", "attribute", "metric"], kind="stable", ignore_index=True)
+
+
+def shared_out(effects):
+    """Effects of the first training, with the share of their variance that is between trainings.
+
+    Parameters
+    ----------
+    effects : list of pandas.DataFrame
+        ``effects`` of the same grid, trained with each seed.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows of the first, with ``seeds``, and ``share_seeds`` of the variances between seeds and between patients (NaN
+        of one training).
+    """
+    keys = ["task", "attribute", "group", "metric", "effect", "row", "reader"]
+    if effects[0].empty:
+        return effects[0]
+    every = pd.concat(effects).groupby(keys, sort=False)
+    both = pd.DataFrame(
+        {"seeds": every.size(), "between": every.value.var(ddof=1), "patients": every.se.apply(_square)}
+    )
+    both["share_seeds"] = [_share(*pair) for pair in zip(both.between, both.patients, strict=True)]
+    return effects[0].join(both[["seeds", "share_seeds"]], on=keys)
 
 
 def front(gap, performance):
@@ -230,6 +262,29 @@ def front(gap, performance):
     fairer = gap[..., None, :] - gap[..., :, None]  # of the other, minus own
     better = performance[..., None, :] - performance[..., :, None]
     return ~((fairer <= 0) & (better >= 0) & ((fairer < 0) | (better > 0))).any(axis=-1)
+
+
+def _measured(drawn):
+    """Gap, performance and changes of every cell in resamples of patients, (1 + B, C), the estimate first."""
+    cells, gap = drawn["cells"], drawn["gap"]
+
+    def change(other):
+        at = [cells.index(before) if before in cells and before != cell else -1 for cell, before in other]
+        before = np.where(np.array(at) < 0, np.nan, gap[:, at])
+        return gap / before - 1 if drawn["relative"] else gap - before
+
+    from_standard = change([(cell, STANDARD) for cell in cells])
+    added = change([(cell, ("original", cell[1])) for cell in cells])
+    return {"gap": gap, "performance": drawn["performance"], "gap_change": from_standard, "added": added}
+
+
+def _square(errors):
+    return float((errors**2).mean())
+
+
+def _share(between, patients):
+    """Share of both variances that is between trainings; NaN where nothing varies."""
+    return between / (between + patients) if between + patients > 0 else np.nan
 
 
 def _cells(everyone, panel, kept, model, weights, eodd):
@@ -267,7 +322,7 @@ def _cells(everyone, panel, kept, model, weights, eodd):
     limits = [f"{name}{end}" for name in INTERVALS for end in ("", "_low", "_high")]
     first = ["task", "attribute", "row", "reader", "performance_metric", "gap_metric"]
     table = pd.DataFrame(rows).reindex(columns=[*first, *limits, "expected", "brought", "interaction", "front"])
-    return table, {"cells": names, "gap": gaps, "performance": performance}
+    return table, {"cells": names, "gap": gaps, "performance": performance, "relative": gap == "ser"}
 
 
 def _effects(panel, kept, model, resamples, seed):
@@ -289,9 +344,10 @@ def _effects(panel, kept, model, resamples, seed):
                 floors.append(1 / units**2 if name in ("tpr", "fpr") else np.zeros(kept.size))
                 entries += [(panel.names[g], name, effect, arm[1], arm[2]) for g in kept]
         if entries:
-            low, high = _simultaneous(panel, kept, np.array(estimates), residuals, np.array(floors), resamples, seed)
+            floors = np.array(floors)
+            low, high, se = _simultaneous(panel, kept, np.array(estimates), residuals, floors, resamples, seed)
             keys = pd.DataFrame(entries, columns=["group", "metric", "effect", "row", "reader"])
-            tables.append(keys.assign(value=np.ravel(estimates), low=low.ravel(), high=high.ravel()))
+            tables.append(keys.assign(value=np.ravel(estimates), se=se.ravel(), low=low.ravel(), high=high.ravel()))
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
     keys = pd.DataFrame({"task": panel.task.name, "attribute": panel.attribute}, table.index)
     return pd.concat([keys, table], axis=1)
@@ -307,7 +363,7 @@ def _corners(effect, arm, origin):
 
 
 def _simultaneous(panel, kept, estimates, residuals, floors, resamples, seed):
-    """Limits of all estimates, (E, K), by the largest studentised sum of residuals times normal draws."""
+    """Limits of all estimates by the largest studentised sum of residuals times normal draws; their errors; (E, K)."""
     count = np.array([panel.units.sums((residual != 0) * 1.0) for residual in residuals])[:, kept]
     n = panel.units.sums(np.ones(panel.units.group.size))[kept]
     scaled = np.stack(residuals, axis=1)  # (P, E)
@@ -324,7 +380,7 @@ def _simultaneous(panel, kept, estimates, residuals, floors, resamples, seed):
     # The normal draws know the variance, the data only estimate it from the patients that differ.
     factor = t_level(critical, np.maximum(np.minimum(count, n) - 1, 3)) / critical
     half = critical * factor * se
-    return estimates - half, estimates + half
+    return estimates - half, estimates + half, se
 
 
 def _of_everyone(name, cells):

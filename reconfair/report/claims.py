@@ -135,11 +135,21 @@ def _intervened(study: Study) -> str:
     }
     counts = [f"{(chosen.verdict == word).sum()} {text}" for word, text in verdicts.items()]
     surest = chosen.sort_values("gap_change_high", kind="stable").text.head(3)
-    luck = "Every network was trained once, so the luck of a training is in none of these limits."
-    if results.replicates.seeds.max() > 1:
-        share = results.replicates[results.replicates.metric == "gap"].share_seeds.median()
-        luck = f"Between trainings with other seeds is {number(100 * share, 0)} % of the variance of a gap (median)."
-    return f"{study.level}: of {len(chosen)} choices, {', '.join(counts)}. {' '.join(surest)} {luck}"
+    return f"{study.level}: of {len(chosen)} choices, {', '.join(counts)}. {' '.join(surest)} {_luck([study], 'gap')}"
+
+
+def _luck(studies, metric: str) -> str:
+    """How much of the variance of gaps, or of their shifts, is between trainings with other seeds."""
+    every = [results.replicates for study in studies if (results := two_stages.made(study)) is not None]
+    several = pd.concat([table[(table.seeds > 1) & (table.metric == metric)] for table in every]) if every else []
+    if not len(several):
+        return "Every network was trained once, so the luck of a training is in none of these limits."
+    shares, what = several.share_seeds.dropna(), {"gap": "a gap", "added": "a shift of a gap"}[metric]
+    trained = f"{several.seeds.max():.0f} trainings with other seeds"
+    if shares.empty:
+        return f"{trained} gave the same decisions."
+    share = f"{number(100 * shares.median(), 0)} % of the variance of {what} (median)"
+    return f"Between {trained} is {share}; the rest is between patients."
 
 
 def missing(runs: Runs) -> list[str]:
@@ -251,7 +261,7 @@ def _image_gaps(runs: Runs) -> str:
 def _how_sure(runs: Runs) -> str:
     """Bounds beside margins, the smallest group, and who is left out or missing."""
     rows = runs.shifts().query(STANDARD)
-    judged, lines, crossed = rows[rows.bound.notna()], [], ""
+    judged, lines, crossed = rows[rows.bound.notna()], [], f" {_luck(runs.studies, 'added')}"
     folds = max((study.dataset.folds or 0 for study in runs.studies), default=0)
     if folds:
         crossed = (

@@ -52,7 +52,8 @@ def grid_decisions(runs):
     """Cells that the rule chose on validation patients, looked at once on test patients, with 95 % intervals.
 
     Shrinkage: how much larger the gap is on test than on validation. Better: the interval of the change lies below 0,
-    and no placebo and no threshold by group does as well.
+    and no placebo and no threshold by group does as well. Of one training the luck is in no interval; of several, the
+    last column says which share of the variance lies between them, the rest between patients.
     """
     results = None if runs.study is None else two_stages.made(runs.study)
     if results is None or results.decisions.empty:
@@ -68,5 +69,6 @@ def grid_decisions(runs):
             "change of the gap": "" if chosen.verdict == "standard" else changed,
             "shrinkage": number(chosen.shrinkage, sign=True),
             "verdict": chosen.verdict,
+            "trainings": two_stages.trainings(chosen),
         }
     return pd.DataFrame(rows).T.rename_axis(index=["task", "attribute"])

@@ -27,7 +27,7 @@ from reconfair import data, diagnosis, fair_diagnosis, mitigation, noise, params
 from reconfair.fairness import INFERENCES
 from reconfair.params import ParamsError, Study
 from reconfair.run import batch, notebooks, warm
-from reconfair.run.products import CHAPTERS, FOLDER, chapters, every_product
+from reconfair.run.products import CHAPTERS, FOLDER, chapters, every_product, part_of
 from reconfair.store import Product
 from reconfair.words import nearest
 
@@ -295,7 +295,7 @@ def make_part(chapter: list[Product], part: str, say=print) -> str:
     chapter : list of Product
         All of one chapter, the executed notebook last.
     part : str
-        Such as ``unet``, ``unet-reweight``, ``readers/grade`` or ``cohort``.
+        Such as ``unet``, ``unet-reweight``, ``readers/grade``, ``cohort`` or ``lgg/x8-seed-1/unet``.
     say : callable
         Takes one line of progress.
 
@@ -304,9 +304,10 @@ def make_part(chapter: list[Product], part: str, say=print) -> str:
     str
         ``ran``, ``fresh`` or ``failed``.
     """
-    wanted, copy = [product for product in chapter if product.job == part], chapter[-1]
+    copy = chapter[-1]
+    wanted = [product for product in chapter if part_of(product, copy.run) == part]
     if not wanted:
-        jobs = dict.fromkeys(product.job for product in chapter if product.job)
+        jobs = dict.fromkeys(part_of(product, copy.run) for product in chapter if product.job)
         raise ParamsError(f"--part {part}: chapter {copy.chapter} has no such part; {nearest(part, jobs)}")
     if all(product.usable for product in wanted):
         return "fresh"

@@ -15,7 +15,7 @@ from shutil import which
 from reconfair import store
 from reconfair.params import ParamsError, Study
 from reconfair.run import warm
-from reconfair.run.products import CHAPTERS, chapters, every_product
+from reconfair.run.products import CHAPTERS, chapters, every_product, part_of
 from reconfair.store import Product, clock
 
 
@@ -52,7 +52,8 @@ class Job:
     @property
     def gpu(self) -> bool:
         """Whether networks are at work: all parts but the cohort, and the notebooks that show or use them."""
-        return self.notebook[:2] in ("03", "04", "08") or (self.notebook[:2] == "06" and bool(self.part))
+        trains = self.notebook[:2] in ("06", "07", "09") and bool(self.part)
+        return self.notebook[:2] in ("03", "04", "08") or trains
 
     def command(self, threads: int, gpus: Iterable[str] = (), server: str = "") -> str:
         """Shell command that does it in so many threads; one that uses networks takes one of `gpus` that is free.
@@ -91,7 +92,7 @@ def jobs(studies: dict[Path, Study]) -> dict[str, Job]:
         for product in every_product(study):
             title = titles[product.chapter]
             name = f"{product.run}/{product.chapter}.{product.job}" if product.job else f"{product.run}/{title}"
-            job = every.setdefault(name, Job(name, path, study, title, product.job))
+            job = every.setdefault(name, Job(name, path, study, title, part_of(product, study.name)))
             if job.products.setdefault(product.key, product).fingerprint != product.fingerprint:
                 both = f"{job.path} and {path} share {product.key}, but with other settings"
                 raise ParamsError(f"{both}; give one of them another dataset.label")

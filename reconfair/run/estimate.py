@@ -33,7 +33,8 @@ def costs(plans: list[tuple[Study, list[str]]]) -> dict[Product, Cost]:
             if counted and product.chapter in numbers and product not in by_product and not product.fresh:
                 (seconds, basis), work = store.estimate(product, rates), product.work()
                 key = product.key.removeprefix(f"{product.run}/")
-                by_product[product] = Cost(study.name, key, product.state, seconds, work, basis)
+                run = study.name if product.run in (study.name, study.label) else product.run
+                by_product[product] = Cost(run, key, product.state, seconds, work, basis)
     return by_product
 
 
@@ -102,4 +103,4 @@ def _line(name: str, product: str, state: str, costs: list[Cost], basis: str = "
     memory = max((cost.work.memory for cost in costs), default=0) / 1e3
     disk = sum(cost.work.disk for cost in costs) / 1e3
     numbers = f"{clock(seconds):>9}{hours / 3600:>7.2f}{memory:>7.1f} GB{disk:>7.2f} GB"
-    return f"{name:<24}{product:<58}{state:<9}{numbers}  {basis}".rstrip()
+    return f"{name:<23} {product:<57} {state:<9}{numbers}  {basis}".rstrip()

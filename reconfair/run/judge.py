@@ -68,6 +68,7 @@ def judge_file(
                 f"no row has the source 'original' (there is: {', '.join(sources)}), so no change is judged; write "
                 "'original' for the images that the others are compared with"
             )
+        notes += _orders(rows, ordinal)
         cut = {} if inference == "as_published" else _thresholds(rows, thresholds or {})
         judged = rows[rows.split == "test"]
         if judged.empty:
@@ -244,6 +245,14 @@ def _with_attributes(rows: pd.DataFrame, attributes) -> tuple[pd.DataFrame, list
             notes.append(f"column '{column}': {empty} empty entries are taken from other rows of the same patient")
         filled[column] = filled[column].fillna(known)
     return filled, attributes, notes
+
+
+def _orders(rows: pd.DataFrame, ordinal) -> list[str]:
+    """In which order the classes of ordinal tasks are taken: weighted kappa depends on it."""
+    tasks = rows.task.str.split(CLASS).str[0]
+    named = rows[tasks.isin(ordinal) & rows["class"].notna()] if "class" in rows else rows[:0]
+    order = named["class"].groupby(tasks[named.index], sort=False).unique() if len(named) else {}
+    return [f"task '{task}': its classes from low to high are {', '.join(classes)}" for task, classes in order.items()]
 
 
 def _thresholds(rows: pd.DataFrame, given: dict[str, float]) -> dict:

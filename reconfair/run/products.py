@@ -55,6 +55,20 @@ def chapters(study: Study) -> list[str]:
     return [name for name in CHAPTERS if wanted.get(name, True)]
 
 
+def part_of(product: Product, run: str) -> str:
+    """What ``--part`` calls the job of a product in one run; a replicate of chapter 09 names its own run first.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace as Made
+    >>> part_of(Made(run="lgg/x8", job="unet"), "lgg/x8"), part_of(Made(run="lgg/x8-seed-1", job="unet"), "lgg/x8")
+    ('unet', 'lgg/x8-seed-1/unet')
+    """
+    return (
+        f"{product.run}/{product.job}" if product.job and product.run not in (run, run.split("/")[0]) else product.job
+    )
+
+
 @store.uncollected()
 def every_product(study: Study) -> list[Product]:
     """All products of a study, in the order in which they are made: those of each room, and the executed notebooks.

@@ -25,6 +25,7 @@ from reconfair.words import nearest
 
 EPOCH = 100  # iterations of an epoch, after which cell weights are renewed
 BATCH = 50  # images drawn at a time
+JUDGED = "synthesis/judged"  # the job that judges, apart from the networks
 NETWORK = ("channels", "widths", "blocks", "attention", "patch", "batch_size", "lr", "ema", "guidance", "steps", "seed")
 DIFFUSION = ("diffusion", "balance", "preference")
 PUBLISHED_GUIDANCE = 7.5
@@ -232,13 +233,13 @@ def product(study: Study) -> Product:
     keys = {key: getattr(settings, key) for key in ("classifiers", "draws", "seed")}
     return _product(
         study,
-        "synthesis/judged",
+        JUDGED,
         "synthesis",
         partial(_judge, study),
         ("distance", "classifiers", "balance", "preference"),
         [examiner(study), *trained, *(samples(study, name) for name in settings.generators)],
         code=("reconfair.fairness.metrics",),
-        job="",
+        job=JUDGED,
         parameters=keys | {"attributes": study.attributes(), "min_cases": study.fairness.min_cases},
         work=partial(Work, "judge synthesis", len(trained), 1.0),
     )
@@ -259,7 +260,7 @@ def answered(study: Study) -> list[Product]:
                 ("distance", "preference"),
                 [examined] + ([samples(study, name)] if name != "standard" else []),
                 code=examined.code,
-                job=None if network else "",
+                job=None if network else JUDGED,
                 parameters=examined.parameters | keys | {"cells": study.cells},
                 work=examined.work if network else partial(Work, f"fit {kind}", 1, 2.0),
             )

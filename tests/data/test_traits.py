@@ -54,6 +54,26 @@ def test_the_median_over_patients_is_the_end_of_the_lower_group(tmp_path, cuts, 
     assert study.dataset.about.whole == whole
 
 
+def test_cuts_outside_the_numbers_are_named(tmp_path):
+    for cuts, group in (([100, 200], "up to 100"), ([3], "above 3")):
+        with pytest.raises(ValueError, match=rf"'bmi'.*15 to 34.*{group}.*dataset\.attributes\.bmi\.cuts"):
+            data.cohort_table(hospital(tmp_path, attributes={"bmi": {"column": "bmi", "cuts": cuts}}))
+    study = hospital(tmp_path, attributes={"bmi": {"column": "bmi", "cuts": [18.5, 25, 40]}})
+    notes = " ".join(study.dataset.read_table().attrs["notes"])
+    assert "above 40" in notes and "15 to 34" in notes and "25 to 40" not in notes
+    same = hospital(tmp_path, ROWS | {"bmi": [20] * 40}, attributes={"bmi": {"column": "bmi", "cuts": "median"}})
+    with pytest.raises(ValueError, match=r"'bmi'.*up to 20"):
+        data.cohort_table(same)
+
+
+def test_numbers_without_cuts_are_no_groups(tmp_path):
+    rows = ROWS | {"dose": [k // 2 + 0.5 for k in range(40)], "fine": [k // 2 for k in range(40)]}
+    many = {**rows, "dose": [k * 1.5 for k in range(40)], "patient_id": [f"p{k}" for k in range(40)]}
+    with pytest.raises(ValueError, match=r"'dose'.*40 different.*dataset\.attributes\.dose.*cuts: median"):
+        data.cohort_table(hospital(tmp_path, many, attributes={"dose": "dose"}))
+    assert hospital(tmp_path, rows, attributes={"fine": "fine"}).dataset.read_table().fine.nunique() == 20
+
+
 def test_values_of_one_column_are_named(tmp_path):
     study = hospital(tmp_path, attributes={"scanner": {"column": "vendor", "values": {"GE": "new", "Siemens": "old"}}})
     assert set(study.dataset.read_table().scanner) == {"new", "old"}

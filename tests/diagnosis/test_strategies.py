@@ -52,6 +52,22 @@ def test_plain_training_is_the_standard_one(study):
     assert set(plain.reader) == {"oversample@0"}
 
 
+def test_plain_training_begins_with_the_linear_probe_of_the_standard_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("RECONFAIR_OUTPUTS", str(tmp_path))
+    settings = {"architecture": "test_resnet", "pretrained": False, "linear_probe": True, "epochs": 1, "lr": 1e-5}
+    study = params.study(
+        dataset={"name": "phantom_mri", "size": 64, "patients": 40, "slices": 1},
+        noise="none",
+        diagnosis={"tasks": ["grade"], "classify": settings},
+        readers={"strategies": ["oversample@0"], "attributes": ["sex"]},
+    )
+    standard, plain = (predictions(study, name) for name in ("standard", "oversample@0"))
+    assert standard.score.to_numpy() == pytest.approx(plain.score.to_numpy(), abs=1e-6)
+    (network,) = study.networks
+    looks = [diagnosis.weights(study, Reader(network, name)).work().amount for name in ("standard", "oversample@0")]
+    assert looks[0] == looks[1]  # a dry run counts the probe
+
+
 def test_a_dose_is_measured_while_it_is_given(study):
     predictions(study, "dro+reweight")
     doses = strategies.doses(study).set_index(["network", "reader"]).minority_share

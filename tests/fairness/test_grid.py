@@ -169,8 +169,12 @@ def test_variance_between_seeds_is_told_from_that_between_patients():
     seeds = np.array([-0.06, 0.0, 0.06])[:, None, None] * [0, 1]  # the second cell depends on the seed
     values = 0.2 + patients + seeds
     values[:, 0] = 0.2 + seeds[:, 0]
-    drawn = [{("ill", "sex"): {"cells": cells, "gap": one, "performance": one}} for one in values]
-    table = grid.replicated(drawn).query("metric == 'gap'").set_index("row")
+    drawn = [{("ill", "sex"): {"cells": cells, "gap": one, "performance": one, "relative": False}} for one in values]
+    every = grid.replicated(drawn)
+    (change,) = every[every.metric == "gap_change"].itertuples()  # patients cancel out, seeds stay
+    assert change.row == "eodd" and change.sd_seeds == pytest.approx(seeds[:, 0, 1].std(ddof=1))
+    assert not (every.metric == "added").any()  # no originals
+    table = every.query("metric == 'gap'").set_index("row")
     assert table.sd_seeds["eodd"] == pytest.approx(0.06) and table.sd_seeds["standard"] == pytest.approx(0, abs=1e-12)
     assert table.sd_patients["eodd"] == pytest.approx(0.02, abs=0.001)
     assert table.share_seeds["eodd"] == pytest.approx(0.9, abs=0.01) and table.share_seeds["standard"] == pytest.approx(
@@ -179,3 +183,25 @@ def test_variance_between_seeds_is_told_from_that_between_patients():
     wide, narrow = (table.high[row] - table.low[row] for row in ("eodd", "standard"))
     assert narrow == pytest.approx(2 * 1.96 * 0.02, rel=0.1) and wide > 1.4 * narrow
     assert table.value.tolist() == pytest.approx([0.2, 0.2]) and (table.seeds == 3).all()
+
+
+def test_changes_of_ser_are_relative_and_originals_are_their_reference():
+    cells = [("original", "standard"), ("standard", "standard"), ("eodd", "standard")]
+    gap = np.tile([1.0, 2.0, 3.0], (11, 1))
+    drawn = {("lesion", "sex"): {"cells": cells, "gap": gap, "performance": gap, "relative": True}}
+    of = grid.replicated([drawn]).set_index(["metric", "row"])
+    assert of.value["gap_change", "eodd"] == pytest.approx(0.5) and of.value["added", "eodd"] == pytest.approx(2)
+    assert of.value["added", "standard"] == pytest.approx(1) and ("gap_change", "standard") not in of.index
+    assert of.share_seeds.isna().all() and (of.seeds == 1).all()
+
+
+def test_effects_of_several_trainings_share_out_their_variance():
+    first = judged(1, patients=(400, 400)).effects
+    again = grid.shared_out([first, first, first])
+    assert (again.seeds == 3).all() and again.share_seeds.max() < 1e-12  # the same training
+    moved = [first.assign(value=first.value + step) for step in (-0.1, 0.0, 0.1)]
+    shared = grid.shared_out(moved)
+    assert shared.share_seeds.to_numpy() == pytest.approx(0.01 / (0.01 + first.se**2).to_numpy())
+    assert grid.shared_out([first]).share_seeds.isna().all()
+    half = (first.high - first.low).to_numpy() / 2
+    assert (half > 1.96 * first.se.to_numpy() - 1e-12).all()
