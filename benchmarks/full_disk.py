@@ -60,7 +60,9 @@ def fill(whole: Path, small: Path, chapter: str) -> Counter:
     resize(small, 4 << 30)
     damaged = int(re.search(r"(\d+) damaged", reconfair(small, "status", "--verify")[1])[1])
     again = reconfair(small, "run", "--only", chapter)[0]
-    print(f"chapter {chapter} writes {written / 1e6:.1f} MB; with half of it: status {status}, {lines[-1:]}", flush=True)
+    print(
+        f"chapter {chapter} writes {written / 1e6:.1f} MB; with half of it: status {status}, {lines[-1:]}", flush=True
+    )
     told = status != 0 and bool(lines)
     counted = {"chapters": int(status != 0), "told": int(told), "damaged": damaged, "resumed": int(again == 0)}
     return Counter({f"full_disk_{name}": value for name, value in counted.items()})
