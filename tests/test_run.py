@@ -210,7 +210,8 @@ def test_without_noise_a_study_is_checked_and_planned(outputs, capsys):
     assert run.main(["check", *demo]) == 0
     assert run.main(["run", *demo, "--dry-run"]) == 0
     said = capsys.readouterr().out
-    for name in ("cohort/cohort", "readers/grade/weights", "originals/predictions", "judged", "01_data", "10_report"):
+    assert re.search(r"cohort +missing", said) and "cohort/cohort" not in said
+    for name in ("readers/grade/weights", "originals/predictions", "judged", "01_data", "10_report"):
         assert name in said
     assert not any(name in said for name in ("noisy", "sources", "02_noising", "03_recon", "06_mitigation"))
     assert run.main(["run", *demo, "--only", "03"]) == 2

@@ -32,8 +32,7 @@ def costs(plans: list[tuple[Study, list[str]]]) -> dict[Product, Cost]:
             counted = product.work is not None  # else its notebook's time holds it
             if counted and product.chapter in numbers and product not in by_product and not product.fresh:
                 (seconds, basis), work = store.estimate(product, rates), product.work()
-                key = product.key.removeprefix(f"{product.run}/")
-                by_product[product] = Cost(study.name, key, product.state, seconds, work, basis)
+                by_product[product] = Cost(study.name, product.title, product.state, seconds, work, basis)
     return by_product
 
 
