@@ -44,7 +44,7 @@ One row per decision, in these columns:
   strategy  standard, or how the source was mitigated (left out: standard)
   reader    which network or person decided (left out: standard)
   split     test is judged; on originals of val the thresholds are balanced; train is ignored (left out: test)
-  fold      which models made the row, where each patient was tested once by models that never saw him: AUROC compares
+  fold      which models made the row, where each patient was tested once by models trained on others: AUROC compares
             scores of one fold, and each fold has its threshold (left out: no folds)
   class     of our own predictions of several classes: the class that the row is about
   decision  of these, 1 if the unit is given to that class, else 0
