@@ -1,5 +1,6 @@
 """The runner: mistakes before any kernel starts, failures kept, kills survived."""
 
+import argparse
 import errno
 import json
 import os
@@ -494,3 +495,14 @@ def test_a_killed_run_goes_on_from_the_last_whole_product(outputs, tmp_path):
     assert again.returncode == 0, again.stdout + again.stderr
     assert weights.fresh and cohort.read_stamp()["made"] == made
     assert len((weights.folder / "log.csv").read_text().splitlines()) == 41
+
+
+def test_every_word_of_the_command_line_has_a_help(monkeypatch):
+    seen = []
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", lambda parser, _: seen.append(parser) or exit(0))
+    with pytest.raises(SystemExit):
+        run.main([])
+    [subparsers] = [action for action in seen[0]._actions if isinstance(action, argparse._SubParsersAction)]
+    assert {"run", "check", "judge", "plan", "init"} <= {*subparsers.choices}
+    for name, command in subparsers.choices.items():
+        assert [action.dest for action in command._actions if not action.help] == [], name
