@@ -337,7 +337,7 @@ def test_a_report_of_all_levels_is_stale_when_another_level_changed(finished):
 def test_without_a_finished_run_that_is_said(outputs):
     with pytest.raises(params.ParamsError, match="expected a finished run, found none"):
         report.gather()
-    with pytest.raises(params.ParamsError, match="judged/standard/judged is missing"):
+    with pytest.raises(params.ParamsError, match="judged/standard is missing"):
         report.gather(runs.mri(dataset={"patients": 30_000}))
 
 
