@@ -4,6 +4,7 @@
   const place = document.getElementById("eodd");
   const names = ["patients", "disparity", "threshold"];
   const texts = ["patients of group b", "disparity", "threshold"];
+  const pValue = (p) => (p < 0.001 ? "p < 0.001" : `p = ${p.toFixed(p < 0.1 ? 3 : 2)}`);
   const step = (v) => Math.exp((-v * v) / 2) / Math.sqrt(2 * Math.PI);
   // Normal distribution function: Abramowitz and Stegun 26.2.17, right to seven digits.
   const normal = (v) => {
@@ -43,7 +44,7 @@
     const [tprA, tprB, fpr, eodd, low, high, expected, p, ...sd] = seen(at[2]);
     numbers.textContent =
       `TPR ${tprA.toFixed(3)} (a) and ${tprB.toFixed(3)} (b), FPR ${fpr.toFixed(3)}. EODD ${eodd.toFixed(3)}, ` +
-      `interval ${low.toFixed(3)} to ${high.toFixed(3)}, expected of equal groups ${expected.toFixed(3)}, p = ${p.toFixed(3)}.`;
+      `interval ${low.toFixed(3)} to ${high.toFixed(3)}, expected of equal groups ${expected.toFixed(3)}, ${pValue(p)}.`;
     const roc = (x, y) => [30 + 180 * x, 200 - 180 * y], gap = (x, y) => [250 + (340 * x) / 0.6, 200 - 160 * y];
     const all = EODD.threshold.map((_, t) => seen(t));
     const curve = (k) => [roc(1, 1), ...all.map((row) => roc(row[2], row[k])), roc(0, 0)];

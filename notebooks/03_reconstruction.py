@@ -90,8 +90,9 @@ if "unet" in models:
 # ## Pix2Pix: an adversary asks for sharpness
 #
 # In Pix2Pix (Isola et al. 2017) a generator $G$ makes the image. A discriminator $D$ looks at patches of it, together with
-# the same patches of $y$, and gives the probability that they come from an original. The two are trained against each
-# other:
+# the same patches of $y$, and gives the probability that they come from an original. A patch has 70 pixels a side. Images
+# of 64 pixels are smaller than that, so each patch then holds most of the image, and zeros around it. $G$ and $D$ are
+# trained against each other:
 #
 # $$L_G = -\log D(y, G(y)) + w\, \lvert x - G(y) \rvert, \qquad
 # L_D = -\tfrac12 \bigl[\log D(y, x) + \log(1 - D(y, G(y)))\bigr].$$
@@ -329,7 +330,7 @@ Markdown(
         else f"{rf.words.name(first[0])} is best in PSNR, {rf.words.name(first[1])} in SSIM."
     )
     + (f" {rf.words.name(alike)} has the smallest LPIPS." if alike else "")
-    + " Which of these a diagnosis needs, no measure of quality can tell."
+    + " No measure of quality can tell which of these a diagnosis needs."
 )
 
 # %% [markdown]

@@ -137,8 +137,8 @@ Markdown(
 )
 
 # %% [markdown]
-# A group of three patients can only have a TPR of 0, 1/3, 2/3 or 1. Two remedies keep it in the table without
-# believing it. Its interval is wide. And the column `pooled` lets it borrow from the other groups: the empirical
+# A group of three patients can only have a TPR of 0, 1/3, 2/3 or 1. The table lists it with two precautions: its interval
+# is wide, and the column `pooled` lets it borrow from the other groups: the empirical
 # Bayes rate $\frac{x + m\,\bar R}{n + m}$ mixes the group's own $x$ of $n$ with $m$ imaginary cases at the mean rate
 # $\bar R$, where $m$ is estimated from how much the groups differ.
 
@@ -231,7 +231,9 @@ Markdown(
 #
 # $$\mathrm{EODD} = \tfrac12 \Bigl(\max_a R_1(a) - \min_a R_1(a)\Bigr) + \tfrac12 \Bigl(\max_a R_0(a) - \min_a R_0(a)\Bigr),$$
 #
-# and its first half alone is the difference in *equal opportunity* (EOP). For segmentation the slides use the *skewed
+# and its first half alone is the difference in *equal opportunity* (EOP). EODD is half the sum of two ranges here, as in the
+# paper. The function `equalized_odds_difference` of Fairlearn returns the larger of the two ranges, so compare values of one
+# kind only (`fairness.eodd: worst_case` takes the larger). For segmentation the slides use the *skewed
 # error ratio*, $\mathrm{SER} = \frac{1 - \min_a \mathrm{Dice}_a}{1 - \max_a \mathrm{Dice}_a}$, which is 1 if groups
 # are equal.
 #
@@ -346,7 +348,8 @@ play.show(play.gap, play.GAP)
 # %%
 bias = judge.main_measure(disparities)
 originally = bias[bias.source == "original"].set_index(["task", "attribute", "metric"])
-originally[["value", "low", "high", "expected", "p", "n_smallest", "left_out"]].round(3)
+columns = ["value", "low", "high", "expected", "p", "n_smallest", "left_out"]
+originally[columns].assign(p=originally.p.map(rf.words.p_value, na_action="ignore")).round(3)
 
 # %%
 tested = originally[originally.p_adjusted.notna()]
@@ -513,12 +516,12 @@ rf.figures.keep(rf.figures.histograms(panels, "p", {"0.05": 0.05}, uniform=True)
 shares = {test: np.mean(np.array(values) <= 0.05) for test, values in ps.items()}
 Markdown(
     "; ".join(f"{test}: p is at most 0.05 in {100 * share:.0f} %" for test, share in shares.items())
-    + ". Wanted: about 5 %."
+    + ". A valid test gives about 5 %."
 )
 
 # %% [markdown]
 # A test that keeps its promise has p-values that are spread evenly. Those of the bootstrap crowd to the right: it
-# would find almost nothing, so its silence means little. Appendix `A1_calibration` shows this for many kinds of
+# would find almost nothing, so a large p of the bootstrap means little. Appendix `A1_calibration` shows this for many kinds of
 # cohorts, with the failures of every method, ours included.
 #
 # On this study's predictions, for the EODD of one reconstructor (`as_published` also resamples images instead of
@@ -531,7 +534,7 @@ compared = {name: rows[(rows.metric == main_gap) & (rows.source == source)] for 
 joined = pd.concat(
     {name: rows.set_index(["task", "attribute"])[columns] for name, rows in compared.items()}, names=["inference"]
 )
-joined.round(3)
+joined.assign(p_shift=joined.p_shift.map(rf.words.p_value, na_action="ignore")).round(3)
 
 # %%
 least = {name: rows.low.min() for name, rows in compared.items()}
@@ -950,5 +953,5 @@ print("p of the swap test:", ", ".join(f"{p:.3f}" for p in p_values))
 # %% [markdown] tags=["exercise", "solution"]
 # The test finds that the two sources cannot be exchanged. It does not find a reader or an image that treats groups
 # differently: each ill patient lost the same step. One can say that the reconstruction is fair, since it does the same to
-# everybody. One can also say that it is unfair, since more women are missed, and it is decisions that harm. A good answer
+# everybody. One can also say that it is unfair, since more women are missed, and wrong decisions do the harm. A good answer
 # says which of the two it measures, and why.

@@ -396,7 +396,7 @@ figures.keep(figures.group_values(grouped[grouped.task == "image"], "psnr"), stu
 # %% [markdown]
 # ## What this chapter does not prove
 #
-# One training run with one seed changes results by more than many a strategy does. The appendix `A2_mitigation` asks the
+# Another seed of the training changes results by more than many strategies do. The appendix `A2_mitigation` asks the
 # question with several seeds where the answer is known. A disparity that the diagnostic model has on originals cannot be
 # expected to vanish when only the image changes.
 #

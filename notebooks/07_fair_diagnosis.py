@@ -210,7 +210,7 @@ within, outside = z_A @ U @ U.T, z_A - z_A @ U @ U.T
 
 # %% [markdown]
 # The published code chooses the rank of $U$ by energy and may choose 0. Then the loss is 0 whatever the network does, and
-# nobody is told. Here the rank is at least 1.
+# no message says so. Here the rank is at least 1.
 #
 # FairREAD adds a second stage. An adversary $D$ tries to read the attributes $a$ from the feature map $z$, and the network
 # plays against it:
@@ -378,7 +378,7 @@ cmr = cmr[cmr.metric.isin(["ser_median", "fairness_gap"]) & ~cmr.cited.str.conta
 cmr.pivot_table("value", ["source", "strategy"], "metric", sort=False)
 
 # %% [markdown]
-# Read the table twice. Some of it contradicts itself:
+# Read the table twice. Some of its values contradict each other:
 #
 # - The cascade halves the gap (0.050 to 0.021) while the ratio of errors SER *rises* (1.49 to 1.52): both groups have fewer
 #   errors, and the ratio says something else than the difference.
@@ -386,7 +386,7 @@ cmr.pivot_table("value", ["source", "strategy"], "metric", sort=False)
 # - "Best overall", the cascade with oversampling, is the least fair of all for Asian patients (table S9: SER 2.48).
 # - Table S8 repeats the p-values of table 9.
 #
-# Values of FairREAD and FCRO could only be had second-hand, from the reading notes of a third party:
+# We have the values of FairREAD and FCRO only second-hand, from the reading notes of a third party:
 
 # %%
 second_hand = rf.tables.published("fairread_strategies").query("dataset == 'chexpert' and task == 'average'")
@@ -395,7 +395,7 @@ second_hand.pivot_table("value", "strategy", "metric", sort=False)
 # %% [markdown]
 # ## What this chapter does not prove
 #
-# Each reader was trained once, and another seed moves a gap by more than many a strategy does. A crop that does not close the
+# Each reader was trained once, and another seed moves a gap by more than many strategies do. A crop that does not close the
 # gap shows that its cause lies inside the window, not what it is. An adversary that fails to find an attribute proves nothing
 # about a stronger one. Thresholds by group equalise rates on the validation patients; whether they do so elsewhere must be
 # measured there.
@@ -404,7 +404,8 @@ second_hand.pivot_table("value", "strategy", "metric", sort=False)
 #
 # 1. To find where a bias lives, remove a part of the image and look at the gap.
 # 2. Compare strategies at the same dose, and print the dose.
-# 3. A gap, a performance, an interval on the same patients, and what chance would give: only together do they judge a reader.
+# 3. Judge a reader by four numbers together: its gap, its performance, an interval on the same patients, and what chance
+#    would give.
 #
 # ## Quiz
 #

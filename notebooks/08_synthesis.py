@@ -368,11 +368,12 @@ Markdown(
 )
 
 # %% [markdown]
-# The honest table: the readers of this study on originals, EODD with the inference of chapter 05.
+# The next table has EODD of the readers of this study on originals, with the intervals of chapter 05. Rely on this one.
 
 # %%
 performance, gaps = judge.judge(study, room.judged(study))
 honest = gaps[(gaps.metric == "eodd") & (gaps.source == "original") & (gaps.task == study.cells[-1])]
+honest = honest.assign(p=honest.p.map(rf.words.p_value, na_action="ignore"))
 honest.set_index(["attribute", "reader"])[["value", "low", "high", "expected", "p"]].round(3)
 
 # %%

@@ -353,8 +353,8 @@ else:
     print("Hint: what would TPR of (eodd, oversample) be if the interaction were 0?")
 
 # %% [markdown] tags=["exercise", "solution"]
-# The interaction is -0.10. Without it, both together would reach 0.75. They repair the same fault: whoever is found by one
-# of them cannot be found again by the other.
+# The interaction is -0.10. Without it, both together would reach 0.75. They repair the same fault: a patient
+# whom one of them finds cannot be found again by the other.
 
 # %% [markdown] tags=["exercise"]
 # **Exercise 3 (write).** Twelve cells have the same true gap of 0.10. Each is measured on validation and on test, with

@@ -68,6 +68,9 @@ study = rf.params.study(
 )
 runs = rf.report.gather(study)
 
+# %%
+Markdown(markdown(rf.report.origin(runs)))
+
 # %% [markdown]
 # ## In a minute
 
@@ -83,6 +86,14 @@ Markdown(markdown(rf.report.summary(runs)))
 
 # %%
 Markdown(markdown(rf.report.missing(runs)))
+
+# %% [markdown]
+# ## What do the measures mean?
+#
+# A *margin* is the change that is said not to matter. It is a choice: `fairness.margins` sets it.
+
+# %%
+Markdown(markdown(rf.report.measures(runs)))
 
 # %% [markdown]
 # ## What was done?
@@ -116,7 +127,7 @@ show(exhibits.verdicts, runs)
 show(exhibits.against_noise, runs)
 
 # %% [markdown]
-# All panels have the same axis, in percent. This does not prove that the lost pixels are never needed: other tasks
+# PSNR is in decibels. All other panels share one axis, in percent. This does not prove that the lost pixels are never needed: other tasks
 # may need them. The same numbers with their intervals:
 
 # %%

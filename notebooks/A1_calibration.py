@@ -95,12 +95,17 @@ figure
 
 
 # %%
+def written(key: tuple[str, str]) -> str:
+    """A scenario and a metric, in words."""
+    return f"{key[0]} {rf.words.name(key[1])}"
+
+
 def lowest(column: str, n: int = 3) -> str:
     """The scenarios with the lowest share, in words."""
     rows = share[column].dropna().nsmallest(n)
     errors = [np.sqrt(max(value * (1 - value), 1e-4) / studies[key]) for key, value in rows.items()]
     return ", ".join(
-        f"{' '.join(key)} {value:.3f} (± {error:.3f})" for (key, value), error in zip(rows.items(), errors, strict=True)
+        f"{written(key)} {value:.3f} (± {error:.3f})" for (key, value), error in zip(rows.items(), errors, strict=True)
     )
 
 
@@ -153,7 +158,7 @@ figure
 
 # %%
 texts = {
-    column: ", ".join(f"{' '.join(key)} {value:.3f}" for key, value in rows.items()) for column, rows in highest.items()
+    column: ", ".join(f"{written(key)} {value:.3f}" for key, value in rows.items()) for column, rows in highest.items()
 }
 Markdown(
     f"Where groups are equal, the test rejects most often in {texts['reject_gap']}. Where groups changed alike, the test of "
@@ -178,8 +183,8 @@ dots(
 worst = {column: share[column].dropna() for column in ("wrong", "false_equivalence")}
 Markdown(
     f"A wrong sign was claimed in at most {worst['wrong'].max():.3f} of the studies of any scenario "
-    f"({' '.join(worst['wrong'].idxmax())}), a false *no change* in at most {worst['false_equivalence'].max():.3f} "
-    f"({' '.join(worst['false_equivalence'].idxmax())})."
+    f"({written(worst['wrong'].idxmax())}), a false *no change* in at most {worst['false_equivalence'].max():.3f} "
+    f"({written(worst['false_equivalence'].idxmax())})."
 )
 
 # %% [markdown]

@@ -10,7 +10,7 @@
 # # A4 Do synthetic patients help where the answer is known?
 #
 # `benchmarks/synthesis.py` hides most women with a high grade from training, in a phantom cohort without any other bias.
-# One generator per seed is trained and then tuned in several ways, always for as long. A classifier trains with the images
+# One generator for each seed is trained and then tuned in several ways, each for the same number of steps. A classifier trains with the images
 # of each, and is read on 2,000 fresh patients. This page shows what the benchmark left.
 #
 # **After this appendix you can**
@@ -43,7 +43,7 @@ Markdown(f"{state} Seed 0 served to choose the settings and is not shown. Run: `
 # The gap is the sensitivity in men minus that in women. Each dot is a seed.
 #
 # **Predict first:** can `oversample`, which only repeats a handful of women, close the gap? What is the most that `seen` can
-# do?
+# do? (`seen` has a generator from which no women were hidden.)
 
 # %%
 gaps = rare[rare.metric == "gap"].pivot_table("value", "seed", "arm").reindex(columns=arms)
@@ -109,6 +109,6 @@ Markdown(
 #
 # ## Three things to take away
 #
-# 1. Ask a method where the answer is known, with several seeds.
+# 1. Test a method where the answer is known, with several seeds.
 # 2. Oversampling is the rival to beat, and it costs nothing.
 # 3. An upper bound tells how much there was to gain.

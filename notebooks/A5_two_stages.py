@@ -107,7 +107,7 @@ Markdown("\n".join(lines) or "Not known before the full run.")
 # ## What does the rule choose?
 #
 # The rule takes, among the cells whose AUROC on validation is within 0.02 of the best, the one with the least upper limit of
-# EODD. The figure shows in how many percent of the cohorts it takes each cell. It is right if the true gap of its cell is within
+# EODD. The figure shows the percentage of cohorts in which it takes each cell. It is right if the true gap of its cell is within
 # 0.01 of the least true gap among the cells with nearly the best true AUROC.
 
 # %%

@@ -730,9 +730,9 @@ def against_noise(rows: pd.DataFrame) -> Figure:
             percent = percent or axis
             axis.sharey(percent)
         axis.axhline(0 if metric == "psnr" else 100, color=colour("original"), lw=0.8)
-        for k, source in enumerate(sources):
+        for source in sources:
             line = panel[panel.source == source]
-            at = line.level.map(levels.index) + 0.4 * ((k + 0.5) / len(sources) - 0.5)
+            at = line.level.map(levels.index)  # all at one place: side by side, lines that fall would change their gaps
             some = pd.DataFrame({"value": line.share, "low": line.share_low, "high": line.share_high})
             points(axis, at, some, fmt="o-", color=colour(source), lw=1.2)
             axis.plot(at, line.share_published, "x", color=colour(source), ms=6, mew=1.5)

@@ -1300,9 +1300,14 @@ def read(path: Path) -> dict:
         The file is not there, or is no YAML with sections.
     """
     path = Path(path)
+    if path.is_dir():
+        raise ParamsError(f"{path}: is a folder; expected a params file, such as {path / 'demo.yaml'}")
     if not path.is_file():
-        others = [other.name for other in path.parent.glob("*.yaml")]
-        raise ParamsError(f"{path}: no such params file; {nearest(path.name, others, 'there is')}")
+        asked, others = path.name, [other.name for other in path.parent.glob("[!.]*.yaml")]
+        if not others:  # another folder than the one meant: those of the project, as they are named from here
+            folder = Path(os.path.relpath(project_file("params")))
+            asked, others = f"{folder}/{path.stem}.yaml", sorted(map(str, folder.glob("*.yaml")))
+        raise ParamsError(f"{path}: no such params file; {nearest(asked, others, 'there is')}")
     try:
         with path.open(encoding="utf-8") as file:
             sections = parsed(file.read(MAX_BYTES + 1)) or {}
@@ -1459,7 +1464,10 @@ def _override(sections: dict, text: str) -> None:
     key, equals, value = text.partition("=")
     *parents, last = key.split(".")
     if not equals or not (parents or key in ("noise", *OPTIONAL)):
-        raise ParamsError(f"--set {text}: expected section.key=value")
+        known = [f"{section}.{name}" for section, keys in sections.items() if isinstance(keys, dict) for name in keys]
+        near = next((name for name in known if name.endswith(f".{key}")), "")
+        example = f", such as {near}={value}" * bool(near and equals)
+        raise ParamsError(f"--set {text}: expected section.key=value{example}")
     try:
         for parent in parents:
             sections[parent] = sections = {} if sections.get(parent) is None else sections[parent]

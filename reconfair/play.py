@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from scipy.special import ndtr, ndtri
 
 from reconfair.fairness import two_groups
-from reconfair.words import BLUE, ORANGE, name
+from reconfair.words import BLUE, ORANGE, markdown, name, p_value
 
 # Values that a slider has. The page of the site has the same.
 PATIENTS = (10, 20, 50, 100, 200, 500, 1000)
@@ -46,7 +46,7 @@ def show(draw, sliders: dict) -> None:
     Parameters
     ----------
     draw : callable
-        Takes a value of each slider by its name, and returns a Figure.
+        Takes a value of each slider by its name, and returns a Figure. Its label holds the numbers as a sentence.
     sliders : dict
         By name: its text, its values, and the value at the start.
     """
@@ -54,17 +54,19 @@ def show(draw, sliders: dict) -> None:
 
     if at_hand():
         tool = widget(draw, sliders)
-        picture = {"image/png": b64encode(tool.children[-1].value).decode()}  # for a page, where nothing moves
+        picture = {"image/png": b64encode(tool.children[-2].value).decode()}  # for a page, where nothing moves
         display(tool._repr_mimebundle_() | picture, raw=True)
     else:
         first = {key: value for key, (_, _, value) in sliders.items()}
         display({"image/png": b64encode(png(draw(**first))).decode(), "text/plain": "a picture"}, raw=True)
         texts = ", ".join(f"{text} = {value}" for text, _, value in sliders.values())
-        display(Markdown(f"*The picture for {texts}. With ipywidgets installed, sliders move it in JupyterLab.*"))
+        numbers = markdown(draw(**first).get_label())
+        text = f"*The picture for {texts}. {numbers} With ipywidgets installed, sliders move it in JupyterLab.*"
+        display(Markdown(text))
 
 
 def widget(draw, sliders: dict):
-    """Sliders above a picture that follows them, as a box of ipywidgets; arguments as of `show`."""
+    """Sliders, and below them a picture and its numbers that follow, as a box of ipywidgets; arguments as of `show`."""
     import ipywidgets
 
     wide = {"style": {"description_width": "12rem"}, "layout": {"width": "32rem"}}
@@ -72,15 +74,16 @@ def widget(draw, sliders: dict):
         key: ipywidgets.SelectionSlider(description=text, options=values, value=value, **wide)
         for key, (text, values, value) in sliders.items()
     }
-    picture = ipywidgets.Image(format="png")
+    picture, numbers = ipywidgets.Image(format="png"), ipywidgets.Label()
 
     def follow(_=None):
-        picture.value = png(draw(**{key: control.value for key, control in controls.items()}))
+        figure = draw(**{key: control.value for key, control in controls.items()})
+        picture.value, numbers.value = png(figure), figure.get_label()
 
     for control in controls.values():
         control.observe(follow, "value")
     follow()
-    return ipywidgets.VBox([*controls.values(), picture])
+    return ipywidgets.VBox([*controls.values(), picture, numbers])
 
 
 def png(figure: Figure) -> bytes:
@@ -108,8 +111,14 @@ def gap(patients: int, disparity: float, threshold: float) -> Figure:
     chance.plot([seen["low"], seen["high"]], [0.5, 0.5], color=ORANGE)
     chance.plot(seen["eodd"], 0.5, "o", color=ORANGE, label=f"EODD {seen['eodd']:.3f}")
     chance.set(xlabel="EODD", yticks=[], xlim=(0, 0.6), ylim=(0, 1.05))
-    chance.set_title(f"interval {seen['low']:.3f} to {seen['high']:.3f}, p = {seen['p']:.2g}", fontsize="small")
+    chance.set_title(f"interval {seen['low']:.3f} to {seen['high']:.3f}, {p_value(seen['p'])}", fontsize="small")
     chance.legend(fontsize="small", loc="upper right")
+    (tpr_a, tpr_b), (fpr, _) = seen["tpr"], seen["fpr"]
+    figure.set_label(
+        f"TPR {tpr_a:.3f} (a) and {tpr_b:.3f} (b), FPR {fpr:.3f}. EODD {seen['eodd']:.3f}, "
+        f"interval {seen['low']:.3f} to {seen['high']:.3f}, expected of equal groups {seen['expected']:.3f}, "
+        f"{p_value(seen['p'])}."
+    )
     return figure
 
 
@@ -126,8 +135,11 @@ def stages(by_row: float, by_reader: float, patients: int) -> Figure:
     alone = value["fairer", "standard"] + value["standard", "fairer"] - value["standard", "standard"]
     axis.set(yticks=range(4), ylim=(3.5, -0.5), xlim=(0, 0.6), xlabel="EODD")
     axis.set_yticklabels([f"{row} reconstruction, {reader} reader" for row, reader in four], fontsize="small")
-    axis.set_title(f"interaction of the gap {round(value['fairer', 'fairer'] - alone, 3) + 0.0:+.3f}", fontsize="small")
+    interaction = f"interaction of the gap {round(value['fairer', 'fairer'] - alone, 3) + 0.0:+.3f}"
+    axis.set_title(interaction, fontsize="small")
     axis.legend(fontsize="small", loc="lower right")
+    systems = "; ".join(f"{row} reconstruction, {reader} reader: {eodd:.3f}" for (row, reader), eodd in value.items())
+    figure.set_label(f"EODD: {systems}; {interaction}.")
     return figure
 
 
@@ -170,6 +182,8 @@ def noise(originals: np.ndarray, levels: dict[str, np.ndarray], groups: pd.DataF
         axis.set(xlim=span, ylim=(len(rows) - 0.5, -0.5), xlabel="PSNR (dB)", yticks=range(len(rows)))
         axis.set_yticklabels([group[:20] for group in rows.group], fontsize="x-small")
         axis.set_title(f"by {', '.join(name(each) for each in rows.attribute.unique())}", fontsize="x-small")
+        means = ", ".join(f"{row.group} {row.value:.1f} dB" for row in rows.itertuples())
+        figure.set_label(f"Mean PSNR at {level}: {means}.")
         return figure
 
     most = min(len(originals), 20)

@@ -138,6 +138,12 @@ class Product:
         """Name of the product within the outputs, such as ``lgg/x8/sources/unet/weights``."""
         return (self.folder / self.name).relative_to(outputs()).as_posix()
 
+    @property
+    def title(self) -> str:
+        """Its key for a reader: without the run, and without what a folder says already, as in ``cohort/cohort``."""
+        *folders, name = self.key.removeprefix(f"{self.run}/").split("/")
+        return "/".join(folders if name in folders else [*folders, name])
+
     @cached_property
     def stamp(self) -> Path:
         return self.folder / f"{self.name}.product.json"
@@ -307,12 +313,12 @@ def ready(product: Product, lacking: list[Product] | None = None) -> Path:
         return product.folder
     rates = throughputs()
     seconds = sum(estimate(need, rates)[0] for need in lacking)
-    names = ", ".join(need.key.removeprefix(f"{need.run}/") for need in lacking)
+    names = ", ".join(need.title for need in lacking)
     if seconds > PATIENCE:
         damaged = ", ".join(path.name for path in product.damaged)
         state = f"damaged ({damaged})" if damaged else product.state
         raise ParamsError(
-            f"{product.key} is {state}. To make {names} takes about {clock(seconds)}. "
+            f"{product.run}/{product.title} is {state}. To make {names} takes about {clock(seconds)}. "
             f"Run: {product.command} --until {product.chapter}"
         )
     print(f"Making {names}: about {clock(seconds)}.", flush=True)

@@ -49,10 +49,14 @@ def columns(study: Study) -> list[str]:
 
     The standard reader with thresholds by group is always there, because a gain must beat it.
     """
-    wanted = [study.reader_name(word) for word in study.two_stages.readers] or study.reader_names
     alone = [THRESHOLDS] if study.networks_of(THRESHOLDS, refuse=False) else []
-    chosen = [name for name in study.grid_readers if name in (*wanted, *alone)]
+    chosen = [name for name in study.grid_readers if name in (*_wanted(study), *alone)]
     return list(dict.fromkeys(["standard", *(name for name in chosen if name != PLACEBO), *alone, PLACEBO]))
+
+
+def _wanted(study: Study) -> list[str]:
+    """Readers that the params name, by default all: among them the rule chooses."""
+    return [study.reader_name(word) for word in study.two_stages.readers] or [*study.reader_names]
 
 
 def cell(study: Study, source: Source, reader: str) -> Product:
@@ -229,7 +233,7 @@ def decide(study: Study, validation: pd.DataFrame, test: pd.DataFrame) -> pd.Dat
     decisions, keys = [], ["task", "attribute"]
     for key, cells in test.groupby(keys, sort=False) if len(test) and len(validation) else ():
         before = validation[(validation[keys] == list(key)).all(axis=1)]
-        eligible = before[(before["row"] != PLACEBO) & (before.reader != PLACEBO)]
+        eligible = before[(before["row"] != PLACEBO) & before.reader.isin(["standard", *_wanted(study)])]
         if len(eligible):
             chosen = grid.choose(eligible, rule.tolerance, rule.rule)
             verdict = grid.verdict(cells, chosen, before, rivals, rule.margin)

@@ -137,6 +137,26 @@ NAMES = {
     "fpr_slope": "slope of the false positive rate",
     "dice_slope": "slope of Dice",
 }
+MEANINGS = {  # of the measures of a report, in their order
+    "auroc": "the probability that a patient with the disease has a higher score than one without; 0.5 is chance",
+    "tpr": "the share of the ill who are called positive (sensitivity)",
+    "fpr": "the share of the healthy who are called positive (1 - specificity); less is better",
+    "dice": "twice the overlap of two outlines divided by the sum of their areas; 1 is perfect",
+    "accuracy": "the share of decisions that are right",
+    "kappa": "the agreement of decision and label beyond chance, for classes in an order; 0 is chance",
+    "psnr": "pixel error on a logarithmic scale; half the squared error is 3 dB more",
+    "ssim": "the likeness of local means, contrasts and patterns to those of the original; 1 is equal",
+    "lpips": "the distance from the original in the features of a network that was trained on photographs",
+    "eodd": "the equalised odds difference, half the largest difference in TPR between groups plus half that in FPR; "
+    "0 is equal",
+    "eodd_worst": "the EODD of the class where it is largest",
+    "eop": "the largest difference in TPR between groups",
+    "ser": "the skewed error ratio, the largest mean error (1 - Dice) of a group divided by the smallest; 1 is equal",
+    "delta_dice": "the largest difference in mean Dice between groups",
+    "nar": "the range of the accuracies of the groups divided by their mean; 0 is equal",
+    "essp": "the accuracy of all, divided by 1 plus the distances of the groups from it; more is better",
+    "psnr_gap": "the largest difference in mean PSNR between groups",
+}
 MARKERS = {"standard": "o", "reweight": "s", "dro": "v", "eodd": "^", "adv": "D", "thresholds": "*"}
 MARKERS |= {"reweight+eodd": "P", "reweight+adv": "h", "reweight@0": "X"}
 

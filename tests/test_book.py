@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -15,6 +16,7 @@ import pytest
 
 from reconfair import play, store
 from reconfair.fairness import two_groups
+from reconfair.words import p_value
 
 ROOT = store.PACKAGE.parent
 CHROMIUM = shutil.which("chromium")
@@ -197,11 +199,12 @@ def test_the_sliders_of_the_page_show_the_numbers_of_the_package(tmp_path):
     assert "CONSOLE" not in done.stderr
     read = re.search(r"<title>(.*?)</title>", done.stdout)[1]
     assert read.endswith("]3")
-    for setting, text in zip(settings, json.loads(read[:-1].replace("&quot;", '"')), strict=True):
+    for setting, text in zip(settings, json.loads(unescape(read[:-1])), strict=True):
         seen = two_groups.compare(**dict(zip(names, setting, strict=True)))
-        expected = [*seen["tpr"], seen["fpr"][0], *(seen[key] for key in ("eodd", "low", "high", "expected", "p"))]
+        expected = [*seen["tpr"], seen["fpr"][0], *(seen[key] for key in ("eodd", "low", "high", "expected"))]
+        text, _, p = text.partition(", p ")
         shown = [float(number) for number in re.findall(r"\d\.\d{3}", text)]
-        assert shown == pytest.approx(expected, abs=0.0006)
+        assert shown == pytest.approx(expected, abs=0.0006) and f"p {p}" == f"{p_value(seen['p'])}."
 
 
 def test_a_page_keeps_its_links_and_takes_along_what_it_links_to(tmp_path, monkeypatch):

@@ -247,6 +247,12 @@ def test_groups_at_one_noise_level_stand_at_one_place():
     assert {tuple(line.get_xdata()) for line in axis.lines if len(line.get_xdata()) == 2} == {(0, 1)}
 
 
+def test_sources_at_one_noise_level_stand_at_one_place():
+    for axis in figures.against_noise(NOISE).axes:
+        drawn = [tuple(line.get_xdata()) for line in axis.lines if line.get_marker() == "o"]
+        assert len(drawn) == len(SOURCES) and set(drawn) == {(0, 1)}
+
+
 def test_rates_of_all_tasks_have_one_axis_and_decibels_their_own():
     table = rows(
         task=[TASK, "grade"], metric=["tpr"], source=["unet"], strategy=["standard"], attribute=["sex"], group=["a"]

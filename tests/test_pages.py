@@ -15,6 +15,7 @@ import runs
 import yaml
 from pypdf import PdfReader
 
+import reconfair
 from reconfair import report
 from reconfair.report import exhibits, pages
 from reconfair.run import notebooks
@@ -31,6 +32,8 @@ PROBE = """<script>addEventListener("load", () => {
     pictures: pictures.length, drawn: pictures.filter(p => p.complete && p.naturalWidth).length,
     named: pictures.filter(p => p.alt.length > 20).length, narrowest: Math.min(...pictures.map(p => p.width)),
     smallest: Math.min(...texts.map(t => parseFloat(getComputedStyle(t).fontSize))),
+    hint: [...document.querySelectorAll(".wide")].filter(e => getComputedStyle(e, "::before").content.includes("sideways")).length,
+    wide: document.querySelectorAll(".wide").length,
     inside: [...document.querySelectorAll(".cell, .output, .wide, p, pre")].every(e => e.getBoundingClientRect().right <= innerWidth),
     requests: performance.getEntriesByType("resource").filter(e => !e.name.startsWith("data:")).length});
 });</script>"""
@@ -91,6 +94,7 @@ def test_a_page_opens_from_disk_without_error_and_fits_the_window(written, which
     assert seen["window"] == width and seen["page"] <= width and seen["inside"]
     assert seen["pictures"] == seen["drawn"] == seen["named"] >= (1 if which else 9)
     assert seen["requests"] == 0
+    assert seen["hint"] == (seen["wide"] if width == 390 else 0) and seen["wide"] > 0
     assert seen["smallest"] >= 12 and seen["narrowest"] >= 300  # pictures keep their size and scroll in their own box
 
 
@@ -150,14 +154,36 @@ def test_a_page_asks_for_nothing_from_anywhere(written):
         assert text.count("<img") == len(re.findall(r'<img alt="[^"]{20,}"', text)) > 0
         assert page.stat().st_size < 10e6
     links = re.findall(r'<a href="([^"]*)"', pieces(written[1]))
-    assert links == ["chexpert/1e4/chapters/10_report.html"]
-    assert (written[1].parent / links[0]).samefile(written[0]) and "<a " not in pieces(written[0])
+    assert [link for link in links if not link.startswith("#")] == ["chexpert/1e4/chapters/10_report.html"]
+    assert (written[1].parent / "chexpert/1e4/chapters/10_report.html").samefile(written[0])
+
+
+def test_the_page_leads_to_all_runs_its_tables_and_each_of_its_sections(written, monkeypatch):
+    text = pieces(written[0])
+    links = re.findall(r'<a href="([^"]*)"', text)
+    sections = [link.removeprefix("#") for link in links if link.startswith("#")]
+    assert len(sections) == text.count("<h2") > 5 and all(text.count(f'id="{section}"') == 1 for section in sections)
+    files = [(written[0].parent / link).resolve() for link in links if not link.startswith("#")]
+    assert all(path.is_file() for path in files if path.name != "index.html")  # it is written after the page
+    assert written[1].resolve() in files
+    assert {"cohort.csv", "performance.csv", "fairness.csv"} <= {path.name for path in files}
+    monkeypatch.setenv("RECONFAIR_OUTPUTS", str(written[1].parent))
+    (written[0].parent / "01_data.html").write_text("")
+    assert report.links(runs.chexpert())["Chapters of this run"] == {"01_data": "01_data.html"}
+    (written[0].parent / "01_data.html").unlink()
+
+
+def test_the_page_says_when_and_from_what_it_was_made_and_what_its_measures_mean(written):
+    text = pieces(written[0])
+    assert re.search(rf"Made on 20\d\d-\d\d-\d\d with reconfair {re.escape(reconfair.__version__)}", text)
+    assert "Simulated data" not in text  # the run bears the name of a real dataset
+    assert "<li>EODD: the equalised odds difference" in text and "Margin: 0.05.</li>" in text
 
 
 def test_the_page_holds_every_exhibit_and_begins_with_the_summary(written):
-    text = pieces(written[0])
+    head, _, text = pieces(written[0]).partition("</nav>")
     assert text.index("In a minute") < text.index("For whom.") < text.index("What was done?")
-    assert 'class="input' not in text and "<title>chexpert/1e4" in text
+    assert 'class="input' not in text and "<title>chexpert/1e4" in head
     for question, exhibit in exhibits.EVERY.values():
         assert question in text
         assert pages.caption(exhibit)[0].replace("'", "") in re.sub("&#x27;|'", "", text)

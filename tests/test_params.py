@@ -409,10 +409,27 @@ def test_overrides_win(tmp_path):
     assert (whole.level, whole.dataset.split, whole.reconstruction.unet.lr) == ("x4", (0.6, 0.2, 0.2), 1e-4)
 
 
+def test_a_params_file_that_is_not_there_is_looked_for_in_the_project(tmp_path, monkeypatch):
+    (tmp_path / "params").mkdir()
+    (tmp_path / "params" / "demo.yaml").write_text("dataset: {name: phantom_mri}\n")
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / ".hidden.yaml").write_text("")
+    for folder, word, expected in (
+        (tmp_path, "demo", "'params/demo.yaml'"),
+        (tmp_path / "notebooks", "params/demo.yaml", "'../params/demo.yaml'"),
+        (tmp_path, "params/dmeo.yaml", "'demo.yaml'"),
+        (tmp_path, "params", "params/demo.yaml"),
+    ):
+        monkeypatch.chdir(folder)
+        with pytest.raises(ParamsError) as error:
+            params.load(word)
+        assert expected in str(error.value) and str(error.value).startswith(f"{word}: ")
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("acceleration=4", "--set acceleration=4: expected section.key=value"),
+        ("acceleration=4", "--set acceleration=4: expected section.key=value, such as noise.acceleration=4"),
         ("noise.acceleration", "--set noise.acceleration: expected section.key=value"),
         ("noise.acelleration=4", "noise.acelleration: unknown key in 'noise'; did you mean 'acceleration'?"),
         ("noise.acceleration=0.5", "noise.acceleration: Input should be greater than or equal to 1"),

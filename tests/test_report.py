@@ -9,9 +9,10 @@ import pytest
 import runs
 from matplotlib.figure import Figure
 
-from reconfair import judge, mitigation, params, report, tables
+from reconfair import judge, mitigation, params, report, tables, words
 from reconfair.report import claims, exhibits, pages
 from reconfair.report.runs import NOT_APPLIED, Runs
+from reconfair.words import markdown
 
 ALL = {"report": {"runs": "all"}}
 FEW = {"diagnosis": {"tasks": ["Cardiomegaly", "Edema", "Fracture", "Pneumonia"]}, "fairness": {"min_cases": 5}}
@@ -50,6 +51,24 @@ def test_all_levels_are_gathered_the_mildest_first(finished, mri):
         "phantom_mri/x16",
     ]
     assert set(mri.shifts().level) == {"x16"} and set(mri.shifts().metric) == {"eodd", "ser"}
+
+
+def test_simulated_data_are_called_so_in_every_caption_and_measures_are_those_of_the_tables(finished, mri, chexpert):
+    for runs_of, expected in (
+        (mri, "Simulated data."),
+        (chexpert, ""),
+        (report.gather(), "Simulated data: phantom_mri."),
+    ):
+        assert runs_of.simulated == expected and report.origin(runs_of).endswith(expected or ".")
+        (caption, _), *_ = pages.outputs(exhibits.EVERY["verdicts"][1], runs_of)
+        assert caption["text/markdown"].endswith(markdown(expected))
+    sentences = report.measures(mri)
+    assert [sentence.split(":")[0] for sentence in sentences][:4] == [
+        words.name(m) for m in ("auroc", "tpr", "fpr", "dice")
+    ]
+    assert any("SER" in sentence and "10 %" in sentence for sentence in sentences) and "PSNR gap (dB)" in sentences[-1]
+    wider = Runs(mri.studies, mri.performance.assign(margin=0.3), mri.fairness, study=mri.study)
+    assert "Margin: 0.30." in report.measures(wider)[0]
 
 
 def test_a_verdict_is_that_of_the_table_and_a_p_value_changes_none(mri):
@@ -318,7 +337,7 @@ def test_a_report_of_all_levels_is_stale_when_another_level_changed(finished):
 def test_without_a_finished_run_that_is_said(outputs):
     with pytest.raises(params.ParamsError, match="expected a finished run, found none"):
         report.gather()
-    with pytest.raises(params.ParamsError, match="judged/standard/judged is missing"):
+    with pytest.raises(params.ParamsError, match="judged/standard is missing"):
         report.gather(runs.mri(dataset={"patients": 30_000}))
 
 

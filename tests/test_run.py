@@ -1,5 +1,6 @@
 """The runner: mistakes before any kernel starts, failures kept, kills survived."""
 
+import argparse
 import errno
 import json
 import os
@@ -210,7 +211,8 @@ def test_without_noise_a_study_is_checked_and_planned(outputs, capsys):
     assert run.main(["check", *demo]) == 0
     assert run.main(["run", *demo, "--dry-run"]) == 0
     said = capsys.readouterr().out
-    for name in ("cohort/cohort", "readers/grade/weights", "originals/predictions", "judged", "01_data", "10_report"):
+    assert re.search(r"cohort +missing", said) and "cohort/cohort" not in said
+    for name in ("readers/grade/weights", "originals/predictions", "judged", "01_data", "10_report"):
         assert name in said
     assert not any(name in said for name in ("noisy", "sources", "02_noising", "03_recon", "06_mitigation"))
     assert run.main(["run", *demo, "--only", "03"]) == 2
@@ -493,3 +495,14 @@ def test_a_killed_run_goes_on_from_the_last_whole_product(outputs, tmp_path):
     assert again.returncode == 0, again.stdout + again.stderr
     assert weights.fresh and cohort.read_stamp()["made"] == made
     assert len((weights.folder / "log.csv").read_text().splitlines()) == 41
+
+
+def test_every_word_of_the_command_line_has_a_help(monkeypatch):
+    seen = []
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", lambda parser, _: seen.append(parser) or exit(0))
+    with pytest.raises(SystemExit):
+        run.main([])
+    [subparsers] = [action for action in seen[0]._actions if isinstance(action, argparse._SubParsersAction)]
+    assert {"run", "check", "judge", "plan", "init"} <= {*subparsers.choices}
+    for name, command in subparsers.choices.items():
+        assert [action.dest for action in command._actions if not action.help] == [], name

@@ -5,6 +5,7 @@
 executed notebook as HTML.
 """
 
+import os
 from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
@@ -17,13 +18,14 @@ from matplotlib.figure import Figure
 from reconfair import data, fair_diagnosis, judge, mitigation, store, synthesis, tables, two_stages
 from reconfair.params import Study
 from reconfair.report import exhibits, pages, readers, stages  # noqa: F401  the last two add their exhibits
-from reconfair.report.claims import compare, costs, missing, summary
+from reconfair.report.claims import compare, costs, measures, missing, origin, summary
 from reconfair.report.pages import show
 from reconfair.report.runs import Runs, finished, gather
 from reconfair.store import PACKAGE, Product
 from reconfair.words import markdown
 
-__all__ = ["Runs", "compare", "costs", "export", "gather", "index", "missing", "show", "summary", "write"]
+__all__ = ["Runs", "compare", "costs", "export", "gather", "index", "links", "measures", "missing", "origin", "show"]
+__all__ += ["summary", "write"]
 
 CHAPTER = "10_report"
 ROOM = tuple(f"{__name__}.{path.stem}" for path in sorted((PACKAGE / "report").glob("[a-z]*.py")))
@@ -92,13 +94,28 @@ def export(study: Study) -> pd.DataFrame:
     return pd.DataFrame({name: {"rows": len(t), "columns": t.shape[1]} for name, t in every.items()}).T
 
 
+def links(study: Study) -> dict[str, dict[str, str]]:
+    """Where the page of a run leads: to the index of all runs, the executed chapters, and the tables as CSV."""
+    folder = store.outputs() / study.name
+    here = folder / "chapters"
+    names = sorted(path.stem for path in here.glob("*.html") if path.stem != CHAPTER)
+    tables_of = sorted((folder / "export").glob("*.csv"))
+    return {
+        "All runs": {"index": os.path.relpath(store.outputs() / "index.html", here)},
+        "Chapters of this run": {name: f"{name}.html" for name in names},
+        "The same as notebooks": {name: f"{name}.ipynb" for name in names},
+        "Tables as CSV": {path.stem: os.path.relpath(path, here) for path in tables_of},
+    }
+
+
 def index() -> Path:
     """Write ``index.html`` over every finished run into the output root, with links to their pages."""
     import nbformat.v4 as v4
 
     path = store.outputs() / "index.html"
     with FileLock(path.with_name(".index.lock")):
-        runs, cells = gather(), [v4.new_markdown_cell("# All runs")]
+        runs = gather()
+        cells = [v4.new_markdown_cell(f"# All runs\n\n{markdown(origin(runs))}")]
         for label in dict.fromkeys(study.label for study in runs.studies):
             some = runs.of_dataset(label)
             files = {study.level: f"{study.name}/chapters/{CHAPTER}.html" for study in some.studies}
@@ -125,7 +142,7 @@ def _write(study: Study, runs: Runs | None, folder: Path) -> None:
         content = exhibit(runs)
         if isinstance(content, pd.DataFrame):
             tables.to_csv(content, folder / f"{name}.csv", index=True)
-            latex = pages.latex_table(content, pages.caption(exhibit)[0])
+            latex = pages.latex_table(content, f"{pages.caption(exhibit)[0]} {runs.simulated}".strip())
             (folder / f"{name}.tex").write_text(latex, encoding="utf-8")
         if isinstance(content, Figure):
             content.savefig(folder / f"{name}.png", bbox_inches="tight")

@@ -4,15 +4,18 @@ Verdicts are those of `fairness.assess`: they come from intervals and margins, n
 Only groups that are compared are named.
 """
 
+import datetime
+
 import numpy as np
 import pandas as pd
 
+import reconfair
 from reconfair import judge, noise, store, tables, two_stages
 from reconfair.data.phantom import Phantom
 from reconfair.judge import STANDARD
 from reconfair.params import Source, Study
 from reconfair.report.runs import RUN, Runs, reconstructed
-from reconfair.words import ATTRIBUTES, VERDICTS, name, number
+from reconfair.words import ATTRIBUTES, MEANINGS, VERDICTS, name, number
 
 # If every change is kept within its margin, if none is shown, if some is.
 HEADLINES = {
@@ -150,6 +153,30 @@ def _luck(studies, metric: str) -> str:
         return f"{trained} gave the same decisions."
     share = f"{number(100 * shares.median(), 0)} % of the variance of {what} (median)"
     return f"Between {trained} is {share}; the rest is between patients."
+
+
+def origin(runs: Runs) -> str:
+    """Which runs a page is about, when and with which version it was made, and whether its data are simulated."""
+    names = ", ".join(study.name for study in runs.studies)
+    text = f"Made on {datetime.date.today()} with reconfair {reconfair.__version__} from {names}."
+    return f"{text} {runs.simulated}".strip()
+
+
+def measures(runs: Runs) -> list[str]:
+    """What each measure of the tables means, a sentence each, with the change that is said not to matter."""
+    rows = pd.concat([runs.at_level(runs.performance), runs.at_level(runs.fairness)])
+    margins = rows.groupby("metric").margin.max()
+    sentences = []
+    for metric, meaning in MEANINGS.items():
+        if metric in margins:
+            text = f"{name(metric)}: {meaning}."
+            margin, unit = margins[metric], " dB" * metric.startswith("psnr")
+            if metric == "ser" and np.isfinite(margin):
+                text += f" Margin: {number(100 * margin, 0)} % of the ratio."
+            elif np.isfinite(margin):
+                text += f" Margin: {number(margin, 2)}{unit}."
+            sentences.append(text)
+    return sentences
 
 
 def missing(runs: Runs) -> list[str]:

@@ -3,9 +3,11 @@
 import re
 from base64 import b64encode
 from copy import deepcopy
+from functools import partial
 from inspect import cleandoc
 from io import BytesIO
 from pathlib import Path
+from urllib.parse import quote
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -23,6 +25,8 @@ p, ul, ol, blockquote { max-width: 46rem; }
 pre { overflow-x: auto; font-size: .8125rem; line-height: 1.4; }
 .input_area { background: #f6f6f6; padding: .1rem .8rem; border-radius: .3rem; }
 .wide { overflow-x: auto; margin: .8rem 0; }
+nav { font-size: .875rem; border-left: 4px solid #0072B2; padding-left: .8rem; }
+nav ul { columns: 16rem; padding-left: 1.2rem; }
 .wide img { display: block; max-width: none; }
 .celltag_summary { background: #f2f7fb; padding: .2rem 1rem; border-radius: .3rem; }
 .celltag_summary h2 { border: 0; margin-top: .5rem; }
@@ -32,6 +36,10 @@ th, td { padding: .2rem .5rem; text-align: left; vertical-align: top; white-spac
 .text_cell table { display: block; overflow-x: auto; }
 .text_cell p > img { max-width: 100%; }
 .math { display: block; overflow-x: auto; }
+@media (max-width: 40rem) {
+  .wide::before { content: "Scroll sideways to see all of it."; position: sticky; left: 0; font-size: .75rem;
+    color: #555; }
+}
 @page { size: A4; margin: 12mm; }
 @media print {
   body { max-width: none; padding: 0; font-size: 10pt; }
@@ -40,6 +48,7 @@ th, td { padding: .2rem .5rem; text-align: left; vertical-align: top; white-spac
   table { font-size: 7pt; }
   th, td { white-space: normal; padding: .1rem .25rem; }
   .wide, .text_cell table, .math { overflow: visible; }
+  .wide::before { content: none; }
   .wide img { width: auto; height: auto; max-width: 100%; max-height: 220mm; }
   h2, h3, .output_area:has(.output_markdown) { break-after: avoid; }
   p, tr, img { break-inside: avoid; }
@@ -84,10 +93,11 @@ TEX = [
 ]
 
 
-def html_of(notebook, title: str, hide_code: bool = False) -> str:
+def html_of(notebook, title: str, hide_code: bool = False, links: dict[str, dict[str, str]] | None = None) -> str:
     """Return an executed notebook as one HTML page that asks for nothing from anywhere.
 
-    Formulas become pictures, every picture has a text, and what is wide scrolls in its own box.
+    Contents follow the title. Formulas become pictures, every picture has a text, and what is wide scrolls in
+    its own box.
 
     Parameters
     ----------
@@ -96,7 +106,11 @@ def html_of(notebook, title: str, hide_code: bool = False) -> str:
         Of the browser's tab; the heading is the notebook's own.
     hide_code : bool
         Leave out the code, and show text and outputs alone.
+    links : dict of dict, optional
+        Before the contents: by a word, texts and the addresses to which they lead.
     """
+    from html import escape
+
     import nbformat
     from nbconvert import HTMLExporter
     from pygments.formatters import HtmlFormatter
@@ -114,9 +128,22 @@ def html_of(notebook, title: str, hide_code: bool = False) -> str:
         exclude_output_prompt=True,
         config=Config({"NbConvertBase": {"display_data_priority": list(SHOWN)}}),
     )
-    exporter.register_filter("markdown2html", _html_of_markdown)
+    headings = {}
+    exporter.register_filter("markdown2html", partial(_html_of_markdown, headings=headings))
     css = CSS + HtmlFormatter().get_style_defs(".highlight")
-    return exporter.from_notebook_node(content, {"title": title, "css": css})[0]
+    page = exporter.from_notebook_node(content, {"title": title, "css": css})[0]
+    lines = [
+        f"<p>{escape(word)}: "
+        + ", ".join(f'<a href="{quote(at)}">{escape(text)}</a>' for text, at in some.items())
+        + "</p>"
+        for word, some in (links or {}).items()
+        if some
+    ]
+    entries = [f'<li><a href="#{anchor}">{text}</a></li>' for anchor, text in headings.items()]
+    lines += ["<ul>", *entries, "</ul>"] * bool(entries)
+    nav = "\n".join(['<nav aria-label="Contents">', *lines, "</nav>\n"]) * bool(lines)
+    before = "</h1>\n" if "</h1>\n" in page else "<main>\n"
+    return page.replace(before, before + nav, 1)
 
 
 def is_answer(cell) -> bool:
@@ -142,7 +169,7 @@ def show(exhibit, runs) -> None:
 def outputs(exhibit, runs):
     """Yield data and metadata of an exhibit's outputs, by MIME type: its caption, then a picture, table or sentence."""
     (first, note), content = caption(exhibit), exhibit(runs)
-    yield {"text/markdown": f"**{markdown(first)}** {markdown(note)}"}, {}
+    yield {"text/markdown": f"**{markdown(first)}** {markdown(f'{note} {runs.simulated}'.strip())}"}, {}
     if isinstance(content, str):
         yield {"text/markdown": markdown(content)}, {}
     elif isinstance(content, Figure):
@@ -183,11 +210,19 @@ def describe_pictures(notebook) -> None:
                 output.metadata.setdefault("image/png", {}).setdefault("alt", text)
 
 
-def _html_of_markdown(text: str) -> str:
+def _html_of_markdown(text: str, headings: dict[str, str]) -> str:
+    """Markdown as HTML; headings of the second level are added to `headings`, by their anchor."""
     from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
     class Renderer(IPythonRenderer):
-        """Markdown with formulas as pictures."""
+        """Markdown with formulas as pictures and with anchors at its headings."""
+
+        def heading(self, text: str, level: int, **attributes) -> str:
+            if level != 2:
+                return super().heading(text, level, **attributes)
+            anchor = f"section-{len(headings) + 1}"
+            headings[anchor] = re.sub("<[^>]*>", "", text)
+            return f'<h2 id="{anchor}">{text}</h2>\n'
 
         def inline_math(self, body: str) -> str:
             return _picture_of_formula(body)

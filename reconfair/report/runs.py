@@ -6,6 +6,7 @@ import pandas as pd
 import yaml
 
 from reconfair import judge, mitigation, params, store, tables
+from reconfair.data.phantom import Phantom
 from reconfair.params import ParamsError, Study
 from reconfair.store import Product
 
@@ -34,6 +35,14 @@ class Runs:
     fairness: pd.DataFrame
     left_out: list[str] = field(default_factory=list)
     study: Study | None = None
+
+    @property
+    def simulated(self) -> str:
+        """Of which runs the patients are simulated, as a sentence; empty where all are real."""
+        labels = dict.fromkeys(study.label for study in self.studies if isinstance(study.dataset, Phantom))
+        if len(labels) == len({study.label for study in self.studies}):
+            return "Simulated data."
+        return f"Simulated data: {', '.join(labels)}." * bool(labels)
 
     def at_level(self, table: pd.DataFrame) -> pd.DataFrame:
         """Rows of the study's noise level."""

@@ -44,12 +44,19 @@ One row per decision, in these columns:
   strategy  standard, or how the source was mitigated (left out: standard)
   reader    which network or person decided (left out: standard)
   split     test is judged; on originals of val the thresholds are balanced; train is ignored (left out: test)
-  fold      which models made the row, where each patient was tested once by models that never saw him: AUROC compares
+  fold      which models made the row, where each patient was tested once by models trained on others: AUROC compares
             scores of one fold, and each fold has its threshold (left out: no folds)
   class     of our own predictions of several classes: the class that the row is about
   decision  of these, 1 if the unit is given to that class, else 0
 Every other column is an attribute, such as sex: one group a value, the same in all rows of a patient."""
 LIBRARIES = ("torch", "torchvision", "lightning", "numpy", "scipy", "pandas", "scikit-image")
+SET = {
+    "action": "append",
+    "default": [],
+    "metavar": "section.key=value",
+    "dest": "overrides",
+    "help": "change a key of the params file, such as noise.acceleration=16; may be given several times",
+}
 _HELD = []  # the lock of this process's GPU
 
 
@@ -62,14 +69,14 @@ def main(argv: list[str] | None = None) -> int:
     _judge_options(commands)
     _plan_options(commands)
     rate = commands.add_parser("rate", help="compare pairs of synthetic images, for chapter 08")
-    rate.add_argument("params", type=Path, metavar="PARAMS")
-    rate.add_argument("--set", action="append", default=[], metavar="section.key=value", dest="overrides")
+    rate.add_argument("params", type=Path, metavar="PARAMS", help="params file of a study with synthesis")
+    rate.add_argument("--set", **SET)
     rate.add_argument("--rater", default=getpass.getuser(), help="names the file of ratings; letters, digits, dashes")
     rate.add_argument("--no-browser", action="store_true", help="write the notebook, and do not open it")
     init = commands.add_parser("init", help="copy notebooks, params files and workflow into a new folder")
-    init.add_argument("folder", type=Path, metavar="FOLDER")
+    init.add_argument("folder", type=Path, metavar="FOLDER", help="a new folder, or an empty one")
     exercises = commands.add_parser("exercises", help="write the notebooks for a class: student/ and solutions/")
-    exercises.add_argument("folder", type=Path, metavar="FOLDER")
+    exercises.add_argument("folder", type=Path, metavar="FOLDER", help="where to write them")
     hosted = "repository on GitHub that FOLDER will be, for badges that open the notebooks in Colab and Binder"
     exercises.add_argument("--hosted", default="", metavar="OWNER/NAME[/BRANCH]", help=hosted)
     pairs = commands.add_parser("pairs", help="compare each notebook with its script")
@@ -93,23 +100,26 @@ def _studies_options(commands) -> None:
     check = commands.add_parser("check", help="validate params files, and run nothing")
     status = commands.add_parser("status", help="show what is done, stale, failed, missing")
     for command in (run, check, status):
-        command.add_argument("params", nargs="*" if command is status else "+", type=Path, metavar="PARAMS")
-        command.add_argument("--set", action="append", default=[], metavar="section.key=value", dest="overrides")
+        which = "params files, such as params/demo.yaml" + "; left out: all in params/" * (command is status)
+        command.add_argument("params", nargs="*" if command is status else "+", type=Path, metavar="PARAMS", help=which)
+        command.add_argument("--set", **SET)
     status.add_argument("--verify", action="store_true", help="read every file and scan, and compare their checksums")
     run.add_argument("--only", metavar="05", help="run this chapter alone")
     run.add_argument("--until", metavar="05", help="run the chapters up to this one")
-    run.add_argument("--part", metavar="unet", help="of the chapter named by --only, make a part and run no notebook")
+    run.add_argument("--part", metavar="unet", help="make this model of the chapter --only, and run no notebook")
     run.add_argument("--dry-run", action="store_true", help="say what would be made and what it costs; make nothing")
     run.add_argument("--gpus", metavar="1,8,64", help="with --dry-run: how long it takes with so many GPUs")
 
 
 def _judge_options(commands) -> None:
     raw = argparse.RawDescriptionHelpFormatter
+    balanced = "threshold of a task; left out: balanced on originals of split val"
     judged = commands.add_parser("judge", help="judge anyone's scores", description=JUDGE, formatter_class=raw)
-    judged.add_argument("path", type=Path, metavar="FILE", help="CSV or Parquet")
+    judged.add_argument("path", type=Path, metavar="FILE", help="CSV, Excel or Parquet")
     judged.add_argument("--attributes", default="", metavar="sex,race", help="columns to compare, or sex*race; all")
-    judged.add_argument("--threshold", action="append", default=[], type=_threshold, metavar="task=0.5")
-    judged.add_argument("--inference", choices=INFERENCES, default=INFERENCES[0])
+    judged.add_argument("--threshold", action="append", default=[], type=_threshold, metavar="task=0.5", help=balanced)
+    limits = f"how limits are computed; left out: {INFERENCES[0]}"
+    judged.add_argument("--inference", choices=INFERENCES, default=INFERENCES[0], help=limits)
     judged.add_argument("--min-cases", type=int, default=20, help="patients of each label that a group needs: 20")
     judged.add_argument("--ordinal", default="", metavar="grade", help="tasks whose several classes are in order")
     judged.add_argument("--out", type=Path, metavar="FOLDER", help="for the tables: FILE_judged, beside the file")
@@ -119,15 +129,17 @@ def _plan_options(commands) -> None:
     plan = commands.add_parser("plan", help="how many patients of each group a claim needs")
     plan.add_argument("params", nargs="?", type=Path, metavar="PARAMS", help="a finished study to take the rates from")
     plan.add_argument("--task", default="", help="of that study; left out: its first classified task")
-    plan.add_argument("--attribute", default="sex")
+    plan.add_argument("--attribute", default="sex", help="of that study, whose groups are compared; left out: sex")
     plan.add_argument("--source", default="unet", help="compared with the originals")
     plan.add_argument("--groups", default="a,b", metavar="f,m", help="where no study is named")
     rates = {"tpr": "0.8", "fpr": "0.2", "prevalence": "0.2", "discordance": "0.05", "images": "1"}
     for name, usual in rates.items():
-        plan.add_argument(f"--{name}", default=usual, metavar=usual, help="or by group: f=0.7,m=0.8")
+        plan.add_argument(
+            f"--{name}", default=usual, metavar=usual, help=f"of all groups; or by group: f={usual},m={usual}"
+        )
     plan.add_argument("--aim", choices=("kept", "shift", "unequal"), default="kept", help="what is to be shown")
     plan.add_argument("--size", type=float, default=0.05, help="margin of kept, or the change to be found: 0.05")
-    plan.add_argument("--power", type=float, default=0.8)
+    plan.add_argument("--power", type=float, default=0.8, help="share of studies that show it: 0.8")
     plan.add_argument("--studies", type=int, default=200, help="simulated for each number of patients: 200")
     plan.set_defaults(overrides=[])
 

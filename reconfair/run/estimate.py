@@ -32,9 +32,8 @@ def costs(plans: list[tuple[Study, list[str]]]) -> dict[Product, Cost]:
             counted = product.work is not None  # else its notebook's time holds it
             if counted and product.chapter in numbers and product not in by_product and not product.fresh:
                 (seconds, basis), work = store.estimate(product, rates), product.work()
-                key = product.key.removeprefix(f"{product.run}/")
                 run = study.name if product.run in (study.name, study.label) else product.run
-                by_product[product] = Cost(run, key, product.state, seconds, work, basis)
+                by_product[product] = Cost(run, product.title, product.state, seconds, work, basis)
     return by_product
 
 

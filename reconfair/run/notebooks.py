@@ -78,11 +78,12 @@ def execute(study: Study, copy: Product, say=print) -> str:
             say(f"{copy.name}: its process died, most often for want of memory\n  failed in {path}")
             return "failed"
         _forget_paths(path)
-        page = path.with_suffix(".html")
-        text = report.pages.html_of(path, f"{study.name}, {copy.name}", hide_code=copy.name == report.CHAPTER)
+        page, is_report = path.with_suffix(".html"), copy.name == report.CHAPTER
+        links = report.links(study) if is_report else None
+        text = report.pages.html_of(path, f"{study.name}, {copy.name}", hide_code=is_report, links=links)
         page.write_text(text, encoding="utf-8")
         copy.mark([path, page], time.monotonic() - start)
-        if copy.name == report.CHAPTER:
+        if is_report:
             report.index()
     return "ran"
 
