@@ -280,10 +280,11 @@ class Table(Scans):
     def about(self) -> About:
         """What the params file says of this table."""
         recorded = {"sex": self.sex, "age_group": self.age, "race": self.race}
+        outlined = self.mask.tasks if self.mask else ()
         return About(
             self.modality,
             unit=self.unit or {"mri": "patient", "xray": "image"}[self.modality],
-            tasks=dict.fromkeys(self.tasks, "classify") | dict.fromkeys(self.mask.tasks if self.mask else (), "segment"),
+            tasks=dict.fromkeys(self.tasks, "classify") | dict.fromkeys(outlined, "segment"),
             attributes=(*(attribute for attribute, column in recorded.items() if column), *self.attributes),
             folder="table",
             metadata=(escape(self.file),),
