@@ -395,7 +395,8 @@ second_hand.pivot_table("value", "strategy", "metric", sort=False)
 # %% [markdown]
 # ## What this chapter does not prove
 #
-# Each reader was trained once, and another seed moves a gap by more than many a strategy does. A crop that does not close the
+# Each reader was trained once, and another seed moves a gap by more than many a strategy does. The appendix `A3_readers`
+# shows the same strategies with several seeds, on phantoms whose answer is known. A crop that does not close the
 # gap shows that its cause lies inside the window, not what it is. An adversary that fails to find an attribute proves nothing
 # about a stronger one. Thresholds by group equalise rates on the validation patients; whether they do so elsewhere must be
 # measured there.
