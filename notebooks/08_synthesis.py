@@ -408,8 +408,8 @@ published.pivot_table("value", ["dataset", "strategy"], "metric", sort=False)
 # A generator that was trained on the same patients adds no information that nobody measured. If women with the disease look
 # different in a way that no training image shows, no synthetic image will show it either. Samples of a rare cell borrow from
 # the common ones; where the disease looks different in the rare group, this is wrong, and the classifier learns it. One
-# training with one seed shows little. The appendix `A4_synthesis` shows the same question with several seeds, on phantoms whose answer is
-# known.
+# training with one seed shows little. The appendix `A4_synthesis` asks the question with several seeds, on phantoms whose
+# answer is known.
 #
 # ## Three things to take away
 #
