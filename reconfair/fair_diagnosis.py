@@ -13,6 +13,7 @@ from reconfair import data, diagnosis, judge, store, tables
 from reconfair.fairness import fate, medians
 from reconfair.params import ALONE, ORIGINAL, Reader, Study
 from reconfair.store import Product
+from reconfair.words import without_strength
 
 CHAPTER = "07"
 
@@ -82,10 +83,9 @@ def check(study: Study) -> list[str]:
     """Name strategies that cannot be applied: to a cohort without masks, or with an attribute that does not vary."""
     if study.readers is None:
         return []
-    words = {strategy: {*strategy.partition("@")[0].split("+")} for strategy in study.reader_names}
-    blind = [
-        name for name, some in words.items() if {"crop", "cascade"} & some and "segment" not in study.tasks.values()
-    ]
+    words = {strategy: {*without_strength(strategy).split("+")} for strategy in study.reader_names}
+    outlined = "segment" in study.tasks.values()
+    blind = [strategy for strategy, some in words.items() if {"crop", "cascade"} & some and not outlined]
     mistakes = [f"readers.strategies: {strategy} needs masks, and {study.label} has none" for strategy in blind]
     if data.product(study).fresh and any({*ALONE, "thresholds"} & some for some in words.values()):
         from reconfair.diagnosis import groupwise
