@@ -217,6 +217,14 @@ def test_samples_do_not_depend_on_where_drawing_stopped(made):
     assert np.allclose(whole[4:], rest, atol=2e-3) and not np.allclose(whole[0], whole[4], atol=1e-2)
 
 
+def test_images_are_drawn_in_batches_so_that_memory_does_not_grow_with_their_number(made):
+    several = 2 * synthesis.BATCH + 7
+    sizes = [len(some) for some in synthesis.draw(made, "fairgen", np.zeros(several, int), "sample")]
+    assert sizes == [synthesis.BATCH, synthesis.BATCH, 7]
+    _, images = synthesis.synthetic(made, "fairgen")
+    assert isinstance(images, np.memmap)
+
+
 def test_a_generator_of_another_study_is_refused_by_what_differs(made, tmp_path):
     path = synthesis.weights(made).folder / "best.ckpt"
     module = synthesis.build(made)
