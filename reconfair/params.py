@@ -1403,7 +1403,13 @@ def _reconstruction(section: dict) -> type[Reconstruction]:
             if name in taken or not re.fullmatch(r"\w+", name):
                 raise ParamsError(f"reconstruction.models: '{name}' cannot be a name; use other letters or digits")
             required[name] = (GIVEN[kind], ...)
-    typed = {name: (kind, kind()) for name, kind in fields.items()} | required
+    return _with_models(tuple(fields.items()), tuple(required.items()))
+
+
+@lru_cache
+def _with_models(fields: tuple[tuple[str, type]], required: tuple[tuple[str, tuple]]) -> type[Reconstruction]:
+    """The class of the section, built once for the same models."""
+    typed = {name: (kind, kind()) for name, kind in fields} | dict(required)
     return create_model("Reconstruction", __base__=Reconstruction, **typed)
 
 

@@ -15,6 +15,7 @@ import math
 import os
 import resource
 import shutil
+import stat
 import sys
 import threading
 import time
@@ -23,6 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache, cached_property, lru_cache, wraps
 from hashlib import sha256
 from io import BytesIO
@@ -136,7 +138,7 @@ class Product:
         """Name of the product within the outputs, such as ``lgg/x8/sources/unet/weights``."""
         return (self.folder / self.name).relative_to(outputs()).as_posix()
 
-    @property
+    @cached_property
     def stamp(self) -> Path:
         return self.folder / f"{self.name}.product.json"
 
@@ -162,10 +164,7 @@ class Product:
         return (
             stamp.get("layout") == LAYOUT
             and stamp.get("fingerprint") == self.fingerprint
-            and all(
-                (self.folder / name).is_file() and (self.folder / name).stat().st_size == size
-                for name, size in stamp.get("files", {}).items()
-            )
+            and all(_size(f"{self.folder}/{name}") == size for name, size in stamp.get("files", {}).items())
             and (self.inputs is None or (stamp.get("inputs") or [""])[0] == self.inputs(False))
             and all(stamp.get("scans", {}).get(key, known) == known for key, known in self._known_scans().items())
         )
@@ -372,8 +371,9 @@ def throughputs() -> dict[tuple[str, bool], list[tuple[float, float]]]:
 
 def earlier(run: str) -> list[Path]:
     """Stamps in the folder of a run that an earlier version left there; their files stay and are not used."""
-    stamps = sorted((outputs() / run).rglob("*.product.json"))
-    return [path for path in stamps if (stamp := _read_stamp(path)) and stamp.get("layout", 0) < LAYOUT]
+    folders = os.walk(outputs() / run)
+    stamps = [Path(folder, name) for folder, _, names in folders for name in names if name.endswith(".product.json")]
+    return sorted(path for path in stamps if (stamp := _read_stamp(path)) and stamp.get("layout", 0) < LAYOUT)
 
 
 @contextmanager
@@ -400,7 +400,7 @@ def _read_stamp(path: Path) -> dict:
         return {}
 
 
-@lru_cache(4096)
+@lru_cache(2**15)  # those of a thousand runs
 def _parsed(path: Path, *_status: int) -> dict:
     """Contents of a stamp, read once as long as its file stays the same; empty where another hand has changed it."""
     stamp = json.loads(path.read_text(encoding="utf-8"))
@@ -415,7 +415,7 @@ def _is_whole(stamp: dict) -> bool:
     if not all(isinstance(stamp.get(key), kind) for key, kind in STAMP.items()):
         return False
     try:
-        time.strptime(stamp["made"], TIME)
+        datetime.fromisoformat(stamp["made"])
     except ValueError:
         return False
     work, inputs = stamp["work"], stamp["inputs"]
@@ -427,6 +427,15 @@ def _is_whole(stamp: dict) -> bool:
         and all(isinstance(text, str) for text in (*inputs, *stamp["sums"].values(), *stamp["scans"].values()))
         and stamp["sums"].keys() == stamp["files"].keys()
     )
+
+
+def _size(path: str) -> int:
+    """Size of a file, -1 where there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return -1
+    return status.st_size if stat.S_ISREG(status.st_mode) else -1
 
 
 def checksum(path: str | Path) -> str:

@@ -9,13 +9,14 @@ import os
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from xxhash import xxh3_128
 
 from reconfair import entries, params, store, tables
@@ -97,10 +98,17 @@ def _inputs(study: Study, content: bool) -> str:
 def _signature(cohort: Path, changed: int, question) -> str:
     """Hash of the names of the files that a table names, and of what `question` answers about each."""
     try:
-        answers = asked(pd.read_parquet(cohort), question)
+        answers = asked(_scans(cohort, files.changed(cohort)), question)
     except (OSError, ValueError):
         return ""
     return xxh3_128(repr([(os.path.basename(path), answer) for path, answer in answers.items()]).encode()).hexdigest()
+
+
+@lru_cache(4)  # all noise levels of a dataset ask for it
+def _scans(cohort: Path, changed: int) -> pd.DataFrame:
+    """The columns of a cohort's table that name files."""
+    columns = pq.read_schema(cohort).names
+    return pd.read_parquet(cohort, columns=[name for name in ("path", "mask_path") if name in columns])
 
 
 _dates = store.sparingly()(_signature)

@@ -5,7 +5,7 @@
 executed notebook as HTML.
 """
 
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
@@ -26,6 +26,7 @@ from reconfair.words import markdown
 __all__ = ["Runs", "compare", "costs", "export", "gather", "index", "missing", "show", "summary", "write"]
 
 CHAPTER = "10_report"
+ROOM = tuple(f"{__name__}.{path.stem}" for path in sorted((PACKAGE / "report").glob("[a-z]*.py")))
 OVERVIEW = ("verdicts", "shift_by_model", "shift_by_strategy", "tradeoffs")  # exhibits over all runs
 
 
@@ -33,10 +34,8 @@ def product(study: Study, runs: Runs | None = None) -> Product:
     """Every exhibit of a run: tables as CSV and LaTeX, figures as PNG."""
     # Other levels of the dataset count by their stamps, for they are made by other params files.
     others = finished(study.label) if study.report.runs == "all" else []
-    published = sha256(b"".join(path.read_bytes() for path in sorted(tables.PUBLISHED.glob("*.csv"))))
-    parameters = study.model_dump(mode="json", include={"report"}) | {"published": published.hexdigest()}
+    parameters = study.model_dump(mode="json", include={"report"}) | {"published": _published()}
     parameters["others"] = {made.run: made.read_stamp().get("fingerprint", "") for _, made in others}
-    room = [f"{__name__}.{path.stem}" for path in sorted((PACKAGE / "report").glob("[a-z]*.py"))]
     needs = [data.product(study), mitigation.judged(study)]
     needs += [fair_diagnosis.product(study)] if study.readers else []
     needs += [synthesis.product(study)] if study.synthesis else []
@@ -48,10 +47,16 @@ def product(study: Study, runs: Runs | None = None) -> Product:
         name="exhibits",
         write=partial(_write, study, runs),
         parameters=parameters,
-        code=(__name__, *room, "reconfair.figures", "reconfair.words", "reconfair.judge"),
+        code=(__name__, *ROOM, "reconfair.figures", "reconfair.words", "reconfair.judge"),
         needs=tuple(needs),
         command=study.command,
     )
+
+
+@cache
+def _published() -> str:
+    """Hash of the published tables."""
+    return sha256(b"".join(path.read_bytes() for path in sorted(tables.PUBLISHED.glob("*.csv")))).hexdigest()
 
 
 def products(study: Study) -> list[Product]:

@@ -6,9 +6,9 @@ import os
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from shutil import which
 
@@ -16,7 +16,7 @@ from reconfair import store
 from reconfair.params import ParamsError, Study
 from reconfair.run import warm
 from reconfair.run.products import CHAPTERS, chapters, every_product
-from reconfair.store import TIME, Product, clock
+from reconfair.store import Product, clock
 
 
 @dataclass
@@ -122,6 +122,7 @@ def write_flags(every: dict[str, Job], folder: Path) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
+@store.uncollected()
 def grid(studies: Iterable[Study]) -> str:
     """Show how far each configuration has come: a row each, a column for each chapter, time and largest process."""
     rows = [["run", *(notebook[:2] for notebook in CHAPTERS), "in all", "memory"]]
@@ -136,12 +137,15 @@ def grid(studies: Iterable[Study]) -> str:
 
 def _row(study: Study) -> list[str]:
     """State and time of each chapter, time in all, and memory of the largest process."""
-    every, cells, seconds, peak = every_product(study), [], 0.0, 0
+    chapter_products = {notebook[:2]: [] for notebook in chapters(study)}
+    for product in every_product(study):
+        chapter_products[product.chapter].append(product)
+    cells, seconds, peak = [], 0.0, 0
     for notebook in CHAPTERS:
-        chapter = [product for product in every if product.chapter == notebook[:2]]
-        if notebook not in chapters(study):
+        if notebook[:2] not in chapter_products:
             cells.append("-")
             continue
+        chapter = chapter_products[notebook[:2]]
         states, took = {product.state for product in chapter}, seconds_of(chapter)
         # The first state that any product is in; begun where only some are done.
         state = next((state for state in ("running", "failed", "stale", "begun") if state in states), "begun")
@@ -155,7 +159,7 @@ def _row(study: Study) -> list[str]:
 def seconds_of(products: list[Product]) -> float:
     """Time that a chapter took, what its notebook made while it ran counted once."""
     stamps = [product.read_stamp() for product in products]
-    ends = [time.mktime(time.strptime(stamp["made"], TIME)) if "made" in stamp else 0.0 for stamp in stamps]
+    ends = [datetime.fromisoformat(stamp["made"]).timestamp() if "made" in stamp else 0.0 for stamp in stamps]
     total = stamps[-1].get("seconds", 0)
     start, end = ends[-1] - total - 1, ends[-1]
     others = zip(stamps[:-1], ends[:-1], strict=True)

@@ -20,17 +20,16 @@ from reconfair import (
     two_stages,
 )
 from reconfair.params import Study
-from reconfair.store import PACKAGE, Product, Work
+from reconfair.store import Product, Work
 
 FOLDER = params.project_file("notebooks/01_data.ipynb").parent  # yours, if the project's folder has notebooks
-_REPORT = sorted(f"reconfair.report.{path.stem}" for path in (PACKAGE / "report").glob("[a-z]*.py"))
 _READERS = ["reconfair.fair_diagnosis", "reconfair.remedies.balance", "reconfair.diagnosis.fairread"]
 _SHOWN = {  # what a chapter shows beyond the products it needs
     "04": ["reconfair.diagnosis.curves"],
-    "06": _REPORT,
+    "06": report.ROOM,
     "07": _READERS,
     "09": ["reconfair.two_stages", "reconfair.fairness.grid"],
-    "10": _REPORT,
+    "10": report.ROOM,
 }
 _TABLES = ("dataset", "noise", "reconstruction", "diagnosis", "fairness")
 # The chapters, and the sections of a params file that each uses.
