@@ -59,6 +59,7 @@ sync: $(READY)  ## write each notebook's .ipynb from its .py
 gallery: $(READY)  ## run the phantom study at three noise levels, and the appendices, into outputs/gallery
 	$(BIN)/papermill --log-level ERROR notebooks/A1_calibration.ipynb outputs/gallery/A1_calibration.ipynb
 	$(BIN)/papermill --log-level ERROR notebooks/A2_mitigation.ipynb outputs/gallery/A2_mitigation.ipynb
+	$(BIN)/papermill --log-level ERROR notebooks/A3_readers.ipynb outputs/gallery/A3_readers.ipynb
 	$(BIN)/papermill --log-level ERROR notebooks/A4_synthesis.ipynb outputs/gallery/A4_synthesis.ipynb
 	$(BIN)/papermill --log-level ERROR notebooks/A5_two_stages.ipynb outputs/gallery/A5_two_stages.ipynb
 	RECONFAIR_OUTPUTS=outputs/gallery $(BIN)/reconfair run params/gallery_1e4.yaml --until 02

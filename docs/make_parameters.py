@@ -87,6 +87,7 @@ MEANINGS = {
     "task": "name of the task",
     "Mask.blank": "a row without a file: `error` refuses it, `background` means that there is nothing to outline",
     "inside": "values of the mask that lie inside the outline; null: every value but 0; ambiguous masks are refused",
+    "Mask.labels": "regions by the value that outlines them, such as `{1: lv, 2: myo}`; each is a task to segment",
     "where": "rows that count, by column, such as `{view: [PA, AP]}`; all others are left out",
     "fit": "an image that is not square is padded with black, cut to its middle, or squeezed",
     "geometry": "`check`: image and mask must lie in the same place; `ignore`: their pixels are matched as stored",

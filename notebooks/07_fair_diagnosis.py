@@ -241,7 +241,16 @@ Markdown(
 # %% [markdown]
 # After the game, the attributes come back: a small network turns them into weights of the channels of $z$ (*re-fusion*). So
 # FairREAD uses the attributes openly when it decides. For a patient whose attribute is unknown it counts 0.5.
-#
+
+# %%
+tested = rf.data.load(study).table.query("split == 'test'").drop_duplicates("patient_id")
+unknown = tested[list(study.attributes("readers"))].isna().any(axis=1).sum()
+Markdown(
+    f"Of {len(tested)} test patients, {unknown} have an unknown attribute. FairREAD counts 0.5 for them, and thresholds by "
+    "group give them the threshold of all."
+)
+
+# %% [markdown]
 # The latent spaces of this study's readers, in their first two principal components, coloured by group and by disease:
 
 # %%
@@ -278,12 +287,9 @@ chosen = groupwise.read(study, moved[0]) if moved else pd.DataFrame()
 chosen.round(3)
 
 # %%
-few = chosen[(chosen.group != "all") & ~chosen.moved] if len(chosen) else chosen
 Markdown(
-    f"{len(few)} of {(chosen.group != 'all').sum()} thresholds of `{moved[0]}` are the common one, since the group has fewer "
-    f"than {study.fairness.min_cases} validation patients of a label."
-    if moved
-    else "No thresholds by group were asked for (`readers = {'thresholds': 'min_gap'}`)."
+    " ".join(groupwise.sentence(groupwise.read(study, name), name, study.fairness.min_cases) for name in moved)
+    or "No thresholds by group were asked for (`readers = {'thresholds': 'min_gap'}`)."
 )
 
 # %% [markdown]
@@ -395,7 +401,8 @@ second_hand.pivot_table("value", "strategy", "metric", sort=False)
 # %% [markdown]
 # ## What this chapter does not prove
 #
-# Each reader was trained once, and another seed moves a gap by more than many strategies do. A crop that does not close the
+# Each reader was trained once, and another seed moves a gap by more than many strategies do. The appendix `A3_readers`
+# shows the same strategies with several seeds, on phantoms whose answer is known. A crop that does not close the
 # gap shows that its cause lies inside the window, not what it is. An adversary that fails to find an attribute proves nothing
 # about a stronger one. Thresholds by group equalise rates on the validation patients; whether they do so elsewhere must be
 # measured there.

@@ -304,10 +304,12 @@ Markdown(
 # %% [markdown]
 # The Fréchet distance compares the features of synthetic and of real images. It depends on the number of images, so every
 # group has the same number here. `fd_floor` compares real images with other real ones: no generator can be expected below it.
-# The features are those of a classifier of our own (`fd_own`), not of Inception, so the values are no FID.
+# The features are those of a classifier of our own (`fd_own`), not of Inception, so the values are no FID. Where the extra
+# `weights` is installed, `fd_imagenet` measures the same in features that no patient has taught.
 
 # %%
-measured = table[table.metric.isin(["fd_own", "fd_floor"]) & (table.attribute == study.cells[0])]
+spaces = ["fd_own", "fd_floor", "fd_imagenet", "fd_imagenet_floor"]
+measured = table[table.metric.isin(spaces) & (table.attribute == study.cells[0])]
 measured.pivot_table("value", ["generator", "metric"], "group", sort=False).round(1)
 
 # %%
@@ -409,8 +411,8 @@ published.pivot_table("value", ["dataset", "strategy"], "metric", sort=False)
 # A generator that was trained on the same patients adds no information that nobody measured. If women with the disease look
 # different in a way that no training image shows, no synthetic image will show it either. Samples of a rare cell borrow from
 # the common ones; where the disease looks different in the rare group, this is wrong, and the classifier learns it. One
-# training with one seed shows little. `benchmarks/synthesis.py` asks the question with several seeds where the answer is
-# known.
+# training with one seed shows little. The appendix `A4_synthesis` asks the question with several seeds, on phantoms whose
+# answer is known.
 #
 # ## Three things to take away
 #

@@ -28,7 +28,7 @@ from IPython.display import Markdown
 
 import reconfair as rf
 
-path = rf.store.PACKAGE.parent / "benchmarks" / "results" / "synthesis.csv"
+path = rf.params.shipped() / "benchmarks" / "results" / "synthesis.csv"
 columns = ["scenario", "seed", "arm", "metric", "value"]
 # The word null is a scenario here, and no missing value.
 kept = pd.read_csv(path, keep_default_na=False, na_values=[""]) if path.exists() else pd.DataFrame(columns=columns)

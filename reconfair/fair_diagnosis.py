@@ -13,6 +13,7 @@ from reconfair import data, diagnosis, judge, store, tables
 from reconfair.fairness import fate, medians
 from reconfair.params import ALONE, ORIGINAL, Reader, Study
 from reconfair.store import Product
+from reconfair.words import without_strength
 
 CHAPTER = "07"
 
@@ -80,10 +81,20 @@ def train(study: Study) -> None:
 
 def check(study: Study) -> list[str]:
     """Name strategies that cannot be applied: to a cohort without masks, or with an attribute that does not vary."""
-    if study.readers is None or "segment" in study.tasks.values():
+    if study.readers is None:
         return []
-    blind = [strategy for strategy in study.reader_names if {"crop", "cascade"} & {*strategy.split("+")}]
-    return [f"readers.strategies: {strategy} needs masks, and {study.label} has none" for strategy in blind]
+    words = {strategy: {*without_strength(strategy).split("+")} for strategy in study.reader_names}
+    outlined = "segment" in study.tasks.values()
+    blind = [strategy for strategy, some in words.items() if {"crop", "cascade"} & some and not outlined]
+    mistakes = [f"readers.strategies: {strategy} needs masks, and {study.label} has none" for strategy in blind]
+    if data.product(study).fresh and any({*ALONE, "thresholds"} & some for some in words.values()):
+        from reconfair.diagnosis import groupwise
+
+        try:
+            groupwise.zeros(study)
+        except ValueError as error:
+            mistakes.append(str(error))
+    return mistakes
 
 
 def judged(study: Study, read: list[Product] | None = None) -> Product:
@@ -119,34 +130,62 @@ def measured(study: Study) -> pd.DataFrame:
     return tables.read("measures", store.make(product(study)))
 
 
+def measured_on(study: Study, other: Study) -> pd.DataFrame:
+    """Measures of the frozen readers of `study` on the test originals of another cohort; see `diagnosis.evaluate_on`.
+
+    Thresholds, by group or common, and the coding of the attributes are those of `study`; readers without a task that
+    `other` has are left out.
+
+    Returns
+    -------
+    DataFrame
+        As `measured`, source ``original``.
+
+    Raises
+    ------
+    ValueError
+        The two share no task, or their images differ in size.
+    """
+    shared = [
+        name
+        for name in study.reader_names
+        if name == "standard" or {task for net in study.networks_of(name) for task in net.tasks} & other.tasks.keys()
+    ]
+    answers = pd.concat([diagnosis.evaluate_on(study, other, name) for name in shared], ignore_index=True)
+    return _measures(study, answers, other)
+
+
 def judge_readers(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Tables ``performance`` and ``fairness`` of every reader."""
     return judge.judge(study, judged(study))
 
 
 def _write(study: Study, folder: Path) -> None:
+    answers = judge.collect("predictions", predictions(study))
+    tables.write(_measures(study, answers[answers.split == "test"], study), "measures", folder)
+
+
+def _measures(study: Study, test: pd.DataFrame, of: Study) -> pd.DataFrame:
+    """Measures of the readers of `study` from rows of ``predictions`` on test patients of the study `of`."""
     from reconfair.diagnosis import groupwise
 
-    answers, table = judge.collect("predictions", predictions(study)), data.load(study).table
-    test, people = answers[answers.split == "test"], table.drop_duplicates("patient_id").set_index("patient_id")
+    people = data.load(of).table.drop_duplicates("patient_id").set_index("patient_id")
     settings, parts = study.fairness, []
     how = {"resamples": settings.resamples, "seed": settings.seed, "min_cases": settings.min_cases}
     classified, outlined = (test[test.kind == kind] for kind in ("classify", "segment"))
     if len(classified):
         zeros = groupwise.zeros(study)
-        readers = [name for name in study.reader_names if {net.kind for net in study.networks_of(name)} & {"classify"}]
-        limits, groups = judge.thresholds(study, readers), groupwise.groups(people, zeros)
+        limits = judge.thresholds(study, list(dict.fromkeys(classified.reader)))
+        groups = groupwise.groups(people, zeros)
         measures = fate.compare(classified, groups, limits, base=baseline(study), **how)
         parts.append(measures.assign(attribute="*".join(zeros)))
     if len(outlined):
-        groups = pd.DataFrame({name: data.splits.groups_of(people, name) for name in study.attributes()})
-        how |= {
-            "how": study.readers.dice,
-            "spacing": getattr(study.dataset, "spacing", None),
-        }  # mm per pixel, or pixels
+        known = [name for name in study.attributes() if {*name.split("*")} <= {*people}]
+        groups = pd.DataFrame({name: data.splits.groups_of(people, name) for name in known}, people.index)
+        how |= {"how": study.readers.dice, "spacing": getattr(of.dataset, "spacing", None)}  # mm per pixel, or pixels
         parts.append(medians.compare(outlined, groups, **how))
     whole = pd.concat(parts, ignore_index=True).assign(strategy="standard")
-    tables.write(whole.reindex(columns=list(tables.SCHEMAS["measures"])), "measures", folder)
+    return whole.reindex(columns=list(tables.SCHEMAS["measures"]))
 
 
 def latent(study: Study, reader: Reader, most: int = 400) -> tuple:

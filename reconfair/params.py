@@ -132,6 +132,11 @@ class About(NamedTuple):
         """All tasks and their kind."""
         return self.tasks | self.further
 
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """What masks outline: the tasks to segment."""
+        return tuple(task for task, kind in self.every.items() if kind == "segment")
+
     def decisions(self, task: str) -> tuple[str, ...]:
         """What is decided in a task: itself, or, of several classes, whether it is of each.
 
@@ -273,6 +278,16 @@ class Dataset(Section):
         """Shape of an image: (size, size), of colour (3, size, size)."""
         side = (self.size, self.size)
         return (3, *side) if getattr(self, "channels", 1) == 3 else side
+
+    @property
+    def mask_shape(self) -> tuple[int, ...]:
+        """Shape of a mask: (size, size), of several regions (regions, size, size)."""
+        regions = len(self.about.regions)
+        return (regions,) * (regions > 1) + (self.size, self.size)
+
+    def region(self, masks, task: str):
+        """Masks (n, s, s) of one task, of masks that outline one region or several (n, regions, s, s)."""
+        return masks[:, self.about.regions.index(task)] if masks.ndim == 4 else masks
 
     @property
     def inputs(self) -> dict[str, int]:

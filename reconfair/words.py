@@ -116,6 +116,7 @@ NAMES = {
     "equal_opportunity": "equal opportunity difference",
     "fd_own": "Fréchet distance (own features)",
     "fd_floor": "Fréchet distance, real against real",
+    "fd_imagenet": "Fréchet distance (ImageNet features)",
     "accuracy": "accuracy",
     "eodd_worst_case": "EODD (worst case)",
     "fate_eo": "FATE (EODD)",

@@ -73,6 +73,19 @@ def test_a_job_waits_for_those_that_make_what_it_needs():
     assert not any("x4" in name for name in waits["tiny/x8/10_report"])
 
 
+def test_fairer_readers_train_side_by_side_and_share_the_sensitive_network():
+    reader = "readers={strategies: [oversample, dro, crop, fairread], attributes: [sex]}"
+    waits = batch.waits(jobs(study(8, reader, "two_stages=none")))
+    trained = {name: needed for name, needed in waits.items() if name.startswith("tiny/07.readers/")}
+    alone = {f"tiny/07.readers/{task}-{word}" for task in ("grade", "type", "tumour") for word in ("oversample", "dro")}
+    alone |= {"tiny/07.readers/sensitive", "tiny/07.readers/tumour-crop"}
+    assert all(trained[name] == ["tiny/01.cohort"] for name in alone)
+    second = {f"tiny/07.readers/{task}-fairread": f"tiny/07.readers/{task}-fcro" for task in ("grade", "type")}
+    for name, first in second.items():
+        assert {first, "tiny/07.readers/sensitive"} <= set(trained[name])
+    assert set(trained) == alone | {*second, *second.values()}
+
+
 def test_a_report_of_all_runs_waits_for_all_levels():
     every = [study(level, "report.runs=all") for level in (4, 8)]
     waits = batch.waits(jobs(*every))

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from itertools import product
 
 import nbformat
 import pandas as pd
@@ -91,7 +92,7 @@ def test_every_notebook_runs_and_leaves_its_products(demo, outputs, capsys):
     printed = capsys.readouterr().out
     study = params.load(PARAMS / f"{demo}.yaml", SMALLEST[demo])
     assert printed.count(" ran ") == len(chapters(study)) and "10_report.html" in printed
-    states = {product.key: product.state for product in every_product(study)}
+    states = {one.key: one.state for one in every_product(study)}
     assert set(states.values()) == {"done"}, states
     folder = outputs / study.name
     for notebook in chapters(study):
@@ -113,7 +114,7 @@ def test_every_notebook_runs_and_leaves_its_products(demo, outputs, capsys):
     assert capsys.readouterr().out.count(" fresh ") == len(chapters(study))
 
     # A run leaves the exercises out.
-    copy = next(product for product in every_product(study) if product.name == "01_data")
+    copy = next(one for one in every_product(study) if one.name == "01_data")
     copy.stamp.unlink()
     assert run.main(["run", str(PARAMS / f"{demo}.yaml"), *overrides, "--only", "01"]) == 0
     cells = nbformat.read(copy.folder / "01_data.ipynb", 4).cells
@@ -150,7 +151,7 @@ def test_a_notebook_runs_three_ways_to_the_same_product(outputs, tmp_path):
     python = [sys.executable, "-m"]
     convert = ["nbconvert", "--to", "notebook", "--execute", str(source), "--output-dir", str(tmp_path)]
     subprocess.run([*python, *convert], check=True, capture_output=True)
-    [cohort] = [product for product in every_product(params.load(path)) if product.name == "cohort"]
+    [cohort] = [one for one in every_product(params.load(path)) if one.name == "cohort"]
     stamps = [cohort.read_stamp()]
     papermill = ["papermill", str(source), str(tmp_path / "out.ipynb"), "-f", str(path)]
     subprocess.run([*python, *papermill], check=True, capture_output=True, cwd=FOLDER)
@@ -230,6 +231,107 @@ def test_the_appendix_on_two_stages_shows_what_is_kept_and_what_is_missing():
         assert measured == (f"`{scenario}`: the standard reader brings" in texts[1])
         assert measured == (f"{scenario} 0" not in texts[0])
     assert sum("image/png" in data for data in outputs) == 2
+
+
+def readers_measured(*scenarios) -> pd.DataFrame:
+    """Invented results of `benchmarks/readers.py`: of a gap of 0.2, each reader leaves a share that is known."""
+    shares = {"standard": 1.0, "crop": 0.1, "cascade": 0.5, "oversample@1": 0.7, "dro@0.01": 0.9}
+    xray = {
+        "oversample@0": (0.2, 0.8, 0.9),
+        "oversample@0+thresholds": (0.1, 0.8, None),
+        "fairread@0.5": (0.05, 0.795, 0.8),
+    }
+    rows = []
+    for scenario in scenarios:
+        if scenario in ("decoy", "contrast"):
+            for seed, (reader, share) in product((0, 1, 2), shares.items()):
+                gap = 0.2 * (share if scenario == "decoy" else 1) * (1 + seed / 10)
+                values = {"gap": gap, "dice_male": 0.8, "dice_female": 0.8 - gap, "minority_share": 1 / share}
+                rows += [
+                    (scenario, seed, reader, metric, value, gap - 0.01, gap + 0.01, "")
+                    for metric, value in values.items()
+                ]
+        elif scenario == "null":
+            rows += [("null", seed, "all", "false_gains", 0.02, None, None, "2 of 100 cohorts") for seed in (1, 2, 3)]
+        elif scenario == "xray":
+            for reader, values in xray.items():
+                for metric, value in zip(("eodd_worst_case", "auroc", "probe_auroc"), values, strict=True):
+                    rows.append(("xray", 1, reader, metric, value, None, None, ""))
+        elif scenario == "costs":
+            rows += [
+                ("costs", 0, reader, "cost", 1.3, None, None, "") for reader in ("dro", "reweight", "fcro", "fairread")
+            ]
+        else:
+            rows.append((scenario, 0, "crop", "fairness_gap male change", -0.1, -0.2, -0.01, ""))
+            rows.append((scenario, 0, "dro", "fairness_gap male change", -0.1, -0.3, 0.1, ""))
+    return pd.DataFrame(rows, columns=["scenario", "seed", "reader", "metric", "value", "low", "high", "note"])
+
+
+def appendix(name: str, results=None) -> tuple[list[str], int]:
+    """Execute an appendix, over a file of results in place of the kept one; return its sentences and number of figures."""
+    copy = nbformat.read(FOLDER / f"{name}.ipynb", 4)
+    for cell in copy.cells if results else ():
+        cell.source = re.sub(r"(?m)^path = .*$", f"path = rf.store.Path({str(results)!r})", cell.source)
+    NotebookClient(copy, timeout=300).execute()
+    outputs = [output.get("data", {}) for cell in copy.cells for output in cell.get("outputs", ())]
+    texts = [data["text/markdown"] for data in outputs if "text/markdown" in data]
+    return texts, sum("image/png" in data for data in outputs)
+
+
+@pytest.mark.parametrize("kept", [None, ("decoy",), ("decoy", "contrast", "null", "xray", "costs", "sunnybrook")])
+def test_the_appendix_on_readers_says_what_the_numbers_are_and_what_is_missing(kept, tmp_path):
+    path = store.PACKAGE.parent / "benchmarks" / "results" / "readers.csv"
+    if kept:
+        readers_measured(*kept).to_csv(path := tmp_path / "readers.csv", index=False)
+    there = {*pd.read_csv(path, keep_default_na=False).scenario} if path.exists() else set()
+    texts, figures = appendix("A3_readers", path if kept else None)
+    assert figures == 2 and not re.search(r"\bnan\b", "\n".join(texts))
+    every = ("decoy", "contrast", "null", "xray", "costs", "sunnybrook", "lgg", "nih")
+    listed = (re.findall(r"Not measured yet: ([^.]*)\.", texts[0]) or [""])[0].split(", ")
+    assert {*listed} - {""} == {name for name in every if name not in there}
+    if not kept:
+        return
+    assert "`crop` leaves: 0.10, by seed 0.10, 0.10; aim: at most 0.25, met." in texts[1]
+    assert "`oversample` leaves: 0.70, by seed 0.70, 0.70; aim: at most 0.6, missed." in texts[1]
+    lessons = texts[-1].splitlines()
+    assert "leaves least of the gap: 50%. Of all, 1 of 3 leave less than 60 %." in lessons[1]
+    if "xray" not in kept:
+        assert "not measured yet" in lessons[0] and "not measured yet" in lessons[2]
+        return
+    assert "10% of a gap that lies outside the tumour, and 100% of one that lies inside. So it can tell" in lessons[0]
+    assert (
+        "FairREAD leaves 25% of D_EO, and thresholds by group with plain training leave 50%. FairREAD leaves"
+        in lessons[2]
+    )
+    whole = "\n".join(texts)
+    assert "Share of cohorts with a false gain: 0.020, by seed 0.020, 0.020, 0.020; aim: at most 0.07, met." in whole
+    assert "Loss of AUROC: 0.005; aim: at most 0.01, met." in whole and whole.count("1.30; aim") == 4
+    assert "sunnybrook: 1 of 2 intervals exclude 0" in whole
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_the_appendix_on_synthesis_says_what_is_left_of_the_gap(measured, tmp_path):
+    gaps = {
+        "standard": 0.4,
+        "oversample": 0.3,
+        "plain": 0.3,
+        "sqrs": 0.2,
+        "diversity": 0.2,
+        "fairgen": 0.1,
+        "seen": 0.0,
+    }
+    rows = [("rare", seed, arm, "gap", gap) for seed, (arm, gap) in product((0, 1, 2), gaps.items())]
+    rows += [("rare", seed, arm, "lesion_law_error", 0.5) for seed, arm in product((1, 2), gaps)]
+    rows += [("null", 1, "fairgen", "fairer", 0.03)]
+    columns = ["scenario", "seed", "arm", "metric", "value"]
+    if measured:
+        pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "synthesis.csv", index=False)
+    texts, figures = appendix("A4_synthesis", tmp_path / "synthesis.csv")
+    assert figures == 1 and ("2 held-out seeds" in texts[0]) == measured == ("No full run" not in texts[0])
+    if measured:
+        assert "oversample 0.75" in texts[1] and "fairgen 0.25" in texts[1] and "seen 0.00" in texts[1]
+        assert "+0.00 SD, and the gap by -0.100" in texts[2] and "At most 3.0%" in texts[3]
+    appendix("A4_synthesis")  # over what is kept
 
 
 def test_pairing_of_a_changed_script_is_noticed(tmp_path, monkeypatch, capsys):

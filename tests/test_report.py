@@ -304,6 +304,7 @@ def test_transcribed_tables_are_whole():
     assert len(both) == 3 * 20 + 15 and ((both.value_x - both.value_y).abs() <= 0.00501).all()  # the same, rounded
     for name in ("performance", "strategies", "fairness", "summaries", "cohorts"):
         assert tables.published(name).cited.str.match("paper: |slides: ?").all()
+    assert tables.published("fairread_strategies").cited.str.startswith("second-hand").all()
 
 
 def test_what_is_missing_is_named(finished, mri, chexpert):

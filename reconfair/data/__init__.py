@@ -56,8 +56,8 @@ TRAITS = ("sex", "age_group", "race")  # attributes that every cohort has a colu
 class Cohort(NamedTuple):
     """A prepared dataset: rows of `table`, `images` and `masks` belong together.
 
-    `images` is (n, size, size), of colour (n, 3, size, size), float16 within [0, 1]; `masks`, (n, size, size), is 0 or
-    1, or None where the dataset has none; both are memory-mapped.
+    `images` is (n, size, size), of colour (n, 3, size, size), float16 within [0, 1]; `masks`, (n, size, size), of
+    several regions (n, regions, size, size), is 0 or 1, or None where the dataset has none; both are memory-mapped.
     """
 
     table: pd.DataFrame
@@ -427,7 +427,7 @@ def _write(study: Study, part: Path) -> None:
         )
     arrays = [store.Growing(part / "images.npy", (len(table), *dataset.shape), np.float16)]
     if "segment" in dataset.about.tasks.values():
-        arrays.append(store.Growing(part / "masks.npy", (len(table), dataset.size, dataset.size), np.uint8))
+        arrays.append(store.Growing(part / "masks.npy", (len(table), *dataset.mask_shape), np.uint8))
     became = store.Growing(part / ".became.npy", (len(table),), np.uint8)  # of each row; written after its image
     start = store.resume(CHUNK, became)
     for file in arrays:
@@ -447,6 +447,7 @@ def _write(study: Study, part: Path) -> None:
         file.end()
     for line in noted.read_text(encoding="utf-8").splitlines():
         notes.update(json.loads(line))
+    _check_regions(dataset, part / "masks.npy", [note for note in notes if note.startswith("masks of")])
     kept, lost = (table[became.read() == fate] for fate in (KEPT, SKIPPED))
     lost = lost.assign(reason=[_reason(row, dataset) for row in lost.itertuples()])
     lost.reindex(columns=listed(dataset)).to_csv(part / "skipped.csv", index=False)
@@ -454,6 +455,14 @@ def _write(study: Study, part: Path) -> None:
         raise ValueError(f"none of the {len(table)} images can be read: {next(iter(lost.reason), 'all are empty')}")
     pd.DataFrame({"times": notes.values(), "note": notes.keys()}).to_csv(part / "log.csv", index=False)
     tables.write(_pseudonymous(kept, dataset, part), "cohort", part)
+
+
+def _check_regions(dataset, path: Path, notes: list[str]) -> None:
+    """Refuse masks of several regions none of which has a region; `notes` say what values they have."""
+    several = len(dataset.about.regions) > 1
+    for region in dataset.about.regions if several else ():
+        if not any(mask.any() for mask in dataset.region(np.load(path, mmap_mode="r"), region)):
+            raise ValueError(f"dataset.mask.labels: no mask has a value of '{region}'; {first_few(notes)}")
 
 
 def _pseudonymous(table: pd.DataFrame, dataset, folder: Path) -> pd.DataFrame:
@@ -499,7 +508,7 @@ def images_of(chunk: pd.DataFrame, dataset) -> tuple[np.ndarray, np.ndarray | No
             read = None
             became.append(SKIPPED)
         drawn += [] if read is None else [read]
-    none = np.empty((0, *dataset.shape)), np.empty((0, dataset.size, dataset.size))
+    none = np.empty((0, *dataset.shape)), np.empty((0, *dataset.mask_shape))
     images, masks = zip(*drawn, strict=True) if drawn else none
     masks = None if len(masks) and masks[0] is None else np.array(masks)
     return np.array(images), masks, became, Counter(files.notes())

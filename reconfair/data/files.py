@@ -94,6 +94,7 @@ def picture(
     path: str, size: int, *, number: int | None = None, axis: int = 0, mask_path: str = "", channel: int | None = None,
     colour: bool = False, window: tuple[float, float] | None = None, percentiles: tuple[float, float] = (0, 100),
     fit: str = "squash", geometry: str = "check", inside: tuple[float, ...] | None = None,
+    regions: tuple[tuple[int, ...], ...] = (),
 ) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
     """Read an image, or a slice of a volume, and its mask.
 
@@ -121,12 +122,14 @@ def picture(
         voxel as both are stored.
     inside : tuple of float, optional
         Values of the mask that are inside; by default as `outline` finds.
+    regions : tuple of tuple of int, optional
+        Values of the mask that are inside each of several regions.
 
     Returns
     -------
     image : ndarray, shape (size, size), or with `colour` (3, size, size)
         Float32 within [0, 1].
-    mask : ndarray of bool, shape (size, size), or None
+    mask : ndarray of bool, shape (size, size), of several regions (regions, size, size), or None
 
     Raises
     ------
@@ -151,7 +154,8 @@ def picture(
         _notes.append("images of one value throughout: they have no contrast")
     if not mask_path:
         return image, None
-    drawn, where, note = _outlined(mask_path, changed(mask_path), inside, path if geometry == "ignore" else "")
+    how = (inside, path if geometry == "ignore" else "", regions)
+    drawn, where, note = _outlined(mask_path, changed(mask_path), *how)
     if drawn.shape != volume.shape[:3]:
         shapes = [one.shape[len(one) == 1 : 3] for one in (drawn, volume)]
         raise ValueError(f"{mask_path}: mask of {shapes[0]} for an image of {shapes[1]} pixels")
@@ -162,7 +166,10 @@ def picture(
                 f"{mask_path}: {apart}; dataset.geometry: ignore would lay it on the image as it is stored"
             )
     _notes.append(note)
-    return image, mask(drawn.take(number or 0, axis), size, fit)
+    plane = drawn.take(number or 0, axis)
+    if len(regions) < 2:
+        return image, mask(plane, size, fit)
+    return image, np.stack([mask(plane == region, size, fit) for region in range(1, len(regions) + 1)])
 
 
 def notes() -> list[str]:
@@ -237,7 +244,7 @@ def grey(values: np.ndarray, channel: int | None = None) -> np.ndarray:
     return values[..., channel]
 
 
-def outline(stored: Stored, inside: tuple[float, ...] | None = None) -> tuple[np.ndarray, str]:
+def outline(stored: Stored, inside: tuple[float, ...] | None = None, regions=()) -> tuple[np.ndarray, str]:
     """Find what a mask has inside.
 
     A mask has few values. Where it is opaque in places and nothing else varies, its opacity counts; of colours the
@@ -250,10 +257,12 @@ def outline(stored: Stored, inside: tuple[float, ...] | None = None) -> tuple[np
     stored : Stored
     inside : tuple of float, optional
         The values that are inside, if that is known.
+    regions : tuple of tuple of int, optional
+        The values that are inside each of several regions.
 
     Returns
     -------
-    inside : ndarray of bool, shape (slices, rows, columns)
+    inside : ndarray of bool, or with `regions` their numbers from 1, shape (slices, rows, columns)
     note : str
         What was taken for inside.
 
@@ -271,6 +280,10 @@ def outline(stored: Stored, inside: tuple[float, ...] | None = None) -> tuple[np
     values = np.unique(code)
     listed = first_few([f"{value:g}" for value in values], 8)
     unclear = f"as a mask it is ambiguous: its values are {listed}; dataset.mask.inside: [...] says which are inside"
+    if regions:
+        numbers = sum(number * np.isin(code, some) for number, some in enumerate(regions, 1))
+        meant = "; ".join(", ".join(map(str, some)) for some in regions)
+        return numbers.astype(np.uint8), f"masks of {listed}: the regions are {meant}"
     if inside is not None:
         return np.isin(code, inside), f"masks of {listed}: inside is {', '.join(f'{value:g}' for value in inside)}"
     whole, low, high = (values == np.round(values)).all(), values[0], values[-1]
@@ -368,11 +381,11 @@ def _volume(
 
 
 @lru_cache(maxsize=2)
-def _outlined(path: str, date: int, inside: tuple[float, ...] | None, image: str):
+def _outlined(path: str, date: int, inside: tuple[float, ...] | None, image: str, regions=()):
     """A mask of (slices, rows, columns), its place and what was taken for inside."""
     with _named(path):
         stored = _stored(path, image)
-        drawn, note = outline(stored, inside)
+        drawn, note = outline(stored, inside, regions)
     return drawn, stored.place, note
 
 

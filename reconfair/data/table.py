@@ -135,13 +135,41 @@ def _of_columns(place: str) -> str:
 Place = Annotated[str, AfterValidator(_of_columns)]
 
 
+Region = Annotated[str, Field(pattern=r"^\w[\w-]*$", max_length=80)]
+
+
 class Mask(Section):
-    """A column with the files that outline something, and the task to segment it."""
+    """A column with the files that outline something, and the task to segment it; or several regions, each a task."""
 
     column: Place
-    task: str = Field("tumour", pattern=r"^\w[\w-]*$", max_length=80)
+    task: Region = "tumour"
     blank: Literal["error", "background"] = "error"  # background: a row without a file has nothing to outline
     inside: tuple[float, ...] | None = Field(None, min_length=1)  # values inside; None: as files.outline finds
+    labels: dict[Annotated[int, Field(ge=1)], Region] = {}  # region by value, {1: lv, 2: myo}; other values lie outside
+
+    @model_validator(mode="after")
+    def _one_or_several(self):
+        for key in ("task", "inside"):
+            if self.labels and key in self.model_fields_set and getattr(self, key) not in ("tumour", None):
+                raise ValueError(f"labels name the regions of a mask and their values, so that {key} says nothing more")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump):
+        return {key: value for key, value in dump(self).items() if key != "labels" or value}
+
+    @property
+    def regions(self) -> dict[str, tuple[int, ...]]:
+        """The values of each region that ``labels`` name."""
+        values = {}
+        for value, name in self.labels.items():
+            values[name] = (*values.get(name, ()), value)
+        return values
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """What there is to segment."""
+        return tuple(self.regions) or (self.task,)
 
 
 class Slices(Section):
@@ -231,7 +259,7 @@ class Table(Scans):
     @model_validator(mode="after")
     def _can_be_studied(self):
         whole = [f"{name}_value" for name, trait in self.attributes.items() if trait.cuts is not None]
-        names = (*self.tasks, *([self.mask.task] if self.mask else []), *self.keep, *self.attributes, *whole)
+        names = (*self.tasks, *(self.mask.tasks if self.mask else ()), *self.keep, *self.attributes, *whole)
         folds = [fold(name) for name in names]
         for name in names:
             if folds.count(fold(name)) > 1:
@@ -253,10 +281,11 @@ class Table(Scans):
     def about(self) -> About:
         """What the params file says of this table."""
         recorded = {"sex": self.sex, "age_group": self.age, "race": self.race}
+        outlined = self.mask.tasks if self.mask else ()
         return About(
             self.modality,
             unit=self.unit or {"mri": "patient", "xray": "image"}[self.modality],
-            tasks=dict.fromkeys(self.tasks, "classify") | ({self.mask.task: "segment"} if self.mask else {}),
+            tasks=dict.fromkeys(self.tasks, "classify") | dict.fromkeys(outlined, "segment"),
             attributes=(*(attribute for attribute, column in recorded.items() if column), *self.attributes),
             folder="table",
             metadata=(escape(self.file),),
@@ -349,13 +378,14 @@ class Table(Scans):
         return sheet.coded(place, meanings or LABELS, f"dataset.tasks.{name}").astype(float)
 
     def read_image(self, row) -> tuple[np.ndarray, np.ndarray | None]:
-        """Image within [0, 1], (size, size) or (3, size, size), and its mask (size, size) or None."""
+        """Image within [0, 1], (size, size) or (3, size, size), and its mask (`mask_shape`) or None."""
         cut = {"number": row.slice, "axis": self.slices.axis} if self.slices else {}
         values = {"channel": self.channel, "window": self.window, "percentiles": self.percentiles}
         values["colour"] = self.channels == 3
-        drawn = {"mask_path": getattr(row, "mask_path", ""), "inside": self.mask.inside if self.mask else None}
+        drawn = {"mask_path": getattr(row, "mask_path", "")}
+        drawn |= {"inside": self.mask.inside, "regions": tuple(self.mask.regions.values())} if self.mask else {}
         image, outline = files.picture(
             row.path, self.size, fit=self.fit, geometry=self.geometry, **cut, **values, **drawn
         )
-        nothing = np.zeros(image.shape[-2:], bool)
+        nothing = np.zeros(self.mask_shape, bool)
         return image, nothing if self.mask and outline is None else outline

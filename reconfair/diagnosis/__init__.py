@@ -33,7 +33,7 @@ class TrainingSet(NamedTuple):
     images : ndarray
         (n, s, s) within [0, 1].
     target : ndarray
-        Labels (n, tasks), 1, 0 or missing, or masks (n, s, s).
+        Labels (n, tasks), 1, 0 or missing, or masks (n, s, s) of one region.
     rows, val : ndarray of int
         The images to train on, and those that choose the epoch.
     table : DataFrame
@@ -250,10 +250,11 @@ def evaluate_on(study: Study, other: Study, strategy: str = "standard") -> pd.Da
     for network, tasks in shared.items():
         if tasks:
             who, what = cohort.table.iloc[rows], f"{network.name} of {other.label}"
-            answers, _ = read(study, Reader(network, strategy), cohort.images, rows, what, who, cohort.masks)
+            masks = other.dataset.region(cohort.masks, tasks[0]) if network.kind == "segment" else None
+            answers, _ = read(study, Reader(network, strategy), cohort.images, rows, what, who, masks)
             if network.kind == "classify":
                 answers = answers[:, [network.tasks.index(task) for task in tasks]]
-            predictions.append(units(other, network._replace(tasks=tuple(tasks)), who, answers, cohort.masks))
+            predictions.append(units(other, network._replace(tasks=tuple(tasks)), who, answers, masks))
     table = pd.concat(predictions, ignore_index=True)
     if strategy.endswith("+thresholds"):
         from reconfair.diagnosis import groupwise
@@ -407,7 +408,7 @@ def units(study: Study, network: Network, table: pd.DataFrame, answers: np.ndarr
     (`outlines.measured`); `masks` are indexed by the labels of `table`'s index.
     """
     if network.kind == "segment":
-        truth = masks[table.index]
+        truth = study.dataset.region(masks, network.tasks[0])[table.index]
         overlap, total = (answers * truth).sum((1, 2)), (answers + truth).sum((1, 2))
         dice = np.divide(2.0 * overlap, total, out=np.full(len(table), np.nan), where=total > 0)
         rows = table[["image_id", "patient_id", "split"]].rename(columns={"image_id": "unit"})
@@ -461,8 +462,10 @@ def training_set(study: Study, network: Network) -> TrainingSet:
     """The originals that train the diagnosis, and those that choose the epoch."""
     cohort = data.load(study)
     rows, val = data.rows(cohort.table, "diag"), data.rows(cohort.table, "val")
-    target = cohort.masks if network.kind == "segment" else cohort.table[list(network.tasks)].to_numpy(np.float32)
-    if network.kind == "classify":  # an image without any label teaches nothing
+    if network.kind == "segment":
+        target = study.dataset.region(cohort.masks, network.tasks[0])
+    else:  # an image without any label teaches nothing
+        target = cohort.table[list(network.tasks)].to_numpy(np.float32)
         rows, val = (some[~np.isnan(target[some]).all(1)] for some in (rows, val))
     if settings_of(study, network).get("outlined"):  # of a patient's label, the other slices may show nothing
         rows, val = (some[[cohort.masks[row].any() for row in some]] for some in (rows, val))

@@ -163,7 +163,8 @@ def read(study: Study, reader: Reader, images, rows, what: str, table: pd.DataFr
     """
     first, second = stages(reader.strategy)
     shape = sizes(study, reader)
-    truth, cascade = masks[table.index], "cascade" in reader.strategy
+    truth = study.dataset.region(masks, reader.network.tasks[0])[table.index]
+    cascade = "cascade" in reader.strategy
     true_box = boxes(table.patient_id, truth)
     whole = diagnosis.read(study, reader._replace(strategy=first), images, rows, what)[0] if cascade else truth
     box, size = boxes(table.patient_id, whole) if cascade else true_box, images.shape[-1]

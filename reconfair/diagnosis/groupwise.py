@@ -147,6 +147,25 @@ def read(study: Study, strategy: str) -> pd.DataFrame:
     return pd.DataFrame(json.loads((folder / "thresholds.json").read_text(encoding="utf-8")))
 
 
+def sentence(thresholds: pd.DataFrame, strategy: str, least: int) -> str:
+    """Say which groups take the threshold of all, since they have too few cases; `thresholds` as of `chosen`.
+
+    Examples
+    --------
+    >>> rows = {"task": "grade", "group": ["f", "m", "all"], "cases": [3, 40, 43], "moved": [False, True, False]}
+    >>> print(sentence(pd.DataFrame(rows), "fcro+thresholds", 20))
+    `fcro+thresholds`: 1 of 2 groups take the threshold of all (fewer than 20 validation patients of a label): f (3).
+    """
+    groups = thresholds[thresholds.group != "all"]
+    few = groups[~groups.moved.astype(bool)]
+    if few.empty:
+        return f"`{strategy}`: each of the {len(groups)} groups has a threshold of its own."
+    several = groups.task.nunique() > 1
+    named = [f"{row.task}, " * several + f"{row.group} ({row.cases})" for row in few.itertuples()]
+    text = f"`{strategy}`: {len(few)} of {len(groups)} groups take the threshold of all"
+    return f"{text} (fewer than {least} validation patients of a label): {'; '.join(named)}."
+
+
 def elsewhere(study: Study, strategy: str, predictions: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """Predictions on another cohort, whose `table` it is, with the thresholds of this study."""
     rows = predictions[predictions.kind == "classify"]

@@ -205,8 +205,15 @@ def training_set(study: Study, reader: Reader):
     found = diagnosis.training_set(study, reader.network)
     if not study.readers.amplify or reader.network.kind != "classify":
         return found
-    labels = found.target[found.rows, 0]
-    groups = groupwise.coded(found.table.iloc[found.rows], groupwise.zeros(study))
+    labels, zeros = found.target[found.rows, 0], groupwise.zeros(study)
+    groups = groupwise.coded(found.table.iloc[found.rows], zeros)
+    for attribute, column in zip(zeros, groups.T, strict=True):
+        for group, some in ((zeros[attribute], column == 0), (f"not {zeros[attribute]}", column == 1)):
+            if len(np.unique(labels[some])) < 2:
+                raise ValueError(
+                    f"readers.amplify: {reader.network.name} has no training images of both labels in the group "
+                    f"'{group}' of {attribute}; leave {attribute} out of readers.attributes, or set amplify: 0"
+                )
     kept = amplified(labels, groups, study.readers.amplify, seed_of(study.readers.seed, reader.network.name))
     print(f"{reader.network.name}: {kept.sum()} of {len(kept)} training images stay after amplification", flush=True)
     return found._replace(rows=found.rows[kept])

@@ -23,7 +23,8 @@ def panel_of(study: Study, against: str = "standard") -> Panel:
 
     attributes, thresholds = study.attributes("mitigation"), diagnosis.thresholds(study, against)
     shape = (1, *study.dataset.shape)[-3:]  # channels first
-    return Panel(cohort.table, cohort.masks, tasks, attributes, thresholds, networks, shape, device)
+    regions = study.dataset.about.regions
+    return Panel(cohort.table, cohort.masks, tasks, attributes, thresholds, networks, shape, device, regions)
 
 
 class Penalties(L.Callback):

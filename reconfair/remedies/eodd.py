@@ -81,8 +81,9 @@ class SoftEODD(Remedy):
         for network, frozen in self.panel.networks.items():
             logits = checkpoint(frozen, images, use_reentrant=False)  # one network at a time holds its activations
             if network.kind == "segment":
-                soft.append(soft_dice(logits[:, 0].sigmoid(), masks)[:, None])
-                losses.append(frozen.criterion(logits, masks))
+                truth = self.panel.region(masks, network.tasks[0])
+                soft.append(soft_dice(logits[:, 0].sigmoid(), truth)[:, None])
+                losses.append(frozen.criterion(logits, truth))
             else:
                 tasks = self.panel.columns(network)
                 soft.append(soft_decisions(logits.sigmoid(), self.panel.thresholds[tasks], self.temperature))

@@ -19,7 +19,7 @@ class Panel:
     table : DataFrame
         (images rows) a cohort.
     masks : ndarray or None
-        (images, s, s) of zeros and ones.
+        (images, s, s) of zeros and ones, of several regions (images, regions, s, s).
     tasks : dict of str
         ``classify`` or ``segment``, in the order of the networks.
     attributes : sequence of str
@@ -31,6 +31,8 @@ class Panel:
     shape : tuple of int
         Of an image: channels, rows and columns.
     device : str
+    regions : sequence of str
+        The tasks that the masks outline, in their order.
 
     Attributes
     ----------
@@ -54,11 +56,17 @@ class Panel:
         networks: Callable[[], Mapping],
         shape: tuple[int, int, int],
         device: str,
+        regions=(),
     ):
+        self.regions = list(regions)
         self.masks, self.tasks, self.shape, self.device, self._networks = masks, list(tasks), shape, device, networks
         kept, classified = table[list(attributes)], [kind == "classify" for kind in tasks.values()]
-        outlined = None if all(classified) else np.where([mask.any() for mask in masks], 1, np.nan)
-        labels = [table[task] if known else outlined for task, known in zip(tasks, classified, strict=True)]
+        outlined = {
+            task: np.where([mask.any() for mask in self.region(masks, task)], 1, np.nan)
+            for task, kind in tasks.items()
+            if kind == "segment"
+        }
+        labels = [table[task] if known else outlined[task] for task, known in zip(tasks, classified, strict=True)]
         codes = [kept[attribute].astype("category").cat for attribute in kept]
         ends = np.cumsum([len(code.categories) for code in codes])
         self.spans = [slice(end - len(code.categories), end) for end, code in zip(ends, codes, strict=True)]
@@ -76,6 +84,10 @@ class Panel:
     def networks(self) -> Mapping:
         """Loaded when a remedy first looks: some never do."""
         return self._networks()
+
+    def region(self, masks, task: str):
+        """Masks (n, s, s) of one task, of masks that outline one region or several (n, regions, s, s)."""
+        return masks[:, self.regions.index(task)] if masks.ndim == 4 else masks
 
     def columns(self, network) -> slice:
         """Where the tasks of `network` stand among all."""

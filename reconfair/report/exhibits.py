@@ -426,9 +426,10 @@ def _wide(rows: pd.DataFrame, ours: str, theirs: str, index: list[str], columns:
 def synthetic_images(runs):
     """Synthetic images by generator: how near they are to real ones, and whether they are copies.
 
-    fd_own: mean over groups of the Fréchet distance in features of our own; fd_floor: the same between real images.
-    fd_variance: its variance over groups. cell_auroc: AUROC with which cells are told apart. nearest_ratio: distance to
-    the nearest training image over that between patients. lesion_law_error: in SDs of the truth, phantoms only.
+    fd_own: mean over groups of the Fréchet distance in features of our own; fd_floor: the same between real images;
+    fd_imagenet: in features of a network trained with ImageNet. fd_variance: its variance over groups. cell_auroc:
+    AUROC with which cells are told apart. nearest_ratio: distance to the nearest training image over that between
+    patients. lesion_law_error: in SDs of the truth, phantoms only.
     """
     study = runs.study
     if study.synthesis is None:

@@ -229,8 +229,11 @@ def judged(study: Study) -> Product:
 
 def product(study: Study) -> Product:
     """The table ``synthesis``: the generators' images measured, and classifiers trained with them."""
+    from reconfair.synthesis import distance
+
     settings, trained = study.synthesis, answered(study)
     keys = {key: getattr(settings, key) for key in ("classifiers", "draws", "seed")}
+    keys |= {"imagenet": True} if distance.has_imagenet() else {}
     return _product(
         study,
         JUDGED,

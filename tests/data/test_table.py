@@ -305,6 +305,27 @@ def test_values_inside_a_mask_may_be_given(write):
         dataset(root, mask={"column": "mask", "inside": []})
 
 
+def test_a_mask_may_outline_several_regions_of_one_value_or_more(write):
+    root = write(path=["a.npy", "b.npy", "c.npy", "d.npy"], mask=["m.npy", "", "", ""])
+    for name in ("a", "b"):
+        np.save(root / f"{name}.npy", GREY)
+    np.save(root / "m.npy", np.repeat([0, 1, 2, 4], 8)[:, None] * np.ones((1, 32), np.uint8))
+    settings = {"mask": {"column": "mask", "blank": "background", "labels": {1: "core", 4: "core", 2: "oedema"}}}
+    core, oedema = image(root, 0, **settings)[1]
+    assert core.mean() == 0.5 and core[8:16].all() and core[24:].all() and oedema.mean() == 0.25
+    nothing = image(root, 1, **settings)[1]
+    assert nothing.shape == (2, 32, 32) and not nothing.any()
+    made = dataset(root, **settings)
+    assert made.about.tasks == {"label": "classify", "core": "segment", "oedema": "segment"}
+    one = {"mask": {"column": "mask", "blank": "background", "labels": {4: "core"}}}
+    assert image(root, 0, **one)[1].shape == (32, 32) and image(root, 0, **one)[1][24:].all()
+    for change, words in (({"inside": [1]}, "inside"), ({"task": "x"}, "task"), ({"labels": {0: "core"}}, "labels")):
+        with pytest.raises(ParamsError, match=rf"dataset\.mask.*{words}"):
+            dataset(root, mask=settings["mask"] | change)
+    with pytest.raises(ParamsError, match="'label' names two tasks"):
+        dataset(root, mask={"column": "mask", "labels": {1: "label"}})
+
+
 # --- mistakes ---
 
 

@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -184,6 +185,20 @@ def test_a_group_with_few_cases_takes_the_common_threshold_and_the_table_says_so
     chosen = groupwise.chosen(strict, "standard+thresholds")
     assert not chosen.moved.any() and chosen.threshold.nunique() == 1
     assert chosen[chosen.group != "all"].note.str.contains("fewer than 50").all()
+    text = groupwise.sentence(chosen, "standard+thresholds", 50)
+    assert (
+        "2 of 2 groups" in text
+        and "fewer than 50" in text
+        and all(f"{row.group} ({row.cases})" in text for row in chosen[:2].itertuples())
+    )
+    assert "each of the 2 groups has a threshold" in groupwise.sentence(chosen.assign(moved=True), "fcro+thresholds", 2)
+
+
+def test_who_is_of_unknown_group_is_decided_by_the_threshold_of_all():
+    rows = pd.DataFrame({"task": "grade", "score": [0.4, 0.4, 0.4]})
+    chosen = pd.DataFrame({"task": "grade", "group": ["f", "all"], "threshold": [0.3, 0.6], "common": [0.5, 0.5]})
+    scores = groupwise.applied(rows, chosen, pd.Series(["f", None, "m"])).score
+    assert scores[0] >= 0.5 > scores[1] == scores[2]
 
 
 def test_readers_go_to_another_cohort_with_their_coding_and_thresholds(study):
@@ -194,6 +209,25 @@ def test_readers_go_to_another_cohort_with_their_coding_and_thresholds(study):
     )
     table = diagnosis.evaluate_on(study, other, "fairread+thresholds")
     assert set(table.reader) == {"fairread+thresholds"} and table.score.between(0, 1).all()
+
+
+def test_the_measures_go_to_another_cohort(study):
+    measures, same = fair_diagnosis.measured(study), fair_diagnosis.measured_on(study, study)
+    keys, numbers = ["task", "reader", "attribute", "group", "metric"], ["value", "low", "high", "change"]
+    one, other = (table.set_index(keys)[numbers].astype(float).sort_index() for table in (measures, same))
+    pd.testing.assert_frame_equal(one, other, atol=1e-4)
+    elsewhere = params.study(
+        dataset={"name": "phantom_mri", "label": "outside", "size": 64, "patients": 60, "slices": 1, "seed": 7},
+        noise="none",
+        diagnosis={"tasks": ["grade"]},
+    )
+    outside = fair_diagnosis.measured_on(study, elsewhere)
+    assert {*outside.task} == {"grade", "average"} or {*outside.task} == {"grade"}
+    assert "crop" not in set(outside.reader) and {"fairread", "standard+thresholds"} <= set(outside.reader)
+    accuracy = outside.set_index(["reader", "metric", "group"]).value["standard", "accuracy", "all"]
+    rows = diagnosis.evaluate_on(study, elsewhere)
+    limit = diagnosis.thresholds(study)["grade"]
+    assert accuracy == pytest.approx(((rows.score >= limit) == (rows.label == 1)).mean())
 
 
 # --- tables ---
@@ -224,6 +258,19 @@ def test_an_attribute_that_is_constant_in_training_is_named(study, monkeypatch):
     monkeypatch.setattr(data, "load", lambda _: same)
     with pytest.raises(ValueError, match=r"readers.attributes.*'sex'"):
         groupwise.zeros(study)
+    [mistake] = fair_diagnosis.check(study)
+    assert "readers.attributes" in mistake and "'sex'" in mistake
+    doses = study.model_copy(update={"readers": params.Readers(strategies=("oversample",), attributes=("sex",))})
+    assert fair_diagnosis.check(doses) == []
+
+
+def test_a_group_without_a_case_is_named_where_images_are_left_out(study, monkeypatch):
+    cohort = data.load(study)
+    labels = cohort.table.grade.where(cohort.table.sex == "male", 0.0)  # no woman is ill
+    monkeypatch.setattr(data, "load", lambda _: cohort._replace(table=cohort.table.assign(grade=labels)))
+    amplified = study.model_copy(update={"readers": study.readers.model_copy(update={"amplify": 0.2})})
+    with pytest.raises(ValueError, match=r"readers.amplify.*grade.*'female' of sex.*amplify: 0"):
+        strategies.training_set(amplified, Reader(study.networks[0], "oversample@0"))
 
 
 def test_without_readers_the_chapter_makes_nothing():

@@ -58,6 +58,14 @@ def test_empty_masks_are_counted():
     assert (row.empty_answer, row.empty_truth, row.patients) == (1, 1, 4) and row.value == 0.5
 
 
+def test_empty_masks_are_counted_in_their_own_group():
+    table = slices("standard", [0.0, 0.5, 0.6, 0.7, 0.8, 0.9], outlined=[100, 100, 100, 0, 100, 100])
+    groups = pd.DataFrame({"sex": ["a", "a", "a", "b", "b", "b"]}, index=table.patient_id)
+    rows = medians.compare(table, groups, resamples=99).query("attribute == 'sex' and metric == 'dice_median'")
+    counts = rows.set_index("group")[["empty_answer", "empty_truth", "patients", "value"]]
+    assert counts.loc["a"].tolist() == [1, 0, 3, 0.5] and counts.loc["b"].tolist() == [0, 1, 3, pytest.approx(0.85)]
+
+
 def test_weighted_quantiles_are_those_of_repeated_values():
     draw = np.random.default_rng(1)
     values, weights = draw.normal(size=30), draw.integers(0, 4, (5, 30))

@@ -86,6 +86,16 @@ def test_the_network_sees_cell_and_time_in_one_and_three_channels(colours):
     assert not torch.allclose(first, net(x, torch.tensor([900, 900]), codes))
 
 
+def test_colour_is_drawn_and_learned_in_three_channels():
+    module = generator(colours=3)
+    assert module.sample(torch.tensor([0, 3]), [1, 2]).shape == (2, 3, 16, 16)
+    module.train().log = lambda *args, **kwargs: None
+    images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    module.training_step((images, torch.arange(4)), 0)["loss"].backward()
+    slopes = module.net.first.weight.grad.unflatten(1, (3, -1)).abs().sum((0, 2, 3, 4))
+    assert (slopes > 0).all()  # each channel of the input is used
+
+
 def test_images_that_cannot_be_halved_are_refused_with_the_nearest_size():
     with pytest.raises(ValueError, match=r"synthesis\.widths.*16.*such as 16, not 20"):
         Denoiser(1, 20, [2], 8, (1, 1, 1, 1), 1, (), 2)

