@@ -202,7 +202,7 @@ def test_a_reconstructor_that_was_trained_is_not_built_again(outputs, tmp_path, 
     for model in study.models:
         trained = recon.weights(study, params.Source(model))
         trained.folder.mkdir(parents=True)
-        store.Product(**{**vars(trained), "work": None}).mark([], 1)
+        replace(trained, work=None).mark([], 1)
     assert recon.check(study) == []
 
 

@@ -15,7 +15,7 @@ from reconfair.entries import Sheet, fold
 from reconfair.params import SEXES, About, Scans, Section
 
 SEX = {"f": "female", "female": "female", "m": "male", "male": "male"}
-MANY = 20  # groups of an attribute, at most
+MANY = 20  # groups of an attribute that consists of numbers, at most
 LABELS = {"0": 0, "1": 1, "-1": None, "false": 0, "true": 1}
 YAML_WORDS = {"True": ("true", "yes"), "False": ("false", "no")}  # YAML reads an unquoted yes as true
 
@@ -331,11 +331,12 @@ class Table(Scans):
                 self._look_at_groups(sheet, name, column, rows[name], first)
             elif name in ("sex", "race", *self.attributes):
                 rows[name] = rows[name].fillna(first).astype("str")
-                if name in self.attributes and (many := rows[name].nunique()) > MANY:
+                numbers = pd.to_numeric(rows[name].dropna(), errors="coerce").notna().all()
+                if name in self.attributes and numbers and (many := rows[name].nunique()) > MANY:
                     cut = f'dataset.attributes.{name}: {{column: "{column.column}", cuts: median}}'
                     sheet.mistakes.append(
-                        f"{path}, column '{column.column}' has {many} different values, expected {MANY} groups "
-                        f"at most; of numbers write {cut}"
+                        f"{path}, column '{column.column}' has {many} different numbers, expected {MANY} groups "
+                        f"at most; write {cut}"
                     )
             elif name == "age":
                 rows[name] = first
