@@ -18,7 +18,7 @@ import torch
 import yaml
 from smallest import PARAMS, SMALLEST
 
-from reconfair import data, noise, params, recon, run, store
+from reconfair import data, noise, params, recon, run
 from reconfair.run import warm
 
 DATA_ALONE = ["dataset.patients=80", "diagnosis.classify.size=32"]
