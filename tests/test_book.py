@@ -242,3 +242,12 @@ def test_a_chapter_says_where_its_results_come_from_and_when_its_text_is_newer(t
     assert list(chapter.cells[1].outputs[0].data) == ["image/png"] and chapter.cells[1].metadata.mystnb["image"]["alt"]
     path.write_text(path.read_text().replace("1 + 1", "1 + 2"))
     assert "changed since" in book.chapter(path).cells[0].source
+
+
+def test_the_executed_chapters_are_of_today():
+    book = module()
+    notes = {path.stem: book.chapter(path).cells[0].source for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+    assert all("Executed by" in note or "without results" in note for note in notes.values())
+    older = [name for name, note in notes.items() if "changed since" in note or "without results" in note]
+    if older:
+        pytest.skip(f"older than their text, refresh with make gallery: {', '.join(older)}")
