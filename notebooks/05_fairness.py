@@ -92,9 +92,9 @@ Markdown(
     f"{(asked.verdict == 'kept').sum()} are kept within the margin, and {(asked.verdict == 'not shown').sum()} are not "
     "shown either way. "
     + (
-        f"At chance: {'; '.join(f'{row.task} on {row.source}' for row in chance.itertuples())}. "
+        f"Not shown to be better than chance: {'; '.join(f'{row.task} on {row.source}' for row in chance.itertuples())}. "
         if len(chance)
-        else "No AUROC is at chance. "
+        else "No interval of AUROC holds 0.5. "
     )
     + " ".join(f"For {row.task} on {row.source}, {row.called} is called positive." for row in alike.itertuples())
 )

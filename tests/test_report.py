@@ -133,7 +133,9 @@ def test_chance_and_everybody_called_alike_are_said_and_no_percentage_is_given(m
     rows.loc[chance, "note"] = "not distinguishable from chance"
     altered = Runs(mri.studies, rows, judge.with_percentages(mri.fairness, rows), study=mri.study)
     answer = report.summary(altered)["diagnosis"]
-    assert "at chance for type (AUROC" in answer and "grade with U-Net, x16: everybody" in answer
+    assert (
+        "not shown to be better than chance for type (AUROC" in answer and "grade with U-Net, x16: everybody" in answer
+    )
     shifts = altered.shifts("eodd").query("source == 'unet' and task == 'grade' and strategy == 'standard'")
     assert shifts.shift_percent.isna().all() and shifts["shift"].notna().any()
     assert mri.shifts("eodd").query("source == 'unet' and task == 'grade'").shift_percent.notna().any()

@@ -213,7 +213,7 @@ def missing(runs: Runs) -> list[str]:
 
 
 def _diagnosis(runs: Runs) -> str:
-    """Where a diagnosis is at chance, and where everybody is called alike."""
+    """Where a diagnosis is not shown to be better than chance, and where everybody is called alike."""
     rows = runs.at_level(runs.overall("auroc")).query(f"{STANDARD} and task != 'average'")
     areas = [f"AUROC {number(row.value)}, {number(row.low)} to {number(row.high)}" for row in rows.itertuples()]
     chance = rows.assign(auroc=areas)[rows.note.fillna("").str.contains("chance")]
@@ -221,12 +221,12 @@ def _diagnosis(runs: Runs) -> str:
     lines = [f"{row.task} ({row.auroc}, {row.level})" for row in first.itertuples()]
     text = "On originals every classification is better than chance: no interval of AUROC holds 0.5. " * bool(len(rows))
     if lines:
-        text = f"On originals the diagnosis is at chance for {'; '.join(lines)}: "
+        text = f"On originals the diagnosis is not shown to be better than chance for {'; '.join(lines)}: "
         text += "no reconstruction can be judged by it. "
     known = pd.MultiIndex.from_frame(first[[*RUN, "task"]])
     later = chance[(chance.source != "original") & ~pd.MultiIndex.from_frame(chance[[*RUN, "task"]]).isin(known)]
     lines = [f"{row.task} with {name(row.source)} ({row.auroc}, {row.level})" for row in later.itertuples()]
-    text += f"It falls to chance for {'; '.join(lines)}. " if lines else ""
+    text += f"It is no longer shown to be better than chance for {'; '.join(lines)}. " if lines else ""
     alike = runs.at_level(judge.called_alike(runs.performance)).query(STANDARD)
     lines = [f"{row.task} with {name(row.source)}, {row.level}: {row.called}" for row in alike.itertuples()]
     if lines:
