@@ -3,6 +3,7 @@
     python benchmarks/overhead.py [--configurations 12] [--few 1] [--patients 80] [--epochs 1] [--cores 2]
     python benchmarks/overhead.py --fingerprints    # only what it takes to know which products of the demo are fresh
     python benchmarks/overhead.py --threads         # only what one thread costs, in two minutes
+    python benchmarks/overhead.py --status 1000     # only what it takes to show the state of so many finished runs
 
 Configurations like params/demo.yaml, at as many noise levels of one cohort, are run from nothing, in more than an
 hour; with fewer patients and epochs, in less:
@@ -27,6 +28,9 @@ parallel_speedup
     what is left to gain are imports, drawing, and the serial part of training.
 fingerprints_seconds
     Processor time for the products of params/demo.yaml and their fingerprints, in a process that asks the first time.
+status_seconds
+    Time of ``reconfair status`` over finished runs, four noise levels of each dataset. The runs are stamps
+    beside files of a byte, and cohorts of a hundred phantoms; no network is trained.
 one_thread_unet, one_thread_sde
     Time to train the network of params/demo.yaml on one thread over that on all cores: what it costs that results do
     not depend on the number of threads. It is the best of two of each, in processes of their own.
@@ -34,6 +38,7 @@ one_thread_unet, one_thread_sde
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -42,7 +47,7 @@ from pathlib import Path
 
 import yaml
 
-from reconfair import params, run
+from reconfair import params, run, store
 from reconfair.run.products import CHAPTERS
 
 ROOT = Path(__file__).parents[1]
@@ -68,12 +73,15 @@ def main():
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--fingerprints", action="store_true", help="run nothing")
     parser.add_argument("--threads", action="store_true", help="train two networks of the demo, nothing else")
+    parser.add_argument("--status", type=int, metavar="RUNS", help="show so many finished runs, nothing else")
     parser.add_argument("--work", nargs="+", help=argparse.SUPPRESS)  # this very script in the process that only works
     arguments = parser.parse_args()
     if arguments.work:
         return print(work(arguments.work))
     if arguments.threads:
         return one_thread()
+    if arguments.status:
+        return status(arguments.status)
     print(f"fingerprints_seconds={fingerprints():.3g}", flush=True)
     if arguments.fingerprints:
         return None
@@ -98,6 +106,42 @@ def fingerprints() -> float:
     study, begun = params.load(ROOT / "params" / "demo.yaml"), time.process_time()
     assert all(product.fingerprint for product in run.every_product(study))
     return time.process_time() - begun
+
+
+def status(runs: int) -> None:
+    """Print what it takes to show the state of many finished runs."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "params").mkdir()
+        os.environ["RECONFAIR_OUTPUTS"] = str(Path(folder) / "outputs")
+        finish(Path(folder) / "params", runs)
+        begun = time.monotonic()
+        command = [sys.executable, "-m", "reconfair.run", "status"]
+        shown = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=True).stdout
+        print(f"status_seconds={time.monotonic() - begun:.3g}  ({runs} runs)")
+    assert len(shown.splitlines()) == 1 + runs and "missing" not in shown and "stale" not in shown
+
+
+def finish(folder: Path, runs: int) -> None:
+    """Write params files, and leave all products of each as a finished run would."""
+    study = {"noise": {"kind": "kspace"}, "mitigation": {"strategies": ["reweight"], "models": ["unet"]}}
+    first = None
+    for number in range(runs):
+        path, label = folder / f"{number:05d}.yaml", f"site{number // 4:04d}"
+        study["dataset"] = {"name": "phantom_mri", "label": label, "patients": 100, "size": 64, "seed": number // 4}
+        study["noise"]["acceleration"] = 2 + number % 4
+        path.write_text(yaml.safe_dump(study))
+        every = run.every_product(params.load(path))
+        cohort = every[0].folder
+        first = first or store.make(every[0])
+        for file in first.glob("*") if not cohort.exists() else ():
+            cohort.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, cohort)
+        for product in every:
+            if not product.fresh:
+                product.folder.mkdir(parents=True, exist_ok=True)
+                file = product.folder / f"{product.name}.bin"
+                file.write_bytes(b"1")
+                product.mark([file], 1.0)
 
 
 def one_thread() -> None:
