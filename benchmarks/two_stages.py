@@ -22,13 +22,15 @@ cell has the least true EODD among those whose true AUROC is within the rule's t
 count. The Monte-Carlo errors hold for these trained networks; the table by seed shows how much a training changes.
 
 A finished unit (a scenario and a seed) adds its lines to results/two_stages.csv at once, and is not computed again. All
-scenarios of a seed come before the next seed. A unit takes about 9 minutes on one core, and a full run two and a half
-hours. With ``--quick`` sizes are tiny, nothing is kept, and the numbers only show that the code runs.
+scenarios of a seed come before the next seed. A unit takes about 14 minutes on one core, and a full run three
+and a half hours. With ``--quick`` sizes are tiny, nothing is kept, and the numbers only show that the code runs.
 
 Ends with lines NAME=VALUE, each share with its Monte-Carlo error:
 
 rule_right_scarce, rule_right_rare, rule_right_both    cohorts in which the rule's cell is within 0.01 true EODD of the
                                                        best (aim: at least 0.8)
+rule_gap_scarce, ... standard_gap_..., best_gap_...     true EODD of the cells that the rule chose, of the standard cell
+                                                       and of the best one, means over seeds
 null_winners, erased_winners                           cohorts in which a cell is called better (null: at most 0.07)
 interaction_coverage                                   cohorts in which the limits hold all true interactions of the
                                                        groups' TPR and FPR at once (at least 0.93)
@@ -68,6 +70,7 @@ AIMS = {  # what is said of each line, and what it should be
     "erased_winners": ("the same, `erased`", ""),
     "interaction_coverage": ("limits hold all true interactions of TPR and FPR", "at least 0.93"),
 }
+REPAIRABLE = ("scarce", "rare", "both")
 SEEDS, WITHIN, TASK = (1, 2, 3), 0.01, "consolidation"  # seed 0 served to choose sizes and strengths
 PLAIN = {"contrast": {"sex": {"female": 1, "male": 1}}}
 MOTTLED = PLAIN | {"texture": {"sex": {"female": 1}}}
@@ -277,6 +280,11 @@ def written(page: str, rows: pd.DataFrame) -> str:
         cells = [f"{seed[name][0]:.2f}" if name in seed else "" for seed in one.values()]
         measured = f"{value:.2f} (error {error:.2f})" if np.isfinite(value) else "not yet"
         lines.append(" | ".join([f"| {what}", aim, measured, *cells]) + " |")
+    lines += ["", "| true EODD, mean of the seeds | standard cell | the rule's cell | best cell |", "|---|---|---|---|"]
+    for name in REPAIRABLE:
+        if f"rule_gap_{name}" in every:
+            values = [f"{every[f'{kind}_gap_{name}'][0]:.3f}" for kind in ("standard", "rule", "best")]
+            lines.append(f"| `{name}` | {' | '.join(values)} |")
     count = f"{every['cohorts'][0]:.0f} cohorts, {every['trainings'][0]:.0f} trained networks."
     head, rest = page.split(first)
     return "\n".join([head + first, "", *lines, "", count, "", last + rest.split(last)[1]])
@@ -285,6 +293,19 @@ def written(page: str, rows: pd.DataFrame) -> str:
 def by_seed(rows: pd.DataFrame) -> pd.DataFrame:
     """What the rule did, by scenario and seed."""
     return rows[rows.reader == "rule"].pivot_table("value", ["scenario", "seed"], "metric", sort=False)
+
+
+def gaps(rows: pd.DataFrame) -> pd.DataFrame:
+    """True EODD of the standard cell, of the cells that the rule chose, and of the best one, by scenario and seed."""
+    cells = rows[rows.metric.isin(["eodd", "auroc", "chosen"])]
+    cells = cells.pivot_table("value", ["scenario", "seed", "reader"], "metric", sort=False)
+    values = {}
+    for key, some in cells.groupby(level=["scenario", "seed"], sort=False):
+        some = some.set_index(pd.MultiIndex.from_tuples([tuple(name.split(", ")) for *_, name in some.index]))
+        least = best(some, params.TwoStages().tolerance)
+        rule = np.average(some.eodd, weights=some.chosen)
+        values[key] = {"standard": some.eodd["standard", "standard"], "rule": rule, "best": least}
+    return pd.DataFrame(values).T
 
 
 def summary(rows: pd.DataFrame) -> dict[str, tuple[float, float]]:
@@ -297,7 +318,11 @@ def summary(rows: pd.DataFrame) -> dict[str, tuple[float, float]]:
         return float(value), float(np.sqrt(value * (1 - value) / n))
 
     there = table.index.get_level_values(0)
-    lines = {f"rule_right_{name}": share("right", name) for name in ("scarce", "rare", "both") if name in there}
+    lines = {f"rule_right_{name}": share("right", name) for name in REPAIRABLE if name in there}
+    for name in REPAIRABLE:
+        if name in there and "chosen" in set(rows.metric):
+            mean = gaps(rows[rows.scenario == name]).mean()
+            lines |= {f"{kind}_gap_{name}": (float(mean[kind]), np.nan) for kind in mean.index}
     lines |= {f"{name}_winners": share("winner", name) for name in ("null", "erased") if name in there}
     lines["interaction_coverage"] = share("covered")
     return lines | {name: (float(table[name].sum()), np.nan) for name in ("trainings", "cohorts")}
