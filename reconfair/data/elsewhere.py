@@ -217,17 +217,22 @@ def _write(study: Study, settings: Given, source: str, use: str, name: str, fold
     )
     if not there.any():
         raise ValueError(f"none of the {len(table)} images of {source} can be read: {reasons[0]}")
+    _look_at_blank(images, there, source, settings)
+    if len(lost):
+        print(f"{source}: {len(lost)} of {len(table)} images are left out, see skipped.csv ({_groups(study, lost)})")
+    tables.write(quality.rate(cohort.table.iloc[rows], cohort.images, images, source, rows=rows), "quality", folder)
+
+
+def _look_at_blank(images: np.ndarray, there: np.ndarray, source: str, settings: Given) -> None:
+    """Note images that show nothing, and refuse them if all are so."""
     flat = images.reshape(len(images), -1)
     blank = there & (flat.max(axis=1) == flat.min(axis=1))
     if blank.any():
         why = f"window: {list(settings.window)} may not fit their values" if settings.window else "each shows nothing"
-        text = f"{source}: {blank.sum()} of {len(table)} images have one value in all pixels; {why}"
+        text = f"{source}: {blank.sum()} of {len(images)} images have one value in all pixels; {why}"
         if blank.sum() == there.sum():
             raise ValueError(text)
         print(text)
-    if len(lost):
-        print(f"{source}: {len(lost)} of {len(table)} images are left out, see skipped.csv ({_groups(study, lost)})")
-    tables.write(quality.rate(cohort.table.iloc[rows], cohort.images, images, source, rows=rows), "quality", folder)
 
 
 def _attempt(dataset, settings: Given, rows: pd.DataFrame) -> tuple[np.ndarray, list[str]]:

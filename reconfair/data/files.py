@@ -271,12 +271,7 @@ def outline(stored: Stored, inside: tuple[float, ...] | None = None, regions=())
     ValueError
         It cannot be told.
     """
-    code = _code(stored)
-    if code.dtype.kind == "f":  # resampling leaves ringing around whole numbers
-        fine, whole = code, np.round(code)
-        code = np.where(np.abs(code - whole) < 1e-3, whole, code)
-        if not code.any() and len(np.unique(fine)) <= FEW and np.abs(fine).max() > 1e-6:  # few small values: no ringing
-            code = fine
+    code = _without_ringing(_code(stored))
     values = np.unique(code)
     listed = first_few([f"{value:g}" for value in values], 8)
     unclear = f"as a mask it is ambiguous: its values are {listed}; dataset.mask.inside: [...] says which are inside"
@@ -313,6 +308,16 @@ def outline(stored: Stored, inside: tuple[float, ...] | None = None, regions=())
     if abs(low) > 0.1 * high or plateau > 0.05 * area.sum() or (shade > 0.75).sum() < (shade > 0.1).sum() / 2:
         raise ValueError(unclear)
     return area, "masks of many shades: inside is the upper half"
+
+
+def _without_ringing(code: np.ndarray) -> np.ndarray:
+    """Values of a mask; resampling leaves ringing around whole numbers, which is rounded away."""
+    if code.dtype.kind != "f":
+        return code
+    whole = np.round(code)
+    rounded = np.where(np.abs(code - whole) < 1e-3, whole, code)
+    small = not rounded.any() and len(np.unique(code)) <= FEW and np.abs(code).max() > 1e-6  # few values: no ringing
+    return code if small else rounded
 
 
 def _code(stored: Stored) -> np.ndarray:

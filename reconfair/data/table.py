@@ -307,11 +307,7 @@ class Table(Scans):
         places = [self.image, *([self.mask.column] if self.mask else [])]
         named = [*(name for place in places for name in columns_of(place)), self.patient]
         sheet.need([*named, *(column.column for column in columns.values() if column), *self.keep, *self.where])
-        if self.folds and "split" in sheet.table:
-            sheet.mistakes.append(
-                f"{path}: column 'split' gives the set a split, and dataset.folds: {self.folds} makes others; leave "
-                "out folds, or rename the column"
-            )
+        self._look_at_split(sheet)
         sheet.where({column: [YAML_WORDS.get(word, (word,)) for word in words] for column, words in self.where.items()})
         sheet.distinct()
         for place in places:
@@ -331,13 +327,7 @@ class Table(Scans):
                 self._look_at_groups(sheet, name, column, rows[name], first)
             elif name in ("sex", "race", *self.attributes):
                 rows[name] = rows[name].fillna(first).astype("str")
-                numbers = pd.to_numeric(rows[name].dropna(), errors="coerce").notna().all()
-                if name in self.attributes and numbers and (many := rows[name].nunique()) > MANY:
-                    cut = f'dataset.attributes.{name}: {{column: "{column.column}", cuts: median}}'
-                    sheet.mistakes.append(
-                        f"{path}, column '{column.column}' has {many} different numbers, expected {MANY} groups "
-                        f"at most; write {cut}"
-                    )
+                self._look_at_number(sheet, name, column, rows[name])
             elif name == "age":
                 rows[name] = first
             elif self.about.unit == "patient":
@@ -349,6 +339,24 @@ class Table(Scans):
         rows = _sliced(rows, self.slices)
         rows.attrs["notes"] = sheet.notes
         return rows
+
+    def _look_at_split(self, sheet: Sheet) -> None:
+        """Refuse folds beside a split of the table's own."""
+        if self.folds and "split" in sheet.table:
+            sheet.mistakes.append(
+                f"{sheet.path}: column 'split' gives the set a split, and dataset.folds: {self.folds} makes others; leave "
+                "out folds, or rename the column"
+            )
+
+    def _look_at_number(self, sheet: Sheet, name: str, column, groups: pd.Series) -> None:
+        """Refuse an attribute that consists of many numbers: each would be a group."""
+        numbers, many = pd.to_numeric(groups.dropna(), errors="coerce").notna().all(), groups.nunique()
+        if name in self.attributes and numbers and many > MANY:
+            cut = f'dataset.attributes.{name}: {{column: "{column.column}", cuts: median}}'
+            sheet.mistakes.append(
+                f"{sheet.path}, column '{column.column}' has {many} different numbers, expected {MANY} groups at most; "
+                f"write {cut}"
+            )
 
     def _look_at_groups(self, sheet: Sheet, name: str, column: Trait, groups: pd.Series, numbers: pd.Series) -> None:
         """Refuse numbers that all fall into one group, and note groups into which none falls."""

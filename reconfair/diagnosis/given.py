@@ -72,31 +72,7 @@ def diagnoser(settings: dict):
 
         def probabilities(self, images: torch.Tensor) -> torch.Tensor:
             """What the model answers, checked: (n, tasks), or (n, s, s) of a segmenter."""
-            model, n, side = settings["model"], len(images), images.shape[-1]
-            answers = getattr(self.net, "diagnose", self.net)(images)
-            if isinstance(answers, tuple | list | dict):
-                raise ValueError(f"{model}: it has {len(answers)} answers to each image, expected probabilities alone")
-            answers = torch.as_tensor(answers, device=images.device)
-            if settings["kind"] == "classify" and not answers.is_floating_point():
-                raise ValueError(f"{model}: answers are whole numbers ({answers.dtype}); expected probabilities")
-            answers = answers.float()
-            wanted = (n, len(settings["tasks"])) if settings["kind"] == "classify" else (n, side, side)
-            kinds = {wanted, (*wanted[:1], 1, *wanted[1:])} | ({(n,)} if wanted[1:] == (1,) else set())
-            if tuple(answers.shape) not in kinds:
-                shapes = f"images {tuple(images.shape)} have the shape {tuple(answers.shape)}; expected {wanted}"
-                raise ValueError(f"{model}: answers to {shapes}")
-            if not bool(((answers >= 0) & (answers <= 1)).all()):  # false of NaN as well
-                raise ValueError(
-                    f"{model}: answers lie within [{answers.min():g}, {answers.max():g}]; expected probabilities "
-                    "within [0, 1], so let the model end in a sigmoid"
-                )
-            total = answers.sum(1)
-            if settings.get("classes") and not bool(((total - 1).abs() <= 0.01).all()):
-                raise ValueError(
-                    f"{model}: probabilities of the {wanted[1]} classes sum to {total.min():g} up to {total.max():g}; "
-                    "expected 1, so let the model end in a softmax"
-                )
-            return answers.reshape(wanted)
+            return _checked(getattr(self.net, "diagnose", self.net)(images), images, settings)
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             """Logits of the probabilities: (n, tasks), or (n, 1, s, s) of a segmenter."""
@@ -114,6 +90,36 @@ def diagnoser(settings: dict):
             return self(images).flatten(1)
 
     return Diagnoser().requires_grad_(False)
+
+
+def _checked(answers, images, settings: dict):
+    """The answers of a model to some images, (n, tasks) or (n, s, s), unless these are no probabilities."""
+    import torch
+
+    model, n, side, classifies = settings["model"], len(images), images.shape[-1], settings["kind"] == "classify"
+    if isinstance(answers, tuple | list | dict):
+        raise ValueError(f"{model}: it has {len(answers)} answers to each image, expected probabilities alone")
+    answers = torch.as_tensor(answers, device=images.device)
+    if classifies and not answers.is_floating_point():
+        raise ValueError(f"{model}: answers are whole numbers ({answers.dtype}); expected probabilities")
+    answers = answers.float()
+    wanted = (n, len(settings["tasks"])) if classifies else (n, side, side)
+    kinds = {wanted, (*wanted[:1], 1, *wanted[1:])} | ({(n,)} if wanted[1:] == (1,) else set())
+    if tuple(answers.shape) not in kinds:
+        shapes = f"images {tuple(images.shape)} have the shape {tuple(answers.shape)}; expected {wanted}"
+        raise ValueError(f"{model}: answers to {shapes}")
+    if not bool(((answers >= 0) & (answers <= 1)).all()):  # false of NaN as well
+        raise ValueError(
+            f"{model}: answers lie within [{answers.min():g}, {answers.max():g}]; expected probabilities within "
+            "[0, 1], so let the model end in a sigmoid"
+        )
+    total = answers.sum(1)
+    if settings.get("classes") and not bool(((total - 1).abs() <= 0.01).all()):
+        raise ValueError(
+            f"{model}: probabilities of the {wanted[1]} classes sum to {total.min():g} up to {total.max():g}; expected "
+            "1, so let the model end in a softmax"
+        )
+    return answers.reshape(wanted)
 
 
 def check(module, size: int) -> None:
