@@ -344,8 +344,8 @@ class Table(Scans):
         """Refuse folds beside a split of the table's own."""
         if self.folds and "split" in sheet.table:
             sheet.mistakes.append(
-                f"{sheet.path}: column 'split' gives the set a split, and dataset.folds: {self.folds} makes others; leave "
-                "out folds, or rename the column"
+                f"{sheet.path}: column 'split' gives the set a split, and dataset.folds: {self.folds} makes others; "
+                "leave out folds, or rename the column"
             )
 
     def _look_at_number(self, sheet: Sheet, name: str, column, groups: pd.Series) -> None:
