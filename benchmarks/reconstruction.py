@@ -228,7 +228,7 @@ def averaged(module):
 
     def step(batch):
         plain(batch)
-        module.average.update_parameters(module.net)
+        module.on_train_batch_end(None, batch, 0)
 
     return step
 

@@ -244,7 +244,7 @@ def fit(
     """
     device, guides = device_of(compute), [penalties] if penalties else []
     limit_threads(compute)
-    module.to(memory_format=layout(module, device))
+    module.to(memory_format=layout(module, device, compute.compile))
     train.pin_memory = val.pin_memory = device == "cuda"  # it fetches a batch while it still works on the last
     for network in module.children() if compute.compile else ():
         network.compile()
@@ -322,9 +322,12 @@ def precision_of(compute: Compute) -> str:
     return PRECISION[device_of(compute)] if compute.precision == "auto" else compute.precision
 
 
-def layout(module: torch.nn.Module, device: str) -> torch.memory_format:
-    """Channels last, in which convolutions are faster, unless a GPU would turn images round for group normalisation."""
-    grouped = any(isinstance(layer, torch.nn.GroupNorm) for layer in module.modules())
+def layout(module: torch.nn.Module, device: str, compiled: bool = False) -> torch.memory_format:
+    """Channels last, in which convolutions are faster, unless a GPU would turn images round for group normalisation.
+
+    Where networks are compiled, group normalisation works in either layout.
+    """
+    grouped = not compiled and any(isinstance(layer, torch.nn.GroupNorm) for layer in module.modules())
     return torch.contiguous_format if grouped and device == "cuda" else torch.channels_last
 
 

@@ -177,6 +177,7 @@ def test_a_gpu_turns_no_images_round_for_group_normalisation():
     plain, grouped = Reconstructor(SETTINGS, 16), ScoreNet(8, 2)
     assert training.layout(plain, "cuda") == training.layout(grouped, "cpu") == torch.channels_last
     assert training.layout(grouped, "cuda") == torch.contiguous_format
+    assert training.layout(grouped, "cuda", compiled=True) == torch.channels_last
 
 
 @pytest.mark.parametrize("damage", ["truncated", "other network"])

@@ -67,6 +67,24 @@ class Sinusoids(nn.Module):
         return torch.cat([phase.cos(), phase.sin()], 1)
 
 
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation; where it is compiled, written such that it joins the steps before and after it.
+
+    PyTorch's own needs all channels of a place apart from each other, so that a GPU, whose convolutions are fastest
+    with these channels together, would turn images round before and after it.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not torch.compiler.is_compiling():
+            return super().forward(x)
+        var, mean = (moment.unflatten(1, (self.num_groups, -1)) for moment in torch.var_mean(x.float(), (2, 3), False))
+        centre = mean.mean(2, keepdim=True)
+        spread = var.mean(2, keepdim=True) + (mean - centre).square().mean(2, keepdim=True)
+        scale = self.weight * torch.rsqrt(spread + self.eps).expand_as(mean).flatten(1)
+        shift = self.bias - centre.expand_as(mean).flatten(1) * scale
+        return (x * scale[:, :, None, None] + shift[:, :, None, None]).to(x.dtype)
+
+
 class Level(nn.Module):
     """Residual block scaled and shifted by the time; then attention where asked for."""
 
@@ -74,7 +92,7 @@ class Level(nn.Module):
         super().__init__()
         self.first = nn.Sequential(normalised(inputs), nn.Conv2d(inputs, outputs, 3, padding=1))
         self.modulation = nn.Linear(embedding, 2 * outputs)
-        self.norm = nn.GroupNorm(GROUPS, outputs)
+        self.norm = GroupNorm(GROUPS, outputs)
         self.second = nn.Sequential(nn.SiLU(), nn.Conv2d(outputs, outputs, 3, padding=1))
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
         self.attention = LinearAttention(outputs) if attention else nn.Identity()
@@ -91,7 +109,7 @@ class LinearAttention(nn.Module):
     def __init__(self, channels: int, heads: int = 4):
         super().__init__()
         self.heads, width = heads, min(32, channels // heads)
-        self.norm = nn.GroupNorm(GROUPS, channels)
+        self.norm = GroupNorm(GROUPS, channels)
         self.project = nn.Conv2d(channels, 3 * heads * width, 1, bias=False)
         self.out = nn.Conv2d(heads * width, channels, 1)
 
@@ -105,4 +123,4 @@ class LinearAttention(nn.Module):
 
 def normalised(channels: int) -> nn.Sequential:
     """Group normalisation and SiLU, which come before a convolution."""
-    return nn.Sequential(nn.GroupNorm(GROUPS, channels), nn.SiLU())
+    return nn.Sequential(GroupNorm(GROUPS, channels), nn.SiLU())

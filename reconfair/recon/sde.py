@@ -179,7 +179,7 @@ class Reconstructor(Module):
             )
         self.schedule = Schedule(chosen["steps"], chosen["lam"])
         self.net = ScoreNet(chosen["channels"], chosen["depth"], chosen["patch"], settings.get("inputs", 1))
-        self.average = AveragedModel(self.net, multi_avg_fn=warmed_up(chosen["ema"])).requires_grad_(False)
+        self.average = Average(self.net, chosen["ema"])
 
     def noise_hat(self, x_t: torch.Tensor, mu: torch.Tensor, t) -> torch.Tensor:
         """Predict the noise (n, 1, s, s) in x_t; in eval mode by the averaged weights.
@@ -250,8 +250,7 @@ class Reconstructor(Module):
 
     def on_train_start(self):
         if self.current_epoch == 0:  # fine-tuning goes on from the averaged weights, and averages afresh
-            self.net.load_state_dict(self.average.module.state_dict())
-            self.average.n_averaged.zero_()
+            self.average.begin(self.net)
 
     def on_train_batch_start(self, batch, batch_idx):
         epoch = self.current_epoch + batch_idx / self.trainer.num_training_batches  # few epochs end at rest, too
@@ -265,6 +264,39 @@ class Reconstructor(Module):
         return torch.optim.Adam(self.net.parameters(), lr=self.settings["lr"], betas=(0.9, 0.99), fused=True)
 
 
+class Average(AveragedModel):
+    """Moving average of a network's weights whose decay rises as (1 + n) / (10 + n) to `decay`.
+
+    The weights of the first update are forgotten. The number of updates is counted on the CPU as well: to ask a GPU for
+    it in each step would wait for all that the GPU has to do.
+
+    Parameters
+    ----------
+    net : nn.Module
+    decay : float
+        Within [0, 1).
+    """
+
+    def __init__(self, net: nn.Module, decay: float):
+        super().__init__(net)
+        self.decay, self.updates = decay, None
+        self.requires_grad_(False)
+
+    def begin(self, net: nn.Module) -> None:
+        """Put the averaged weights into `net`, and average afresh."""
+        net.load_state_dict(self.module.state_dict())
+        self.n_averaged.zero_()
+        self.updates = 0
+
+    def update_parameters(self, net: nn.Module) -> None:
+        """Move the average towards the weights of `net`."""
+        n = int(self.n_averaged) if self.updates is None else self.updates
+        decay = min(self.decay, (1 + n) / (10 + n)) if n else 0.0
+        get_ema_multi_avg_fn(decay)(list(self.module.parameters()), list(net.parameters()), n)
+        self.n_averaged += 1
+        self.updates = n + 1
+
+
 def generators_of(seeds) -> list[torch.Generator]:
     """One generator for each image, on the CPU, so that neither batch nor device matters."""
     return [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -273,8 +305,3 @@ def generators_of(seeds) -> list[torch.Generator]:
 def cosine(lr: float, epoch: float, epochs: int) -> float:
     """Learning rate after so many epochs, falling from `lr` to 0 at `epochs` along half a cosine."""
     return lr * (1 + math.cos(math.pi * epoch / epochs)) / 2
-
-
-def warmed_up(decay: float):
-    """Moving average whose decay rises as (1 + n) / (10 + n) to `decay`; the first weights are forgotten."""
-    return lambda mean, weights, n: get_ema_multi_avg_fn(min(decay, float((1 + n) / (10 + n))))(mean, weights, n)

@@ -5,10 +5,9 @@ from itertools import pairwise
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel
 
 from reconfair.recon.scorenet import Level, Sinusoids, normalised
-from reconfair.recon.sde import generators_of, warmed_up
+from reconfair.recon.sde import Average, generators_of
 from reconfair.synthesis.balance import FairWeights, GradientNorms, output_norms
 from reconfair.synthesis.preference import Pairs, diversity_loss
 from reconfair.training import Module, widen
@@ -166,7 +165,7 @@ class Generator(Module):
         codes = torch.tensor([*settings["cells"], settings["factors"]])  # the last row: no cell
         self.register_buffer("codes", codes, persistent=False)
         self.net = Denoiser(size=size, **{key: settings[key] for key in keys})
-        self.average = AveragedModel(self.net, multi_avg_fn=warmed_up(settings["ema"])).requires_grad_(False)
+        self.average = Average(self.net, settings["ema"])
         self.norms = GradientNorms(self.number) if settings.get("gradient_norms") else None
         self.fair = FairWeights(codes[:-1, :-1], settings["factors"][:-1]) if settings.get("fair") else None
         self.pairs: Pairs | None = None  # of samples that somebody compared
@@ -240,8 +239,7 @@ class Generator(Module):
 
     def on_train_start(self):
         if self.current_epoch == 0:  # tuning goes on from the averaged weights, and averages afresh
-            self.net.load_state_dict(self.average.module.state_dict())
-            self.average.n_averaged.zero_()
+            self.average.begin(self.net)
         for name in ("images", "cells", "reference") if self.pairs else ():
             setattr(self.pairs, name, getattr(self.pairs, name).to(self.device))
 

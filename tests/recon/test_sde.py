@@ -7,8 +7,8 @@ from scipy.ndimage import gaussian_filter
 
 from reconfair import training
 from reconfair.params import Compute
-from reconfair.recon.scorenet import LinearAttention, ScoreNet
-from reconfair.recon.sde import SAMPLERS, Reconstructor, Schedule, cosine, generators_of, sample, warmed_up
+from reconfair.recon.scorenet import GROUPS, GroupNorm, LinearAttention, ScoreNet
+from reconfair.recon.sde import SAMPLERS, Average, Reconstructor, Schedule, cosine, generators_of, sample
 
 LAM = 10 / 255
 SETTINGS = {
@@ -212,7 +212,7 @@ def test_training_times_are_uniform():
 
 
 def test_averaged_weights_forget_the_first_ones_and_then_decay_geometrically():
-    average = torch.optim.swa_utils.AveragedModel(torch.nn.Linear(1, 1, bias=False), multi_avg_fn=warmed_up(0.3))
+    average = Average(torch.nn.Linear(1, 1, bias=False), 0.3)
     values = []
     for value in (5.0, 1.0, 2.0, -4.0, 6.0):
         with torch.no_grad():
@@ -321,3 +321,22 @@ def test_attention_sees_all_places_and_none_by_its_position():
     far = x.clone()
     far[0, :, 0, 0] += 1
     assert (attention(far) - attention(x))[0, :, 3, 3].abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("centre", [0, 300])
+def test_group_normalisation_for_a_compiler_is_that_of_pytorch(centre, monkeypatch):
+    torch.manual_seed(0)
+    ours = GroupNorm(GROUPS, 2 * GROUPS)
+    for parameter in ours.parameters():
+        torch.nn.init.normal_(parameter)
+    x, weights = torch.randn(3, 2 * GROUPS, 6, 5) + centre, torch.randn(3, 2 * GROUPS, 6, 5)
+    values, gradients = [], []
+    for compiling in (False, True):
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda now=compiling: now)
+        given = x.clone().requires_grad_()
+        values.append(ours(given))
+        gradients.append(torch.autograd.grad((values[-1] * weights).sum(), [given, *ours.parameters()]))
+    near = {"atol": 1e-4 if centre else 1e-6, "rtol": 1e-4}
+    torch.testing.assert_close(values[0], values[1], **near)
+    for plain, compiled in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, compiled, **near | {"atol": 10 * near["atol"]})
