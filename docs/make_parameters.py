@@ -183,6 +183,7 @@ MEANINGS = {
     "Readers.dro": "`online`: weights that follow the losses; `max`: the worst group of a batch; or the published code",
     "Readers.reweight": "where groups are counted: in the training set, or in the batch as in the published code",
     "margin": "pixels along each axis by which a crop is larger than the largest box",
+    "box": "of a cascade: around the largest region that the first network outlines, or around all (`as_published`)",
     "fairread": "FCRO and FairREAD, see below",
     "Readers.dice": "Dice of a patient: of all slices together, or the mean over slices",
     "as_published": "as the public code of FairREAD, FCRO and Lee et al.",

@@ -80,7 +80,10 @@ Markdown("Readers: " + ", ".join(f"`{reader}`" for reader in study.reader_names)
 # the gap remains. If it closes, its cause lay outside. If it remains, its cause lies inside the window.
 #
 # The true tumour is unknown in practice, so this reader cannot be deployed. It is an upper bound. A **cascade** can be
-# deployed: a first network looks at the whole image, and its mask decides where the window lies.
+# deployed: a first network looks at the whole image, and its mask decides where the window lies. Often the mask also has
+# small spots elsewhere. The window is then centred on the largest region of the mask (`readers.box: largest`). The published
+# cascade puts the window around all regions (`as_published`). With a spot far from the tumour, such a window can miss the
+# tumour.
 #
 # **Predict first:** in this study a dial changes how bright the tumour is in one group. Will the crop close the gap?
 

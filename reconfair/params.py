@@ -648,6 +648,7 @@ class Readers(Strategies):
     dro: Literal["online", "max", "as_published"] = "online"  # max: the worst group of a batch alone
     reweight: Literal["training", "as_published"] = "training"  # where groups are counted; as_published: in the batch
     margin: NonNegativeInt = 5  # pixels that a crop is larger than the largest box, along each axis
+    box: Literal["largest", "as_published"] = "largest"  # of a cascade: around the largest region found; or around all
     fairread: FairREAD = FairREAD()
     dice: Literal["volume", "slice_mean"] = "volume"  # of a patient, in the measures of this chapter
     as_published: bool = False  # as the public code of FairREAD, FCRO and Lee et al. does it

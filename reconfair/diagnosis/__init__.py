@@ -102,13 +102,15 @@ def product(study: Study, source: Source, images: Product | None = None, strateg
 
         stages = crop.stages(strategy)
     trained = dict.fromkeys(weights(study, Reader(reader.network, stage)) for reader in readers for stage in stages)
+    parameters = {} if strategy == "standard" else {"readers": [str(reader) for reader in readers]}
+    parameters |= {"box": [study.readers.box, study.readers.as_published]} if "cascade" in strategy else {}
     return Product(
         chapter=max("04", images.chapter, *(one.chapter for one in trained)),
         run=images.run,
         folder=folder,
         name="predictions",
         write=partial(_predict, study, source, images, strategy),
-        parameters={} if strategy == "standard" else {"readers": [str(reader) for reader in readers]},
+        parameters=parameters,
         needs=(images, data.product(study), *trained),
         job=folder.relative_to(store.outputs() / study.label).as_posix() if shared else images.job,
         work=partial(_work, study, strategy),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import ndimage
 
 from reconfair import diagnosis, store
 from reconfair.params import Reader, Study
@@ -44,6 +45,41 @@ def boxes(patients, masks) -> pd.DataFrame:
             rows.append((patient, down[0], down[-1] + 1, across[0], across[-1] + 1))
     found = pd.DataFrame(rows, columns=["patient", "top", "bottom", "left", "right"]).groupby("patient")
     return found.agg({"top": "min", "bottom": "max", "left": "min", "right": "max"})
+
+
+def largest(patients, masks) -> np.ndarray:
+    """Keep of each patient the region with the most pixels, over all of the patient's images laid on each other.
+
+    A network that looks for the window also outlines small things elsewhere. The box around all of that is centred
+    between them, and its window can miss the object.
+
+    Parameters
+    ----------
+    patients : array_like
+        (n,) patient of each image.
+    masks : ndarray
+        (n, s, s) of zeros and ones.
+
+    Returns
+    -------
+    ndarray
+        (n, s, s) of zeros and ones. Pixels that touch at a corner belong together.
+
+    Examples
+    --------
+    >>> masks = np.zeros((2, 4, 4), int)
+    >>> masks[0, :2, 0], masks[1, 3, 3] = 1, 1
+    >>> largest(["a", "a"], masks).sum((1, 2)).tolist()
+    [2, 0]
+    """
+    kept = np.array(masks)
+    for rows in pd.Series(range(len(kept))).groupby(np.asarray(patients)).indices.values():
+        laid = kept[rows].sum(0)
+        regions, number = ndimage.label(laid, np.ones((3, 3)))
+        if number > 1:
+            pixels = ndimage.sum(laid, regions, range(1, number + 1))
+            kept[rows] *= (regions == 1 + np.argmax(pixels)).astype(kept.dtype)
+    return kept
 
 
 def window(box: pd.DataFrame, margin: int, size: int) -> tuple[int, int]:
@@ -167,7 +203,8 @@ def read(study: Study, reader: Reader, images, rows, what: str, table: pd.DataFr
     cascade = "cascade" in reader.strategy
     true_box = boxes(table.patient_id, truth)
     whole = diagnosis.read(study, reader._replace(strategy=first), images, rows, what)[0] if cascade else truth
-    box, size = boxes(table.patient_id, whole) if cascade else true_box, images.shape[-1]
+    published, size = study.readers.as_published or study.readers.box == "as_published", images.shape[-1]
+    box = boxes(table.patient_id, whole if published else largest(table.patient_id, whole)) if cascade else true_box
     corner = corners(table.patient_id, box, shape, size)
     frozen, windows = diagnosis.load(study, reader.network, second), cut(images, rows, corner, shape)
     answers = paste(diagnosis.look(study, frozen, windows, np.arange(len(rows)), what), corner, size)

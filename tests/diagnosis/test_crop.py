@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from reconfair import params
 from reconfair.diagnosis import crop
+from reconfair.params import Reader
 
 
 def discs(*centres, size=32, radius=3):
@@ -45,7 +47,37 @@ def test_what_is_cut_is_pasted_back_with_background_outside():
     assert whole.sum() == 2 * 12 * 14
 
 
+def test_only_the_largest_region_of_a_patient_is_kept():
+    tumour, spot = discs((20, 20)), discs((4, 4), radius=1)
+    masks = np.concatenate([tumour | spot, discs((4, 4), radius=1), spot, discs((20, 22))])
+    patients = ["a", "b", "a", "a"]  # the spot shows in two images of a, and is all there is of b
+    kept = crop.largest(patients, masks)
+    assert (kept[0] == tumour[0]).all() and not kept[2].any() and (kept[3] == masks[3]).all()
+    assert (kept[1] == masks[1]).all() and kept.dtype == masks.dtype and masks[0, 4, 4] == 1
+    box = crop.boxes(patients, kept)
+    assert crop.corners(["a"], box, (10, 12), 32).tolist() == [[15, 15]]
+    assert not crop.largest(["a"], np.zeros((1, 8, 8))).any()
+
+
 def test_both_networks_of_a_cascade_have_the_dose():
     assert crop.stages("oversample+cascade") == ("oversample", "crop+oversample")
     box = pd.DataFrame({"top": [0], "bottom": [4], "left": [0], "right": [4]}, index=["a"])
     assert crop.corners(["a"], box, (4, 4), 32).tolist() == [[0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("readers", "finds"), [({}, True), ({"box": "as_published"}, False), ({"as_published": True}, False)]
+)
+def test_a_spot_that_the_first_network_takes_for_an_object_does_not_move_the_window(readers, finds, monkeypatch):
+    study = params.study(dataset={"name": "phantom_mri"}, readers={"strategies": ["cascade"], **readers})
+    tumour, spot = discs((24, 24)), discs((3, 3), radius=1)
+    images, masks = (tumour | spot).astype(np.float32), tumour
+    monkeypatch.setattr(crop.diagnosis, "read", lambda *given: ((images > 0).astype(np.uint8), {}))
+    monkeypatch.setattr(crop.diagnosis, "load", lambda *given: None)
+    monkeypatch.setattr(crop.diagnosis, "look", lambda study, frozen, windows, *given: (windows > 0).astype(np.uint8))
+    monkeypatch.setattr(crop, "sizes", lambda *given: (12, 12))
+    (reader,) = [Reader(network, "cascade") for network in study.networks_of("cascade")]
+    table = pd.DataFrame({"patient_id": ["a"]})
+    answers, columns = crop.read(study, reader, images, np.array([0]), "reads", table, masks)
+    assert (answers == tumour).all() == finds and columns["first_empty"].tolist() == [0]
+    assert columns["box_error_y"][0] == (0 if finds else pytest.approx(100 * (28 - 2) / 7 - 100))
