@@ -352,13 +352,13 @@ columns = ["value", "low", "high", "expected", "p", "n_smallest", "left_out"]
 originally[columns].assign(p=originally.p.map(rf.words.p_value, na_action="ignore")).round(3)
 
 # %%
-tested = originally[originally.p_adjusted.notna()]
+tested, lowest = originally[originally.p_adjusted.notna()], {"eodd": "TPR - FPR", "ser": "Dice"}
 Markdown(
     f"On originals, groups differ in {(tested.p_adjusted <= 0.05).sum()} of {len(tested)} comparisons (adjusted p at most "
     "0.05). "
     + "; ".join(
-        f"{task}, {rf.words.name(attribute)}: {row.worst} is served worst"
-        for (task, attribute, _), row in tested[tested.p_adjusted <= 0.05].iterrows()
+        f"{task}, {rf.words.name(attribute)}: {row.worst} has the lowest {lowest[metric]}"
+        for (task, attribute, metric), row in tested[tested.p_adjusted <= 0.05].iterrows()
     )
 )
 

@@ -217,7 +217,10 @@ def change_sentence(row) -> str:
     else:
         text = f"changed by {number(row.change, sign=True)} ({limits(row.change_low, row.change_high)})"
     small = row.verdict == "worse" and row.kept == 1
-    excluded = f"a {'rise' if row.metric == 'fpr' else 'loss'} beyond the margin of {margin} is excluded"
+    excluded = f"a {'rise' if row.metric == 'fpr' else 'loss'} beyond the margin of {margin} is excluded "
+    excluded += f"(one-sided 95 % bound {number(row.change_bound, sign=True)})"
+    if row.metric == "dice" and row.patients < SPARSE:
+        excluded += f", unless a large loss is so rare that none of fewer than {SPARSE} patients has it"
     ending = {
         "worse": excluded if small else f"margin {margin}",
         "kept": excluded,
@@ -270,9 +273,13 @@ def sentences(row, names=name) -> list[str]:
             text += f" ({p_value(row.p)})" * bool(np.isfinite(row.p))
         elif np.isfinite(row.low):
             text += "; a resampled gap is hardly ever 0, so these limits cannot show that groups differ"
+            text += ", and here they lie above the gap itself" * bool(row.low > row.value)
         lines.append(f"{text}.")
         if row.worst and row.get("p_adjusted", 1.0) <= 0.05:
-            lines.append(f"The groups differ. In this sample {row.worst} is served worst and {row.best} best.")
+            ends = f"{row.worst} is served worst and {row.best} best"
+            if row.metric in ("eodd", "eodd_worst"):  # its test asks whether rates differ, not who is served worse
+                ends = f"TPR minus FPR is lowest for {row.worst} and highest for {row.best}"
+            lines.append(f"The groups differ. In this sample {ends}.")
     if np.isfinite(row["shift"]):
         lines.append(_shift_sentence(row))
     if row.note:

@@ -80,7 +80,14 @@ def words(**changes) -> str:
 @pytest.mark.parametrize(
     ("changes", "wanted"),
     [
-        ({}, ["the gap grew: shift +0.060 (+0.010 to +0.110); the margin is 0.050", "female is served worst"]),
+        (
+            {},
+            [
+                "the gap grew: shift +0.060 (+0.010 to +0.110); the margin is 0.050",
+                "TPR minus FPR is lowest for female",
+            ],
+        ),
+        ({"metric": "ser"}, ["female is served worst and male best"]),
         ({"verdict": "unequal"}, ["changed unequally", "cannot be told", "+0.060 (+0.010 to +0.110)"]),
         (
             {"verdict": "no change", "bound": 0.04},
@@ -120,6 +127,7 @@ def test_a_bootstrap_is_reported_without_what_it_does_not_know_and_without_width
     assert "+0.060 (-0.010 to +0.130), p = 0.004" in text and "nan" not in text and "no verdict" in text
     assert "not certainty" in words(**unknown, shift_low=0.06, shift_high=0.06)
     assert "not certainty" in words(**unknown, low=0.26, high=0.26)
+    assert [("above the gap itself" in words(**unknown, low=low)) for low in (0.1, 0.27)] == [False, True]
 
 
 def group(**changes):
@@ -150,6 +158,12 @@ def test_a_change_of_a_group_is_told_with_its_size_limits_cases_and_margin():
     assert nothing == "female: true positive rate cannot be judged (0 positive patients)."
     kept = {"verdict": "kept", "change_low": -0.02, "change_high": 0.02}
     assert "a rise beyond the margin of 0.050 is excluded" in sentence(metric="fpr", **kept)
+    beyond = kept | {"change_high": 0.06, "change_bound": 0.04}  # the two-sided limit lies beyond the margin
+    assert "(-0.020 to +0.060)" in sentence(metric="fpr", **beyond) and "bound +0.040" in sentence(
+        metric="fpr", **beyond
+    )
+    for patients in (29, 30):
+        assert ("rare" in sentence(metric="dice", patients=patients, **kept)) == (patients < 30)
     assert "; 54 positives in a group of 9 patients; " in sentence(patients=9)
     few = sentence(verdict="not judged", compared=0.0, note="too few to compare (3 positive patients, 20 needed)")
     assert "not judged: too few to compare" in few
@@ -338,6 +352,48 @@ def test_identical_decisions_are_no_proof_that_nothing_changes(people, tmp_path)
     assert len(changes) == 6 and "neither a change nor its absence is shown" in changes[-1]
     row = fairness.query("source == 'unet' and metric == 'eodd'").iloc[0]
     assert row.bound > row.margin and any(f"no gap changed by more than {row.bound:.3f}" in line for line in lines)
+
+
+def of_dice(before, after, folder):
+    """What is printed about patients f, m, f, ..., whose Dice is given, and the tables."""
+    people = pd.DataFrame({"patient": np.arange(len(before)), "sex": np.resize(["f", "m"], len(before))})
+    rows = [people.assign(source=source, dice=dice) for source, dice in (("original", before), ("unet", after))]
+    return judged(pd.concat(rows), folder)
+
+
+@pytest.mark.parametrize("dice", [0.0, 1.0, None])
+def test_identical_dice_is_no_proof_that_nothing_changes(dice, tmp_path):
+    before = np.random.default_rng(0).beta(6, 2, 60) if dice is None else np.full(60, dice)
+    lines, performance, fairness = of_dice(before, before, tmp_path)
+    assert sum("no value differed" in line and "neither a change nor its" in line for line in lines) == 3
+    rows = performance[performance.metric == "dice"]
+    assert (rows.low < rows.high).all() and rows.low.min() >= 0 and rows.high.max() <= 1
+    gaps = fairness[(fairness.source == "unet") & fairness.value.notna()]
+    assert set(gaps.verdict) == {"not shown"} and (gaps.bound > gaps.margin).all()
+
+
+def test_nothing_is_a_multiple_of_no_error(tmp_path):
+    dice = np.where(np.arange(60) % 2, 1.0, np.random.default_rng(0).beta(6, 2, 60))
+    lines, _, fairness = of_dice(dice, dice * 0.9, tmp_path)
+    first = fairness[(fairness.metric == "ser") & (fairness.source == "original")].iloc[0]
+    assert np.isnan(first.value) and "mean error of m is 0" in first.note
+    assert any("mean error of m is 0" in line for line in lines) and not any(" shift " in line for line in lines)
+
+
+def test_patients_without_dice_in_one_source_are_counted(tmp_path):
+    dice = np.random.default_rng(0).beta(6, 2, 60)
+    lines, *_ = of_dice(np.where(np.arange(60) < 7, np.nan, dice), dice, tmp_path)
+    assert sum("mine: 7 of 60 patients are left out" in line for line in lines) == 1
+
+
+def test_an_arm_without_an_original_by_its_reader_is_named(scores, tmp_path):
+    other = scores[scores.source == "unet"].assign(reader="dro")
+    lines, *_ = judged(pd.concat([scores.assign(reader="standard"), other]), tmp_path)
+    assert (
+        [line for line in lines if "no original" in line]
+        == [line for line in lines if "unet, dro: no or" in line]
+        != []
+    )
 
 
 def test_a_share_of_missing_attributes_is_told_where_it_is_large(people, tmp_path):

@@ -22,6 +22,8 @@ from scipy import special, stats
 
 FEW_EVENTS, FEW_PATIENTS = 10, 20  # below either, the clustering of a rate is that of all groups together
 
+ALIKE = 1e-9  # standard error of a mean below which its patients do not differ
+
 
 class Cells:
     """What the kinds of cells have in common: cells of some groups, in any order."""
@@ -100,7 +102,8 @@ class Mean(Cells):
             return self.value - half, self.value + half
         error = 1 - self.value
         factor = np.exp(np.minimum(half / np.maximum(error, 1e-12), 50))
-        return 1 - error * factor, 1 - error / factor
+        low = np.where(error > 1e-12, 1 - error * factor, self.value - half)  # no error has no logarithm
+        return low, 1 - error / factor
 
 
 @dataclass(frozen=True)
@@ -225,7 +228,7 @@ class Groups:
         odds = gain.value * loss.value / np.maximum((1 - gain.value) * (1 - loss.value), 1e-12)
         return Difference(gain, loss, -np.sqrt(np.minimum(odds, 1)), exact=True)
 
-    def mean(self, value, rows=slice(None), *, by_patient=False, log=False):
+    def mean(self, value, rows=slice(None), *, by_patient=False, log=False, reach=0.0):
         """Mean of a quantity over rows, or over the means of patients.
 
         Parameters
@@ -236,6 +239,8 @@ class Groups:
             Every patient counts once, whatever the number of rows.
         log : bool
             Limits on the scale of the logarithm of 1 - mean, for Dice and SSIM.
+        reach : float
+            By how much two patients can differ. Where all are alike, the standard error follows from it; 0: none.
 
         Returns
         -------
@@ -250,22 +255,25 @@ class Groups:
         whole = np.maximum(size, 1)[self.group]
         residual = (total - np.nan_to_num(mean)[self.group] * n) / whole
         df = size**2 / np.maximum(self.sums(n**2), 1) - 1
-        return Measure(Mean(mean, self._error(residual, n > 0)[0], df, log), residual, n / whole)
+        se = self._error(residual, n > 0, reach / np.maximum(df + 1, 1))[0]
+        return Measure(Mean(mean, se, df, log), residual, n / whole)
 
-    def log_error(self, value, rows=slice(None), other=None):
-        """Logarithm of 1 - mean over patients' means, or its change from another source.
+    def log_error(self, value, rows=slice(None), other=None, *, reach=1.0):
+        """Logarithm of 1 - mean over patients' means, or its change from another source; `reach` as of `mean`.
 
         Returns
         -------
         Measure
         """
         linear = self.mean(value, rows, by_patient=True)
-        error = np.log(np.maximum(1 - linear.cells.value, 1e-12))
-        residual = -linear.residual / np.exp(error)[self.group]
+        mean = np.maximum(1 - linear.cells.value, 1e-12)
+        error, residual = np.log(mean), -linear.residual / mean[self.group]
+        patients = np.maximum(linear.cells.df + 1, 1)
         if other is not None:
             before = self.log_error(other, rows)
             error, residual = error - before.cells.value, residual - before.residual
-        se, count = self._error(residual, linear.share > 0)
+        # One patient, whose error is at most 1, moves the logarithm by at most 1 / (patients * mean).
+        se, count = self._error(residual, linear.share > 0, reach / np.maximum(patients * mean, 1))
         return Measure(Mean(error, se, count - 1), residual, linear.share)
 
     def auroc(self, score, label, fold=None):
@@ -374,7 +382,10 @@ class Groups:
         if other is not None:
             before = self.kappa(other, label)
             value, residual = value - before.cells.value, residual - before.residual
-        se, count = self._error(residual, n > 0)
+        # One patient's decision moves D by at most the largest squared distance, and all patients weigh in E.
+        chance = np.array([np.var(label[of_row == g]) for g in range(groups)])
+        largest = np.ptp(label) ** 2 / np.maximum(2 * chance, 1e-12) / np.maximum(self.sums(n > 0), 1)
+        se, count = self._error(residual, n > 0, np.minimum(largest, 1))
         return Measure(Mean(value, se, count - 1, log=other is None), residual, n / total)
 
     def auroc_change(self, after, before):
@@ -393,11 +404,17 @@ class Groups:
         scale = np.sqrt(self.sums(one**2) * self.sums(other**2))
         return np.divide(self.sums(one * other), scale, out=np.zeros(scale.size), where=scale > 0)
 
-    def _error(self, residual, counted):
-        """Standard errors, NaN where fewer than two patients leave none, and the number of patients that count."""
+    def _error(self, residual, counted, largest):
+        """Standard errors, NaN where fewer than two patients leave none, and the number of patients that count.
+
+        Where all patients are alike, that is no certainty: a share of up to 1 - a^(1/n) of others, about -ln(a) / n,
+        could differ at level a. `largest` is by how much one patient can move the estimate; twice that has limits
+        about as wide (for a = 0.025, -ln(a) = 3.7 and 2 * 1.96 = 3.9).
+        """
         count = self.sums(counted * 1.0)
         variance = self.sums(residual**2) * count / np.maximum(count - 1, 1)
-        return np.where(count > 1, np.sqrt(variance), np.nan), count
+        se = np.where((variance > ALIKE**2) | (largest == 0), np.sqrt(variance), 2 * largest)
+        return np.where(count > 1, se, np.nan), count
 
     def _rates(self, events, n):
         """Rates of events, a list of (P,), among n images of each patient, with their design effects."""

@@ -142,10 +142,11 @@ class Panel:
         if name == "auroc":
             return self.units.auroc(self.column(arm, "score"), self.label, self.fold)
         if name == "calibration":
-            return self.units.mean(self.column(arm, "score") - self.label)
+            return self.units.mean(self.column(arm, "score") - self.label, reach=1.0)
         if name == "error":
             return self.people.log_error(self.values(arm, "dice"), self.valid("dice"))
-        return self.people.mean(self.values(arm, name), self.valid(name), log=name != "psnr")
+        bounded = name != "psnr"
+        return self.people.mean(self.values(arm, name), self.valid(name), log=bounded, reach=1.0 * bounded)
 
     def _change(self, arm, reference, name):
         """Paired change of a measure, cells."""
@@ -153,15 +154,32 @@ class Panel:
             return self.units.rate_change(self.called[arm], self.called[reference], self.of(name))
         if name == "auroc":
             return self.units.auroc_change(self.measure(arm, name), self.measure(reference, name))
+        # Of one source, values without any difference are those of the same images; of two, others could differ.
+        reach = 1.0 * (arm[0] != reference[0] and name not in ("psnr", "ssim"))
         if name == "calibration":
-            return self.units.mean(self.column(arm, "score") - self.column(reference, "score")).cells
+            change = self.column(arm, "score") - self.column(reference, "score")
+            return self.units.mean(change, reach=reach).cells
         if name == "error":
             one, other = (self.values(each, "dice") for each in (arm, reference))
-            return self.people.log_error(one, self.valid("dice"), other).cells
-        return self.people.mean(self.values(arm, name) - self.values(reference, name), self.valid(name)).cells
+            return self.people.log_error(one, self.valid("dice"), other, reach=reach).cells
+        return self.people.mean(
+            self.values(arm, name) - self.values(reference, name), self.valid(name), reach=reach
+        ).cells
 
-    def silent(self, arm, names):
-        """Why an arm says nothing of a gap, in words; empty where it does."""
+    def same(self, arm, name, g, change):
+        """Whether no decision or value of group g differs from the reference's."""
+        column = {"calibration": "score"}.get(name, name)
+        if name in RATES or column not in self.task.arms[arm]:
+            return name in RATES and change.first.value[g] == 0
+        rows, other = self.of_row == g, self.references(arm)["change"]
+        return np.array_equal(self.column(arm, column)[rows], self.column(other, column)[rows], equal_nan=True)
+
+    def silent(self, arm, names, kept):
+        """Why an arm says nothing of a gap between the groups `kept`, in words; empty where it does."""
+        if names == ("error",):
+            perfect = [self.names[g] for g in kept if self.measure(arm, "dice").cells.value[g] > 1 - 1e-12]
+            why = f"cannot be judged: the mean error of {', '.join(perfect)} is 0, and the ratio divides by it"
+            return why if perfect else ""
         rates = any(name in RATES for name in names)
         if not rates or not self.of_class or self.called[arm].any() or not self.called[arm].size:
             return ""
@@ -179,7 +197,7 @@ class Panel:
         value[kept] = sum(sign * self.measure(arm, name).cells.value[kept] for sign, name in sides)
         column |= self.extremes(value) if any(good) else {"worst": "", "best": ""}
         for change, other in self.references(arm).items():
-            if self.silent(other, names):  # of a class that the reference never predicts, nothing is a change
+            if self.silent(other, measured, kept):  # where the reference says nothing, nothing is a change
                 continue
             moved = shift_of(self, arm, other, metric, kept, combine)
             moved["p_swap"] = _p_swap(self.task.kind, swapped[change][arm], metric, kept, combine)
@@ -259,7 +277,7 @@ def closed_form(panel, weights, *, combine, min_cases, resamples, seed, one_side
             cases = np.min([panel.cases(name) for name in names], axis=0)
             kept = np.flatnonzero(cases >= min_cases)
             row = panel.keys(arm) | {"metric": metric} | panel.compared(cases, min_cases)
-            if why := panel.silent(arm, names):
+            if why := panel.silent(arm, panel.ranges[metric], kept):
                 row["note"] = why
             elif kept.size >= 2 and metric in _DRAWN:
                 some = drawn if metric == "auprc_gap" else panel.drawn(["accuracy"], weights)
@@ -281,10 +299,10 @@ def bootstrapped(panel, weights, *, combine, min_cases, one_sided, **_):
     cases = np.min([panel.cases(name) for name in panel.measures if name not in RATES], axis=0)
     kept, rows = np.flatnonzero(cases >= min_cases), []
     some = {name: values[..., kept] for name, values in drawn.items()} | panel.overall(kept, weights)
-    for metric, names in panel.gaps.items():
+    for metric in panel.gaps:
         for a, arm in enumerate(task.arms):
             row = panel.keys(arm) | {"metric": metric} | panel.compared(cases, min_cases)
-            why = panel.silent(arm, names)
+            why = panel.silent(arm, panel.ranges[metric], kept)
             row |= {"note": why} if why else {}
             enough = kept.size >= 2 and not why
             rows.append(row | (_paper_gap(panel, a, metric, some, combine, one_sided) if enough else {}))
@@ -301,6 +319,7 @@ def _block(panel, arm, name, drawn, min_cases):
     else:
         measure = panel.measure(arm, name).cells
         low, high = measure.limits(1.959964)
+        low = np.where((name == "dice") & (measure.value == 0), 0.0, low)
         table |= {"value": measure.value, "low": low, "high": high, "se": measure.se}
         cells = {change: panel.change(arm, other, name) for change, other in panel.references(arm).items()}
         if name in RATES and not everyone and size > 1:
@@ -332,9 +351,8 @@ def _note(panel, arm, name, g, table, cases, min_cases, change):
         notes.append("all called positive" if called else "none called positive")
     if name == "auroc" and low <= 0.5:
         notes.append("not distinguishable from chance" if high >= 0.5 else "below chance")
-    if change is not None and change.value[g] == 0 and (name in RATES or change.se[g] == 0):
-        nothing = name not in RATES or change.first.value[g] == 0
-        notes += ["no decision differed" if name in RATES else "no value differed"] if nothing else []
+    if change is not None and change.value[g] == 0 and panel.same(arm, name, g, change):
+        notes.append("no decision differed" if name in RATES else "no value differed")
     if name == "auprc":
         notes.append("not calibrated")
     if panel.task.kind == "image" and (left := np.isnan(panel.column(arm, name))[panel.of_row == g].sum()):

@@ -219,10 +219,15 @@ def _diagnosis(runs: Runs) -> str:
     chance = rows.assign(auroc=areas)[rows.note.fillna("").str.contains("chance")]
     first = chance[chance.source == "original"]
     lines = [f"{row.task} ({row.auroc}, {row.level})" for row in first.itertuples()]
-    text = "On originals every classification is better than chance: no interval of AUROC holds 0.5. " * bool(len(rows))
+    originals = rows[rows.source == "original"]
+    unknown = dict.fromkeys(originals[originals.value.isna()].task)
+    text = f"On originals AUROC cannot be judged for {', '.join(unknown)}. " if unknown else ""
     if lines:
-        text = f"On originals the diagnosis is not shown to be better than chance for {'; '.join(lines)}: "
+        text += f"On originals the diagnosis is not shown to be better than chance for {'; '.join(lines)}: "
         text += "no reconstruction can be judged by it. "
+    elif originals.value.notna().any():
+        every = f"every {'other ' * bool(unknown)}classification"
+        text += f"On originals {every} is better than chance: no interval of AUROC holds 0.5. "
     known = pd.MultiIndex.from_frame(first[[*RUN, "task"]])
     later = chance[(chance.source != "original") & ~pd.MultiIndex.from_frame(chance[[*RUN, "task"]]).isin(known)]
     lines = [f"{row.task} with {name(row.source)} ({row.auroc}, {row.level})" for row in later.itertuples()]

@@ -68,6 +68,8 @@ def judge_file(
                 f"no row has the source 'original' (there is: {', '.join(sources)}), so no change is judged; write "
                 "'original' for the images that the others are compared with"
             )
+        else:
+            notes += _without_reference(rows[rows.split == "test"])
         notes += _orders(rows, ordinal)
         cut = {} if inference == "as_published" else _thresholds(rows, thresholds or {})
         judged = rows[rows.split == "test"]
@@ -85,8 +87,9 @@ def judge_file(
         tables.write(table, kind, out)
         tables.to_csv(table, out / f"{kind}.csv")
     lines = [f"judged: {len(judged)} rows of {judged.patient_id.nunique()} patients; tables: {out}"]
-    lines += [*notes, *filled]
-    lines.append(f"inference: {inference}; a group is compared if it has {min_cases} patients of each label it needs")
+    lines += [*notes, *filled, *_without_dice(judged)]
+    needed = max(min_cases, 2)  # as `fairness.assess` has it
+    lines.append(f"inference: {inference}; a group is compared if it has {needed} patients of each label it needs")
     if inference == "as_published":
         lines.append("thresholds: chosen on the rows that are judged, for each source anew, as in the published code")
     return lines + _everyone(cut, performance) + _changes(performance) + _gaps(performance, fairness)
@@ -255,6 +258,27 @@ def _orders(rows: pd.DataFrame, ordinal) -> list[str]:
     return [f"task '{task}': its classes from low to high are {', '.join(classes)}" for task, classes in order.items()]
 
 
+def _without_reference(rows: pd.DataFrame) -> list[str]:
+    """Which arms have no original by the same reader, so that nothing says how they changed."""
+    arms, notes = rows[ARM].drop_duplicates(), []
+    first = arms[(arms.source == "original") & (arms.strategy == "standard")]
+    known = pd.MultiIndex.from_frame(first[["task", "reader"]])
+    lacking = arms[~pd.MultiIndex.from_frame(arms[["task", "reader"]]).isin(known)]
+    for arm in lacking.itertuples(index=False):
+        notes.append(f"{_arm(*arm)}: no original of this task and reader, so no change of it is judged")
+    return notes
+
+
+def _without_dice(rows: pd.DataFrame) -> list[str]:
+    """How many patients of a segmentation are left out, since an arm has no Dice of them."""
+    rows = rows[rows.kind == "segment"]
+    known = rows.groupby([*ARM, "patient_id"], sort=False).dice.count().gt(0)
+    patients = known.groupby(["task", "patient_id"], sort=False).all().groupby("task", sort=False)
+    table = pd.DataFrame({"all": patients.size(), "left": patients.size() - patients.sum()})
+    why = "patients are left out of all sources, since one has no Dice of them"
+    return [f"{row.Index}: {row.left:.0f} of {row[1]} {why}" for row in table.itertuples() if row.left]
+
+
 def _thresholds(rows: pd.DataFrame, given: dict[str, float]) -> dict:
     """By task, as given, or balanced on the validation originals, which are not judged; with folds, so in each."""
     if "fold" in rows:
@@ -337,7 +361,8 @@ def _gaps(performance: pd.DataFrame, fairness: pd.DataFrame) -> list[str]:
     for _, row in main_measure(fairness).iterrows():
         lines.append(f"  {_arm(*row[ARM])}, {row.attribute}:")
         lines += [f"    {sentence}" for sentence in sentences(row)]
-        if called := alike.get(tuple(row[ARM])):
+        called = alike.get(tuple(row[ARM]))
+        if called and np.isfinite(row.value):
             lines.append(f"    These gaps are 0 because {called} is called positive, not because groups are equal.")
         if not np.isfinite(row["shift"]):  # of a reference; what changed from it is above
             same = (performance[[*ARM, "attribute"]] == row[[*ARM, "attribute"]]).all(axis=1)

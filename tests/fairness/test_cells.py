@@ -65,6 +65,16 @@ def test_large_changes_have_the_interval_of_paired_proportions():
     np.testing.assert_allclose(np.ravel(change.limits(Z)), [d - Z * se, d + Z * se], atol=0.06 * se)
 
 
+@pytest.mark.parametrize("n", [20, 80, 300])
+def test_limits_of_patients_who_are_all_alike_are_about_those_of_a_rate_of_0(n):
+    rows = units(np.zeros(n, int))
+    for z in (1.645, Z, 3.0):
+        largest = 1 - stats.norm.sf(z) ** (1 / n)  # share of patients that could differ
+        for measure in (rows.mean(np.zeros(n), reach=1.0), rows.log_error(np.zeros(n), other=np.zeros(n))):
+            assert 0.9 * largest <= measure.cells.limits(z)[1][0] <= 1.6 * largest
+    assert rows.mean(np.zeros(n)).cells.se[0] == 0  # where it is not known how far patients can differ
+
+
 def test_opposite_difference_has_opposite_limits():
     first, second = (Rate(np.array(v), np.array([50.0, 30.0]), INFINITE[:2]) for v in ([0.2, 0.0], [0.1, 0.3]))
     one = Difference(first, second, np.array([-0.2, 0.4]), exact=True)
