@@ -1,4 +1,4 @@
-"""One study of real scans at 256 pixels on one GPU: the speed of the SDE's training, then chapters 01 to 05 and 10 in turn.
+"""A study of real scans at 256 pixels on one GPU: the speed of the SDE, then chapters 01 to 05 and 10 in turn.
 
     python benchmarks/gpu.py            # LGG (RECONFAIR_DATA), within ten minutes on an H100
     python benchmarks/gpu.py --keep     # adds the lines to results/gpu.txt

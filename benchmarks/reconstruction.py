@@ -189,8 +189,8 @@ def ways(study, chosen=("plain", "channels_last", "bfloat16", "compile"), steps:
             pace = len(batches) / (now(device) - started)
             share = pace * counter.get_total_flops() / peak
             print(
-                f"{model:8} {way:14} batches of {size:2} {pace * size:7.1f} images a second, {share:.3f} of the product's "
-                f"operations, {started - begun:.1f} s for the first three steps",
+                f"{model:8} {way:14} batches of {size:2} {pace * size:7.1f} images a second, {share:.3f} of the "
+                f"product's operations, {started - begun:.1f} s for the first three steps",
                 flush=True,
             )
 
