@@ -108,6 +108,12 @@ def test_sentences_follow_the_verdict_and_name_margin_and_limits(changes, wanted
         assert text in words(**changes)
 
 
+def test_no_change_of_dice_in_a_small_group_is_said_with_a_reservation():
+    for metric, patients, verdict in (("ser", 59, "no change"), ("ser", 60, "no change"), ("eodd", 59, "no change")):
+        text = words(metric=metric, n_smallest=patients, verdict=verdict, bound=0.04)
+        assert ("can be missed" in text) == (metric == "ser" and patients < 60)
+
+
 def test_only_a_verdict_is_a_claim():
     for verdict in ("not shown", "not judged"):
         text = words(verdict=verdict, p_adjusted=0.3)
@@ -162,8 +168,8 @@ def test_a_change_of_a_group_is_told_with_its_size_limits_cases_and_margin():
     assert "(-0.020 to +0.060)" in sentence(metric="fpr", **beyond) and "bound +0.040" in sentence(
         metric="fpr", **beyond
     )
-    for patients in (29, 30):
-        assert ("rare" in sentence(metric="dice", patients=patients, **kept)) == (patients < 30)
+    for patients in (59, 60):
+        assert ("can be missed" in sentence(metric="dice", patients=patients, **kept)) == (patients < 60)
     assert "; 54 positives in a group of 9 patients; " in sentence(patients=9)
     few = sentence(verdict="not judged", compared=0.0, note="too few to compare (3 positive patients, 20 needed)")
     assert "not judged: too few to compare" in few
