@@ -456,6 +456,7 @@ WRONG = {
     "logit": (changed("score", 3, 1.7), ["row 4", "score", "'1.7'", "from 0 to 1"]),
     "no score": (changed("score", 5, None), ["row 6", "score", "''"]),
     "uncertain": (changed("label", 2, -1), ["row 3", "label", "'-1'", "0, 1"]),
+    "label in words": (lambda t: t.assign(label=t.label.map({0: "no", 1: "yes"})), ["'label'", "'yes' (", "0, 1"]),
     "nobody": (changed("patient", 4, None), ["row 5", "patient", "''"]),
     "split": (changed("split", 9, "valid"), ["row 10", "split", "'valid'", "train, val or test"]),
     "leak": (changed("split", 1, "test"), ["'000'", "split"]),

@@ -124,11 +124,9 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
         rows["fold"] = sheet.names("fold", "fold")
     if classes:
         return _with_cohort(_by_class(sheet, rows, classes), path, sheet.notes)
-    for column in ("label", "score", "dice"):
-        limits = () if column == "label" else (0, 1)
-        rows[column] = sheet.numbers(column, *limits) if column in given else np.nan
-    if "label" in given:
-        sheet.refuse("label", rows.label.notna() & ~rows.label.isin([0, 1]), "is no label; expected 0, 1 or empty")
+    rows["label"] = sheet.coded("label", {"0": 0.0, "1": 1.0}) if "label" in given else np.nan
+    for column in ("score", "dice"):
+        rows[column] = sheet.numbers(column, 0, 1) if column in given else np.nan
     scored = rows.score.notna().groupby(rows.task).transform("any")
     if "score" in given:
         sheet.refuse("score", scored & rows.score.isna(), "has no score, though other rows of this task have one")
