@@ -123,6 +123,22 @@ def test_groups_too_small_for_ser_are_said_and_others_are_not(mri):
         rows = mri.fairness.assign(n_smallest=np.where(mri.fairness.metric == "ser", smallest, 5))
         answer = report.summary(Runs(mri.studies, mri.performance, rows, study=mri.study))["how sure"]
         assert (f"fewer than {judge.SPARSE} patients, p of SER can be too small" in answer) == warned
+        rows = rows.assign(n_smallest=rows.n_smallest + judge.RARE - judge.SPARSE)
+        answer = report.summary(Runs(mri.studies, mri.performance, rows, study=mri.study))["how sure"]
+        assert (f"fewer than {judge.RARE} patients can miss" in answer) == warned
+
+
+def test_a_diagnosis_that_cannot_be_judged_is_not_called_better_than_chance(mri):
+    rows = mri.performance.copy()
+    areas = (rows.metric == "auroc") & (rows.source == "original")
+    rows["note"] = rows.note.where(~areas, "")
+    answers = []
+    for unknown in (areas & False, areas & (rows.task == "type"), areas):
+        some = rows.assign(value=rows.value.mask(unknown))
+        answers.append(report.summary(Runs(mri.studies, some, mri.fairness, study=mri.study))["diagnosis"])
+    assert "every classification is better" in answers[0] and "cannot be judged" not in answers[0]
+    assert "cannot be judged for type. " in answers[1] and "every other classification is better" in answers[1]
+    assert "cannot be judged for" in answers[2] and "is better than chance" not in answers[2]
 
 
 def test_chance_and_everybody_called_alike_are_said_and_no_percentage_is_given(mri):

@@ -315,6 +315,8 @@ def _how_sure(runs: Runs) -> str:
             f"Where a group has fewer than {judge.SPARSE} patients, p of SER can be too small and the limits of its "
             "shift too short, if a few patients make most of the error."
         )
+    if (judged[judged.metric == "ser"].n_smallest < judge.RARE).any():
+        lines.append(f"Groups of fewer than {judge.RARE} patients can miss a large loss of Dice of a few patients.")
     left_out = [row for row in rows.itertuples() if row.left_out]
     left_out = dict.fromkeys(f"{name(row.attribute)}, {name(row.metric)}: {row.left_out}" for row in left_out)
     lines += [f"Not compared, with their patients of the rarer label: {' | '.join(left_out)}."] if left_out else []
