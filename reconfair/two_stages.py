@@ -156,8 +156,8 @@ def read(study: Study) -> Tables:
     ParamsError
         What an earlier chapter makes is missing and takes long to make.
     """
-    for own in products(study):
-        store.make(own)
+    for one in products(study):
+        store.make(one)
     return Tables(*(tables.read(name, product(study).folder) for name in NAMES))
 
 
