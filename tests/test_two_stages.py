@@ -187,7 +187,7 @@ def test_seeds_tell_the_variance_of_trainings_from_that_of_patients(tmp_path, mo
     assert (results.decisions.seeds == 2).all()
     runs = report.gather(study)
     both = report.summary(runs)
-    assert "Between 2 trainings" in both["both stages"] and "Between 2 trainings" in both["how sure"]
+    assert "between 2 trainings" in both["both stages"] and "between 2 trainings" in both["how sure"]
     assert all("2 trainings" in line for line in two_stages.sentences(results))
     assert stages.grid_decisions(runs).trainings.str.startswith("2 trainings").all()
 
