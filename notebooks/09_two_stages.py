@@ -176,6 +176,8 @@ Markdown(
     f"{cells['row'].nunique()} rows (the original, the noisy image, and {words.name(rf.two_stages.model(study))} by strategy) and "
     f"{cells.reader.nunique()} readers, on the test patients. *{words.name('replicate')}* is the placebo: the standard training once "
     "more, with another seed. Nothing was changed there, so what differs is the luck of the training."
+    if len(cells)
+    else "No task has two groups with enough test patients (`fairness.min_cases`), so no cell is judged here."
 )
 
 # %% [markdown]
@@ -199,10 +201,11 @@ for (task, attribute), some in cells.groupby(["task", "attribute"], sort=False):
         f"reconstructor would change the gap by {of.gap_change['replicate', 'standard']:+.3f}{relative}, and another training of the "
         f"reader by {of.gap_change['standard', 'replicate']:+.3f}{relative}."
     )
-lines.append(
-    f"\nIn {unsure} of {len(lines)} lines the limits of the reconstruction's change contain 0. There nobody can tell from these "
-    "patients whether the reconstruction makes the gap larger or smaller."
-)
+if lines:
+    lines.append(
+        f"\nIn {unsure} of {len(lines)} lines the limits of the reconstruction's change contain 0. There nobody can tell from these "
+        "patients whether the reconstruction makes the gap larger or smaller."
+    )
 gaps = cells.pivot_table("gap", ["task", "attribute", "row"], "reader")
 both = gaps.reindex(columns=["standard", "standard+thresholds"]).dropna()
 if len(both) and (both.nunique(axis=1) == 1).all():
@@ -225,16 +228,19 @@ for (task, attribute), some in cells.groupby(["task", "attribute"], sort=False):
 # %%
 shares = cells.dropna(subset=["front"]).pivot_table("front", ["task", "attribute", "row"], "reader", sort=False)
 display(shares.round(2))
-surest = cells.loc[cells.front.idxmax()]
-placebo = "replicate" in (surest["row"], surest.reader)
-Markdown(
-    f"The cell that is most often on a front ({words.name(surest['row'])}, read by {words.name(surest.reader)}; {words.markdown(surest.task)}) "
-    f"is there in {100 * surest.front:.0f} % of the resamples. Its {words.name(surest.gap_metric)} is {surest.gap:.3f} ({surest.gap_low:.3f} to "
-    f"{surest.gap_high:.3f}), at {words.name(surest.performance_metric)} {surest.performance:.3f} ({surest.performance_low:.3f} to "
-    f"{surest.performance_high:.3f}). "
-    + "It contains a placebo, which changes nothing: a front shows the luck of a training as well. " * placebo
-    + "A cell that is on the front in a third of the resamples is no recommendation."
-)
+text = "There is no front, because no cell was judged."
+if len(shares):
+    surest = cells.loc[cells.front.idxmax()]
+    text = (
+        f"The cell that is most often on a front ({words.name(surest['row'])}, read by {words.name(surest.reader)}; "
+        f"{words.markdown(surest.task)}) is there in {100 * surest.front:.0f} % of the resamples. Its {words.name(surest.gap_metric)} is "
+        f"{surest.gap:.3f} ({surest.gap_low:.3f} to {surest.gap_high:.3f}), at {words.name(surest.performance_metric)} "
+        f"{surest.performance:.3f} ({surest.performance_low:.3f} to {surest.performance_high:.3f}). "
+    )
+    if "replicate" in (surest["row"], surest.reader):
+        text += "It contains a placebo, which changes nothing: a front shows the luck of a training as well. "
+    text += "A cell that is on the front in a third of the resamples is no recommendation."
+Markdown(text)
 
 # %% [markdown]
 # ## Do the stages help each other?

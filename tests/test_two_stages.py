@@ -316,6 +316,14 @@ def test_the_rule_and_its_margin_are_those_of_the_params(grid):
     assert any("cascade" in mistake for mistake in looking)
 
 
+def test_a_grid_of_groups_that_are_too_small_is_empty_and_no_error(grid):
+    with one_thread():
+        results = two_stages.read(small(*SMALL_GRID, "fairness.min_cases=1000", "two_stages.margin=0.01"))
+    assert all(table.empty for table in results) and two_stages.sentences(results) == []
+    assert list(results.grid) == list(tables.SCHEMAS["grid"])
+    assert not two_stages.read(small(*SMALL_GRID)).grid.empty  # as the other tests expect it
+
+
 def test_tables_of_the_grid_have_their_schema(grid):
     for name, table in zip(two_stages.NAMES, grid[1], strict=True):
         assert list(table) == list(tables.SCHEMAS[name]) and isinstance(table, pd.DataFrame)
