@@ -378,10 +378,10 @@ def _volume(
         if colour and stored.values.ndim != 4:
             raise ValueError("it has one channel; dataset.channels: 3 expects red, green and blue")
         volume = stored.values if colour else grey(stored.values, channel)
-        shown = volume if stored.padding is None or stored.padding.all() else volume[~stored.padding]
-        limits = (shown.min(), shown.max()) if percentiles == (0, 100) else np.percentile(shown, percentiles)
-        if shown is not volume:
-            volume = np.where(stored.padding, shown.min(), volume)
+        visible = volume if stored.padding is None or stored.padding.all() else volume[~stored.padding]
+        limits = (visible.min(), visible.max()) if percentiles == (0, 100) else np.percentile(visible, percentiles)
+        if visible is not volume:
+            volume = np.where(stored.padding, visible.min(), volume)
     return volume, tuple(float(limit) for limit in limits), stored.place, stored.axes
 
 
@@ -557,13 +557,11 @@ def _dicom(path: str) -> Stored:
         uid = pydicom.uid
         explicit = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
         file.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else explicit
-    shown, samples = file.PhotometricInterpretation, file.SamplesPerPixel
+    kind, samples = file.PhotometricInterpretation, file.SamplesPerPixel
     valid = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR") if samples == 1 else COLOURS if samples == 3 else ()
-    if shown not in valid:
-        expected = f"; {nearest(shown, valid)}" if valid else ""
-        raise ValueError(
-            f"its PhotometricInterpretation '{shown}' does not go with {samples} samples a pixel{expected}"
-        )
+    if kind not in valid:
+        expected = f"; {nearest(kind, valid)}" if valid else ""
+        raise ValueError(f"its PhotometricInterpretation '{kind}' does not go with {samples} samples a pixel{expected}")
     lossy = file.get("LossyImageCompression") == "01" or file.file_meta.TransferSyntaxUID in LOSSY
     stored = _decoded(file)
     if file.SamplesPerPixel > 1:
