@@ -194,10 +194,11 @@ def _performance(blocks, primary, margins):
             tests = max(1, sum((np.isfinite(cells.value) & block["named"]).sum() for block, cells in members))
             two_sided, one_sided = (1 + 0.95 ** (1 / tests)) / 2, 0.95 ** (1 / tests)
             for block, cells in members:
-                low, high = cells.limits(stats.norm.ppf(two_sided))
+                most = np.inf if block["metric"] == "psnr" else 2.0 if block["metric"] in ("ssim", "kappa") else 1.0
+                low, high = np.clip(cells.limits(stats.norm.ppf(two_sided)), -most, most)  # no change is larger
                 columns = {change: cells.value, f"{change}_low": low, f"{change}_high": high}
                 if change == "change":
-                    low, high = cells.limits(stats.norm.ppf(one_sided))
+                    low, high = np.clip(cells.limits(stats.norm.ppf(one_sided)), -most, most)
                     columns["change_bound"] = {1: low, -1: high}.get(MEASURES[block["metric"]].good, low * np.nan)
                 block["table"] |= columns | {"judged": [True] * cells.value.size}
     return _judged(_stacked([block["table"] for block in blocks]), margins)

@@ -312,14 +312,16 @@ def bootstrapped(panel, weights, *, combine, min_cases, one_sided, **_):
 def _block(panel, arm, name, drawn, min_cases):
     """Values of the groups by one arm and measure, and the cells of their changes."""
     cases, group, size, everyone = panel.cases(name), panel.of_row, len(panel.names), panel.attribute == "all"
-    counted = np.isfinite(panel.column(arm, name)) if panel.counted else np.ones(group.size, bool)
+    counted = np.ones(group.size, bool)
+    if panel.counted:  # whoever lacks a value in another arm counts in none
+        counted = np.isfinite(panel.column(arm, name)) & panel.valid(name)[panel.units.patient]
     table, cells = {"group": panel.names}, {}
     if name in drawn:
         table |= _percentiles(panel, arm, drawn[name])
     else:
         measure = panel.measure(arm, name).cells
         low, high = measure.limits(1.959964)
-        low = np.where((name == "dice") & (measure.value == 0), 0.0, low)
+        low = np.maximum(low, 0) if name == "dice" else low
         table |= {"value": measure.value, "low": low, "high": high, "se": measure.se}
         cells = {change: panel.change(arm, other, name) for change, other in panel.references(arm).items()}
         if name in RATES and not everyone and size > 1:
@@ -344,8 +346,8 @@ def _note(panel, arm, name, g, table, cases, min_cases, change):
         notes.append(f"cannot be judged (0 {panel.lacking(name, g)})")
     elif panel.attribute != "all" and cases[g] < min_cases:
         lacking = panel.lacking(name, g)
-        whose = "patients" if lacking == "patients" else f"patients with {lacking}"
-        notes.append(f"too few to compare ({cases[g]} {whose}, {min_cases} needed)")
+        some = f"{cases[g]} patient{'' if cases[g] == 1 else 's'}" + f" with {lacking}" * (lacking != "patients")
+        notes.append(f"too few to compare ({some}, {min_cases} needed)")
     rates = name in RATES and panel.rare and table["n"][g]
     if rates and (called := panel.measure(arm, "ppr").cells.value[g]) in (0, 1):
         notes.append("all called positive" if called else "none called positive")
@@ -355,6 +357,8 @@ def _note(panel, arm, name, g, table, cases, min_cases, change):
         notes.append("no decision differed" if name in RATES else "no value differed")
     if name == "auprc":
         notes.append("not calibrated")
+    if name == "dice" and (left := (~panel.valid(name) & (panel.units.group == g)).sum()):
+        notes.append(f"left out of all sources, because one has no value: {left} of its patients")
     if panel.task.kind == "image" and (left := np.isnan(panel.column(arm, name))[panel.of_row == g].sum()):
         notes.append(f"{left} images are left out of all sources, because one has an infinite value or none")
     return "; ".join(notes)

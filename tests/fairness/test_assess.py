@@ -548,3 +548,20 @@ def test_long_work_can_be_watched_and_nothing_changes_by_it(inference):
     assert seen[0][1] == "all" and len(seen) == len({attribute for _, attribute in seen}) > 1
     for before, after in zip(plain, watched, strict=True):
         pd.testing.assert_frame_equal(before, after)
+
+
+def test_whoever_lacks_a_dice_in_one_source_is_counted_in_none_and_no_limit_is_impossible():
+    rng = np.random.default_rng(0)
+    people = pd.DataFrame({"patient_id": np.arange(30), "sex": np.resize(["f", "f", "m"], 30)})
+    people.loc[people.index[:2], "sex"] = "rare"
+    rows = people.assign(unit=people.patient_id, task="lesion", kind="segment", strategy="standard")
+    before, after = rng.beta(6, 2, 30), rng.beta(6, 2, 30)
+    before[[5, 6, 7]] = np.nan
+    rows = pd.concat([rows.assign(source=name, dice=dice) for name, dice in (("original", before), ("unet", after))])
+    performance, _ = assess(rows, people, attributes=["sex"], thresholds={}, min_cases=5)
+    every = performance[(performance.metric == "dice") & (performance.attribute == "all")]
+    assert every.patients.tolist() == every.n.tolist() == [27, 27]
+    assert all("no value: 3 of its patients" in note for note in every.note)
+    rare = performance[(performance.metric == "dice") & (performance.group == "rare") & (performance.source == "unet")]
+    assert rare.low.item() >= 0 and rare.high.item() <= 1
+    assert -1 <= rare.change_low.item() < rare.change_high.item() <= 1
