@@ -13,12 +13,12 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from xxhash import xxh3_128
 
 from reconfair import data, quality, store, tables
 from reconfair.data import files
-from reconfair.data.table import leaves
+from reconfair.data.table import leaves, look_at_ranges
 from reconfair.params import ParamsError, Section, Study, folder_of
 from reconfair.store import Product, Work
 from reconfair.words import first_few, nearest
@@ -53,6 +53,11 @@ class Given(Section):
         if not names or leaves(path):
             raise ValueError(f"'{path}' must lie in folder and hold one of {', '.join(f'{{{key}}}' for key in KEYS)}")
         return path
+
+    @model_validator(mode="after")
+    def _ranges(self):
+        look_at_ranges(self.window, self.percentiles)
+        return self
 
 
 def product(study: Study, settings: Given, source: str, use: str, **place) -> Product:
