@@ -214,6 +214,8 @@ def test_noisy_images_made_elsewhere_train_and_are_skipped(hospital):
             r"vendor\.path.*'pathh'|vendor\.path.*\{pathh\}.*'path'",
         ),
         "no name": ("reconstruction.vendor.path=scan.png", r"vendor\.path.*scan\.png.*\{image_id\}"),
+        "layout": ("reconstruction.vendor.path='{stem:03d}.png'", r"vendor\.path.*stem:03d.*slice"),
+        "conversion": ("reconstruction.vendor.path='{stem!x}.png'", r"vendor\.path.*stem!x"),
         "way out": ("reconstruction.vendor.path='../{path}'", r"vendor\.path.*\.\./"),
         "kind": ("reconstruction.vendor.kind=givn", r"vendor\.kind.*'givn'.*'given'"),
         "model": ("reconstruction.models=[vendr]", r"reconstruction\.models.*'vendr'"),

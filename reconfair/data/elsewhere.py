@@ -5,6 +5,7 @@ They are read as originals are, and must show the same pixels: of the same shape
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from glob import escape
 from pathlib import Path
@@ -44,12 +45,15 @@ class Given(Section):
     @classmethod
     def _names_images(cls, path: str) -> str:
         try:
-            names = [name for _, name, _, _ in Formatter().parse(path) if name is not None]
+            fields = [field for field in Formatter().parse(path) if field[1] is not None]
         except ValueError as error:
             raise ValueError(f"'{path}' is no path with names in braces ({error})") from None
-        for name in names:
+        names = [name for _, name, _, _ in fields]
+        for _, name, layout, conversion in fields:
             if name not in KEYS:
                 raise ValueError(f"'{{{name}}}' is unknown; {nearest(name, KEYS)}")
+            if conversion or (layout and not (name == "slice" and re.fullmatch(r"0?\d+d", layout))):
+                raise ValueError(f"'{path}': a name stands alone in braces; only slice has a width, {{slice:03d}}")
         if not names or leaves(path):
             raise ValueError(f"'{path}' must lie in folder and hold one of {', '.join(f'{{{key}}}' for key in KEYS)}")
         return path
@@ -99,7 +103,10 @@ def check(study: Study, settings: Given, key: str, use: str) -> list[str]:
         table = tables.read("cohort", cohort.folder) if cohort.fresh else data.cohort_table(study, checked=False)
     except (ValueError, OSError):
         return []  # what is wrong with the originals is named by whoever reads them
-    table = _with_files(study, settings, table)
+    try:
+        table = _with_files(study, settings, table)
+    except ParamsError as error:
+        return [f"{key}.{error}"]
     missing = _missing(study, settings, table, data.rows(table, use))
     return [f"{key}.path: {missing}"] if missing and study.dataset.on_bad_image == "error" else []
 

@@ -446,6 +446,8 @@ def _numpy(path: str) -> Stored:
     stored = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a header cannot ask for more than there is
     if stored.ndim >= 3 and stored.shape[-1] == 1 < min(stored.shape[-3:-1]):  # one channel, written last
         stored = stored[..., 0]
+    if stored.ndim == 4 and len(stored) == 1:  # a batch of one, as networks have them
+        stored = stored[0]
     coloured = stored.ndim >= 3 and stored.shape[-1] in (3, 4) and min(stored.shape[-3:-1]) > 4
     if stored.ndim not in ((3, 4) if coloured else (2, 3)):
         raise ValueError(f"expected an image or a volume, found shape {stored.shape}")

@@ -160,12 +160,14 @@ def _look_at_names(sheet: Sheet) -> None:
     """Refuse columns whose names mean something of our own predictions that the table does not hold."""
     given = sheet.table.columns
     if {"patient", "patient_id"} <= set(given):
-        sheet.mistakes.append("columns 'patient' and 'patient_id' both name the patient; leave out one of them")
+        both = "columns 'patient' and 'patient_id' both name the patient; leave out one of them"
+        sheet.mistakes.append(f"{sheet.path}: {both}")
     alone = {"class", "decision"} & set(given)
     if len(alone) == 1:
         (column,) = alone
         (other,) = {"class", "decision"} - alone
-        sheet.mistakes.append(f"column '{column}' goes with '{other}', which is not there; rename it if it is a trait")
+        why = f"goes with '{other}', which is not there; rename it if it is a trait"
+        sheet.mistakes.append(f"{sheet.path}: column '{column}' {why}")
     if "kind" in given:
         strange = ~folded(sheet.table["kind"]).isin(["classify", "segment"])
         sheet.refuse("kind", strange, "is neither classify nor segment; rename the column if it is a trait")

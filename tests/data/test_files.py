@@ -805,10 +805,12 @@ def test_a_dicom_slice_and_a_nifti_mask_of_the_same_place_belong_together(tmp_pa
 # --- what only looks like a volume, an empty mask or a flat image ---
 
 
-@pytest.mark.parametrize(("stored", "number"), [(GREY[..., None], None), (VOLUME[..., None], 2)])
-def test_one_channel_may_be_written_last(tmp_path, stored, number):
+@pytest.mark.parametrize(
+    ("stored", "number"), [(GREY[..., None], None), (VOLUME[..., None], 2), (GREY[None, None], None)]
+)
+def test_one_channel_may_have_a_place_in_the_shape(tmp_path, stored, number):
     as_numpy(tmp_path / "a.npy", stored)
-    as_numpy(tmp_path / "b.npy", stored[..., 0])
+    as_numpy(tmp_path / "b.npy", stored.squeeze())
     settings = {} if number is None else {"number": number}
     assert (seen(tmp_path / "a.npy", **settings) == seen(tmp_path / "b.npy", **settings)).all()
 
