@@ -1008,6 +1008,12 @@ def tables(folder):
         yield entry("race", ["?", "A", "B", "B"], f"race {given!r}", race=[given, "A", "B", "B"])
     for given in ('"', "\u3003", "ditto", "''"):
         yield entry("race", REFUSED, f"race {given!r}", race=["A", given, "B", "B"])
+    yield entry("race", ["?", "A", "B", "B"], "race '####'", race=["####", "A", "B", "B"])
+    for given in ("ANONYMOUS", "anon", "####", "***", "xxx"):
+        yield entry("patient_id", REFUSED, f"a patient called {given!r}", patient_id=["a", given, "c", "d"])
+    told = csv(patient_id=[f'="{patient}"' for patient in "abcd"]).to_csv(index=False, quoting=3, escapechar="\\")
+    yield entry("patient_id", list("abcd"), "text for a spreadsheet", text=told.replace("\\", ""))
+    yield entry("sex", sexes, "the end of a file of DOS", text=plain + "\x1a")
     header, *lines = plain.splitlines()
     for at, name in ((4, "a column within"), (5, "the last column"), (1, "the second column")):
         marked = [line.split(",") for line in lines]

@@ -54,6 +54,8 @@ MISSING += (
 )
 MISSING += ("#na", "#n/a n/a", "-nan", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan")  # of pandas and C
 MISSING += ("#n/a", "#ref!", "#value!", "#name?", "#div/0!", "#null!", "#num!", "#spill!", "#calc!", "#getting_data")
+NOBODY = ("anonymous", "anonymised", "anonymized", "anonym", "anon", "de-identified", "deidentified", "redacted")
+HIDDEN = r"[#*_]{2,}|x{3,}"  # a column too narrow for its numbers, or what was made unreadable
 DITTO = ('"', '""', "''", "\u201c", "\u201d", "\u3003", "\u00bb", "\u2033", "ditto", "Ditto", "do.")
 UNITS = dict.fromkeys(("y", "yr", "yrs", "year", "years", "yo"), 1)
 UNITS |= dict.fromkeys(("m", "mo", "mos", "month", "months"), 12)
@@ -194,7 +196,7 @@ def read(path: Path) -> pd.DataFrame:
         if "\0" in lines:
             raise ValueError("it holds bytes that are no text")
         named = re.match(r"(?i)sep=(.)\r?\n", lines)
-        lines = lines[named.end() if named else 0 :]
+        lines = lines[named.end() if named else 0 :].rstrip("\x1a")  # the end of a file of DOS
 
         def rows(mark, strict=True):
             return csv.reader(io.StringIO(lines, newline=""), delimiter=mark, strict=strict, skipinitialspace=True)
@@ -237,7 +239,9 @@ def _table(path: Path, rows, first: int = 1) -> pd.DataFrame:
             f"{path}, row {ragged[0]}: {entries} entries below a header of {width} names; expected {width} "
             f"({len(ragged)} such rows; an entry that holds the separator must stand in quotes)"
         )
-    columns = zip(*(row[:width] for _, row in body), strict=True)
+    # ="007" is how a spreadsheet is told that an entry is text.
+    entries = ([re.sub('^="(.*)"$', r"\1", one) if one[:2] == '="' else one for one in row[:width]] for _, row in body)
+    columns = zip(*entries, strict=True)
     table = pd.DataFrame({at: pd.array(column, dtype="str") for at, column in enumerate(columns)})
     return table.set_axis(header, axis=1).set_axis([n for n, _ in body])
 
@@ -252,7 +256,12 @@ def _parquet(path: Path) -> pd.DataFrame:
     named = table.index.names if any(table.index.names) else []
     table = table.reset_index() if named else table
     # As NumPy holds them, floats of 32 bits are written as they are meant: 0.7, not 0.699999988.
-    columns = [text(pd.Series(list(table.iloc[:, at].to_numpy()), dtype=object)) for at in range(table.shape[1])]
+    columns = []
+    for at, name in enumerate(table):
+        column = pd.Series(list(table.iloc[:, at].to_numpy()), dtype=object)
+        if column.map(lambda entry: isinstance(entry, list | dict | np.ndarray)).any():
+            raise ValueError(f"column '{name}' holds lists or records; expected one entry in each row, or leave it out")
+        columns.append(text(column))
     plain = pd.DataFrame(dict(enumerate(columns))).set_axis(range(1, len(table) + 1))  # there is no header's row
     plain.columns = text(pd.Series(table.columns, dtype=object)).tolist()
     return plain
@@ -366,7 +375,9 @@ class Sheet:
         An empty entry, or one such as ``nan`` or ``unknown``, names nobody and is refused, as is ``1.23E+11``.
         """
         entries = self.table[column]
-        self.refuse(column, folded(entries).isin(MISSING), f"names no {what}; every row needs one")
+        folds = folded(entries)
+        nobody = folds.isin((*MISSING, *NOBODY)) | folds.str.fullmatch(HIDDEN)
+        self.refuse(column, nobody, f"names no {what}; every row needs one")
         shortened = text(entries).str.fullmatch(r"\d([.,]\d+)?[eE]\+\d+")
         why = (
             f"is a number that a spreadsheet has shortened, so that it may stand for several {what}s; store ids as text"
@@ -388,7 +399,7 @@ class Sheet:
         if values:
             return self.coded(column, values, key)
         entries = text(self.table[column])
-        unknown = self._unknown(column, folded(entries), ())
+        unknown = self._unknown(column, folded(entries).replace(f"^(?:{HIDDEN})$", "unknown", regex=True), ())
         return self._merged(column, entries.mask(unknown), "are one group")
 
     def coded(self, column: str, values: dict, key: str = "", missing: tuple[str, ...] = MISSING) -> pd.Series:

@@ -313,6 +313,26 @@ def test_a_mark_for_the_entry_above_is_no_group(tmp_path, mark):
         read.check()
 
 
+@pytest.mark.parametrize("entry", ["Anonymous", "ANON", "####", "***", "xxx"])
+def test_a_name_that_was_made_unreadable_is_no_patient_and_no_group(tmp_path, entry):
+    read = sheet(tmp_path, id=["a", entry, "axxx"], site=["here", "####", "x"])
+    assert read.groups("site").isna().tolist() == [False, True, False] and "'####' (1)" in read.notes[0]
+    read.names("id")
+    with pytest.raises(ValueError, match=rf"row 3, column 'id': '{re.escape(entry)}' names no patient.*one$"):
+        read.check()
+
+
+def test_text_for_a_spreadsheet_and_the_end_of_a_dos_file_are_no_part_of_entries(tmp_path):
+    table = sheet(tmp_path, 'id,x\n="007",=1+1\n="8",\n\x1a').table
+    assert table.to_numpy().tolist() == [["007", "=1+1"], ["8", ""]]
+
+
+def test_a_column_of_lists_is_named(tmp_path):
+    pd.DataFrame({"id": ["a", "b"], "site": [["x"], None]}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"a\.parquet.*column 'site' holds lists"):
+        Sheet.open(tmp_path / "a.parquet")
+
+
 @pytest.mark.parametrize("word", ["Not applicable", "declined", "Unknown or Not Reported", "no data"])
 def test_words_for_no_answer_are_no_group(tmp_path, word):
     assert sheet(tmp_path, race=["White", word]).groups("race").isna().tolist() == [False, True]
