@@ -347,6 +347,7 @@ def dicoms(folder):
         ("a slope of 0", FILM, {"RescaleSlope": 0, "RescaleIntercept": 0}), ("one sample called RGB", GREY, {"PhotometricInterpretation": "RGB"}),
         ("one sample called HSV", GREY, {"PhotometricInterpretation": "HSV"}), ("colours called MONOCHROME2", colours, {"PhotometricInterpretation": "MONOCHROME2"}),
         ("colours called YBR_PARTIAL_422", colours, {"PhotometricInterpretation": "YBR_PARTIAL_422"}), ("pixels of too few rows", GREY, {"Rows": 2 * SIZE}),
+        ("an orientation of three numbers", FILM, {"ImageOrientationPatient": [1, 0, 0]}), ("a spacing of one number", FILM, {"PixelSpacing": 0.5}),
         ("groups of fewer frames", FILM[None], {"PerFrameFunctionalGroupsSequence": [pydicom.Dataset()] * 2}),
     ):  # fmt: skip
         dicom(folder / f"{name}.dcm", stored, **tags)

@@ -205,7 +205,9 @@ def _write(study: Study, settings: Given, source: str, use: str, name: str, fold
     if missing and study.dataset.on_bad_image == "error":
         raise ValueError(missing)
     if unknown := _unknown(settings, everything):
-        print(f"{source}: {unknown}")
+        print(
+            f"{source}: {unknown.partition(':')[0]}"
+        )  # their names tell of patients, and notebooks keep what is printed
     if settings.window is None:
         print(
             f"{source}: each file is scaled by its own values, so that a file that is brighter or darker as a whole "

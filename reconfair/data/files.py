@@ -667,6 +667,10 @@ def _rescaled(frame: np.ndarray, file, at: int) -> np.ndarray:
 
 
 def _dicom_place(file, frames: int) -> Place:
+    for name, count in (("PixelSpacing", 2), ("ImagePositionPatient", 3), ("ImageOrientationPatient", 6)):
+        values = _attribute(file, 0, name, [0] * count)
+        if np.size(values) < count:
+            raise ValueError(f"its {name} has {np.size(values)} values, expected {count}")
     spacing = _attribute(file, 0, "PixelSpacing") or _attribute(file, 0, "ImagerPixelSpacing") or ()
     spacing, frame = tuple(float(one) for one in spacing), str(file.get("FrameOfReferenceUID", ""))
     corners = []

@@ -794,6 +794,13 @@ def test_dicom_files_are_compared_by_position_spacing_and_frame_of_reference(tmp
         assert files.picture(str(tmp_path / "a.dcm"), 64, **settings)[1].any()
 
 
+@pytest.mark.parametrize(("name", "values"), [("ImageOrientationPatient", [1, 0, 0]), ("PixelSpacing", 0.5)])
+def test_a_place_that_is_cut_short_is_named(tmp_path, name, values):
+    dicom(tmp_path / "a.dcm", GREY, **{name: values})
+    with pytest.raises(ValueError, match=rf"a\.dcm.*{name} has {np.size(values)} values, expected"):
+        seen(tmp_path / "a.dcm")
+
+
 def test_a_dicom_slice_and_a_nifti_mask_of_the_same_place_belong_together(tmp_path):
     place = {"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [1, 1]}
     dicom(tmp_path / "a.dcm", GREY, **place)
