@@ -17,8 +17,8 @@ inference_growth
     Peak anonymous memory while reconstructing 1,600 images over that of 400: about 1 where images stream to disk.
 
 The part ``ways``, which must be asked for, tells images per second of the bare loop as it stands, with channels last,
-with bfloat16 besides, and with ``torch.compile`` besides (on a GPU with both); of each the operations per second, as
-a share of those of a large matrix product in bfloat16 on the same device.
+in bfloat16, and with ``torch.compile`` besides (the last two in the layout that a training has); of each the operations
+per second, as a share of those of a large matrix product in bfloat16 on the same device.
 """
 
 import os
@@ -158,19 +158,20 @@ def now(device: str) -> float:
     return time.perf_counter()
 
 
-def ways(study, steps: int = 24) -> None:
+def ways(study, chosen=("plain", "channels_last", "bfloat16", "compile"), steps: int = 24) -> None:
     """Print images per second of a bare loop by the way in which a step is computed."""
     cohort, noisy, device = data.load(study), noise.load(study), training.device_of(study.compute)
     rows, peak = data.rows(cohort.table, "recon"), peak_of(device)
     print(f"a matrix product in bfloat16: {peak / 1e12:.3g} TFLOP/s")
-    for way in ("plain", "channels_last", "bfloat16", "compile"):
+    for way in chosen:
         for model in study.models:
             module = recon.build(study, model).to(device).train()
             size = module.settings["batch_size"]
             batches = tensors(noisy, cohort.images, rows[: steps * size]).to(device).split(size, 1)
             batches = batches[: len(rows) // size]
             if way != "plain":
-                module.to(memory_format=torch.channels_last)
+                usual = training.layout(module, device, compiled=way == "compile")
+                module.to(memory_format=torch.channels_last if way == "channels_last" else usual)
             step = STEPS.get(model, descend)(module)
             with FlopCounterMode(display=False) as counter:
                 step(batches[0])
@@ -188,8 +189,8 @@ def ways(study, steps: int = 24) -> None:
             pace = len(batches) / (now(device) - started)
             share = pace * counter.get_total_flops() / peak
             print(
-                f"{model:8} {way:14} {pace * size:7.1f} images a second, {share:.3f} of the product's operations, "
-                f"{started - begun:.1f} s for the first three steps",
+                f"{model:8} {way:14} batches of {size:2} {pace * size:7.1f} images a second, {share:.3f} of the "
+                f"product's operations, {started - begun:.1f} s for the first three steps",
                 flush=True,
             )
 
