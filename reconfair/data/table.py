@@ -326,6 +326,8 @@ class Table(Scans):
         sheet.refuse(self.image, twice, "occurs more than once; every row needs an image of its own")
         if self.mask:
             rows["mask_path"] = _within(sheet, self.mask.column, root, self.mask.blank == "background")
+            itself = rows.mask_path.map(os.path.normpath) == rows.path.map(os.path.normpath)
+            sheet.refuse(self.mask.column, itself, "is the image itself; expected the file that outlines something")
         for name, column in columns.items():
             rows[name] = self._entries(sheet, name, column) if column else np.nan
             first = rows[name].groupby(patient).transform("first")

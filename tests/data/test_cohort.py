@@ -371,6 +371,14 @@ def test_a_value_inside_that_no_mask_has_is_refused(outputs, scans):
         data.prepare(params.study(dataset=section, compute={"workers": 1}))
 
 
+def test_a_mask_that_is_the_image_itself_is_refused_before_it_is_read(scans):
+    table = pd.read_csv(scans / "cohort.csv")
+    table.assign(mask="./" + table.path).to_csv(scans / "cohort.csv", index=False)
+    section = {"name": "table", "root": str(scans), "mask": {"column": "mask"}}
+    with pytest.raises(ValueError, match=r"row 2, column 'mask': '\./00\.png' is the image itself"):
+        data.preview(params.study(dataset=section))
+
+
 def test_a_preview_says_that_a_split_of_the_table_is_not_used(scans):
     pd.read_csv(scans / "cohort.csv").assign(split="test").to_csv(scans / "cohort.csv", index=False)
     assert any("'split' is not used" in line for line in data.preview(listed(scans)))
