@@ -1012,8 +1012,8 @@ def tables(folder):
     yield entry("race", ["?", "A", "B", "B"], "race '####'", race=["####", "A", "B", "B"])
     for given in ("ANONYMOUS", "anon", "####", "***", "xxx"):
         yield entry("patient_id", REFUSED, f"a patient called {given!r}", patient_id=["a", given, "c", "d"])
-    told = csv(patient_id=[f'="{patient}"' for patient in "abcd"]).to_csv(index=False, quoting=3, escapechar="\\")
-    yield entry("patient_id", list("abcd"), "text for a spreadsheet", text=told.replace("\\", ""))
+    quoted = csv(patient_id=[f'="{patient}"' for patient in "abcd"]).to_csv(index=False, quoting=3, escapechar="\\")
+    yield entry("patient_id", list("abcd"), "text for a spreadsheet", text=quoted.replace("\\", ""))
     yield entry("sex", sexes, "the end of a file of DOS", text=plain + "\x1a")
     header, *lines = plain.splitlines()
     for at, name in ((4, "a column within"), (5, "the last column"), (1, "the second column")):

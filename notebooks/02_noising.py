@@ -51,9 +51,9 @@ study.noise
 # %% [markdown]
 # The settings above are the level of this study; all images of the cohort are now degraded at that level. For the
 # pictures of this chapter, we degrade some images of the validation and test patients at all three levels of the paper
-# (Wohlrapp et al., MIDL 2026), and once without noise ($R = 1$, or so many photons that their number does not matter).
-# Gaussian noise has three levels of ours. Noisy images that were made elsewhere have only their own level, and nothing
-# is simulated.
+# (Wohlrapp et al., MIDL 2026). We also make them once without noise: with $R = 1$, or with so many photons that their
+# number does not matter. Gaussian noise has three levels of ours. Noisy images that were made elsewhere have only their
+# own level, and nothing is simulated.
 
 # %%
 without, *ladder = rf.noise.ladder(study.noise)
@@ -138,10 +138,10 @@ Markdown(
 #
 # ## Our noise, and the noise as published
 #
-# The noise of the paper's published code is an option (`as_published`). For X-ray, that code lets a V-shaped bow-tie run
-# over the *angles* (from 1 down to 0.05 and up again) and never divides it out. It also adds the Poisson noise to the
-# line integrals, and not to the transmitted photons. For MRI, it spaces the spokes evenly and takes the real part of the
-# image.
+# The noise of the paper's published code is an option (`as_published`). For X-ray, that code lets a V-shaped bow-tie
+# run over the *angles* (from 1 down to 0.05 and up again) and never divides it out. It also adds the Poisson noise to
+# the line integrals instead of the transmitted photons. For MRI, it spaces the spokes evenly and takes the real part of
+# the image.
 #
 # **Predict first:** how much of the loss comes from the level, and how much from these choices?
 
@@ -174,11 +174,11 @@ Markdown(
 )
 
 # %% [markdown]
-# For X-ray, the first level has no noise ($10^{12}$ photons): what is lost there is lost to the blur of the Hann window,
-# and in the published version to the shape over the angles. The fall from there on is the effect of the dose. The
-# published line is nearly flat: at three doses that differ 33-fold, a reconstructor learns to undo almost the same
-# artefact, and so it learns little about *dose*. Our line falls with the dose where pixels are small enough for the
-# grain to outweigh the blur (8 dB at 256 pixels, hardly at 64).
+# For X-ray, the first level has no noise ($10^{12}$ photons). There the blur of the Hann window is the only loss; in
+# the published version the shape over the angles adds to it. The further fall is the effect of the dose. The published
+# line is nearly flat: at three doses that differ 33-fold, a reconstructor learns to undo almost the same artefact, and
+# so it learns little about *dose*. Our line falls with the dose where pixels are small enough for the grain to outweigh
+# the blur (8 dB at 256 pixels, hardly at 64).
 
 # %%
 pictures = [[images[example], *(y[example] for y in version)] for version in (degraded, as_published[1:])]
@@ -387,8 +387,8 @@ else:
     print("Hint: -10 * log10(0.1) should agree with your number. Does it?")
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 5 (open, break it).** Make two images with the same PSNR against an original: one in which a doctor would find
-# the lesion, and one in which it is gone. What should a measure of image quality look at instead?
+# **Exercise 5 (open, break it).** Make two images with the same PSNR against an original. In the first image a doctor
+# would find the lesion; in the second it is gone. What should a measure of image quality look at instead?
 
 # %% [markdown] tags=["exercise", "solution"]
 # An example: replace the lesion by the tissue around it, and compute the mean squared error of that change. Then spread

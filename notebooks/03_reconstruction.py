@@ -54,8 +54,8 @@ there = np.all([rf.data.there(images) for images in restored.values()], axis=0) 
 test = np.flatnonzero((cohort.table.split.iloc[evaluated] == "test") & there & rf.data.there(noisy, evaluated))
 
 # %% [markdown]
-# Without `dataset.folds` there is one fold, the study itself. With folds, every model is trained once for each fold; the
-# models, pictures and learning curves below are those of fold 1, and the tables of image quality count the test
+# Without `dataset.folds` there is one fold, the study itself. With folds, every model is trained once for each fold.
+# The models, pictures and learning curves below are those of fold 1. The tables of image quality count the test
 # patients of all folds.
 #
 # We compare three families: a network that answers with a mean image, one whose image must also look real, and one that
@@ -70,9 +70,9 @@ y.shape
 # %% [markdown]
 # ## U-Net: the mean of all possible images
 #
-# The U-Net (Ronneberger, Fischer and Brox 2015) has an encoder, which halves the image again and again while it doubles
-# the channels, and a decoder, which goes back up. At each size, the decoder also sees what the encoder saw. The loss is
-# the mean squared error:
+# The U-Net (Ronneberger, Fischer and Brox 2015) has an encoder and a decoder. At each step the encoder halves the image
+# and doubles the channels. The decoder does the reverse. At each size, the decoder also sees what the encoder saw. The
+# loss is the mean squared error:
 #
 # $$L = \frac 1 N \sum_i \lVert f(y_i) - x_i \rVert^2 .$$
 
@@ -270,9 +270,9 @@ Markdown(
 )
 
 # %% [markdown]
-# Losses of different models cannot be compared: that of the U-Net is a squared error, that of Pix2Pix the absolute error
-# (the loss of its adversary cannot be compared between epochs), and that of the SDE the distance to one optimal step
-# backwards.
+# Losses of different models cannot be compared. The U-Net has a squared error, Pix2Pix has an absolute error, and the
+# SDE has the distance to one optimal step backwards. The loss of the adversary of Pix2Pix cannot even be compared
+# between epochs.
 #
 # ## The same patients under every model
 #
@@ -345,9 +345,10 @@ pd.concat({"paper": paper, "ours": ours})[[model for model in models if model in
 ).round(2)
 
 # %% [markdown]
-# Mean PSNR in dB. The paper (Wohlrapp et al., MIDL 2026) has other images: in UCSF-PDGM the skull is removed, so most of an
-# image is exactly zero, easy to restore, and counted; the images are larger, and the networks trained for hours on a
-# hundred times as many. Decibels can be compared between models on the same images, but hardly between datasets.
+# Mean PSNR in dB. The paper (Wohlrapp et al., MIDL 2026) has other images. In UCSF-PDGM the skull is removed. So most
+# of an image is exactly zero; this is easy to restore, and it counts in PSNR. The images are also larger, and the
+# networks were trained for hours on a hundred times as many images. Decibels can be compared between models on the same
+# images, but hardly between datasets.
 #
 # ## For whom?
 #
@@ -540,8 +541,8 @@ else:
     print("Hint: compute it on paper for a square that differs by d = 0.5. How far is your number from that?")
 
 # %% [markdown] tags=["exercise", "solution"]
-# For $d = 0.5$ the mean squared error is $16 \cdot 0.25 / 4096 \approx 0.001$, so PSNR is about 30 dB: a lesion can come or
-# go, and PSNR is as good as that of a good reconstruction.
+# For $d = 0.5$ the mean squared error is $16 \cdot 0.25 / 4096 \approx 0.001$, so PSNR is about 30 dB. A good
+# reconstruction has such a PSNR too. So a lesion can come or go without a low PSNR.
 
 # %% [markdown] tags=["exercise"]
 # **Exercise 5 (open).** A hospital must choose one of the three models for a screening of tumours. Which numbers do you ask

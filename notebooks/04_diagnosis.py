@@ -66,8 +66,8 @@ predictions = pd.concat([rf.diagnosis.predict(study, source) for source in study
 predictions.groupby(["task", "split", "source"], sort=False).size().unstack()
 
 # %% [markdown]
-# The table counts decisions: one for each patient where the task is about the patient (the score is then the median over
-# the slices), and one for each image where the task is about the image.
+# The table counts decisions. If the task is about the patient, there is one for each patient, and its score is the
+# median over the slices. If the task is about the image, there is one for each image.
 #
 # Without `dataset.folds` there is one fold, the study itself. With folds, each fold has readers and thresholds of its own.
 # Every patient is tested once, by readers that were not trained on that patient, and the tables and groups below count
@@ -275,8 +275,8 @@ rf.figures.keep(rf.figures.group_values(groups, "tpr", "fpr"), study, "04_errors
 # that the same measure would have on average if the groups did not differ. The measures are
 #
 # - the *equalised odds difference* (EODD): half the largest difference in TPR plus half the largest difference in FPR
-#   between groups; 0 means equal (Hardt, Price and Srebro 2016 define equalised odds); of several classes the mean over the
-#   classes;
+#   between groups. 0 means equal. Of several classes it is the mean over the classes. Hardt, Price and Srebro (2016)
+#   define equalised odds;
 # - the *skewed error ratio* (SER), in the paper and the slides: the largest $1 - \mathrm{Dice}$ of a group divided by the smallest; 1 means equal.
 
 # %%
@@ -544,8 +544,8 @@ else:
 # A second training (`diagnosis = {"seed": 1}`) moves the values as well, and this share does not count that.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 5 (open, break it).** Break the AUROC of groups: change the scores such that the AUROC of *every* group stays
-# exactly as it is, and the ill patients of one group are almost all missed. Which number of this chapter notices it? What
+# **Exercise 5 (open, break it).** Break the AUROC of groups: change the scores so that the AUROC of *every* group stays
+# exactly the same, but almost all ill patients of one group are missed. Which number of this chapter notices it? What
 # would you print next to an AUROC?
 
 # %% tags=["exercise", "solution"]

@@ -109,9 +109,9 @@ Markdown(
 # ## Performance of each group
 #
 # A score becomes a decision at a threshold, which is chosen on validation originals and stays the same for every
-# source. To see what is compared, we first invent a hospital in which the truth is known: the reader is worse for
-# women, and a new kind of image takes a little more from them. Each dot is a patient with the disease (orange) or
-# without (blue). Right of the line the reader says "positive".
+# source. First we invent a hospital in which the truth is known. The reader is worse for women, and a new kind of image
+# makes it a little worse still. Each dot is a patient with the disease (orange) or without (blue). Right of the line
+# the reader says "positive".
 
 # %%
 two = {"women": 0.5, "men": 0.5}
@@ -137,10 +137,10 @@ Markdown(
 )
 
 # %% [markdown]
-# A group of three patients can only have a TPR of 0, 1/3, 2/3 or 1. The table lists it with two precautions: its interval
-# is wide, and the column `pooled` lets it borrow from the other groups: the empirical
-# Bayes rate $\frac{x + m\,\bar R}{n + m}$ mixes the group's own $x$ of $n$ with $m$ imaginary cases at the mean rate
-# $\bar R$, where $m$ is estimated from how much the groups differ.
+# A group of three patients can only have a TPR of 0, 1/3, 2/3 or 1. The table lists it with two precautions. Its
+# interval is wide. And the column `pooled` borrows from the other groups: the empirical Bayes rate
+# $\frac{x + m\,\bar R}{n + m}$ adds $m$ imaginary cases at the mean rate $\bar R$ to the $x$ of $n$ cases of the group. The
+# number $m$ is estimated from how much the groups differ.
 
 # %%
 smallest = of_originals[of_originals.metric.isin(["tpr", "dice"])].sort_values("patients").head(4)
@@ -703,10 +703,11 @@ Markdown(
 #
 # ## What are the decisions worth to each group?
 #
-# A TPR does not say whether acting on the decisions does good. The *net benefit* at threshold $t$ does (Vickers and Elkin
-# 2006): true positives minus false positives, each of which costs $t / (1 - t)$ of a true one, per unit. Calling nobody
-# positive has 0. Scores are risks only if they are calibrated: the *slope* of the log odds of the label on those of the
-# score should be 1, and the *intercept*, with that slope held at 1, should be 0.
+# A TPR does not say whether acting on the decisions does good. The *net benefit* at threshold $t$ does (Vickers and
+# Elkin 2006). It is the number of true positives minus $t / (1 - t)$ times the number of false positives, divided by
+# the number of decisions. Calling nobody positive has 0. Scores are risks only if they are calibrated. To test this, a
+# logistic regression predicts the label from the log odds of the score. Its *slope* should be 1. With the slope held at
+# 1, its *intercept* should be 0.
 
 # %%
 worth = decision.decision_view(rows, people, attributes=[attribute], thresholds=cut) if len(rows) else pd.DataFrame()
@@ -936,9 +937,9 @@ print(planning.advice(rare_plan, aim="kept", size=0.05))
 # the patients without the disease cost much and tell nothing about TPR.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 6 (open, break it).** Break the swap test: invent a hospital in which the new image lowers the score of *every*
-# ill patient by the same step, and yet the test finds a shift of EODD in most cohorts. Is the reconstruction unfair? Argue
-# for both answers.
+# **Exercise 6 (open, break it).** Break the swap test: invent a hospital in which the new image lowers the score of
+# *every* ill patient by the same step. Yet the test must report a shift of EODD in most cohorts. Is the reconstruction
+# unfair? Argue for both answers.
 
 # %% tags=["exercise", "solution"]
 # Hint: the men are far from the threshold, so the same step costs them fewer decisions.

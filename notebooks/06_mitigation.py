@@ -505,8 +505,8 @@ else:
 # are drawn more often, and are more easily learned by heart.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 3 (write).** Write `before` and `after`, two dicts with TPR by group (such as `{"a": 0.8, "b": 0.6}`), in which the
-# gap becomes smaller and *every* group is worse off.
+# **Exercise 3 (write).** Write `before` and `after`, two dicts with TPR by group, such as `{"a": 0.8, "b": 0.6}`. From
+# `before` to `after` the gap must become smaller, and TPR must fall in *every* group.
 
 # %% tags=["exercise", "solution"]
 # Hint: let the better group lose more than the worse one.

@@ -137,8 +137,8 @@ Markdown(
 #
 # Three strategies leave the network as it is and change how much each group counts.
 #
-# - **Oversampling** draws batches in which each group has the share $(1 - \ell)\,n_g/n + \ell/G$, with a level $\ell$
-#   between 0 (as they come) and 1 (equal numbers).
+# - **Oversampling** draws some groups more often. In a batch, each group has the share $(1 - \ell)\,n_g/n + \ell/G$.
+#   The level $\ell$ lies between 0 (natural shares) and 1 (equal shares).
 # - **Reweighting** draws images as they come and multiplies the loss of each by $w_g = n/(G\,n_g)$, whose mean is 1.
 # - **Group DRO** lets the weights follow the losses: $q_g \leftarrow q_g \exp(\eta L_g)/Z$ (chapter 06).
 #
@@ -280,9 +280,9 @@ figures.keep(drawn, study, "07_spaces")
 # ## Thresholds by group
 #
 # The simplest remedy leaves the network as it is and gives each group its own threshold, chosen on validation patients:
-# $\theta_g = \arg\min |\mathrm{TPR}_g - \mathrm{TNR}_g|$. It needs the patient's group at the moment of decision. In several
-# countries it is unlawful to decide by sex or race, and two patients with the same image may get different answers. Whoever
-# uses such thresholds must be able to justify this to the patient.
+# $\theta_g = \arg\min |\mathrm{TPR}_g - \mathrm{TNR}_g|$. It needs the patient's group at the moment of decision. In
+# several countries it is unlawful to decide by sex or race, and two patients with the same image may get different
+# answers. A hospital that uses such thresholds must be able to justify this to the patient.
 
 # %%
 moved = [reader for reader in study.reader_names if reader.endswith("+thresholds")]
@@ -389,8 +389,9 @@ cmr.pivot_table("value", ["source", "strategy"], "metric", sort=False)
 # %% [markdown]
 # Read the table twice. Some of its values contradict each other:
 #
-# - The cascade halves the gap (0.050 to 0.021) while the ratio of errors SER *rises* (1.49 to 1.52): both groups have fewer
-#   errors, and the ratio says something else than the difference.
+# - The cascade halves the gap (0.050 to 0.021) while the ratio of errors SER *rises* (1.49 to 1.52): both groups have
+#   fewer errors, but the group with few errors gains relatively more. So the ratio and the difference can move in
+#   opposite directions.
 # - The cascade's Dice (0.959) beats that of the crop around the truth (0.917), which is meant to be its upper bound.
 # - "Best overall", the cascade with oversampling, is the least fair of all for Asian patients (table S9: SER 2.48).
 # - Table S8 repeats the p-values of table 9.

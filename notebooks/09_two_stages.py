@@ -18,7 +18,7 @@
 # - split the gap of a system into what the reader brings and what the reconstruction adds;
 # - say when two interventions repair the same fault, and when they help each other;
 # - read a Pareto front together with its uncertainty;
-# - write a decision rule before you look at test patients, and measure how far the winner falls back;
+# - write a decision rule before you look at test patients, and measure how much the gap of the winner grows there;
 # - use placebos to tell a gain from the luck of one training.
 #
 # *Reading and running: about 30 minutes. You need chapters 05 to 07.*
@@ -101,9 +101,10 @@ table.round(3)
 gaps, true = table.gap, table["true EODD"]
 Markdown(
     f"Each intervention alone leaves a true EODD of {true['eodd', 'standard']:.3f} of {true['standard', 'standard']:.3f}, and "
-    f"both together leave {true['eodd', 'oversample']:.3f}. In this sample of 400 patients the four gaps are "
-    f"{', '.join(f'{value:.3f}' for value in gaps)}. The last cannot be 0: if the groups were equal, "
-    f"{table.expected['eodd', 'oversample']:.3f} would be expected from chance alone."
+    f"both together leave {true['eodd', 'oversample']:.3f}. In this sample of 400 patients EODD is "
+    f"{gaps['standard', 'standard']:.3f} without an intervention, {gaps['eodd', 'standard']:.3f} with that of the reconstruction, "
+    f"{gaps['standard', 'oversample']:.3f} with that of the reader, and {gaps['eodd', 'oversample']:.3f} with both. With both, the "
+    f"groups do not differ in truth; an EODD of {table.expected['eodd', 'oversample']:.3f} is expected from chance alone."
 )
 
 # %% [markdown]
@@ -113,8 +114,9 @@ Markdown(
 #
 # $$I(r, d) = [M(r, d) - M(0, d)] - [M(r, 0) - M(0, 0)]$$
 #
-# asks whether the strategy $r$ does more with the reader $d$ than with the standard one. Rates are linear in the patients,
-# so $I$ has an exact variance: each patient contributes $\pm 1$ for each decision that differs. A student could write it:
+# asks whether the strategy $r$ changes the rate more with the reader $d$ than with the standard one. A rate is a mean over
+# patients, so $I$ is a mean over patients too, and its variance follows from the differences between them. A student could
+# write $I$ in a few lines:
 
 # %%
 called = answers.assign(called=answers.score >= 0.5).merge(people, on="patient_id")
@@ -127,14 +129,20 @@ by_hand = (
 )
 effects = known.effects[(known.effects.effect == "interaction") & (known.effects.metric == "tpr")].set_index("group")
 exact = norm.cdf(0.6) - 2 * norm.cdf(0.0) + norm.cdf(-0.6)
-pd.DataFrame(
-    {"by hand": by_hand, "value": effects.value, "low": effects.low, "high": effects.high, "truth": [0, exact]}
-).round(3)
+interactions = effects[["value", "low", "high"]].assign(by_hand=by_hand, truth=[0, exact])
+interactions.round(3)
+
+# %%
+holds = (interactions.low <= interactions.truth) & (interactions.truth <= interactions.high)
+Markdown(
+    f"The limits hold the truth in {holds.sum()} of 2 groups. In group b the true interaction is {exact:.3f}: both faults are "
+    "equal here, and the threshold lies in the middle, so one intervention gains as much before the other as after it."
+)
 
 # %% [markdown]
-# The limits hold for all groups, rates and cells at once (the largest studentised deviation of many random signs). For a
-# *gap* the interaction is only printed: a gap is a range, a range is not linear, and no honest interval is known. For a
-# gap, a positive number means that both interventions repair the same fault.
+# The limits hold at once for all groups, rates and cells; so they are wider than those of one number. For a *gap* the
+# interaction is printed without limits: a gap is the highest rate minus the lowest, which is not a mean over patients, and no
+# reliable interval is known. For a gap, a positive number means that both interventions repair the same fault.
 #
 # Move the faults of both stages, and the number of patients. When do the two interventions seem to help each other?
 
@@ -168,6 +176,8 @@ Markdown(
     f"{cells['row'].nunique()} rows (the original, the noisy image, and {words.name(rf.two_stages.model(study))} by strategy) and "
     f"{cells.reader.nunique()} readers, on the test patients. *{words.name('replicate')}* is the placebo: the standard training once "
     "more, with another seed. Nothing was changed there, so what differs is the luck of the training."
+    if len(cells)
+    else "No task has two groups with enough test patients (`fairness.min_cases`), so no cell is judged here."
 )
 
 # %% [markdown]
@@ -178,15 +188,30 @@ for (task, attribute), some in cells.groupby(["task", "attribute"], sort=False):
     display(figures.keep(figures.grid_cells(some), study, f"09_grid_{task}_{attribute.replace('*', '_')}"))
 
 # %%
-lines = []
+lines, unsure = [], 0
 for (task, attribute), some in cells.groupby(["task", "attribute"], sort=False):
     of = some.set_index(["row", "reader"])
-    standard, placebo = of.loc[("standard", "standard")], of.loc[("replicate", "standard")]
+    standard, relative = of.loc[("standard", "standard")], " (relative)" * (some.gap_metric.iloc[0] == "ser")
+    unsure += not (standard.added_low > 0 or standard.added_high < 0)
     lines.append(
         f"- {words.markdown(task)}, {words.name(attribute)}: the standard system has {words.name(standard.gap_metric)} "
-        f"{standard.gap:.3f} ({standard.gap_low:.3f} to {standard.gap_high:.3f}), where {standard.expected:.3f} would be expected if "
-        f"groups did not differ. The reader brings {standard.brought:.3f} on originals, the reconstruction adds "
-        f"{standard.added:+.3f}. The placebo alone moves the gap by {placebo.gap - standard.gap:+.3f}."
+        f"{standard.gap:.3f} ({standard.gap_low:.3f} to {standard.gap_high:.3f}); {standard.expected:.3f} would be expected if "
+        f"groups did not differ. On originals the same reader has {standard.brought:.3f}. The reconstruction changes this by "
+        f"{standard.added:+.3f}{relative} ({standard.added_low:+.3f} to {standard.added_high:+.3f}). Another training of the "
+        f"reconstructor would change the gap by {of.gap_change['replicate', 'standard']:+.3f}{relative}, and another training of the "
+        f"reader by {of.gap_change['standard', 'replicate']:+.3f}{relative}."
+    )
+if lines:
+    lines.append(
+        f"\nIn {unsure} of {len(lines)} lines the limits of the reconstruction's change contain 0. There nobody can tell from these "
+        "patients whether the reconstruction makes the gap larger or smaller."
+    )
+gaps = cells.pivot_table("gap", ["task", "attribute", "row"], "reader")
+both = gaps.reindex(columns=["standard", "standard+thresholds"]).dropna()
+if len(both) and (both.nunique(axis=1) == 1).all():
+    lines.append(
+        "\nThresholds by group change no gap here. A group with too few validation patients keeps the common threshold; chapter 07 "
+        "names these groups."
     )
 Markdown("\n".join(lines))
 
@@ -203,13 +228,19 @@ for (task, attribute), some in cells.groupby(["task", "attribute"], sort=False):
 # %%
 shares = cells.dropna(subset=["front"]).pivot_table("front", ["task", "attribute", "row"], "reader", sort=False)
 display(shares.round(2))
-surest = cells.loc[cells.front.idxmax()]
-Markdown(
-    f"The cell that is most often on a front ({words.name(surest['row'])}, read by {words.name(surest.reader)}; {words.markdown(surest.task)}) "
-    f"is there in {100 * surest.front:.0f} % of the resamples. Its {words.name(surest.gap_metric)} is {surest.gap:.3f} ({surest.gap_low:.3f} to "
-    f"{surest.gap_high:.3f}), at {words.name(surest.performance_metric)} {surest.performance:.3f} ({surest.performance_low:.3f} to "
-    f"{surest.performance_high:.3f}). A cell that is on the front in a third of the resamples is no recommendation."
-)
+text = "There is no front, because no cell was judged."
+if len(shares):
+    surest = cells.loc[cells.front.idxmax()]
+    text = (
+        f"The cell that is most often on a front ({words.name(surest['row'])}, read by {words.name(surest.reader)}; "
+        f"{words.markdown(surest.task)}) is there in {100 * surest.front:.0f} % of the resamples. Its {words.name(surest.gap_metric)} is "
+        f"{surest.gap:.3f} ({surest.gap_low:.3f} to {surest.gap_high:.3f}), at {words.name(surest.performance_metric)} "
+        f"{surest.performance:.3f} ({surest.performance_low:.3f} to {surest.performance_high:.3f}). "
+    )
+    if "replicate" in (surest["row"], surest.reader):
+        text += "It contains a placebo, which changes nothing: a front shows the luck of a training as well. "
+    text += "A cell that is on the front in a third of the resamples is no recommendation."
+Markdown(text)
 
 # %% [markdown]
 # ## Do the stages help each other?
@@ -218,23 +249,36 @@ Markdown(
 effects = results.effects[(results.effects.split == "test") & (results.effects.effect == "interaction")]
 sure = effects[(effects.low > 0) | (effects.high < 0)]
 display(sure[["task", "attribute", "group", "metric", "row", "reader", "value", "low", "high"]].round(3))
+families = effects.groupby(["task", "attribute"]).ngroups
+placebos = ((sure["row"] == "replicate") | (sure.reader == "replicate")).sum()
 Markdown(
-    f"{len(sure)} of {len(effects)} interactions of groups' rates have simultaneous limits without 0."
-    + (" For all others neither an interaction nor its absence is shown." if len(sure) < len(effects) else "")
+    f"{len(sure)} of {len(effects)} interactions of groups' rates have limits without 0. "
+    + f"{placebos} of these contain a placebo. " * bool(placebos)
+    + "For all others neither an interaction nor its absence is shown. " * (len(sure) < len(effects))
+    + f"The limits hold at once within a task and attribute. Of {families} such tables, about {0.05 * families:.1f} would show an "
+    "interaction by chance alone."
 )
 
 # %% [markdown]
 # ## The decision
 #
-# The rule stands in the section `two_stages` of the params, before anybody looks at the test patients: among the cells whose
-# AUROC or Dice on *validation* is within `tolerance` of the best, take the one with the least upper limit of the gap (`rule:
-# estimate`: with the least gap). Then look at the test patients once. Choosing the best of many numbers favours lucky ones, so the gap of the winner grows on test; the column
-# `shrinkage` says by how much. A gain counts only if it is larger than `margin` (here 0 unless the params say more) with
-# certainty, and if it beats the placebos and the thresholds by group.
+# The rule stands in the section `two_stages` of the params, before anybody looks at the test patients. Among the cells whose
+# AUROC or Dice on *validation* is at most `tolerance` below the best, it takes the one with the least upper limit of the gap
+# (with `rule: estimate`, the least gap). Then we look at the test patients once.
+#
+# The smallest of many numbers is partly small by luck. So the gap of the chosen cell usually grows on test; the column
+# `shrinkage` says by how much. A gain is called better only if its limits lie beyond `margin` (0 unless the params say more),
+# and if every placebo and the thresholds by group have a larger gap.
 
 # %%
 display(results.decisions.round(3))
-Markdown(words.markdown(rf.two_stages.sentences(results)))
+decided = [*zip(results.decisions.task, results.decisions.attribute, strict=True)]
+undecided = [key for key, _ in cells.groupby(["task", "attribute"], sort=False) if key not in decided]
+without = [
+    f"{task}, {words.name(attribute)}: no decision, because fewer than two groups have enough validation patients."
+    for task, attribute in undecided
+]
+Markdown(words.markdown([*rf.two_stages.sentences(results), *without]))
 
 # %% [markdown]
 # ## How much is the luck of one training?
@@ -249,8 +293,8 @@ if again.seeds.max() > 1:
     text += f"{100 * of.share_seeds['gap_change'].median():.0f} %."
 else:
     text = (
-        "Every cell was trained once, so this study cannot tell the luck of a training from an effect; the limits above hold for "
-        "these trained networks. Name further seeds in `two_stages: {seeds: [1, 2]}` to find out."
+        "Every cell was trained once, so this study cannot tell an effect from the luck of a training. The limits above hold for "
+        "these trained networks alone. Name further seeds in `two_stages: {seeds: [1, 2]}` to find out."
     )
 Markdown(text)
 

@@ -416,12 +416,12 @@ columns = ["task", "source", "group", "metric", "change", "change_low", "change_
 by_group[columns].sort_values("change").head(5).round(3)
 
 # %% [markdown] tags=["exercise", "solution"]
-# A sentence on a loss rests on one row: a task, a source, a group and a measure. "Of n changes, k are worse" rests on all
-# rows. Whoever quotes one row must say how many rows there are.
+# A sentence on a loss rests on one row: a task, a source, a group and a measure. "Of n changes, k are worse" rests on
+# all rows. If you quote one row, say how many rows there are.
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 2 (write).** Write a function `verdict(low, high, margin)` for a measure of which more is better, such as TPR: it
-# returns "worse", "better", "kept" or "not shown". Does it agree with the column `verdict`?
+# **Exercise 2 (write).** Write a function `verdict(low, high, margin)` for a measure that should be high, such as TPR.
+# It returns "worse", "better", "kept" or "not shown". Does it agree with the column `verdict`?
 
 
 # %% tags=["exercise", "solution"]

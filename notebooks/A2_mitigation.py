@@ -16,7 +16,7 @@
 #
 # - `scarce_6e2`: the noisy image still shows the mottled lesion. A reconstruction that had seen enough women could keep
 #   it. One that has not takes the lesion for noise. The disparity comes from the reconstruction, so a strategy in the
-#   reconstruction can mend it.
+#   reconstruction can repair it.
 # - `erased_4e1`: the dose is fifteen times lower, and the noise hides the mottled lesion completely. No reconstruction
 #   can bring it back. If a strategy closes the gap here, it does so by other means.
 #
@@ -160,9 +160,9 @@ finish(grid, marks)
 # ## Held-out seeds
 #
 # The next table uses the chosen strengths and models that were trained anew. It shows means over seeds with 95 %
-# intervals (Student's $t$). `remains` is the share of the standard model's shift that is left. `met` says whether the
-# aim was met that was set before the experiment: at least half of the shift is gone, at a cost of at most 1 dB of PSNR
-# and 0.01 of AUROC, as means over seeds.
+# intervals (Student's $t$). `remains` is the share of the standard model's shift that is left. The aim was set before
+# the experiment: at least half of the shift is gone, and the cost is at most 1 dB of PSNR and 0.01 of AUROC, as means
+# over seeds. The column `met` says whether it was met.
 
 
 # %%
@@ -291,10 +291,9 @@ figure if len(way) else "not run"
 # ## Why the adversary does harm
 #
 # A likely reason: the adversary rewards a reconstruction for hiding everything that tells women from men. Only women
-# have mottled lesions, so the lesion tells the sex. The adversary therefore rewards the loss of the lesion that should
-# have been kept (see women's TPR), and also the blurring of anatomy that has nothing to do with the disease (see PSNR).
-# An adversary can help where the group is a nuisance in the image. It harms where the disease of a group looks
-# different.
+# have mottled lesions, so the lesion tells the sex. So the adversary rewards a reconstruction that loses the lesion
+# (see women's TPR). It also rewards one that blurs anatomy which has nothing to do with the disease (see PSNR). An
+# adversary can help where the group is a nuisance in the image. It harms where the disease of a group looks different.
 #
 # Group DRO asks another question: in which group are the pixels worst? It weighs all pixels of an image alike, and the
 # lesion has few.
@@ -302,9 +301,9 @@ figure if len(way) else "not run"
 # ## On real scans
 #
 # The next tables repeat the experiment on small versions of real sets: NIH, and LGG for its tumour at 128 and at 64
-# pixels. Here nobody knows where a disparity comes from. The first table shows what there is to mend: performance
-# (AUROC, or mean Dice of the tumour) and disparity on originals, and the shift under the standard models, as means over
-# held-out seeds.
+# pixels. Here nobody knows where a disparity comes from. The first table shows how large the fault is: performance
+# (AUROC, or mean Dice of the tumour) and disparity on originals, and their shift under the standard models. All are
+# means over held-out seeds.
 
 # %%
 unmended = every[~every.scenario.isin(rows.scenario) & (every.seed > 0) & (every.strategy == "standard")]
@@ -315,7 +314,7 @@ brought.sort_index(level=[0, 1, 2], sort_remaining=False).round(3) if len(unmend
 # %% [markdown]
 # The diagnostic model for NIH was trained on few images from random weights. It is hardly better than chance on the
 # originals themselves (AUROC 0.53, 53 patients), so its disparities say little. Most standard models shift little in
-# either set: there is little to mend, and there are few patients to show it. LGG gives an example of how few. Two
+# either set. So a strategy can gain little, and there are few patients to show it. LGG gives an example of how few. Two
 # segmenters for the same patients, trained at 128 and at 64 pixels, are equally good (Dice 0.56), but they disagree on
 # whether women's tumours are outlined worse than men's.
 #

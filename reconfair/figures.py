@@ -847,9 +847,9 @@ def grid_cells(cells: pd.DataFrame, columns=("gap", "performance")) -> Figure:
 
 def front_of(cells: pd.DataFrame) -> list[tuple[str, str]]:
     """Cells of the grid, rows and readers, that no other cell beats in gap and performance at once."""
-    own = cells[~cells["row"].isin(["original", "noisy"])]
-    best = front(own.gap.to_numpy(), own.performance.to_numpy())
-    return list(own.loc[best, ["row", "reader"]].itertuples(index=False, name=None))
+    reconstructed = cells[~cells["row"].isin(["original", "noisy"])]
+    best = front(reconstructed.gap.to_numpy(), reconstructed.performance.to_numpy())
+    return list(reconstructed.loc[best, ["row", "reader"]].itertuples(index=False, name=None))
 
 
 def grid_front(cells: pd.DataFrame) -> Figure:
@@ -857,12 +857,12 @@ def grid_front(cells: pd.DataFrame) -> Figure:
 
     Rows of `fairness.grid.grid` of one task and attribute.
     """
-    own, best = cells[~cells["row"].isin(["original", "noisy"])], front_of(cells)
-    readers, rows = (list(own[key].unique()) for key in ("reader", "row"))
+    reconstructed, best = cells[~cells["row"].isin(["original", "noisy"])], front_of(cells)
+    readers, rows = (list(reconstructed[key].unique()) for key in ("reader", "row"))
     shapes = dict(zip(rows, "os^DvP*Xh", strict=False))
     labels = {"xlabel": name(cells.gap_metric.iloc[0]), "ylabel": name(cells.performance_metric.iloc[0])}
     figure, (axis,) = panels([""], 6.8, 3.8, 1, **labels)
-    for cell in own.itertuples():
+    for cell in reconstructed.itertuples():
         alpha = 1 if (cell.row, cell.reader) in best else 0.3
         x = [[cell.gap - cell.gap_low], [cell.gap_high - cell.gap]]
         y = [[cell.performance - cell.performance_low], [cell.performance_high - cell.performance]]

@@ -718,7 +718,7 @@ class TwoStages(Section):
     @model_validator(mode="after")
     def _other_trainings(self):
         if repeated := [seed for seed in self.seeds if self.seeds.count(seed) > 1]:
-            raise ValueError(f"seeds names {repeated[0]} more than once; the same training says nothing of variance")
+            raise ValueError(f"seeds names {repeated[0]} more than once; a repeated training shows no variance")
         return self
 
 
@@ -829,10 +829,16 @@ class Study(Section):
     def _known_grid(self):
         if grid := self.grid:  # its rows and columns must be made by the study
             makes = [source for source in self.mitigated if source.strategy != "thresholds"]
-            models, strategies = ([*dict.fromkeys(names)] for names in zip(*makes, strict=True)) if makes else ([], [])
-            one_of(grid.model or (models or [""])[0], models, "two_stages.model: reconstructor that mitigation changes")
+            if not makes:
+                remedies = ", ".join(word for word in REMEDIES if word != "thresholds")
+                expected = f"name one in mitigation.strategies ({remedies}), or leave two_stages out"
+                raise ValueError(
+                    f"two_stages: no strategy of mitigation.strategies changes a reconstruction; {expected}"
+                )
+            models, strategies = ([*dict.fromkeys(names)] for names in zip(*makes, strict=True))
+            one_of(grid.model or models[0], models, "two_stages.model: model of mitigation.models")
             for word in grid.strategies:
-                one_of(self.mitigation.name_of(word), strategies, "two_stages.strategies: strategy")
+                one_of(self.row_name(word), ["standard", *strategies], "two_stages.strategies: strategy")
             for word in grid.readers:
                 one_of(self.reader_name(word), self.grid_readers, "two_stages.readers: reader")
         return self
@@ -900,6 +906,13 @@ class Study(Section):
         try:
             return self.readers.name_of(word)
         except ValueError:  # no strategy: the standard reader, a generator, or unknown
+            return word
+
+    def row_name(self, word: str) -> str:
+        """How a strategy of the reconstruction that the params file names is called in tables, as `reader_name`."""
+        try:
+            return self.mitigation.name_of(word)
+        except ValueError:  # the standard reconstructor, or unknown
             return word
 
     def networks_of(self, strategy: str, refuse: bool = True) -> tuple[Network, ...]:
@@ -1508,6 +1521,8 @@ def _explain(section: str, kind: type[Section], item: dict) -> str:
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "string_pattern_mismatch":
         message = f"expected {PATTERNS.get(item['ctx']['pattern'], message)}"
+    elif item["type"] == "tuple_type":
+        message = f"expected a list, such as [{item['input']}]"
     elif item["type"] == "string_type":
         message = "expected text; a number or a date as text stands in quotes"
     elif item["type"] == "tuple_type":

@@ -38,7 +38,7 @@ def model(study: Study) -> str:
 
 def rows(study: Study) -> list[Source]:
     """What is read: the original, the noisy image, and the reconstructor by strategy, the placebo last."""
-    wanted = [study.mitigation.name_of(word) for word in study.two_stages.strategies]
+    wanted = [study.row_name(word) for word in study.two_stages.strategies]
     made = [source for source in study.mitigated if source.model == model(study) and source.strategy != "thresholds"]
     chosen = [source for source in made if source.strategy in wanted or not wanted]
     return [ORIGINAL, NOISY, Source(model(study)), *chosen, Source(model(study), PLACEBO)]
@@ -97,6 +97,7 @@ def product(study: Study) -> Product:
         parameters=settings | {"attributes": study.attributes()},
         code=(__name__, *judge.STATISTICS, "reconfair.fairness.grid"),
         needs=tuple(dict.fromkeys(needs)),
+        work=partial(_work, study),
         command=study.command,
     )
 
@@ -155,8 +156,8 @@ def read(study: Study) -> Tables:
     ParamsError
         What an earlier chapter makes is missing and takes long to make.
     """
-    for own in products(study):
-        store.make(own)
+    for one in products(study):
+        store.make(one)
     return Tables(*(tables.read(name, product(study).folder) for name in NAMES))
 
 
@@ -184,11 +185,13 @@ def sentences(results: Tables) -> list[str]:
         changes = f"{gap}{relative} changes by {_limited(cell, 'gap_change', True)}, and "
         changes += f"{words.name(cell.performance_metric)} by {_limited(cell, 'change', True)} ({trainings(chosen)})"
         if chosen.verdict == "better":
-            lines.append(f"{what}: intervene here ({where}). On test patients {changes}.")
+            luck = "" if chosen.seeds > 1 else " Whether another training gains as much cannot be told."
+            lines.append(f"{what}: intervene here ({where}). On test patients {changes}.{luck}")
         else:
             rival = ", read by ".join(map(words.name, chosen.best_rival.split(", ")))
-            rival = f" The best rival ({rival}) has {gap} {words.number(chosen.rival_gap)}." if rival else ""
-            lines.append(f"{what}: validation chose {where}. Test does not show a gain: {changes}.{rival}")
+            rival = f" That of the best rival ({rival}) is {words.number(chosen.rival_gap)}." if rival else ""
+            known = f"Its {gap} is {words.number(cell.gap)}."
+            lines.append(f"{what}: validation chose {where}. Test does not show a gain: {changes}. {known}{rival}")
     return lines
 
 
@@ -263,6 +266,13 @@ def _write(study: Study, folder: Path) -> None:
     orders = {"task": list(study.tasks), "row": order, "reader": columns(study)}
     for name, table in results.items():
         tables.write(_in_order(table.reindex(columns=list(tables.SCHEMAS[name])), orders), name, folder)
+
+
+def _work(study: Study) -> store.Work:
+    """Judging the cells: the val patients once, those of test for each training; in 1e6 resamples of a gap."""
+    gaps = len(rows(study)) * len(columns(study)) * len(study.tasks) * len(study.attributes())
+    amount = (2 + len(study.two_stages.seeds)) * gaps * study.fairness.resamples / 1e6
+    return store.Work("judge grid", amount, 20.0, memory=500)
 
 
 def _with_share(table: pd.DataFrame, again: pd.DataFrame, metric: str) -> pd.DataFrame:

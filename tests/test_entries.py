@@ -279,16 +279,16 @@ def test_every_row_of_merged_cells_has_their_value(tmp_path):
     assert Sheet.open(tmp_path / "merged.xlsx").table.race.tolist() == ["White", "White", "Asian", ""]
 
 
-@pytest.mark.parametrize("shown", [0, 1])
-def test_a_formula_that_was_never_computed_is_no_empty_entry(tmp_path, shown):
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_formula_that_was_never_computed_is_no_empty_entry(tmp_path, at):
     book = openpyxl.Workbook()
     sheets = [book.active, book.create_sheet("other")]
     for each in sheets:
         each.append(["id", "label"])
         each.append(["a", 1])
-    sheets[shown]["B2"] = "=IF(A2>5,1,0)"
+    sheets[at]["B2"] = "=IF(A2>5,1,0)"
     book.save(tmp_path / "computed.xlsx")
-    if shown:  # nobody asks for that sheet
+    if at:  # nobody asks for that sheet
         assert Sheet.open(tmp_path / "computed.xlsx").table.label.tolist() == ["1"]
         return
     with pytest.raises(ValueError, match=r"computed\.xlsx.*cell B2.*never computed"):

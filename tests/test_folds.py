@@ -185,7 +185,9 @@ def test_the_attribute_probe_counts_every_patient_once(crossed):
     member, folds, reader = np.arange(200) % 2 == 1, np.arange(200) // 2 % 5, np.arange(200) % 4 // 2
     features = rng.normal(size=(200, 4))
     features[:, 0] += member * np.where(reader, 2, -2)  # each reader tells the group, in opposite ways
-    assert probe.told(features, member, folds, reader)[0] > 0.8 > probe.told(features, member, folds)[0] + 0.1
+    assert (
+        probe.separation(features, member, folds, reader)[0] > 0.8 > probe.separation(features, member, folds)[0] + 0.1
+    )
 
 
 def test_the_report_counts_all_folds_and_says_what_its_intervals_lack(crossed):

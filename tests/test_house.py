@@ -152,6 +152,28 @@ def test_the_ground_floor_names_no_room_and_no_chapter(name):
     )
 
 
+NO_NAMES = {"found", "told", "said", "shown", "beheld", "own", "beside"}
+
+
+@each_module
+def test_names_are_nouns_and_no_participles(module):
+    tree, names = ast.parse(MODULES[module].read_text()), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            names.add(node.id if isinstance(node, ast.Name) else node.attr)
+        names |= {node.arg} if isinstance(node, ast.arg) else set()
+        names |= {node.name} if isinstance(node, ast.FunctionDef | ast.ClassDef) else set()
+    assert not names & NO_NAMES
+
+
+@each_module
+def test_no_folder_name_is_taken_apart(module):
+    ours = room(module) != "data"  # folders of public datasets have names that say something
+    for node in ast.walk(ast.parse(MODULES[module].read_text())) if ours else ():
+        if isinstance(node, ast.Attribute) and node.attr in ("parts", "split", "partition", "rpartition"):
+            assert not re.search(r"\b(folder|product)(\.name)?$|\.key$", ast.unparse(node.value)), ast.unparse(node)
+
+
 def test_remedies_know_no_stage():
     stages = {"data", "noise", "recon", "diagnosis", "judge", "mitigation", "synthesis", "report", "run"}
     rooms = {room(name) for module in MODULES if room(module) == "remedies" for name in used(module)}

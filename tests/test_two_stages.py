@@ -13,7 +13,7 @@ from smallest import PARAMS, SMALLEST, one_thread
 from reconfair import diagnosis, mitigation, params, report, run, store, synthesis, tables, two_stages
 from reconfair.params import ParamsError, Reader, Source
 from reconfair.report import stages
-from reconfair.run import batch
+from reconfair.run import batch, products
 from reconfair.words import number
 
 STAGES = [
@@ -43,6 +43,8 @@ def test_rows_and_columns_hold_the_standard_first_and_the_placebo_last():
     chosen = small("two_stages.strategies=[eodd]", "two_stages.readers=[oversample]")
     assert [row.strategy for row in two_stages.rows(chosen)][2:] == ["standard", "eodd", "replicate"]
     assert two_stages.columns(chosen) == ["standard", "oversample", "standard+thresholds", "replicate"]
+    readers = small("two_stages.strategies=[standard]")  # interventions at the reader alone
+    assert [row.strategy for row in two_stages.rows(readers)][2:] == ["standard", "replicate"]
     without = small("readers={strategies: [oversample]}")  # thresholds by group are a rival, whoever names them
     assert two_stages.columns(without) == ["standard", "oversample", "standard+thresholds", "replicate"]
     segmenter = small("diagnosis.tasks=[tumour]", "readers={strategies: [oversample]}", "synthesis=none")
@@ -185,7 +187,7 @@ def test_seeds_tell_the_variance_of_trainings_from_that_of_patients(tmp_path, mo
     assert (results.decisions.seeds == 2).all()
     runs = report.gather(study)
     both = report.summary(runs)
-    assert "Between 2 trainings" in both["both stages"] and "Between 2 trainings" in both["how sure"]
+    assert "between 2 trainings" in both["both stages"] and "between 2 trainings" in both["how sure"]
     assert all("2 trainings" in line for line in two_stages.sentences(results))
     assert stages.grid_decisions(runs).trainings.str.startswith("2 trainings").all()
 
@@ -194,6 +196,9 @@ def test_seeds_tell_the_variance_of_trainings_from_that_of_patients(tmp_path, mo
     ("lines", "words"),
     [
         (["two_stages.strategies=[adv]"], ["two_stages.strategies", "adv", "eodd"]),
+        (["two_stages.strategies=[rewieght]"], ["two_stages.strategies", "rewieght", "'reweight'"]),
+        (["mitigation.strategies=[thresholds]"], ["two_stages", "mitigation.strategies", "reweight"]),
+        (["two_stages.seeds=1"], ["two_stages.seeds", "[1]"]),
         (["two_stages.readers=[dro]"], ["two_stages.readers", "dro", "oversample"]),
         (["two_stages.readers=[fairgin]"], ["two_stages.readers", "fairgin", "fairgen"]),
         (["two_stages.readers=[fairgen]", "synthesis=none"], ["two_stages.readers", "fairgen", "oversample"]),
@@ -207,6 +212,24 @@ def test_what_the_study_does_not_make_is_refused(lines, words):
     with pytest.raises(ParamsError) as caught:
         small(*lines)
     assert all(word in str(caught.value) for word in words)
+
+
+def test_a_grid_without_one_stage_names_the_section_that_it_needs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("RECONFAIR_OUTPUTS", str(tmp_path))
+    for lines, section in (
+        (["mitigation=none"], "mitigation"),
+        (["readers=none"], "readers"),
+        (["two_stages=none"], "two_stages"),
+        (["noise=none"], "noise"),
+    ):
+        study = small(*lines)
+        with pytest.raises(ParamsError, match=f"--only 09.* needs {section};"):
+            run.chosen(study, "09")
+        remarks = [line for line in products.remarks(study) if "09" in line]
+        assert len(remarks) == (section != "two_stages") and all(section in line for line in remarks)
+    assert products.remarks(small()) == []
+    assert run.main(["check", str(PARAMS / "demo.yaml"), "--set", "mitigation=none"]) == 0
+    assert "two_stages needs mitigation" in capsys.readouterr().out
 
 
 def test_a_large_grid_says_its_cost_first(tmp_path, monkeypatch):
@@ -266,6 +289,7 @@ def test_a_dry_run_names_the_cost_of_every_cell_and_training(tmp_path, monkeypat
     assert ("phantom_mri/x8", "sources/unet-eodd/readers/oversample/predictions") in costs  # a cell
     assert ("phantom_mri/x8", "readers/grade-replicate/weights") in costs  # placebos
     assert ("phantom_mri/x8-seed-1", "sources/unet/weights") in costs
+    assert ("phantom_mri/x8", "judged/two_stages/grid") in costs
     assert ("phantom_mri-seed-1/x8-seed-1", "sources/unet-reweight/weights") in costs  # a replicate
 
 
@@ -290,6 +314,14 @@ def test_the_rule_and_its_margin_are_those_of_the_params(grid):
     assert two_stages.product(small(*SMALL_GRID, "two_stages.margin=0.1")).fingerprint != before
     looking = two_stages.check(small("two_stages.against=matched", "readers.strategies=[cascade]"))
     assert any("cascade" in mistake for mistake in looking)
+
+
+def test_a_grid_of_groups_that_are_too_small_is_empty_and_no_error(grid):
+    with one_thread():
+        results = two_stages.read(small(*SMALL_GRID, "fairness.min_cases=1000", "two_stages.margin=0.01"))
+    assert all(table.empty for table in results) and two_stages.sentences(results) == []
+    assert list(results.grid) == list(tables.SCHEMAS["grid"])
+    assert not two_stages.read(small(*SMALL_GRID)).grid.empty  # as the other tests expect it
 
 
 def test_tables_of_the_grid_have_their_schema(grid):

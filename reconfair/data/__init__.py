@@ -281,13 +281,13 @@ def _faults_of(table: pd.DataFrame, study: Study):
     if number and number > patients // 2:
         yield f"dataset.folds: {number} folds of {patients} patients; each must test 2 patients at least"
         return
-    said = set()
+    previous = set()
     for fold in study.folds:
         inside = seen(table, fold)
         for fault in faults(inside[inside.split != "unused"], tasks, study.dataset.about.attributes):
-            if fault not in said:
+            if fault not in previous:
                 yield fault + (f" (fold {fold.number} of dataset.folds: {number})" if number else "")
-            said.add(fault)
+            previous.add(fault)
 
 
 def faults(table: pd.DataFrame, tasks: list[str], attributes=()):
@@ -415,7 +415,7 @@ def rows(table: pd.DataFrame, use: str) -> np.ndarray:
     return np.flatnonzero(table.split.isin(wanted.get(use, (use,))) | (use == "all"))
 
 
-def _write(study: Study, part: Path) -> None:
+def _write(study: Study, folder: Path) -> None:
     check_label(study)  # whoever asks for a cohort, that of another study is not replaced
     dataset, table = study.dataset, cohort_table(study)
     notes = Counter(dict.fromkeys(table.attrs.pop("notes"), 1))
@@ -425,14 +425,14 @@ def _write(study: Study, part: Path) -> None:
             f"{len(missing)} files are not there: {first_few(missing)}; "
             "dataset.on_bad_image: skip would leave them out, and list them"
         )
-    arrays = [store.Growing(part / "images.npy", (len(table), *dataset.shape), np.float16)]
+    arrays = [store.Growing(folder / "images.npy", (len(table), *dataset.shape), np.float16)]
     if "segment" in dataset.about.tasks.values():
-        arrays.append(store.Growing(part / "masks.npy", (len(table), *dataset.mask_shape), np.uint8))
-    became = store.Growing(part / ".became.npy", (len(table),), np.uint8)  # of each row; written after its image
+        arrays.append(store.Growing(folder / "masks.npy", (len(table), *dataset.mask_shape), np.uint8))
+    became = store.Growing(folder / ".became.npy", (len(table),), np.uint8)  # of each row; written after its image
     start = store.resume(CHUNK, became)
     for file in arrays:
         file.cut((became.read() == KEPT).sum())
-    noted = part / ".log.jsonl"  # a line for each chunk, so that what a killed run noted is kept
+    noted = folder / ".log.jsonl"  # a line for each chunk, so that what a killed run noted is kept
     lines = noted.read_text(encoding="utf-8").splitlines(keepends=True) if noted.exists() else []
     noted.write_text("".join(lines[: start // CHUNK]), encoding="utf-8")
     chunks = [table.iloc[at : at + CHUNK] for at in range(start, len(table), CHUNK)]
@@ -447,14 +447,14 @@ def _write(study: Study, part: Path) -> None:
         file.end()
     for line in noted.read_text(encoding="utf-8").splitlines():
         notes.update(json.loads(line))
-    _check_regions(dataset, part / "masks.npy", [note for note in notes if note.startswith("masks of")])
+    _check_regions(dataset, folder / "masks.npy", [note for note in notes if note.startswith("masks of")])
     kept, lost = (table[became.read() == fate] for fate in (KEPT, SKIPPED))
     lost = lost.assign(reason=[_reason(row, dataset) for row in lost.itertuples()])
-    lost.reindex(columns=listed(dataset)).to_csv(part / "skipped.csv", index=False)
+    lost.reindex(columns=listed(dataset)).to_csv(folder / "skipped.csv", index=False)
     if kept.empty:
         raise ValueError(f"none of the {len(table)} images can be read: {next(iter(lost.reason), 'all are empty')}")
-    pd.DataFrame({"times": notes.values(), "note": notes.keys()}).to_csv(part / "log.csv", index=False)
-    tables.write(_pseudonymous(kept, dataset, part), "cohort", part)
+    pd.DataFrame({"times": notes.values(), "note": notes.keys()}).to_csv(folder / "log.csv", index=False)
+    tables.write(_pseudonymous(kept, dataset, folder), "cohort", folder)
 
 
 def _check_regions(dataset, path: Path, notes: list[str]) -> None:

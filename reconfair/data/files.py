@@ -384,15 +384,15 @@ def _volume(
         if colour and stored.values.ndim != 4:
             raise ValueError("it has one channel; dataset.channels: 3 expects red, green and blue")
         volume = stored.values if colour else grey(stored.values, channel)
-        shown = volume if stored.padding is None or stored.padding.all() else volume[~stored.padding]
-        limits = whole = shown.min(), shown.max()
+        visible = volume if stored.padding is None or stored.padding.all() else volume[~stored.padding]
+        limits = whole = visible.min(), visible.max()
         if percentiles != (0, 100):
-            limits = np.percentile(shown, percentiles)
+            limits = np.percentile(visible, percentiles)
         if limits[0] == limits[1] and whole[0] < whole[1]:  # all that differs lies beyond them
             limits = whole
-            _notes.append("percentiles that are one value: images are shown from their least to their greatest")
-        if shown is not volume:
-            volume = np.where(stored.padding, shown.min(), volume)
+            _notes.append("percentiles that are one value: images are scaled from their least to their greatest")
+        if visible is not volume:
+            volume = np.where(stored.padding, visible.min(), volume)
     return volume, tuple(float(limit) for limit in limits), stored.place, stored.axes
 
 
@@ -574,13 +574,11 @@ def _dicom(path: str) -> Stored:
         uid = pydicom.uid
         explicit = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
         file.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else explicit
-    shown, samples = file.PhotometricInterpretation, file.SamplesPerPixel
+    kind, samples = file.PhotometricInterpretation, file.SamplesPerPixel
     valid = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR") if samples == 1 else COLOURS if samples == 3 else ()
-    if shown not in valid:
-        expected = f"; {nearest(shown, valid)}" if valid else ""
-        raise ValueError(
-            f"its PhotometricInterpretation '{shown}' does not go with {samples} samples a pixel{expected}"
-        )
+    if kind not in valid:
+        expected = f"; {nearest(kind, valid)}" if valid else ""
+        raise ValueError(f"its PhotometricInterpretation '{kind}' does not go with {samples} samples a pixel{expected}")
     lossy = file.get("LossyImageCompression") == "01" or file.file_meta.TransferSyntaxUID in LOSSY
     stored = _decoded(file)
     if file.SamplesPerPixel > 1:

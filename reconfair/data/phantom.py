@@ -134,10 +134,10 @@ def patients(dataset: Phantom, female: float, age: tuple[float, float]) -> pd.Da
     True
     """
     n = dataset.patients
-    body, shown = (_attributes(dataset, draw, female, age) for draw in ("body", "shown" if dataset.null else "body"))
+    body, record = (_attributes(dataset, draw, female, age) for draw in ("body", "shown" if dataset.null else "body"))
     ids = [f"P{i:06d}" for i in range(n)]
     anatomy = {"z_female": 1.0 * (body["sex"] == "female"), "z_age": body["age"]}
-    return pd.DataFrame({"patient_id": ids, **shown, **_further(dataset, pd.Series(ids)), **anatomy})
+    return pd.DataFrame({"patient_id": ids, **record, **_further(dataset, pd.Series(ids)), **anatomy})
 
 
 def dial(dataset: Phantom, table: pd.DataFrame, name: str) -> np.ndarray:

@@ -84,8 +84,8 @@ class Diagnoser(Learner):
                 remedy = in_hub(timm.get_pretrained_cfg(name).hf_hub_id)
             with published("classify", name, remedy):
                 weights = backbone(name, pretrained=True).state_dict()
-        own = self.net.state_dict()
-        fitting = {name: value for name, value in weights.items() if name in own and value.shape == own[name].shape}
+        state = self.net.state_dict()
+        fitting = {name: value for name, value in weights.items() if name in state and value.shape == state[name].shape}
         self.net.load_state_dict(fitting, strict=False)
 
     def train(self, mode: bool = True):

@@ -43,8 +43,8 @@ def boxes(patients, masks) -> pd.DataFrame:
         if mask.any():
             down, across = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
             rows.append((patient, down[0], down[-1] + 1, across[0], across[-1] + 1))
-    found = pd.DataFrame(rows, columns=["patient", "top", "bottom", "left", "right"]).groupby("patient")
-    return found.agg({"top": "min", "bottom": "max", "left": "min", "right": "max"})
+    boxes = pd.DataFrame(rows, columns=["patient", "top", "bottom", "left", "right"]).groupby("patient")
+    return boxes.agg({"top": "min", "bottom": "max", "left": "min", "right": "max"})
 
 
 def largest(patients, masks) -> np.ndarray:

@@ -68,11 +68,11 @@ def reliability(predictions: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
 
     def shares(rows):
         number = int(np.clip(len(rows) // 15, 1, bins))
-        found = rows.groupby(pd.qcut(rows.score.rank(method="first"), number, labels=False)).agg(
+        table = rows.groupby(pd.qcut(rows.score.rank(method="first"), number, labels=False)).agg(
             x=("score", "mean"), value=("label", "mean"), patients=("patient_id", "nunique")
         )
-        low, high = proportion_confint(found.value * found.patients, found.patients, method="wilson")
-        return found.assign(low=np.minimum(low, found.value), high=np.maximum(high, found.value))  # but for rounding
+        low, high = proportion_confint(table.value * table.patients, table.patients, method="wilson")
+        return table.assign(low=np.minimum(low, table.value), high=np.maximum(high, table.value))  # but for rounding
 
     return _each_task(predictions, shares)
 

@@ -65,7 +65,7 @@ def product(study: Study) -> Product:
     )
 
 
-def told(features: np.ndarray, member: np.ndarray, folds: np.ndarray, reader=None) -> tuple[float, np.ndarray]:
+def separation(features: np.ndarray, member: np.ndarray, folds: np.ndarray, reader=None) -> tuple[float, np.ndarray]:
     """Cross-validated AUROC with which members are told from others by their features.
 
     Scores are compared within a fold only, because each fold has a regression of its own.
@@ -92,7 +92,7 @@ def told(features: np.ndarray, member: np.ndarray, folds: np.ndarray, reader=Non
     >>> member, folds = np.arange(200) % 2 == 1, np.arange(200) // 2 % 5
     >>> blind, seeing = rng.normal(size=(2, 200, 8))
     >>> seeing[:, 3] += 2 * member
-    >>> bool(abs(told(blind, member, folds)[0] - 0.5) < 0.12), bool(told(seeing, member, folds)[0] > 0.8)
+    >>> bool(abs(separation(blind, member, folds)[0] - 0.5) < 0.12), bool(separation(seeing, member, folds)[0] > 0.8)
     (True, True)
     """
     places, influence = [], np.zeros(len(member))
@@ -138,7 +138,7 @@ def _probed(study: Study, network):
         for name in sizes.index[: 1 if len(sizes) == 2 else None] if len(sizes) > 1 else ():
             member, original = group.to_numpy() == name, None
             for source, features in seen.items():
-                value, influence = told(features.loc[group.index].to_numpy(), member, folds, reader)
+                value, influence = separation(features.loc[group.index].to_numpy(), member, folds, reader)
                 if source == ORIGINAL:
                     original = value, influence
                 row = {"network": network.name, "source": source.model, "attribute": attribute, "group": name}

@@ -202,11 +202,11 @@ def amplified(labels: np.ndarray, groups: np.ndarray, gap: float, seed: int) -> 
 
 def training_set(study: Study, reader: Reader):
     """The training set of a strategy: that of the diagnosis, and amplified where `readers.amplify` says so."""
-    found = diagnosis.training_set(study, reader.network)
+    examples = diagnosis.training_set(study, reader.network)
     if not study.readers.amplify or reader.network.kind != "classify":
-        return found
-    labels, zeros = found.target[found.rows, 0], groupwise.zeros(study)
-    groups = groupwise.coded(found.table.iloc[found.rows], zeros)
+        return examples
+    labels, zeros = examples.target[examples.rows, 0], groupwise.zeros(study)
+    groups = groupwise.coded(examples.table.iloc[examples.rows], zeros)
     for attribute, column in zip(zeros, groups.T, strict=True):
         for group, some in ((zeros[attribute], column == 0), (f"not {zeros[attribute]}", column == 1)):
             if len(np.unique(labels[some])) < 2:
@@ -216,7 +216,7 @@ def training_set(study: Study, reader: Reader):
                 )
     kept = amplified(labels, groups, study.readers.amplify, seed_of(study.readers.seed, reader.network.name))
     print(f"{reader.network.name}: {kept.sum()} of {len(kept)} training images stay after amplification", flush=True)
-    return found._replace(rows=found.rows[kept])
+    return examples._replace(rows=examples.rows[kept])
 
 
 # --- training ---
@@ -231,23 +231,23 @@ def train(study: Study, reader: Reader, folder: Path) -> None:
     if {*words} & {*ALONE}:
         _train_alone(study, reader, module, folder)
     else:
-        found = training_set(study, reader)
+        examples = training_set(study, reader)
         if "crop" in words:
-            if found.target is None:
+            if examples.target is None:
                 raise ValueError(f"readers.strategies: crop and cascade need masks, and {study.label} has none")
-            found = crop.training_windows(study, found, folder)
-        diagnosis.start(study, module, found, folder)  # where the standard reader began
-        _train_doses(study, reader, module, found, folder)
+            examples = crop.training_windows(study, examples, folder)
+        diagnosis.start(study, module, examples, folder)  # where the standard reader began
+        _train_doses(study, reader, module, examples, folder)
     diagnosis.write_threshold(study, reader, folder)
 
 
-def _train_doses(study: Study, reader: Reader, module, found, folder: Path) -> None:
+def _train_doses(study: Study, reader: Reader, module, examples, folder: Path) -> None:
     import torch
 
     from reconfair.diagnosis.dosing import Doses
 
-    groups = joint(found.table, study.attributes("readers"))
-    if len(np.unique(groups[found.rows])) < 2:
+    groups = joint(examples.table, study.attributes("readers"))
+    if len(np.unique(groups[examples.rows])) < 2:
         groupwise.zeros(study)  # names the attribute that is the same for all
     options = {"dro": study.readers.dro, "reweight": study.readers.reweight}
     if study.readers.as_published:
@@ -255,30 +255,30 @@ def _train_doses(study: Study, reader: Reader, module, found, folder: Path) -> N
     panel, parts = SimpleNamespace(joint=torch.tensor(groups)), {}
     for word, strength in study.readers.parts(reader.strategy).items():
         if word in DOSES:
-            parts[word] = remedies.of_reader(word, options)(panel, found.rows, strength, options)
-    guide = Doses(module, parts, groups, found.rows)
+            parts[word] = remedies.of_reader(word, options)(panel, examples.rows, strength, options)
+    guide = Doses(module, parts, groups, examples.rows)
     batch_size, seed = module.settings["batch_size"], module.settings["seed"]
     batches = parts["oversample"].batches(batch_size, seed) if "oversample" in parts else None
-    extras = (np.arange(len(found.table)),)
-    diagnosis.fit(study, module, found, folder, str(reader), extras=extras, batches=batches, guide=guide)
+    extras = (np.arange(len(examples.table)),)
+    diagnosis.fit(study, module, examples, folder, str(reader), extras=extras, batches=batches, guide=guide)
 
 
-def _known(study: Study, found, attributes: np.ndarray):
+def _known(study: Study, examples, attributes: np.ndarray):
     """The training set without images of unknown attributes or label: those cannot teach."""
-    known = ~np.isnan(attributes[found.rows]).any(1)
-    if found.target.ndim == 2 and found.target.shape[1]:
-        known &= ~np.isnan(found.target[found.rows]).any(1)
-    return found._replace(rows=found.rows[known])
+    known = ~np.isnan(attributes[examples.rows]).any(1)
+    if examples.target.ndim == 2 and examples.target.shape[1]:
+        known &= ~np.isnan(examples.target[examples.rows]).any(1)
+    return examples._replace(rows=examples.rows[known])
 
 
 def _train_sensitive(study: Study, module, folder: Path) -> None:
     cohort = data.load(study)
     attributes = groupwise.coded(cohort.table, groupwise.zeros(study))
     rows, val = data.rows(cohort.table, "diag"), data.rows(cohort.table, "val")
-    found = diagnosis.TrainingSet(cohort.images, attributes, rows, val, cohort.table)
+    examples = diagnosis.TrainingSet(cohort.images, attributes, rows, val, cohort.table)
     if module.settings["pretrained"]:
         module.start_pretrained()
-    diagnosis.fit(study, module, _known(study, found, attributes), folder, "sensitive")
+    diagnosis.fit(study, module, _known(study, examples, attributes), folder, "sensitive")
 
 
 def _train_alone(study: Study, reader: Reader, module, folder: Path) -> None:
@@ -287,28 +287,28 @@ def _train_alone(study: Study, reader: Reader, module, folder: Path) -> None:
 
     from reconfair import training
 
-    found = training_set(study, reader)
-    attributes = groupwise.coded(found.table, groupwise.zeros(study))
-    found = _known(study, found, attributes)
-    labels = found.target[found.rows, 0]
+    examples = training_set(study, reader)
+    attributes = groupwise.coded(examples.table, groupwise.zeros(study))
+    examples = _known(study, examples, attributes)
+    labels = examples.target[examples.rows, 0]
     if len(np.unique(labels)) < 2:
         raise ValueError(f"{reader.network.name}: all {len(labels)} training images have one label; FCRO needs both")
-    latents = np.zeros((len(found.table), module.settings["latent"]), np.float32)
+    latents = np.zeros((len(examples.table), module.settings["latent"]), np.float32)
     if "adversary" not in reader.strategy:
         first = store.ready(sensitive(study)) / "best.ckpt"
         frozen = training.load(first, build(study, Reader(SENSITIVE, "fcro")))
-        seen = diagnosis.look(study, frozen, found.images, found.rows, "sensitive latents", see="features")
-        latents[found.rows] = seen
+        seen = diagnosis.look(study, frozen, examples.images, examples.rows, "sensitive latents", see="features")
+        latents[examples.rows] = seen
     if "fairread" in reader.strategy:
         first = store.ready(weights(study, reader._replace(strategy="fcro"))) / "best.ckpt"
         module.load_state_dict(torch.load(first, map_location="cpu", weights_only=True)["state_dict"], strict=False)
     elif module.settings["pretrained"]:
         module.start_pretrained()
     if "fcro" in reader.strategy:
-        module.take_bases(torch.tensor(latents[found.rows]), torch.tensor(labels[:, None]))
+        module.take_bases(torch.tensor(latents[examples.rows]), torch.tensor(labels[:, None]))
     rarity = 1 / np.bincount(labels.astype(int))[labels.astype(int)]
-    halves = training.Batches(found.rows, module.settings["batch_size"], module.settings["seed"], rarity)
-    diagnosis.fit(study, module, found, folder, str(reader), extras=(attributes, latents), batches=halves)
+    halves = training.Batches(examples.rows, module.settings["batch_size"], module.settings["seed"], rarity)
+    diagnosis.fit(study, module, examples, folder, str(reader), extras=(attributes, latents), batches=halves)
 
 
 # --- what came of it ---

@@ -414,12 +414,12 @@ class Groups:
 
     def _design_effect(self, x, n, rate, sums, size, count, square):
         """Variance of a rate over that of independent images, at least 1, (K,)."""
-        total, spread, own = np.maximum(size, 1), rate * (1 - rate), rate[self.group]
-        residual = (x - own * n) ** 2
+        total, spread, at_random = np.maximum(size, 1), rate * (1 - rate), rate[self.group]
+        residual = (x - at_random * n) ** 2
         left = 1 - n / np.maximum(total[self.group], n + 1)  # what remains without the patient (jackknife)
         effect = self.sums(residual / left**2) / total / np.where(spread > 0, spread, np.inf)
         pairs = (spread * (square - size)).sum()
-        within = (residual - x * (1 - own) ** 2 - (n - x) * own**2).sum()
+        within = (residual - x * (1 - at_random) ** 2 - (n - x) * at_random**2).sum()
         rarer = min(sums.sum(), (size - sums).sum())
         icc = np.clip(max(within / pairs if pairs > 0 else 1.0, 1 / (1 + rarer)), 0, 1)
         sparse = (np.minimum(sums, size - sums) < FEW_EVENTS) | (count < FEW_PATIENTS)

@@ -130,8 +130,8 @@ def choose(cells, tolerance=0.02, rule="upper_limit"):
     tuple of str
         Row and reader. Ties go to the standard cell, then to the first.
     """
-    own = cells[~cells["row"].isin(["original", "noisy"])]
-    near = own[own["performance"] >= own["performance"].max() - tolerance]
+    reconstructed = cells[~cells["row"].isin(["original", "noisy"])]
+    near = reconstructed[reconstructed["performance"] >= reconstructed["performance"].max() - tolerance]
     gap = near[{"upper_limit": "gap_high", "estimate": "gap"}[rule]]
     least = near[gap <= gap.min() + 1e-12]
     names = list(zip(least["row"], least["reader"], strict=True))
@@ -296,8 +296,10 @@ def _cells(everyone, panel, kept, model, weights, eodd):
     drawn = {name: values[:, :, kept] for name, values in drawn.items()}
     gaps = metrics.FAIRNESS[panel.task.kind][gap](drawn, combine=eodd)
     performance, worst = everyone.drawn([main], weights)[main][:, :, 0], drawn[main].min(axis=2)
-    own = [a for a, arm in enumerate(arms) if arm[0] == model]
-    on_front = dict(zip(own, front(gaps[1:, own], performance[1:, own]).mean(axis=0), strict=True))
+    reconstructed = [a for a, arm in enumerate(arms) if arm[0] == model]
+    on_front = dict(
+        zip(reconstructed, front(gaps[1:, reconstructed], performance[1:, reconstructed]).mean(axis=0), strict=True)
+    )
     values = {arm: gap_of(panel, arm, gap, kept, eodd) for arm in arms}
     names = [(arm[1] if arm[0] == model else arm[0], arm[2]) for arm in arms]  # what was read, and by whom
     for a, arm in enumerate(arms):

@@ -152,11 +152,11 @@ def weighted_quantiles(values, weights, shares):
         return np.full((len(weights), len(shares)), np.nan)
     order = np.argsort(values, kind="stable")
     values, ends = values[order], np.cumsum(weights[:, order], 1)
-    found = np.full((len(weights), len(shares)), np.nan)
+    quantiles = np.full((len(weights), len(shares)), np.nan)
     for row, end in enumerate(ends):
         if end[-1] < 1:
             continue
         place = np.asarray(shares) * (end[-1] - 1)  # as if each value were repeated
         low, high = (np.searchsorted(end, rounded, "right") for rounded in (np.floor(place), np.ceil(place)))
-        found[row] = values[low] + (place - np.floor(place)) * (values[high] - values[low])
-    return found
+        quantiles[row] = values[low] + (place - np.floor(place)) * (values[high] - values[low])
+    return quantiles

@@ -86,11 +86,11 @@ def measured(predictions, cohort, *, task, attribute, thresholds, source, cluste
             raise ValueError(f"task '{task}': source '{name}' is missing; there is {', '.join(arms)}")
     table = pd.DataFrame({"group": rows.groups[attribute], "patient": rows.patient, "label": rows.label})
     table = table.assign(before=arms["original"], differs=arms["original"] != arms[source]).dropna(subset="group")
-    found = {}
+    rates = {}
     for group, some in table.groupby("group"):
         rate = [(some.before[some.label == y].sum() + 0.5) / ((some.label == y).sum() + 1) for y in (1, 0)]
-        found[group] = [*rate, some.label.mean(), some.differs.mean(), len(some) / some.patient.nunique(), clustering]
-    return _checked(pd.DataFrame(found, list(COLUMNS)).T)
+        rates[group] = [*rate, some.label.mean(), some.differs.mean(), len(some) / some.patient.nunique(), clustering]
+    return _checked(pd.DataFrame(rates, list(COLUMNS)).T)
 
 
 def plan(expected, *, aim="kept", size=0.05, power=0.8, tests=1, patients=SIZES, studies=200, seed=0, watch=iter):

@@ -438,10 +438,10 @@ def _p_swap(kind, swapped, metric, kept, combine):
 def _percentiles(panel, arm, drawn):
     """Value and change of every group with percentile limits."""
     arms = list(panel.task.arms)
-    own = drawn[:, arms.index(arm)]
-    columns = pd.DataFrame([resampling.interval(one) for one in own.T]).to_dict("list")
+    values = drawn[:, arms.index(arm)]
+    columns = pd.DataFrame([resampling.interval(one) for one in values.T]).to_dict("list")
     for change, other in panel.references(arm).items():
-        moved = [resampling.interval(one) for one in (own - drawn[:, arms.index(other)]).T]
+        moved = [resampling.interval(one) for one in (values - drawn[:, arms.index(other)]).T]
         for name, column in (("value", change), ("low", f"{change}_low"), ("high", f"{change}_high")):
             columns[column] = [one[name] for one in moved]
     return columns

@@ -52,14 +52,14 @@ def simulate(*, patients, share, prevalence=0.2, separation=1.5, offset=0.0, cha
     separation, offset, change = (mean[patient] for mean in means)
     shared = np.sqrt(_PATIENT) * rng.normal(size=patients)[patient]
     shared += np.sqrt(1 - _PATIENT - _OWN) * rng.normal(size=patient.size)
-    own = np.sqrt(_OWN) * rng.normal(size=(2, patient.size))
+    separate = np.sqrt(_OWN) * rng.normal(size=(2, patient.size))
     return pd.DataFrame(
         {
             "unit": np.arange(patient.size),
             "patient_id": patient,
             "group": np.array(names, object)[group[patient]],
             "label": label,
-            "score": norm.cdf(offset + label * separation + shared + own[0]),
-            "score_source": norm.cdf(offset + label * (separation + change) + shared + own[1]),
+            "score": norm.cdf(offset + label * separation + shared + separate[0]),
+            "score_source": norm.cdf(offset + label * (separation + change) + shared + separate[1]),
         }
     )

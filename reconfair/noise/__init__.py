@@ -175,8 +175,8 @@ def check(images: np.ndarray, colour: bool = True) -> None:
     if not np.isfinite(images).all():
         raise ValueError("images hold NaN or infinite values; expected values within [0, 1]")
     if images.size and not (images.min() >= 0 and images.max() <= 1):
-        found = f"[{images.min():g}, {images.max():g}]"
-        raise ValueError(f"images lie within {found}; expected [0, 1]: scale by minimum and maximum first")
+        span = f"[{images.min():g}, {images.max():g}]"
+        raise ValueError(f"images lie within {span}; expected [0, 1]: scale by minimum and maximum first")
 
 
 @store.once
@@ -247,16 +247,16 @@ def load(study: Study) -> np.ndarray:
     return np.load(store.ready(product(study)) / "noisy.npy", mmap_mode="r")
 
 
-def _write(study: Study, part: Path) -> None:
+def _write(study: Study, folder: Path) -> None:
     cohort = data.load(study)
-    noisy = store.Growing(part / "noisy.npy", cohort.images.shape, np.float16)
+    noisy = store.Growing(folder / "noisy.npy", cohort.images.shape, np.float16)
     starts = range(store.resume(CHUNK, noisy), len(cohort.images), CHUNK)
     degraded = partial(_chunk, study, data.product(study).folder / "images.npy", cohort.table.image_id.to_numpy())
     degrade(cohort.images[:1], cohort.table.image_id[:1], study.noise)  # builds the tables that threads share
     for images in store.parallel(degraded, starts, f"noise {study.noise.level}", study.compute.workers, threads=True):
         noisy.append(images)
-    images = np.load(part / "noisy.npy", mmap_mode="r")
-    tables.write(quality.rate(cohort.table, cohort.images, images, "noisy"), "quality", part)
+    images = np.load(folder / "noisy.npy", mmap_mode="r")
+    tables.write(quality.rate(cohort.table, cohort.images, images, "noisy"), "quality", folder)
 
 
 def _chunk(study: Study, path: Path, ids: np.ndarray, start: int) -> np.ndarray:

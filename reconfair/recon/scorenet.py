@@ -117,8 +117,8 @@ class LinearAttention(nn.Module):
         projected = self.project(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1))
         query, key, value = projected.unbind(1)  # each (n, heads, width, places)
         context = key.softmax(-1) @ value.mT
-        found = context.mT @ query.softmax(-2)
-        return x + self.out(found.flatten(1, 2).unflatten(2, x.shape[2:]))
+        mixture = context.mT @ query.softmax(-2)
+        return x + self.out(mixture.flatten(1, 2).unflatten(2, x.shape[2:]))
 
 
 def normalised(channels: int) -> nn.Sequential:

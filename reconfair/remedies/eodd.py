@@ -49,12 +49,12 @@ def cell_sums(soft: torch.Tensor, groups: torch.Tensor, labels: torch.Tensor) ->
 
 def gaps(means: torch.Tensor, counts: torch.Tensor, spans: list[slice]) -> torch.Tensor:
     """Largest difference between groups within each attribute: (2, attributes, tasks). Empty cells are left out."""
-    found = []
+    gaps = []
     for span in spans:
-        part, filled = means[:, span], counts[:, span] > 0
-        high, low = part.where(filled, -torch.inf).amax(1), part.where(filled, torch.inf).amin(1)
-        found.append((high - low).clamp(min=0))
-    return torch.stack(found, 1)
+        values, filled = means[:, span], counts[:, span] > 0
+        high, low = values.where(filled, -torch.inf).amax(1), values.where(filled, torch.inf).amin(1)
+        gaps.append((high - low).clamp(min=0))
+    return torch.stack(gaps, 1)
 
 
 class SoftEODD(Remedy):

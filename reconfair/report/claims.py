@@ -152,7 +152,7 @@ def _luck(studies, metric: str) -> str:
     if shares.empty:
         return f"{trained} gave the same decisions."
     share = f"{number(100 * shares.median(), 0)} % of the variance of {what} (median)"
-    return f"Between {trained} is {share}; the rest is between patients."
+    return f"{share} lies between {trained}, the rest between patients."
 
 
 def origin(runs: Runs) -> str:

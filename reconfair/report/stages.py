@@ -28,9 +28,9 @@ def widest(runs) -> pd.DataFrame | None:
 def grid_cells(runs):
     """Gap and performance of every strategy of the reconstruction (rows), read by every reader (columns).
 
-    Of the task and attribute whose standard system has the largest gap, relative to what is expected of equal groups;
-    the others are in the tables of the export. *Replicate*: the standard training once more, with another seed. A gain
-    that is smaller than its distance to the standard is no gain.
+    The task and attribute are those whose standard system has the largest gap, relative to what is expected of equal
+    groups; the others are in the tables of the export. *Replicate*: the standard training once more, with another seed.
+    A gain that is smaller than its distance to the standard is no gain.
     """
     cells = widest(runs)
     return NO_GRID if cells is None else figures.grid_cells(cells)
@@ -38,10 +38,10 @@ def grid_cells(runs):
 
 @exhibit(QUESTION)
 def grid_front(runs):
-    """Gap against performance of every cell, with 95 % intervals; cells that another one beats are pale.
+    """Gap against performance of every cell, with 95 % intervals. Cells that another one beats are pale.
 
-    Of the same task and attribute. The front of one sample is uncertain: chapter 09 prints in which share of resamples
-    each cell lies on it.
+    The task and attribute are the same. The front of one sample is uncertain: chapter 09 prints in which share of
+    resamples each cell lies on it.
     """
     cells = widest(runs)
     return NO_GRID if cells is None else figures.grid_front(cells)
@@ -49,11 +49,11 @@ def grid_front(runs):
 
 @exhibit(QUESTION)
 def grid_decisions(runs):
-    """Cells that the rule chose on validation patients, looked at once on test patients, with 95 % intervals.
+    """Cells that the rule chose on validation patients, and their results on test patients, with 95 % intervals.
 
     Shrinkage: how much larger the gap is on test than on validation. Better: the interval of the change lies below 0,
-    and no placebo and no threshold by group does as well. Of one training the luck is in no interval; of several, the
-    last column says which share of the variance lies between them, the rest between patients.
+    and no placebo and no threshold by group does as well. With one training, no interval contains its luck. With
+    several, the last column says which share of the variance lies between trainings; the rest lies between patients.
     """
     results = None if runs.study is None else two_stages.made(runs.study)
     if results is None or results.decisions.empty:

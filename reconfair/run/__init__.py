@@ -27,7 +27,7 @@ from reconfair import data, diagnosis, fair_diagnosis, mitigation, noise, params
 from reconfair.fairness import INFERENCES
 from reconfair.params import ParamsError, Study
 from reconfair.run import batch, notebooks, warm
-from reconfair.run.products import CHAPTERS, FOLDER, chapters, every_product, part_of
+from reconfair.run.products import CHAPTERS, FOLDER, chapters, every_product, lacking, part_of, remarks
 from reconfair.store import Product
 from reconfair.words import nearest
 
@@ -291,9 +291,10 @@ def chosen(study: Study, only: str = "", until: str = "") -> list[str]:
     only, until = (word[:2] if word in CHAPTERS else word and word.zfill(2) for word in (only, until))
     for option, number in (("--only", only), ("--until", until)):
         if number and number not in [name[:2] for name in names]:
-            there, left = ", ".join(name[:2] for name in names), [name for name in CHAPTERS if name[:2] == number]
-            why = f"its settings leave out {left[0]}" if left else "this study has no such chapter"
-            raise ParamsError(f"{option} {number}: {why}; one of {there}")
+            left = [name for name in CHAPTERS if name[:2] == number]
+            sections = " and ".join(lacking(study, left[0]) if left else ()) or "a strategy that applies to its models"
+            why = f"{left[0]} needs {sections}" if left else "this study has no such chapter"
+            raise ParamsError(f"{option} {number}: {why}; valid here: {', '.join(name[:2] for name in names)}")
     if only:
         return [name for name in names if name[:2] == only]
     return [name for name in names if not until or name[:2] <= until]
@@ -358,7 +359,7 @@ def _run(arguments) -> int:
     rows = []
     with warm.served(not arguments.part and _several(studies, names) and not batch.gpus_here()):
         for path, study in studies.items():
-            print(f"{path}: {study.name}", *noise.remarks(study), sep="\n  ", flush=True)
+            print(f"{path}: {study.name}", *noise.remarks(study), *remarks(study), sep="\n  ", flush=True)
             try:
                 rows += run_study(study, names[path], lambda line: print(line, flush=True), arguments.part)
             except (ValueError, OSError) as error:
@@ -413,7 +414,7 @@ def _check(arguments) -> int:
         mistakes += [f"{path}: {line}" for line in wrong]
         if lines:
             state = "not valid; see below" if wrong else f"valid; writes {store.outputs() / study.name}"
-            print(f"{path}: {state}", *noise.remarks(study), *lines, sep="\n  ")
+            print(f"{path}: {state}", *noise.remarks(study), *remarks(study), *lines, sep="\n  ")
     if mistakes:
         print(*mistakes, sep="\n", file=sys.stderr)
     return 2 if mistakes else 0

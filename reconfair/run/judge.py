@@ -230,17 +230,17 @@ def _units(sheet: Sheet, rows: pd.DataFrame) -> pd.Series:
 
 def _with_cohort(rows: pd.DataFrame, path: Path, notes: list[str]) -> tuple[pd.DataFrame, list[str]]:
     """Take the attributes of our own predictions from ``cohort.csv`` beside them."""
-    beside = path.with_name("cohort.csv")
-    if rows.columns.difference([*COLUMNS, "patient_id", "kind"]).size or not beside.is_file():
+    table_path = path.with_name("cohort.csv")
+    if rows.columns.difference([*COLUMNS, "patient_id", "kind"]).size or not table_path.is_file():
         return rows, notes
-    sheet = Sheet.open(beside)
+    sheet = Sheet.open(table_path)
     sheet.need(["patient_id"])
     known = [column for column in ATTRIBUTES if column in sheet.table]
     people = {"patient_id": sheet.names("patient_id")} | {column: sheet.groups(column) for column in known}
     people = pd.DataFrame(people)
     sheet.check()
     people = people.drop_duplicates("patient_id").dropna(axis=1, how="all")
-    notes = [*notes, *sheet.notes, f"attributes: {', '.join(people.columns[1:])} from {beside.name}"]
+    notes = [*notes, *sheet.notes, f"attributes: {', '.join(people.columns[1:])} from {table_path.name}"]
     return rows.merge(people, "left", "patient_id"), notes
 
 
@@ -300,11 +300,11 @@ def _thresholds(rows: pd.DataFrame, given: dict[str, float]) -> dict:
         meant = nearest(task, tasks) if task else f"write --threshold {tasks[0] if len(tasks) else 'task'}=0.5"
         raise ValueError(f"threshold of '{task}': no such task with scores; {meant}")
     for task in tasks:
-        own = val[val.task == task]
-        if task not in given and not {0, 1} <= set(own.label):
+        of_task = val[val.task == task]
+        if task not in given and not {0, 1} <= set(of_task.label):
             where = "rows of both labels with split 'val' and source 'original'"
             raise ValueError(f"no threshold for task '{task}': give --threshold {task}=0.5, or {where} to choose it on")
-        cut[task] = given[task] if task in given else balanced_threshold(score=own.score, label=own.label)
+        cut[task] = given[task] if task in given else balanced_threshold(score=of_task.score, label=of_task.label)
     return cut
 
 

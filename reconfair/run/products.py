@@ -46,13 +46,36 @@ CHAPTERS = {
     "10_report": (*_TABLES, "mitigation", "readers", "synthesis", "two_stages", "report", "compute"),
 }
 
+# Sections without which a chapter is not run, its own last.
+NEEDS = {
+    "02_noising": ("noise",),
+    "03_reconstruction": ("noise",),
+    "06_mitigation": ("noise", "mitigation"),
+    "07_fair_diagnosis": ("readers",),
+    "08_synthesis": ("synthesis",),
+    "09_two_stages": ("noise", "mitigation", "readers", "two_stages"),
+}
+
 
 def chapters(study: Study) -> list[str]:
     """Names of the notebooks that a study runs: without noise, or without a section for it, a chapter is left out."""
-    noisy = study.noise.kind != "none"
-    wanted = {"02_noising": noisy, "03_reconstruction": noisy, "06_mitigation": noisy and study.mitigated}
-    wanted |= {"07_fair_diagnosis": study.readers, "08_synthesis": study.synthesis, "09_two_stages": study.grid}
-    return [name for name in CHAPTERS if wanted.get(name, True)]
+    names = [name for name in CHAPTERS if not lacking(study, name)]
+    return [name for name in names if name != "06_mitigation" or study.mitigated]
+
+
+def lacking(study: Study, chapter: str) -> list[str]:
+    """Sections of the params that a chapter needs and that are left out; ``noise`` where it is none."""
+    there = {name: getattr(study, name) is not None for name in params.OPTIONAL} | {"noise": study.noise.kind != "none"}
+    return [name for name in NEEDS.get(chapter, ()) if not there[name]]
+
+
+def remarks(study: Study) -> list[str]:
+    """One sentence for each section that is there for a chapter which lacks another section, and so is not run."""
+    lines = []
+    for chapter, sections in NEEDS.items():
+        if (missing := lacking(study, chapter)) and sections[-1] in params.OPTIONAL and sections[-1] not in missing:
+            lines.append(f"{sections[-1]} needs {' and '.join(missing)}: {chapter} is not run")
+    return lines
 
 
 def part_of(product: Product, run: str) -> str:

@@ -231,7 +231,7 @@ def product(study: Study) -> Product:
     """The table ``synthesis``: the generators' images measured, and classifiers trained with them."""
     from reconfair.synthesis import distance
 
-    settings, trained = study.synthesis, answered(study)
+    settings, trained = study.synthesis, answered(study).values()
     keys = {key: getattr(settings, key) for key in ("classifiers", "draws", "seed")}
     keys |= {"imagenet": True} if distance.has_imagenet() else {}
     return _product(
@@ -248,14 +248,14 @@ def product(study: Study) -> Product:
     )
 
 
-def answered(study: Study) -> list[Product]:
-    """What each kind of classifier answers, trained with the images of each generator and with none."""
-    settings, examined, made = study.synthesis, examiner(study), []
+def answered(study: Study) -> dict[tuple[str, str], Product]:
+    """Answers by generator and kind of classifier; of the generator ``standard``, trained with real images alone."""
+    settings, examined, made = study.synthesis, examiner(study), {}
     keys = {key: getattr(settings, key) for key in ("inverse_performance", "as_published", "vit", "resnet")}
     for name in ("standard", *settings.generators):
         for kind in settings.classifiers:
             network = kind in ("vit", "resnet")
-            answers = _product(
+            made[name, kind] = _product(
                 study,
                 f"synthesis/{name}/{kind}",
                 "answers",
@@ -267,7 +267,6 @@ def answered(study: Study) -> list[Product]:
                 parameters=examined.parameters | keys | {"cells": study.cells},
                 work=examined.work if network else partial(Work, f"fit {kind}", 1, 2.0),
             )
-            made.append(answers)
     return made
 
 
@@ -282,7 +281,7 @@ def products(study: Study) -> list[Product]:
     for name in names:
         made += [samples(study, name), *(reader_weights(study, Reader(net, name)) for net in study.networks_of(name))]
         made += [diagnosis.product(study, source, strategy=name) for source in study.sources]
-    return list(dict.fromkeys([*made, *answered(study), product(study), judged(study)]))
+    return list(dict.fromkeys([*made, *answered(study).values(), product(study), judged(study)]))
 
 
 def asked(study: Study) -> Network:

@@ -306,8 +306,7 @@ def judge(study: Study) -> pd.DataFrame:
     table, rows = data.load(study).table, []
     settings = study.synthesis
     known = table.drop_duplicates("patient_id").set_index("patient_id")
-    for made in synthesis.answered(study):
-        name, classifier = made.folder.parts[-2:]
+    for (name, classifier), made in synthesis.answered(study).items():
         decided = decisions(pd.read_parquet(store.ready(made) / "answers.parquet"))
         decided = decided[(decided.split == "test") & decided.label.notna()]
         for attribute in study.attributes():

@@ -27,7 +27,7 @@ def test_the_interval_of_blind_features_covers_one_half():
     for seed in range(60):
         group = groups(seed)
         member, features = group.to_numpy() == "male", np.random.default_rng(1000 + seed).normal(size=(N, 6))
-        value, influence = probe.told(features, member, probe._folds(group, seed))
+        value, influence = probe.separation(features, member, probe._folds(group, seed))
         _, low, high = probe._limits(value, influence, member)
         covered.append(low <= 0.5 <= high)
     assert np.mean(covered) >= 0.87  # of 95 %; without regard to patients whom the regressions share it is 80 %
@@ -37,12 +37,12 @@ def test_what_tells_the_group_is_found_among_many_features():
     group = groups()
     member, features = group.to_numpy() == "male", np.random.default_rng(2).normal(size=(N, 300))
     folds = probe._folds(group, 0)
-    blind = probe.told(features, member, folds)[0]
+    blind = probe.separation(features, member, folds)[0]
     features[:, 17] += 6 * member
     features[:, 5] = 1.0  # a constant says nothing and disturbs nothing
-    value, influence = probe.told(features, member, folds)
+    value, influence = probe.separation(features, member, folds)
     assert value > 0.75 > blind + 0.1 and probe._limits(value, influence, member)[1] > 0.6
-    assert probe.told(-features, ~member, folds)[0] == pytest.approx(value, abs=1e-3)
+    assert probe.separation(-features, ~member, folds)[0] == pytest.approx(value, abs=1e-3)
 
 
 def test_the_error_is_delongs():
@@ -51,7 +51,7 @@ def test_the_error_is_delongs():
     folds = np.array([0] * 7 + [1] * 40)
     features = np.r_[[3.0, 1.0, 2.5, 0.5, 2.0, 2.7, 1.5], np.tile([2.0, 0.0], 20)][:, None]
     alone = np.array([[x > y for y in features[3:7, 0]] for x in features[:3, 0]]).astype(float)
-    _, influence = probe.told(features, member, folds)
+    _, influence = probe.separation(features, member, folds)
     weight = 12 / (12 + 400)
     variance = alone.mean(1).var(ddof=1) / 3 + alone.mean(0).var(ddof=1) / 4
     assert np.square(influence[:7]).sum() == pytest.approx(probe.OVERLAP**2 * weight**2 * variance)
