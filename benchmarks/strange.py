@@ -54,6 +54,7 @@ from scans import compress, dicom, lossless_jpeg, nifti
 from reconfair import data, noise, params, store
 from reconfair.data import files
 from reconfair.entries import Sheet
+from reconfair.run.judge import read_scores
 
 SIZE = 48
 RNG = np.random.default_rng(0)
@@ -120,6 +121,17 @@ def pictures(folder):
     base.save(folder / "gamma.png", pnginfo=chunks)
     yield "gamma and significant bits", "gamma.png", unit(SMOOTH), partial(image, folder / "gamma.png"), 0.01
     deep = FILM.astype(">u2")
+    for suffix in ("jfif", "jpe", "dib"):
+        base.save(folder / f"other.{suffix}", format="BMP" if suffix == "dib" else "JPEG")
+        yield f"suffix {suffix}", f"other.{suffix}", unit(SMOOTH), partial(image, folder / f"other.{suffix}"), 0.03
+    speck = np.zeros((SIZE, SIZE), np.uint8)
+    speck[5, 5:8] = 200
+    Image.fromarray(speck).save(folder / "speck.png")
+    read = partial(image, folder / "speck.png", percentiles=(1, 99))
+    yield "percentiles that are one value", "speck.png", speck / 200, read, 1e-3
+    for axis in (1, 2):
+        read = partial(image, folder / "speck.png", number=5, axis=axis)
+        yield f"lines across axis {axis} of one image", "speck.png", REFUSED, read, 0
     for name, kind, samples in (
         ("16 bits with opacity", 4, (deep, deep * 0 + 65535)),
         ("16 bits of colours", 2, (deep,) * 3),
@@ -168,10 +180,10 @@ def pictures(folder):
     yield "constant", "flat.png", np.zeros((SIZE, SIZE)), partial(image, folder / "flat.png"), 0
 
 
-def png(path, kind, samples):
-    """Write a PNG of 16 bits; kind 0 is grey, 2 colours, 4 grey with opacity."""
-    rows, columns = samples.shape[:2]
-    header = columns.to_bytes(4, "big") + rows.to_bytes(4, "big") + bytes([16, kind, 0, 0, 0])
+def png(path, kind, samples, bits=16, columns=None):
+    """Write a PNG of 16 bits, or of fewer that are packed; kind 0 is grey, 2 colours, 4 grey with opacity."""
+    rows, columns = len(samples), columns or samples.shape[1]
+    header = columns.to_bytes(4, "big") + rows.to_bytes(4, "big") + bytes([bits, kind, 0, 0, 0])
     lines = b"".join(b"\0" + row.tobytes() for row in samples)
     with path.open("wb") as file:
         file.write(b"\x89PNG\r\n\x1a\n")
@@ -335,6 +347,7 @@ def dicoms(folder):
         ("a slope of 0", FILM, {"RescaleSlope": 0, "RescaleIntercept": 0}), ("one sample called RGB", GREY, {"PhotometricInterpretation": "RGB"}),
         ("one sample called HSV", GREY, {"PhotometricInterpretation": "HSV"}), ("colours called MONOCHROME2", colours, {"PhotometricInterpretation": "MONOCHROME2"}),
         ("colours called YBR_PARTIAL_422", colours, {"PhotometricInterpretation": "YBR_PARTIAL_422"}), ("pixels of too few rows", GREY, {"Rows": 2 * SIZE}),
+        ("an orientation of three numbers", FILM, {"ImageOrientationPatient": [1, 0, 0]}), ("a spacing of one number", FILM, {"PixelSpacing": 0.5}),
         ("groups of fewer frames", FILM[None], {"PerFrameFunctionalGroupsSequence": [pydicom.Dataset()] * 2}),
     ):  # fmt: skip
         dicom(folder / f"{name}.dcm", stored, **tags)
@@ -348,6 +361,15 @@ def dicoms(folder):
     for name, tags in {"padding range": limits, "padding": {"PixelPaddingValue": -2000}}.items():
         dicom(folder / f"{name}.dcm", padded, **tags)
         yield f"signed, {name}", f"{name}.dcm", right, partial(image, folder / f"{name}.dcm"), 1e-3
+    short = np.where(padded == -2000, -2048, padded) & 0xFFF
+    for written in (2048, 63488):
+        tags = {"BitsStored": 12, "HighBit": 11, "PixelRepresentation": 1}
+        dicom(folder / f"short{written}.dcm", short.astype(np.uint16), **tags)
+        file = pydicom.dcmread(folder / f"short{written}.dcm")
+        file["PixelPaddingValue"] = pydicom.DataElement("PixelPaddingValue", "US", written)
+        file.save_as(folder / f"short{written}.dcm")
+        read = partial(image, folder / f"short{written}.dcm")
+        yield f"12 bits with a sign, padding written as {written}", f"short{written}.dcm", right, read, 1e-3
     for dtype, name in ((np.float32, "Float"), (np.float64, "DoubleFloat")):
         path, values = folder / f"{name}.dcm", FILM.astype(dtype) / 7
         values[:, :9] = -9999
@@ -504,6 +526,17 @@ def arrays(folder):
         values, path = (SPOT if dtype is bool else GREY // 2).astype(dtype), folder / f"a{np.dtype(dtype).name}.npy"
         np.save(path, values)
         yield f"NPY of {np.dtype(dtype)}", path.name, unit(values.real), partial(image, path), 2e-3
+    for name, values in {
+        "last": GREY[..., None],
+        "last of a batch": GREY[None, ..., None],
+        "second": GREY[None, None],
+    }.items():
+        np.save(folder / f"channel {name}.npy", values)
+        read = partial(image, folder / f"channel {name}.npy")
+        yield f"NPY, one channel {name}", f"channel {name}.npy", unit(GREY), read, 1e-3
+    np.save(folder / "slices last.npy", np.moveaxis(VOLUME[:3], 0, -1))
+    read = partial(image, folder / "slices last.npy", number=1, axis=2)
+    yield "NPY, three slices last, which may be colours", "slices last.npy", REFUSED, read, 0
     np.save(folder / "fortran.npy", np.asfortranarray(VOLUME))
     yield "NPY in Fortran's order", "fortran.npy", right, partial(image, folder / "fortran.npy", number=3), 1e-3
     np.save(folder / "rgb.npy", np.repeat(GREY[..., None], 3, -1))
@@ -598,6 +631,20 @@ def masks(folder):
     yield "a mask of two pages", "pages.tif", REFUSED, partial(read, folder / "pages.tif"), 0
     np.save(folder / "below.npy", np.where(SPOT, 0, -1024).astype(np.int16))
     yield "0 inside -1024", "below.npy", REFUSED, partial(read, folder / "below.npy"), 0
+    for name, settings in {"a value": {"inside": (255.0,)}, "regions": {"regions": ((255,), (128,))}}.items():
+        yield f"{name} of a JPEG", "75.jpg", REFUSED, partial(read, folder / "75.jpg", **settings), 0
+    halves = SPOT * np.where(np.arange(SIZE) < 28, 1, 2).astype(np.uint8)
+    for bits in (2, 4):
+        packed = sum(halves[:, at :: 8 // bits] << (8 - bits * (at + 1)) for at in range(8 // bits)).astype(np.uint8)
+        png(folder / f"{bits} bits.png", 0, packed[..., None], bits, SIZE)
+        for name, settings, right in (("labels", {}, SPOT), ("label 2", {"inside": (2.0,)}, halves == 2)):
+            yield (
+                f"{name} of {bits} bits",
+                f"{bits} bits.png",
+                right,
+                partial(read, folder / f"{bits} bits.png", **settings),
+                0,
+            )
     strange = {
         "an image": GREY, "-1, 0, 1": np.where(SPOT, np.where(GREY > 99, 1, -1), 0), "1 and 2": np.where(SPOT, 2, 1),
         "0, 128, 255": np.where(SPOT, np.where(np.arange(SIZE) < 25, 255, 128), 0), "nan": np.where(SPOT, 1, np.nan),
@@ -820,6 +867,8 @@ def tables(folder):
     )
     for given, right in {"058Y": 58, "18M": 1.5, "58,5": 58.5, "58.0": 58, " 58": 58, "unknown": "?"}.items():
         yield entry("age", [right, 5, 6, 7], f"age {given!r}", age=[given, "5", "6", "7"])
+    for given, right in {"45yo": 45, "6 mos": 0.5, "18 mo": 1.5}.items():
+        yield entry("age", [right, 5, 6, 7], f"age {given!r}", age=[given, "5", "6", "7"])
     for given in ("000Y", "0", "-1", "414", "old", "1e3"):
         yield entry("age", REFUSED, f"age {given!r}", age=[given, "5", "6", "7"])
     yield entry(
@@ -956,6 +1005,40 @@ def tables(folder):
         "a line that names the separator": "sep=;\n" + plain.replace(",", ";"), "the letters of Windows": csv(race=["\u00e9"] * 4).to_csv(index=False).encode("utf-8-sig"),
     }.items():  # fmt: skip
         yield entry("sex", sexes, name, text=text)
+    for given in ("not applicable", "Declined", "Unknown or Not Reported", "no data", "Patient Refused"):
+        yield entry("race", ["?", "A", "B", "B"], f"race {given!r}", race=[given, "A", "B", "B"])
+    for given in ('"', "\u3003", "ditto", "''"):
+        yield entry("race", REFUSED, f"race {given!r}", race=["A", given, "B", "B"])
+    yield entry("race", ["?", "A", "B", "B"], "race '####'", race=["####", "A", "B", "B"])
+    for given in ("ANONYMOUS", "anon", "####", "***", "xxx"):
+        yield entry("patient_id", REFUSED, f"a patient called {given!r}", patient_id=["a", given, "c", "d"])
+    quoted = csv(patient_id=[f'="{patient}"' for patient in "abcd"]).to_csv(index=False, quoting=3, escapechar="\\")
+    yield entry("patient_id", list("abcd"), "text for a spreadsheet", text=quoted.replace("\\", ""))
+    yield entry("sex", sexes, "the end of a file of DOS", text=plain + "\x1a")
+    header, *lines = plain.splitlines()
+    for at, name in ((4, "a column within"), (5, "the last column"), (1, "the second column")):
+        marked = [line.split(",") for line in lines]
+        for row in marked[1:3]:
+            row[at] = '"'
+        yield entry(
+            "patient_id",
+            REFUSED,
+            f"quotes for what stands above, {name}",
+            text="\n".join([header, *map(",".join, marked)]) + "\n",
+        )
+    yield entry("label", [0, 1, 0, 1], "labels that YAML takes for truth", label=["off", "on", "off", "on"],
+                settings={"tasks": {"label": {"column": "label", "labels": {False: 0, True: 1}}}})  # fmt: skip
+    for name, change in {"formula": ("F3", "=IF(D3>4,1,0)"), "merged": ("E3", None)}.items():
+        book = openpyxl.Workbook()
+        for row in [csv().columns.tolist(), *csv().to_numpy().tolist()]:
+            book.active.append(row)
+        book.active[change[0]] = change[1]
+        if name == "merged":
+            book.active.merge_cells("E2:E3")
+        book.save(folder / f"{name}.xlsx")
+        right = ["A", "A", "B", "B"] if name == "merged" else REFUSED
+        read = partial(column, "race", (folder / f"{name}.xlsx").read_bytes(), f"{name}.xlsx")
+        yield f"Excel, {name}", f"{name}.xlsx", right, read, 0
     book = openpyxl.Workbook()
     book.active.append(["path", "patient_id", "sex", "age", "race", "label"])
     book.active.append(["9.png", "z", "M", "99", "Z", "0"])
@@ -1067,6 +1150,23 @@ def scores(folder):
         path.write_text(text, encoding="utf-8")
         yield name, path.name, right, partial(numbers, path, 0, 1), 1e-9
 
+    def groups(change, file):
+        people = pd.DataFrame(
+            {"patient": list("abcd"), "sex": list("FMFM"), "label": [0, 1, 0, 1], "score": [0.1, 0.9, 0.2, 0.8]}
+        )
+        change(people).to_csv(folder / file, index=False)
+        rows = read_scores(folder / file)[0]
+        return [rows.label.tolist(), [name for name in rows if name in ("sex", "", "Unnamed: 0", "index")]]
+
+    usual = [[0, 1, 0, 1], ["sex"]]
+    for name, right, change in (
+        ("labels of pandas", usual, lambda t: t.assign(label=t.label.astype(bool))), ("numbers of rows", usual, lambda t: t.reset_index().rename(columns={"index": ""})),
+        ("numbers of rows, named by pandas", usual, lambda t: t.reset_index().rename(columns={"index": "Unnamed: 0"})), ("two columns of patients", REFUSED, lambda t: t.assign(patient_id=t.index)),
+        ("a trait called class", REFUSED, lambda t: t.assign(**{"class": "I"})), ("a trait called kind", REFUSED, lambda t: t.assign(kind="a")),
+        ("a trait called decision", REFUSED, lambda t: t.assign(decision=1)), ("scores that are all empty", REFUSED, lambda t: t.assign(score="")),
+    ):  # fmt: skip
+        yield f"judged, {name}", f"{name}.csv", right, partial(groups, change, f"{name}.csv"), 0
+
 
 def publishers(folder):
     def read(name, column, root):
@@ -1079,7 +1179,7 @@ def publishers(folder):
         ("codes", "sex", ["female", "male"], {}), ("words", "sex", ["female", "male"], {"gender": ["Female ", "m"]}),
         ("decimals", "race", ["Black", "White"], {"race": ["2.0", "3.0"]}), ("words", "race", ["Black", "White"], {"race": ["black", "WHITE"]}),
         ("blanks", "sex", ["?", "male"], {"gender": ["", "2"]}), ("another code", "sex", REFUSED, {"gender": ["3", "2"]}),
-        ("a patient twice", "sex", REFUSED, {"Patient": ["TCGA_AA_1", "TCGA_AA_1 "]}), ("another age", "age", REFUSED, {"age_at_initial_pathologic": ["old", "60"]}),
+        ("a patient twice", "sex", REFUSED, {"Patient": ["TCGA_AA_1", "TCGA_AA_1 "]}), ("barcodes", "sex", ["female", "male"], {"Patient": ["TCGA-AA-1", "tcga-aa-2"]}), ("another age", "age", REFUSED, {"age_at_initial_pathologic": ["old", "60"]}),
     )):  # fmt: skip
         root = folder / f"lgg{number}"
         for patient in ("TCGA_AA_1", "TCGA_AA_2"):
@@ -1094,7 +1194,7 @@ def publishers(folder):
         ("another word", "sex", REFUSED, {"Patient Gender": ["F", "Mal"]}), ("ages", "age", [60, 58], {}), ("old ages", "age", [60, "?"], {"Patient Age": ["060Y", "414"]}),
         ("findings", "Effusion", [0, 1], {"Finding Labels": ["no finding", "effusion | mass"]}), ("nothing", "Effusion", ["?", 1], {"Finding Labels": ["", "Effusion"]}),
         ("another finding", "Effusion", REFUSED, {"Finding Labels": ["No Finding", "Effusions"]}), ("an image twice", "sex", REFUSED, {"Image Index": ["1.png", "1.png"]}),
-        ("nobody", "sex", REFUSED, {"Patient ID": ["1", "nan"]}),
+        ("nobody", "sex", REFUSED, {"Patient ID": ["1", "nan"]}), ("no finding and one", "Abnormal", REFUSED, {"Finding Labels": ["No Finding|Mass", "Mass"]}),
     )):  # fmt: skip
         root = folder / f"nih{number}"
         root.mkdir()
@@ -1104,7 +1204,7 @@ def publishers(folder):
                 "Final pathologic diagnosis (WHO 2021)": ["Glioblastoma", "Astrocytoma"]}  # fmt: skip
     for number, (name, column, right, change) in enumerate((
         ("letters", "sex", ["male", "female"], {}), ("words", "sex", ["male", "female"], {"Sex": ["Male", " female"]}), ("another word", "sex", REFUSED, {"Sex": ["W", "F"]}),
-        ("decimals", "grade", [1, 0], {"WHO CNS Grade": ["4.0", "2.0"]}), ("another grade", "grade", REFUSED, {"WHO CNS Grade": ["5", "2"]}),
+        ("another diagnosis", "type", REFUSED, {"Final pathologic diagnosis (WHO 2021)": ["GBM", "Astrocytoma"]}), ("decimals", "grade", [1, 0], {"WHO CNS Grade": ["4.0", "2.0"]}), ("another grade", "grade", REFUSED, {"WHO CNS Grade": ["5", "2"]}),
         ("a patient twice", "sex", REFUSED, {"ID": ["UCSF-PDGM-004", "UCSF-PDGM-0004"]}),
     )):  # fmt: skip
         root = folder / f"ucsf{number}"
@@ -1186,7 +1286,16 @@ def studies(folder):
         ("a billion slices", "slices", {"slices": {"first": 0, "last": 10**9}}), ("a seed of 20 digits", "seed", {"seed": 10**20}),
     ):  # fmt: skip
         yield what, named, REFUSED, partial(built, **settings), 0
+    for what, named, settings in (
+        ("percentiles as shares", "[1, 99]", {"percentiles": [0.01, 0.99]}), ("a million folds", "1000", {"folds": 10**6}), ("a list of tasks", "{label: ...}", {"tasks": ["label"]}),
+        ("a column that stands alone", "[site]", {"keep": "site"}),
+    ):  # fmt: skip
+        yield what, named, REFUSED, partial(built, **settings), 0
+    for path in ("{stem:03d}.png", "{path!x}", "{stem:{slice}}.png"):
+        noise_of = {"kind": "given", "folder": "theirs", "path": path}
+        yield f"given images called {path}", path, REFUSED, partial(params.study, dataset=table, noise=noise_of), 0
     for what, named, sections in (
+        ("an age", "'age_group'", {"fairness": {"attributes": ["age"]}}), ("a remedy in capitals", "'eodd'", {"mitigation": {"strategies": ["EODD"]}}),
         ("strategies in another order", "adv+eodd", {"mitigation": {"strategies": ["eodd+adv", "adv+eodd"]}}), ("a usual strength written out", "eodd@1", {"mitigation": {"strategies": ["eodd", "eodd@1"], "lam": 1}}),
         ("a strength of 1_0", "eodd@1_0", {"mitigation": {"strategies": ["eodd@1_0"]}}), ("a margin of 5", "tpr", {"fairness": {"margins": {"tpr": 5}}}),
         ("an intersection twice", "age_group*sex", {"fairness": {"attributes": ["sex*age_group", "age_group*sex"]}}), ("1e12 resamples", "resamples", {"fairness": {"resamples": 10**12}}),
@@ -1197,6 +1306,9 @@ def studies(folder):
     head = "dataset:\n  name: table\n"
     for name, text, key, right in (
         ("a key that stands twice", f"{head}  size: 64\n  size: 128\n", "dataset.size", REFUSED),
+        ("yes and true", f"{head}  tasks: {{g: {{column: g, labels: {{yes: 1, true: 0}}}}}}\n", "dataset.name", REFUSED),
+        ("1 and 1.0", f"{head}  sex: {{column: s, values: {{1: male, 1.0: female}}}}\n", "dataset.name", REFUSED), ("0 and no", f"{head}  tasks: {{g: {{column: g, labels: {{0: 0, 1: 1, no: 0}}}}}}\n", "dataset.name", REFUSED),
+        ("a kind of noise alone", f"{head}noise: gaussian\n", "noise.kind", "gaussian"),
         ("0100", f"{head}  seed: 0100\n", "dataset.seed", REFUSED), ("1:30", f"{head}  seed: 1:30\n", "dataset.seed", REFUSED),
         ("1e-3", f"{head}diagnosis: {{classify: {{lr: 1e-3}}}}\n", "diagnosis.classify.lr", 1e-3),
         ("nested 5,000 deep", head + "noise: " + "[" * 5000 + "]" * 5000, "noise", REFUSED),

@@ -25,6 +25,17 @@ from reconfair.words import nearest
 
 MISSING = ("", "unknown", "not available", "not recorded", "not reported", "not stated", "missing", "na", "n/a", "n.a.")
 MISSING += ("nan", "none", "null", "<na>", "nat", "-", "--", ".", "?")
+MISSING += ("unavailable", "undisclosed", "not applicable", "not asked", "not collected", "not disclosed")
+MISSING += (
+    "not documented",
+    "not given",
+    "not provided",
+    "no data",
+    "no information",
+    "declined",
+    "declined to answer",
+)
+MISSING += ("refused", "patient refused", "prefer not to say", "unknown or not reported", "unknown/not reported")
 MISSING += ("unk", "unk.", "not known", "not specified", "unspecified", "undefined", "n.a", "na.", "n/d", "n.d.")
 MISSING += (
     "(null)",
@@ -43,8 +54,13 @@ MISSING += (
 )
 MISSING += ("#na", "#n/a n/a", "-nan", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan")  # of pandas and C
 MISSING += ("#n/a", "#ref!", "#value!", "#name?", "#div/0!", "#null!", "#num!", "#spill!", "#calc!", "#getting_data")
-UNITS = {"y": 1, "yr": 1, "yrs": 1, "year": 1, "years": 1, "m": 12, "month": 12, "months": 12}
-UNITS |= {"w": 365.25 / 7, "week": 365.25 / 7, "weeks": 365.25 / 7, "d": 365.25, "day": 365.25, "days": 365.25}
+NOBODY = ("anonymous", "anonymised", "anonymized", "anonym", "anon", "de-identified", "deidentified", "redacted")
+HIDDEN = r"[#*_]{2,}|x{3,}"  # a column too narrow for its numbers, or what was made unreadable
+DITTO = ('"', '""', "''", "\u201c", "\u201d", "\u3003", "\u00bb", "\u2033", "ditto", "Ditto", "do.")
+UNITS = dict.fromkeys(("y", "yr", "yrs", "year", "years", "yo"), 1)
+UNITS |= dict.fromkeys(("m", "mo", "mos", "month", "months"), 12)
+UNITS |= dict.fromkeys(("w", "wk", "wks", "week", "weeks"), 365.25 / 7)
+UNITS |= dict.fromkeys(("d", "day", "days"), 365.25)
 MAX_BYTES, MAX_ENTRIES = 2 * 2**30, 100_000_000  # of a table
 SHEET_BYTES, SHEET_SECONDS = 4 * 2**30, 300  # of memory and time that an Excel file may take
 EXACT = 2**53  # whole numbers beyond it are not told apart in floating point
@@ -55,15 +71,32 @@ ALIKE = str.maketrans("авекмнорстухіјѕһԁԛԝ" + "αβεζηικ
 ALIKE |= str.maketrans("\u2018\u2019\u02bc\u2032`\u2212\u2043", "'" * 5 + "--")
 LISTED = 20  # different entries that a message lists
 
-# Writes the first sheet that is not hidden as CSV, within a limit of memory. It runs in a process of its own, since a
-# small file may unpack to anything.
+# Writes the first sheet that is not hidden as CSV, within a limit of memory; each row of merged cells has their value.
+# It runs in a process of its own, since a small file may unpack to anything.
 _READ_SHEET = """
-import csv, resource, sys
+import csv, re, resource, sys, zipfile
+from xml.etree import ElementTree
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]),) * 2)
 from python_calamine import CalamineWorkbook
 book = CalamineWorkbook.from_path(sys.argv[1])
 seen = [at for at, sheet in enumerate(book.sheets_metadata) if str(sheet.visible).endswith(".Visible")]
-rows = book.get_sheet_by_index(seen[0] if seen else 0).to_python(skip_empty_area=False)
+sheet = book.get_sheet_by_index(seen[0] if seen else 0)
+rows = sheet.to_python(skip_empty_area=False)
+for (top, left), (bottom, right) in getattr(sheet, "merged_cell_ranges", None) or ():
+    for row in rows[top : bottom + 1]:
+        row[left : right + 1] = [rows[top][left]] * len(row[left : right + 1])
+archive = zipfile.ZipFile(sys.argv[1])
+named = [each for each in ElementTree.fromstring(archive.read("xl/workbook.xml")).iter() if each.tag.endswith("}sheet")]
+key = next(value for name, value in named[seen[0] if seen else 0].attrib.items() if name.endswith("}id"))
+places = ElementTree.fromstring(archive.read("xl/_rels/workbook.xml.rels"))
+place = next(each.get("Target") for each in places if each.get("Id") == key).removeprefix("/xl/")
+cells = archive.read(f"xl/{place}").decode("utf-8")  # an empty text of a formula is of the type str
+bare = '<c r="([A-Z]+[0-9]+)"(?![^>]*t="str")[^>]*><f(?: [^>]*)?(?:/>|>[^<]*</f>)(?:<v ?/>|<v></v>)?</c>'
+never = re.search(bare, cells)
+if never:
+    print(f"cell {never[1]} holds a formula that was never computed; open it in a spreadsheet, and save it",
+          file=sys.stderr)
+    sys.exit(3)
 sys.stdout.reconfigure(encoding="utf-8", newline="")
 exact = lambda entry: isinstance(entry, float) and entry.is_integer() and abs(entry) < 2**53
 csv.writer(sys.stdout).writerows([int(entry) if exact(entry) else entry for entry in row] for row in rows)
@@ -163,19 +196,28 @@ def read(path: Path) -> pd.DataFrame:
         if "\0" in lines:
             raise ValueError("it holds bytes that are no text")
         named = re.match(r"(?i)sep=(.)\r?\n", lines)
-        lines = lines[named.end() if named else 0 :]
+        lines = lines[named.end() if named else 0 :].rstrip("\x1a")  # the end of a file of DOS
 
         def rows(mark, strict=True):
             return csv.reader(io.StringIO(lines, newline=""), delimiter=mark, strict=strict, skipinitialspace=True)
 
         mark = named[1] if named else max(",;\t", key=lambda mark: len(next(rows(mark, strict=False), [])))
-        return _table(path, rows(mark), 1 + bool(named))
+        return _table(path, _without_lone_quotes(rows(mark), mark), 1 + bool(named))
     except (OSError, ValueError, TypeError, csv.Error, zipfile.BadZipFile) as error:
         if str(error).startswith(str(path)):
             raise
         why = getattr(error, "strerror", None) or " ".join(str(error).split())
         expected = "expected CSV in UTF-8, Excel or Parquet"
         raise ValueError(f"{path}: cannot be read as a table; {expected} ({why})") from None
+
+
+def _without_lone_quotes(rows, mark: str):
+    """Refuse a lone quote, which stands for the entry above: all up to the next quote would be one entry."""
+    for number, row in enumerate(rows, 1):
+        ends = [{entry[0], entry[-1]} for entry in row if "\n" in entry or "\r" in entry]
+        if any(mark in pair and pair <= {mark, "\n", "\r"} for pair in ends):
+            raise ValueError(f"the entry of a lone quote in row {number} runs over several rows; write each entry out")
+        yield row
 
 
 def _table(path: Path, rows, first: int = 1) -> pd.DataFrame:
@@ -197,7 +239,9 @@ def _table(path: Path, rows, first: int = 1) -> pd.DataFrame:
             f"{path}, row {ragged[0]}: {entries} entries below a header of {width} names; expected {width} "
             f"({len(ragged)} such rows; an entry that holds the separator must stand in quotes)"
         )
-    columns = zip(*(row[:width] for _, row in body), strict=True)
+    # ="007" is how a spreadsheet is told that an entry is text.
+    entries = ([re.sub('^="(.*)"$', r"\1", one) if one[:2] == '="' else one for one in row[:width]] for _, row in body)
+    columns = zip(*entries, strict=True)
     table = pd.DataFrame({at: pd.array(column, dtype="str") for at, column in enumerate(columns)})
     return table.set_axis(header, axis=1).set_axis([n for n, _ in body])
 
@@ -212,7 +256,12 @@ def _parquet(path: Path) -> pd.DataFrame:
     named = table.index.names if any(table.index.names) else []
     table = table.reset_index() if named else table
     # As NumPy holds them, floats of 32 bits are written as they are meant: 0.7, not 0.699999988.
-    columns = [text(pd.Series(list(table.iloc[:, at].to_numpy()), dtype=object)) for at in range(table.shape[1])]
+    columns = []
+    for at, name in enumerate(table):
+        column = pd.Series(list(table.iloc[:, at].to_numpy()), dtype=object)
+        if column.map(lambda entry: isinstance(entry, list | dict | np.ndarray)).any():
+            raise ValueError(f"column '{name}' holds lists or records; expected one entry in each row, or leave it out")
+        columns.append(text(column))
     plain = pd.DataFrame(dict(enumerate(columns))).set_axis(range(1, len(table) + 1))  # there is no header's row
     plain.columns = text(pd.Series(table.columns, dtype=object)).tolist()
     return plain
@@ -228,6 +277,8 @@ def _sheet(path: Path) -> str:
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
         why = "".join(last) if done.returncode > 0 else "its reader was stopped"
+        if done.returncode == 3:
+            raise ValueError(why)
         raise ValueError(f"no Excel file, or one that takes more than {SHEET_BYTES / 2**30:g} GB to read: {why}")
     return done.stdout.decode("utf-8")
 
@@ -324,7 +375,9 @@ class Sheet:
         An empty entry, or one such as ``nan`` or ``unknown``, names nobody and is refused, as is ``1.23E+11``.
         """
         entries = self.table[column]
-        self.refuse(column, folded(entries).isin(MISSING), f"names no {what}; every row needs one")
+        folds = folded(entries)
+        nobody = folds.isin((*MISSING, *NOBODY)) | folds.str.fullmatch(HIDDEN)
+        self.refuse(column, nobody, f"names no {what}; every row needs one")
         shortened = text(entries).str.fullmatch(r"\d([.,]\d+)?[eE]\+\d+")
         why = (
             f"is a number that a spreadsheet has shortened, so that it may stand for several {what}s; store ids as text"
@@ -346,7 +399,7 @@ class Sheet:
         if values:
             return self.coded(column, values, key)
         entries = text(self.table[column])
-        unknown = self._unknown(column, folded(entries), ())
+        unknown = self._unknown(column, folded(entries).replace(f"^(?:{HIDDEN})$", "unknown", regex=True), ())
         return self._merged(column, entries.mask(unknown), "are one group")
 
     def coded(self, column: str, values: dict, key: str = "", missing: tuple[str, ...] = MISSING) -> pd.Series:
@@ -457,6 +510,7 @@ class Sheet:
 
     def _merged(self, column: str, entries: pd.Series, what: str) -> pd.Series:
         """Entries that differ in blanks or case alone, all spelt as the most frequent of them."""
+        self.refuse(column, entries.isin(DITTO), "means what stands above it; write that out in every row")
         keys, written = folded(entries).where(entries.notna()), self.table[column].fillna("").astype("str")
         spelt = pd.DataFrame({"key": keys, "text": entries, "written": written}).dropna()
         usual = spelt.groupby(["key", "text"], sort=False).size().sort_values(ascending=False, kind="stable")

@@ -98,6 +98,7 @@ OPTIONAL = ("mitigation", "readers", "synthesis", "two_stages")  # sections with
 MAX_BYTES, MAX_DEPTH, MAX_VALUES = 100_000, 20, 5_000  # of a params file
 LATER = (("channels", 1), ("attributes", {}))  # settings that cohorts of an earlier version lack; these change nothing
 MANY = 20  # mistakes are named, no more
+MANY_FOLDS = 1_000
 MODEL_FILES = (".pt", ".pth", ".onnx")  # of diagnostic models: TorchScript and ONNX
 
 # Settings classes by the name that a params file gives. Each room adds its own.
@@ -269,8 +270,8 @@ class Dataset(Section):
             raise ValueError(f"split must add up to 1, not {sum(self.split):g}")
         if min(self.split) == 0:
             raise ValueError(f"split: each of train, val and test needs patients, not {list(self.split)}")
-        if self.folds is not None and self.folds < 2:
-            raise ValueError(f"folds must be 2 or more, or left out for one split, not {self.folds}")
+        if self.folds is not None and not 2 <= self.folds <= MANY_FOLDS:
+            raise ValueError(f"folds must be 2 to {MANY_FOLDS}, or left out for one split, not {self.folds}")
         return self
 
     @property
@@ -1230,8 +1231,8 @@ def study(base: str = "", **sections: dict[str, Any]) -> Study:
         command = _command(f"params/{base}.yaml", _leaves(sections, replaced))
         sections = _merged({name: each for name, each in base_sections.items() if name not in replaced}, sections)
     sections = {name: section for name, section in sections.items() if section != "none" or name not in OPTIONAL}
-    if sections.get("noise") == "none":
-        sections["noise"] = {"kind": "none"}
+    if isinstance(sections.get("noise"), str):
+        sections["noise"] = {"kind": sections["noise"]}
     built = _validated(sections)
     built._command = command
     return built
@@ -1266,14 +1267,15 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         return node
 
     def construct_mapping(self, node, deep=False):
-        keys = set()
+        keys = {}
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value != "<<":
-                if key.value in keys:
-                    raise yaml.constructor.ConstructorError(
-                        problem=f"the key '{key.value}' stands twice", problem_mark=key.start_mark
-                    )
-                keys.add(key.value)
+                other = keys.setdefault(self.construct_object(key), key)  # 1, 1.0 and true are one key to Python
+                if other is not key:
+                    problem = f"the key '{key.value}' stands twice"
+                    if other.value != key.value:
+                        problem = f"the keys '{other.value}' and '{key.value}' are one unless they stand in quotes"
+                    raise yaml.constructor.ConstructorError(problem=problem, problem_mark=key.start_mark)
         return super().construct_mapping(node, deep)
 
     def construct_doubtful(self, node):
@@ -1523,6 +1525,11 @@ def _explain(section: str, kind: type[Section], item: dict) -> str:
         message = f"expected a list, such as [{item['input']}]"
     elif item["type"] == "string_type":
         message = "expected text; a number or a date as text stands in quotes"
+    elif item["type"] == "tuple_type":
+        message = "expected a list" + (f", such as [{item['input']}]" if isinstance(item["input"], str | int) else "")
+    elif item["type"] == "dict_type":
+        words = item["input"] if isinstance(item["input"], list) else [item["input"]]
+        message = f"expected keys with values, such as {{{', '.join(f'{word}: ...' for word in words[:2])}}}"
     elif item["type"] == "model_type":
         message = f"expected keys such as '{path[-1]}: {{{_fields_at(kind, path)[0]}: ...}}'"
     given = "" if isinstance(item["input"], dict) else f" (given: {reprlib.repr(item['input'])})"

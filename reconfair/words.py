@@ -305,15 +305,19 @@ def first_few(words: list, most: int = 5) -> str:
 
 
 def nearest(word: str, valid: Iterable[str], otherwise: str = "valid here") -> str:
-    """Say which valid word was probably meant, or else which there are.
+    """Say which valid word was probably meant, or else which there are; upper and lower case are the same.
 
     Examples
     --------
+    >>> nearest("age", ["race", "age_group"]), nearest("EODD", ["ser", "eodd"])
+    ("did you mean 'age_group'?", "did you mean 'eodd'?")
     >>> nearest("ser_gap", ["ser", "eodd"]), nearest("x", ["ser", "eodd"])
     ("did you mean 'ser'?", 'valid here: ser, eodd')
     """
     valid = [str(one) for one in valid]
-    near = get_close_matches(str(word), valid, 1, 0.5)
+    folds, word = [one.casefold() for one in valid], str(word).strip().casefold()
+    begun = [one for one in folds if len(word) > 2 and one.startswith(word)]
+    near = get_close_matches(word, begun if len(begun) == 1 else folds, 1, 0 if len(begun) == 1 else 0.5)
     if near:
-        return f"did you mean '{near[0]}'?"
+        return f"did you mean '{valid[folds.index(near[0])]}'?"
     return f"{otherwise}: {first_few(valid, 20) or 'none'}"

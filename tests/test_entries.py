@@ -270,6 +270,74 @@ def test_a_hidden_sheet_is_not_the_first(tmp_path):
     assert read.columns.tolist() == ["a", "b"] and read.to_numpy().tolist() == [["1", "2.5"]]
 
 
+def test_every_row_of_merged_cells_has_their_value(tmp_path):
+    book = openpyxl.Workbook()
+    for row in (["id", "race"], ["a", "White"], ["b", None], ["c", "Asian"], ["d", None]):
+        book.active.append(row)
+    book.active.merge_cells("B2:B3")
+    book.save(tmp_path / "merged.xlsx")
+    assert Sheet.open(tmp_path / "merged.xlsx").table.race.tolist() == ["White", "White", "Asian", ""]
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_formula_that_was_never_computed_is_no_empty_entry(tmp_path, at):
+    book = openpyxl.Workbook()
+    sheets = [book.active, book.create_sheet("other")]
+    for each in sheets:
+        each.append(["id", "label"])
+        each.append(["a", 1])
+    sheets[at]["B2"] = "=IF(A2>5,1,0)"
+    book.save(tmp_path / "computed.xlsx")
+    if at:  # nobody asks for that sheet
+        assert Sheet.open(tmp_path / "computed.xlsx").table.label.tolist() == ["1"]
+        return
+    with pytest.raises(ValueError, match=r"computed\.xlsx.*cell B2.*never computed"):
+        Sheet.open(tmp_path / "computed.xlsx")
+
+
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+def test_a_quote_for_the_entry_above_does_not_swallow_rows(tmp_path, place):
+    rows = [["p1", "here", "x"], ["p2", "here", "x"], ["p3", "here", "x"], ["p4", "here", "x"]]
+    for row in rows[1:3]:
+        row[["first", "middle", "last"].index(place)] = '"'
+    text = "".join(",".join(row) + "\n" for row in [["id", "site", "view"], *rows])
+    with pytest.raises(ValueError, match=r"a\.csv.*quote in row 3"):
+        sheet(tmp_path, text)
+
+
+@pytest.mark.parametrize("mark", ['""""', "\u3003", "ditto", "''"])
+def test_a_mark_for_the_entry_above_is_no_group(tmp_path, mark):
+    read = sheet(tmp_path, f"site\nhere\n{mark}\n")
+    read.groups("site")
+    with pytest.raises(ValueError, match=r"row 3, column 'site'.*above it"):
+        read.check()
+
+
+@pytest.mark.parametrize("entry", ["Anonymous", "ANON", "####", "***", "xxx"])
+def test_a_name_that_was_made_unreadable_is_no_patient_and_no_group(tmp_path, entry):
+    read = sheet(tmp_path, id=["a", entry, "axxx"], site=["here", "####", "x"])
+    assert read.groups("site").isna().tolist() == [False, True, False] and "'####' (1)" in read.notes[0]
+    read.names("id")
+    with pytest.raises(ValueError, match=rf"row 3, column 'id': '{re.escape(entry)}' names no patient.*one$"):
+        read.check()
+
+
+def test_text_for_a_spreadsheet_and_the_end_of_a_dos_file_are_no_part_of_entries(tmp_path):
+    table = sheet(tmp_path, 'id,x\n="007",=1+1\n="8",\n\x1a').table
+    assert table.to_numpy().tolist() == [["007", "=1+1"], ["8", ""]]
+
+
+def test_a_column_of_lists_is_named(tmp_path):
+    pd.DataFrame({"id": ["a", "b"], "site": [["x"], None]}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"a\.parquet.*column 'site' holds lists"):
+        Sheet.open(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("word", ["Not applicable", "declined", "Unknown or Not Reported", "no data"])
+def test_words_for_no_answer_are_no_group(tmp_path, word):
+    assert sheet(tmp_path, race=["White", word]).groups("race").isna().tolist() == [False, True]
+
+
 def test_groups_that_differ_in_blanks_or_case_are_one_by_their_usual_spelling(tmp_path):
     read = sheet(tmp_path, race=["White", "white ", "WHITE", "White", "Black"])
     assert read.groups("race").tolist() == ["White"] * 4 + ["Black"]
@@ -332,6 +400,9 @@ def test_the_pasted_line_explains_the_entries(tmp_path):
         ("45 years", 45),
         ("45yr", 45),
         ("6 Months", 0.5),
+        ("6 mos", 0.5),
+        ("45yo", 45),
+        ("52 wks", 0.9966),
         ("\uff14\uff15\u00a0Y", 45),
     ],
 )

@@ -467,6 +467,10 @@ WRONG = {
     "no validation": (lambda t: t[t.split == "test"], ["'grade'", "--threshold grade=0.5"]),
     "one label": (lambda t: t[(t.split == "test") | (t.label == 1)], ["'grade'", "threshold"]),
     "no original": (lambda t: t[t.source == "unet"], ["'grade'", "threshold"]),
+    "two patients": (lambda t: t.assign(patient_id=range(len(t))), ["'patient'", "'patient_id'"]),
+    "a trait called class": (lambda t: t.assign(**{"class": "I"}), ["'class'", "'decision'"]),
+    "a trait called kind": (lambda t: t.assign(kind="a"), ["'kind'", "'a'"]),
+    "no score at all": (lambda t: t.assign(score=""), ["'score'", "'dice'"]),
     "none judged": (lambda t: t[t.split == "val"], ["'test'", "split"]),
 }
 
@@ -486,12 +490,28 @@ def test_a_wrong_table_is_refused_with_its_row_or_column(scores, tmp_path, chang
         ({"attributes": ["sex*sight"]}, ["'sight'", "did you mean 'site'?"]),
         ({"attributes": ["label"]}, ["'label'", "sex, site"]),
         ({"thresholds": {"grad": 0.5}}, ["'grad'", "did you mean 'grade'?"]),
+        ({"attributes": ["sex*sex"]}, ["'sex*sex'", "twice"]),
+        ({"min_cases": 0}, ["min_cases", "2", "0"]),
     ],
 )
 def test_a_wrong_choice_is_refused_with_the_nearest(scores, tmp_path, options, words):
     with pytest.raises(ValueError) as error:
         judged(scores, tmp_path, **options)
     assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_labels_of_pandas_and_numbers_of_rows_change_nothing(scores, tmp_path):
+    plain = judged(scores, tmp_path)[1]
+    numbered = scores.assign(label=scores.label.astype(bool)).reset_index(drop=True).rename_axis("Unnamed: 0")
+    lines, again, _ = judged(numbered.reset_index(), tmp_path)
+    pd.testing.assert_frame_equal(again, plain)
+    assert "1 columns without a name are left out" in lines
+
+
+def test_words_of_sex_are_one_group_whatever_their_column_is_called(scores, tmp_path):
+    words = scores.sex.where(scores.patient < "150", scores.sex.map({"f": "Female", "m": "male"}))
+    _, performance, _ = judged(scores.drop(columns="sex").assign(gender=words), tmp_path)
+    assert set(performance.group[performance.attribute == "gender"]) == {"female", "male"}
 
 
 def test_two_classes_have_no_order(scores, tmp_path):

@@ -479,6 +479,11 @@ BOMB += [f"{this}: &{this} [{', '.join([f'*{last}'] * 9)}]" for last, this in zi
 HOSTILE = {
     "key that stands twice": ("dataset: {name: phantom_mri, size: 64, size: 128}\n", ["'size'", "line 1"]),
     "section that stands twice": ("dataset: {name: phantom_mri}\ndataset: {name: nih}\n", ["'dataset'", "line 2"]),
+    "two keys of one number": ("dataset: {name: table, sex: {column: s, values: {1: male, 1.0: female}}}\n", ["'1.0'"]),
+    "two keys of one truth": (
+        "dataset: {name: table, tasks: {g: {column: g, labels: {yes: 1, true: 0}}}}\n",
+        ["'true'"],
+    ),
     "aliases of aliases": ("\n".join([*BOMB, "dataset: {name: phantom_mri, label: *i}"]), ["aliases"]),
     "list that holds itself": ("a: &a [*a]\n", ["aliases"]),
     "nested lists": ("a: " + "[" * 5000 + "]" * 5000, ["nested"]),
@@ -675,13 +680,22 @@ def test_every_pattern_of_a_setting_is_told_in_words():
         ({"label": "a b"}, "dataset.label", ["letters", "'a b'"]),
         ({"label": 12}, "dataset.label", ["text", "12"]),
         ({"mask": "Mask"}, "dataset.mask", ["'mask: {column: ...}'", "'Mask'"]),
+        ({"keep": "site"}, "dataset.keep", ["[site]"]),
+        ({"tasks": ["grade", "type"]}, "dataset.tasks", ["{grade: ..., type: ...}"]),
+        ({"folds": 1_000_000}, "folds", ["1000", "1000000"]),
     ],
 )
 def test_a_value_of_another_form_is_told_the_form(section, key, words):
     with pytest.raises(ParamsError) as error:
         params.study(dataset={"name": "table", **section})
     assert key in str(error.value) and all(word in str(error.value) for word in words)
-    assert "match pattern" not in str(error.value) and "instance of" not in str(error.value)
+    assert not any(word in str(error.value) for word in ("match pattern", "instance of", "valid tuple", "dictionary"))
+
+
+def test_a_kind_of_noise_may_stand_alone():
+    assert study(dataset=MRI, noise="gaussian").noise == study(dataset=MRI, noise={"kind": "gaussian"}).noise
+    with pytest.raises(ParamsError, match=r"noise\.kind: 'kspce'.*'kspace'"):
+        study(dataset=MRI, noise="kspce")
 
 
 @pytest.mark.parametrize("section", ["mitigation", "readers"])

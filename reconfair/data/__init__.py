@@ -458,11 +458,12 @@ def _write(study: Study, folder: Path) -> None:
 
 
 def _check_regions(dataset, path: Path, notes: list[str]) -> None:
-    """Refuse masks of several regions none of which has a region; `notes` say what values they have."""
-    several = len(dataset.about.regions) > 1
-    for region in dataset.about.regions if several else ():
+    """Refuse masks none of which has a value that is said to lie inside; `notes` say what values they have."""
+    inside = getattr(getattr(dataset, "mask", None), "inside", None)
+    key = "labels" if len(dataset.about.regions) > 1 else "inside" if inside is not None else ""
+    for region in dataset.about.regions if key else ():
         if not any(mask.any() for mask in dataset.region(np.load(path, mmap_mode="r"), region)):
-            raise ValueError(f"dataset.mask.labels: no mask has a value of '{region}'; {first_few(notes)}")
+            raise ValueError(f"dataset.mask.{key}: no mask has a value of '{region}'; {first_few(notes)}")
 
 
 def _pseudonymous(table: pd.DataFrame, dataset, folder: Path) -> pd.DataFrame:

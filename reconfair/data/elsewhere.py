@@ -5,6 +5,7 @@ They are read as originals are, and must show the same pixels: of the same shape
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from glob import escape
 from pathlib import Path
@@ -13,12 +14,12 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from xxhash import xxh3_128
 
 from reconfair import data, quality, store, tables
 from reconfair.data import files
-from reconfair.data.table import leaves
+from reconfair.data.table import leaves, look_at_ranges
 from reconfair.params import ParamsError, Section, Study, folder_of
 from reconfair.store import Product, Work
 from reconfair.words import first_few, nearest
@@ -44,15 +45,23 @@ class Given(Section):
     @classmethod
     def _names_images(cls, path: str) -> str:
         try:
-            names = [name for _, name, _, _ in Formatter().parse(path) if name is not None]
+            fields = [field for field in Formatter().parse(path) if field[1] is not None]
         except ValueError as error:
             raise ValueError(f"'{path}' is no path with names in braces ({error})") from None
-        for name in names:
+        names = [name for _, name, _, _ in fields]
+        for _, name, layout, conversion in fields:
             if name not in KEYS:
                 raise ValueError(f"'{{{name}}}' is unknown; {nearest(name, KEYS)}")
+            if conversion or (layout and not (name == "slice" and re.fullmatch(r"0?\d+d", layout))):
+                raise ValueError(f"'{path}': a name stands alone in braces; only slice has a width, {{slice:03d}}")
         if not names or leaves(path):
             raise ValueError(f"'{path}' must lie in folder and hold one of {', '.join(f'{{{key}}}' for key in KEYS)}")
         return path
+
+    @model_validator(mode="after")
+    def _ranges(self):
+        look_at_ranges(self.window, self.percentiles)
+        return self
 
 
 def product(study: Study, settings: Given, source: str, use: str, **place) -> Product:
@@ -94,7 +103,10 @@ def check(study: Study, settings: Given, key: str, use: str) -> list[str]:
         table = tables.read("cohort", cohort.folder) if cohort.fresh else data.cohort_table(study, checked=False)
     except (ValueError, OSError):
         return []  # what is wrong with the originals is named by whoever reads them
-    table = _with_files(study, settings, table)
+    try:
+        table = _with_files(study, settings, table)
+    except ParamsError as error:
+        return [f"{key}.{error}"]
     missing = _missing(study, settings, table, data.rows(table, use))
     return [f"{key}.path: {missing}"] if missing and study.dataset.on_bad_image == "error" else []
 
@@ -193,7 +205,9 @@ def _write(study: Study, settings: Given, source: str, use: str, name: str, fold
     if missing and study.dataset.on_bad_image == "error":
         raise ValueError(missing)
     if unknown := _unknown(settings, everything):
-        print(f"{source}: {unknown}")
+        print(
+            f"{source}: {unknown.partition(':')[0]}"
+        )  # their names tell of patients, and notebooks keep what is printed
     if settings.window is None:
         print(
             f"{source}: each file is scaled by its own values, so that a file that is brighter or darker as a whole "

@@ -27,7 +27,7 @@ from skimage.transform import resize
 
 from reconfair.words import first_few, nearest
 
-PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+PICTURES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib")
 MAX_PIXELS, MAX_VOXELS = 64_000_000, 512_000_000  # of one image or slice, and of a file; a mammogram has 20 million
 FEW = 16  # different values that the labels of a mask may have
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # of DICOM, which pydicom turns into RGB
@@ -147,6 +147,8 @@ def picture(
     if len(volume) > 1 and not axes:
         _notes.append(f"{Path(path).suffix} volumes of {volume.shape[:3]} values: axes are taken as stored")
     chosen = volume.take(number or 0, axis)
+    if axis and len(volume) == 1:
+        raise ValueError(f"{path}: is one image of {volume.shape[1:3]} pixels; across axis {axis} it has lines alone")
     channels = np.moveaxis(chosen, -1, 0) if colour else [chosen]
     image = np.stack([scaled(channel, size, window or limits, fit) for channel in channels])
     image = image if colour else image[0]
@@ -275,6 +277,10 @@ def outline(stored: Stored, inside: tuple[float, ...] | None = None, regions=())
     values = np.unique(code)
     listed = first_few([f"{value:g}" for value in values], 8)
     unclear = f"as a mask it is ambiguous: its values are {listed}; dataset.mask.inside: [...] says which are inside"
+    wanted = (*(inside or ()), *(value for some in regions for value in some))
+    if stored.lossy and wanted and not np.isin(values, (0, *wanted)).all():
+        why = f"lossy compression has changed its values ({listed}), so that none can be looked up"
+        raise ValueError(f"as a mask it cannot be read by values: {why}; leave them out, or store it without loss")
     if regions:
         numbers = sum(number * np.isin(code, some) for number, some in enumerate(regions, 1))
         meant = "; ".join(", ".join(map(str, some)) for some in regions)
@@ -379,7 +385,12 @@ def _volume(
             raise ValueError("it has one channel; dataset.channels: 3 expects red, green and blue")
         volume = stored.values if colour else grey(stored.values, channel)
         visible = volume if stored.padding is None or stored.padding.all() else volume[~stored.padding]
-        limits = (visible.min(), visible.max()) if percentiles == (0, 100) else np.percentile(visible, percentiles)
+        limits = whole = visible.min(), visible.max()
+        if percentiles != (0, 100):
+            limits = np.percentile(visible, percentiles)
+        if limits[0] == limits[1] and whole[0] < whole[1]:  # all that differs lies beyond them
+            limits = whole
+            _notes.append("percentiles that are one value: images are scaled from their least to their greatest")
         if visible is not volume:
             volume = np.where(stored.padding, visible.min(), volume)
     return volume, tuple(float(limit) for limit in limits), stored.place, stored.axes
@@ -433,6 +444,10 @@ def _real(values: np.ndarray) -> np.ndarray:
 
 def _numpy(path: str) -> Stored:
     stored = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a header cannot ask for more than there is
+    if stored.ndim >= 3 and stored.shape[-1] == 1 < min(stored.shape[-3:-1]):  # one channel, written last
+        stored = stored[..., 0]
+    if stored.ndim == 4 and len(stored) == 1:  # a batch of one, as networks have them
+        stored = stored[0]
     coloured = stored.ndim >= 3 and stored.shape[-1] in (3, 4) and min(stored.shape[-3:-1]) > 4
     if stored.ndim not in ((3, 4) if coloured else (2, 3)):
         raise ValueError(f"expected an image or a volume, found shape {stored.shape}")
@@ -530,6 +545,8 @@ def _page(page: Image.Image) -> tuple[np.ndarray, np.ndarray | None, np.ndarray 
     elif page.mode not in ("1", "L", "I", "F", "RGB") and not page.mode.startswith("I;16"):
         page = page.convert("RGB")
     values = _real(np.asarray(page))
+    if raw.startswith(("L;2", "L;4")):  # Pillow spreads what is stored, such as labels, over 0 to 255
+        values = values // (255 // (2 ** int(raw[2]) - 1))
     if bits == 8 and signed:  # Pillow takes them for unsigned ones, and those of 32 bits for signed ones
         values = values.view(np.int8)
     elif raw.startswith("I;32") and not signed:
@@ -621,7 +638,8 @@ def _padding(stored: np.ndarray, file) -> np.ndarray:
         return np.zeros(stored.shape, bool)
     ends = [first, last if isinstance(last, int | float) else first]
     if stored.dtype.kind == "i":  # the standard lets it be written as unsigned
-        ends = [end - 2 ** (8 * stored.itemsize) if end > np.iinfo(stored.dtype).max else end for end in ends]
+        for bits in (8 * stored.itemsize, file.BitsStored):
+            ends = [end - 2**bits if 2 ** (bits - 1) <= end < 2**bits else end for end in ends]
     return (stored >= min(ends)) & (stored <= max(ends))
 
 
@@ -647,6 +665,10 @@ def _rescaled(frame: np.ndarray, file, at: int) -> np.ndarray:
 
 
 def _dicom_place(file, frames: int) -> Place:
+    for name, count in (("PixelSpacing", 2), ("ImagePositionPatient", 3), ("ImageOrientationPatient", 6)):
+        values = _attribute(file, 0, name, [0] * count)
+        if np.size(values) < count:
+            raise ValueError(f"its {name} has {np.size(values)} values, expected {count}")
     spacing = _attribute(file, 0, "PixelSpacing") or _attribute(file, 0, "ImagerPixelSpacing") or ()
     spacing, frame = tuple(float(one) for one in spacing), str(file.get("FrameOfReferenceUID", ""))
     corners = []

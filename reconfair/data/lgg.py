@@ -26,7 +26,7 @@ def read_clinical(path: Path) -> Sheet:
     sheet = Sheet.open(path)
     sheet.need(NEEDED)
     sheet.distinct()
-    patient = sheet.names("Patient")
+    patient = sheet.names("Patient").str.upper().str.replace("-", "_")  # as the folders are named
     sheet.refuse("Patient", patient.duplicated(), "has two rows that differ; one is expected")
     known = {
         "patient": patient,

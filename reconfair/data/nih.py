@@ -23,6 +23,8 @@ def read_findings(sheet: Sheet) -> pd.DataFrame:
     known = {finding.casefold() for finding in FINDINGS}
     strange = words.map(lambda several: bool(set(several) - known)) & (entries != "")
     sheet.refuse("Finding Labels", strange, f"holds a finding that is none of {', '.join(FINDINGS)}")
+    both = words.map(lambda several: len(several) > 1 and "no finding" in several)
+    sheet.refuse("Finding Labels", both, "says No Finding and names one; expected either")
     marks = {finding: words.map(lambda several, f=finding: f.casefold() in several) for finding in FINDINGS}
     return pd.DataFrame(marks).astype(float).mask(entries == "")
 

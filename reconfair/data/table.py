@@ -17,7 +17,7 @@ from reconfair.params import SEXES, About, Scans, Section
 SEX = {"f": "female", "female": "female", "m": "male", "male": "male"}
 MANY = 20  # groups of an attribute that consists of numbers, at most
 LABELS = {"0": 0, "1": 1, "-1": None, "false": 0, "true": 1}
-YAML_WORDS = {"True": ("true", "yes"), "False": ("false", "no")}  # YAML reads an unquoted yes as true
+YAML_WORDS = {"True": ("true", "yes", "on"), "False": ("false", "no", "off")}  # YAML reads an unquoted yes as true
 
 Meaning = TypeVar("Meaning")
 
@@ -187,6 +187,16 @@ class Slices(Section):
         return self
 
 
+def look_at_ranges(window: tuple[float, float] | None, percentiles: tuple[float, float]) -> None:
+    """Refuse a window or percentiles that are no range of values, and percentiles that are given as shares."""
+    for low, high in (window or (0, 1), percentiles):
+        if low >= high:
+            raise ValueError(f"[{low:g}, {high:g}] is no range of values; the lower end comes first")
+    if percentiles[1] <= 1:
+        low, high = (f"{100 * share:g}" for share in percentiles)
+        raise ValueError(f"percentiles lie from 0 to 100; did you mean [{low}, {high}]?")
+
+
 def leaves(path: str) -> bool:
     """Whether a path may lead out of the folder that it is relative to; either kind of slash."""
     path = PureWindowsPath(path)
@@ -272,9 +282,7 @@ class Table(Scans):
             raise ValueError("channel picks one of three, and channels: 3 keeps them all; leave one of them out")
         if leaves(self.file):
             raise ValueError(f"file '{self.file}' must lie in root; write it relative to that folder, without '..'")
-        for low, high in (self.window or (0, 1), self.percentiles):
-            if low >= high:
-                raise ValueError(f"[{low:g}, {high:g}] is no range of values; the lower end comes first")
+        look_at_ranges(self.window, self.percentiles)
         return self
 
     @property
@@ -318,6 +326,8 @@ class Table(Scans):
         sheet.refuse(self.image, twice, "occurs more than once; every row needs an image of its own")
         if self.mask:
             rows["mask_path"] = _within(sheet, self.mask.column, root, self.mask.blank == "background")
+            itself = rows.mask_path.map(os.path.normpath) == rows.path.map(os.path.normpath)
+            sheet.refuse(self.mask.column, itself, "is the image itself; expected the file that outlines something")
         for name, column in columns.items():
             rows[name] = self._entries(sheet, name, column) if column else np.nan
             first = rows[name].groupby(patient).transform("first")
@@ -341,12 +351,15 @@ class Table(Scans):
         return rows
 
     def _look_at_split(self, sheet: Sheet) -> None:
-        """Refuse folds beside a split of the table's own."""
+        """Refuse folds beside a split of the table's own, and note that a split of its own is not used."""
         if self.folds and "split" in sheet.table:
             sheet.mistakes.append(
                 f"{sheet.path}: column 'split' gives the set a split, and dataset.folds: {self.folds} makes others; "
                 "leave out folds, or rename the column"
             )
+        elif "split" in sheet.table and "split" not in self.where:
+            how = f"dataset.split and dataset.seed: {self.seed} part the patients anew"
+            sheet.notes.append(f"{sheet.path.name}: column 'split' is not used; {how}")
 
     def _look_at_number(self, sheet: Sheet, name: str, column, groups: pd.Series) -> None:
         """Refuse an attribute that consists of many numbers: each would be a group."""

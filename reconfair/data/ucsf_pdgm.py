@@ -31,6 +31,8 @@ def read_clinical(path) -> Sheet:
     patient, diagnosis = sheet.names("ID"), folded(sheet.table[DIAGNOSIS])
     number = patient.str.extract(r"(?i)^UCSF-PDGM-(\d+)$")[0]
     sheet.refuse("ID", number.isna(), "is no patient such as UCSF-PDGM-004")
+    strange = ~diagnosis.str.startswith(DIAGNOSES) & ~diagnosis.isin(MISSING)
+    sheet.refuse(DIAGNOSIS, strange, f"begins with none of {', '.join(DIAGNOSES)}")
     known = {
         "patient_id": "UCSF-PDGM-" + number.str.zfill(4),  # as the folders are named
         "sex": sheet.coded("Sex", SEX),

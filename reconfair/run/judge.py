@@ -1,5 +1,6 @@
 """``reconfair judge``: anyone's scores, from one table to performance, fairness and sentences."""
 
+import re
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from reconfair.words import name, nearest, number
 COLUMNS = ("patient", "unit", "task", "source", "strategy", "reader", "split", "fold", "label", "score", "dice")
 COLUMNS += ("class", "decision")  # of our own predictions of several classes
 DEFAULTS = {"source": "original", "strategy": "standard", "reader": "standard", "split": "test"}
+LABELS = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0}  # what a table writes for no and yes
 OURS = ("original", "standard", "train", "val", "test")
 ARM = ["task", "source", "strategy", "reader"]  # what was read, and by whom
 MANY = 20  # values of an attribute that may be groups
@@ -59,6 +61,8 @@ def judge_file(
         Naming the file, and the row (counted from 1) or column that is not as expected.
     """
     path = Path(path)
+    if min_cases < 2:
+        raise ValueError(f"min_cases must be 2 or more, not {min_cases}")
     try:
         rows, notes = read_scores(path)
         rows, attributes, filled = _with_attributes(rows, attributes)
@@ -109,12 +113,16 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
     sheet = Sheet.open(path)
     if "patient" not in sheet.table and "patient_id" in sheet.table:  # as our own predictions are written
         sheet.table = sheet.table.rename(columns={"patient_id": "patient"})
+    nameless = [column for column in sheet.table if re.fullmatch(r"|Unnamed: \d+", column)]  # numbers of rows
+    sheet.table = sheet.table.drop(columns=nameless)
+    sheet.notes += [f"{len(nameless)} columns without a name are left out"] if nameless else []
     given = sheet.table.columns
+    _look_at_names(sheet)
     # Several classes have a column of scores each, such as score_mel, in the place of one column score.
     classes = [] if {"score", "dice"} & set(given) else [each[6:] for each in given if each.startswith("score_")]
     labelled = ["label", "score"] if "score" in given or "dice" not in given else []
     sheet.need(["patient", *(["label"] if classes else labelled)], COLUMNS)
-    sheet.need([column for column in given if column])  # no name twice
+    sheet.need(given)  # no name twice
     rows = pd.DataFrame({"patient_id": sheet.names("patient")})
     for column, default in (DEFAULTS | {"task": path.stem}).items():
         rows[column] = sheet.names(column, column) if column in given else default
@@ -124,12 +132,14 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
         rows["fold"] = sheet.names("fold", "fold")
     if classes:
         return _with_cohort(_by_class(sheet, rows, classes), path, sheet.notes)
-    rows["label"] = sheet.coded("label", {"0": 0.0, "1": 1.0}) if "label" in given else np.nan
+    rows["label"] = sheet.coded("label", LABELS) if "label" in given else np.nan
     for column in ("score", "dice"):
         rows[column] = sheet.numbers(column, 0, 1) if column in given else np.nan
     scored = rows.score.notna().groupby(rows.task).transform("any")
     if "score" in given:
         sheet.refuse("score", scored & rows.score.isna(), "has no score, though other rows of this task have one")
+        why = "is empty in all rows of this task; a task needs scores, or a column 'dice'"
+        sheet.refuse("score", ~scored & ("dice" not in given) & (sheet.table["score"] == ""), why)
     if "split" in given:
         sheet.refuse("split", ~rows.split.isin(["train", "val", "test"]), "is no split; expected train, val or test")
     if "synthetic" in given:
@@ -143,6 +153,23 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
     sheet.check()
     rows["kind"] = np.where(scored, "classify", "segment")
     return _with_cohort(rows, path, sheet.notes)
+
+
+def _look_at_names(sheet: Sheet) -> None:
+    """Refuse columns whose names mean something of our own predictions that the table does not hold."""
+    given = sheet.table.columns
+    if {"patient", "patient_id"} <= set(given):
+        both = "columns 'patient' and 'patient_id' both name the patient; leave out one of them"
+        sheet.mistakes.append(f"{sheet.path}: {both}")
+    alone = {"class", "decision"} & set(given)
+    if len(alone) == 1:
+        (column,) = alone
+        (other,) = {"class", "decision"} - alone
+        why = f"goes with '{other}', which is not there; rename it if it is a trait"
+        sheet.mistakes.append(f"{sheet.path}: column '{column}' {why}")
+    if "kind" in given:
+        strange = ~folded(sheet.table["kind"]).isin(["classify", "segment"])
+        sheet.refuse("kind", strange, "is neither classify nor segment; rename the column if it is a trait")
 
 
 def _by_class(sheet: Sheet, rows: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
@@ -226,6 +253,9 @@ def _with_attributes(rows: pd.DataFrame, attributes) -> tuple[pd.DataFrame, list
     attributes = list(attributes or recorded)
     if not attributes:
         raise ValueError(f"no attribute to compare, expected a column such as 'sex' beside {', '.join(COLUMNS)}")
+    for joint in attributes:
+        if len(set(joint.split("*"))) <= joint.count("*"):
+            raise ValueError(f"'{joint}' names an attribute twice")
     for column in "*".join(attributes).split("*"):
         if column not in recorded:
             raise ValueError(f"'{column}' is no attribute of this table; {nearest(column, recorded, 'there is')}")
@@ -234,7 +264,9 @@ def _with_attributes(rows: pd.DataFrame, attributes) -> tuple[pd.DataFrame, list
             raise ValueError(f"column '{column}' has {rows[column].nunique()} different values, {few}")
     filled, notes = rows.copy(), []
     for column in dict.fromkeys("*".join(attributes).split("*")):
-        words = folded(rows[column]).map(SEX) if fold(column) == "sex" else pd.Series(np.nan, rows.index)
+        words = folded(rows[column]).map(SEX)
+        if fold(column) != "sex" and (words.isna() & rows[column].notna()).any():
+            words = pd.Series(np.nan, rows.index)
         spelt = rows[column][words.notna()].unique()
         if words.nunique() < len(spelt):
             filled[column] = words.fillna(rows[column])

@@ -362,6 +362,28 @@ def test_what_was_decided_about_masks_and_entries_is_in_the_log(outputs, scans):
     assert log[log.index.str.contains("one group, 'White'")].tolist() == [1]
 
 
+def test_a_value_inside_that_no_mask_has_is_refused(outputs, scans):
+    table = pd.read_csv(scans / "cohort.csv").assign(mask="mask.png")
+    table.to_csv(scans / "cohort.csv", index=False)
+    Image.fromarray(np.eye(32, dtype=np.uint8) * 255).save(scans / "mask.png")
+    section = {"name": "table", "root": str(scans), "size": 32, "mask": {"column": "mask", "inside": [1]}}
+    with pytest.raises(ValueError, match=r"dataset\.mask\.inside.*'tumour'.*0, 255"):
+        data.prepare(params.study(dataset=section, compute={"workers": 1}))
+
+
+def test_a_mask_that_is_the_image_itself_is_refused_before_it_is_read(scans):
+    table = pd.read_csv(scans / "cohort.csv")
+    table.assign(mask="./" + table.path).to_csv(scans / "cohort.csv", index=False)
+    section = {"name": "table", "root": str(scans), "mask": {"column": "mask"}}
+    with pytest.raises(ValueError, match=r"row 2, column 'mask': '\./00\.png' is the image itself"):
+        data.preview(params.study(dataset=section))
+
+
+def test_a_preview_says_that_a_split_of_the_table_is_not_used(scans):
+    pd.read_csv(scans / "cohort.csv").assign(split="test").to_csv(scans / "cohort.csv", index=False)
+    assert any("'split' is not used" in line for line in data.preview(listed(scans)))
+
+
 def test_a_preview_names_links_that_lead_out_and_rows_of_which_none_is_left(scans, tmp_path):
     (tmp_path / "away.png").write_bytes((scans / "00.png").read_bytes())
     (scans / "00.png").unlink()

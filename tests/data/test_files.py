@@ -794,12 +794,94 @@ def test_dicom_files_are_compared_by_position_spacing_and_frame_of_reference(tmp
         assert files.picture(str(tmp_path / "a.dcm"), 64, **settings)[1].any()
 
 
+@pytest.mark.parametrize(("name", "values"), [("ImageOrientationPatient", [1, 0, 0]), ("PixelSpacing", 0.5)])
+def test_a_place_that_is_cut_short_is_named(tmp_path, name, values):
+    dicom(tmp_path / "a.dcm", GREY, **{name: values})
+    with pytest.raises(ValueError, match=rf"a\.dcm.*{name} has {np.size(values)} values, expected"):
+        seen(tmp_path / "a.dcm")
+
+
 def test_a_dicom_slice_and_a_nifti_mask_of_the_same_place_belong_together(tmp_path):
     place = {"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [1, 1]}
     dicom(tmp_path / "a.dcm", GREY, **place)
     in_space(tmp_path / "m.nii", (GREY > 200).astype(np.uint8).T[..., None], LPS)
     _, inside = files.picture(str(tmp_path / "a.dcm"), 64, mask_path=str(tmp_path / "m.nii"))
     assert (inside == (GREY > 200)).all()
+
+
+# --- what only looks like a volume, an empty mask or a flat image ---
+
+
+@pytest.mark.parametrize(
+    ("stored", "number"), [(GREY[..., None], None), (VOLUME[..., None], 2), (GREY[None, None], None)]
+)
+def test_one_channel_may_have_a_place_in_the_shape(tmp_path, stored, number):
+    as_numpy(tmp_path / "a.npy", stored)
+    as_numpy(tmp_path / "b.npy", stored.squeeze())
+    settings = {} if number is None else {"number": number}
+    assert (seen(tmp_path / "a.npy", **settings) == seen(tmp_path / "b.npy", **settings)).all()
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_lines_of_one_image_are_no_slices(tmp_path, axis):
+    as_picture(tmp_path / "a.png", GREY)
+    with pytest.raises(ValueError, match=rf"a\.png: is one image.*axis {axis}"):
+        seen(tmp_path / "a.png", number=5, axis=axis)
+
+
+def test_percentiles_of_one_value_leave_an_image_its_contrast(tmp_path):
+    spot = np.zeros((64, 64), np.uint8)
+    spot[5, 5:8] = 200
+    as_picture(tmp_path / "a.png", spot)
+    files.notes()
+    assert (seen(tmp_path / "a.png", percentiles=(1, 99)) == spot / 200).all()
+    assert any("percentiles" in note for note in files.notes())
+
+
+@pytest.mark.parametrize("padding", [-2048, 2048, 63488])
+def test_padding_of_twelve_bits_with_a_sign_may_be_written_without(tmp_path, padding):
+    values = GREY.astype(np.int16) - 100
+    values[:, :8] = -2048
+    tags = {"BitsStored": 12, "HighBit": 11, "PixelRepresentation": 1, "PixelPaddingValue": 0}
+    dicom(tmp_path / "a.dcm", (values & 0xFFF).astype(np.uint16), **tags)
+    file = pydicom.dcmread(tmp_path / "a.dcm")
+    file["PixelPaddingValue"] = pydicom.DataElement("PixelPaddingValue", "SS" if padding < 0 else "US", padding)
+    file.save_as(tmp_path / "a.dcm")
+    right = GREY[:, 8:].astype(float)
+    right = (right - right.min()) / np.ptp(right)
+    image = seen(tmp_path / "a.dcm")
+    assert (image[:, :8] == 0).all() and image[:, 8:] == pytest.approx(right, abs=1e-6)
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_labels_of_few_bits_are_those_that_are_stored(tmp_path, bits):
+    labels = np.where(AREA, np.where(np.arange(64) < 32, 1, 2), 0).astype(np.uint8)
+    packed = sum(labels[:, at :: 8 // bits] << (8 - bits * (at + 1)) for at in range(8 // bits)).astype(np.uint8)
+    header = (64).to_bytes(4, "big") * 2 + bytes([bits, 0, 0, 0, 0])
+    with (tmp_path / "m.png").open("wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        lines = zlib.compress(b"".join(b"\0" + row.tobytes() for row in packed))
+        for name, content in ((b"IHDR", header), (b"IDAT", lines), (b"IEND", b"")):
+            PngImagePlugin.putchunk(file, name, content)
+    as_picture(tmp_path / "scan.png", GREY)
+    for settings, right in (({}, labels > 0), ({"inside": (2.0,)}, labels == 2)):
+        _, inside = files.picture(str(tmp_path / "scan.png"), 64, mask_path=str(tmp_path / "m.png"), **settings)
+        assert (inside == right).all()
+
+
+@pytest.mark.parametrize("settings", [{"inside": (255.0,)}, {"regions": ((255,), (128,))}])
+def test_values_of_a_lossy_mask_cannot_be_looked_up(tmp_path, settings):
+    Image.fromarray(np.where(AREA, np.uint8(255), np.uint8(0))).save(tmp_path / "m.jpg", quality=75)
+    as_picture(tmp_path / "scan.png", GREY)
+    with pytest.raises(ValueError, match=r"m\.jpg.*lossy.*values"):
+        files.picture(str(tmp_path / "scan.png"), 64, mask_path=str(tmp_path / "m.jpg"), **settings)
+
+
+def test_a_jpeg_is_known_by_its_other_suffixes(tmp_path):
+    Image.fromarray(GREY).save(tmp_path / "a.jpg")
+    for suffix in ("jfif", "jpe"):
+        (tmp_path / f"a.{suffix}").write_bytes((tmp_path / "a.jpg").read_bytes())
+        assert (seen(tmp_path / f"a.{suffix}") == seen(tmp_path / "a.jpg")).all()
 
 
 # --- what a mask has inside ---

@@ -175,6 +175,14 @@ def test_words_in_place_of_codes_are_read_and_what_is_neither_is_named(root):
         dataset(root).read_table()
 
 
+def test_patients_are_known_by_their_barcodes_too(root):
+    barcodes = [patient.replace("_", "-").lower() for patient in CLINICAL["Patient"]]
+    right = dataset(root).read_table()
+    pd.DataFrame(CLINICAL | {"Patient": barcodes}).to_csv(root / "kaggle_3m" / "data.csv", index=False)
+    assert right.sex.notna().any()
+    pd.testing.assert_frame_equal(dataset(root).read_table(), right)
+
+
 def test_a_patient_with_two_rows_is_named(root):
     twice = pd.DataFrame(CLINICAL)
     pd.concat([twice, twice[:1]]).to_csv(root / "kaggle_3m" / "data.csv", index=False)

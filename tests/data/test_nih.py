@@ -190,6 +190,9 @@ def test_words_for_sex_are_read_and_what_is_none_is_named(root):
 def test_findings_are_read_whatever_their_case_and_unknown_ones_named(root):
     write(root, ENTRIES.assign(**{"Finding Labels": ["no finding ", "effusion | Hernia", "Effusion", "Hernia"]}))
     assert table(root).Effusion.tolist() == [1, 1, 0, 0] and table(root).Abnormal.tolist() == [1, 1, 0, 1]
+    write(root, ENTRIES.assign(**{"Finding Labels": ["No Finding", "Effusion|No Finding", "Effusion", "Hernia"]}))
+    with pytest.raises(ValueError, match=r"row 3, column 'Finding Labels': 'Effusion\|No Finding'.*either"):
+        table(root)
     write(root, ENTRIES.assign(**{"Finding Labels": ["No Finding", "Effusions", "Effusion", "Hernia"]}))
     with pytest.raises(ValueError, match=r"row 3, column 'Finding Labels': 'Effusions' holds a finding that is none"):
         table(root)

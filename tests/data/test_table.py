@@ -388,3 +388,14 @@ def test_a_file_name_with_brackets_is_taken_as_it_is(write):
     root = write()
     (root / "cohort.csv").rename(root / "cohort [1].csv")
     assert len(rows(root, file="cohort [1].csv")) == 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({"percentiles": [0.01, 0.99]}, r"percentiles.*\[1, 99\]"), ({"window": [9, 5]}, r"\[9, 5\]")],
+)
+def test_a_range_that_shows_nothing_is_refused_wherever_images_come_from(settings, words):
+    given = {"noise": {"kind": "given", "folder": "theirs", **settings}}
+    for sections in ({"dataset": {"name": "table", **settings}}, {"dataset": {"name": "table"}, **given}):
+        with pytest.raises(ParamsError, match=words):
+            params.study(**sections)

@@ -154,6 +154,7 @@ def test_training_sees_all_brain_and_evaluation_the_middle(root, tmp_path, monke
         ("WHO CNS Grade", "5", r"column 'WHO CNS Grade': .*'5' \(1, first in row 3\); expected 2, 3, 4"),
         ("Sex", "W", r"column 'Sex': .*'W' \(1, first in row 3\); expected F, Female"),
         ("Age at MRI", "old", r"column 'Age at MRI': .*'old' \(1, first in row 3\); expected an age"),
+        (ucsf_pdgm.DIAGNOSIS, "GBM", r"row 3, column 'Final .*': 'GBM' begins with none of glioblastoma"),
         ("ID", "PDGM 5", r"row 3, column 'ID': 'PDGM 5' is no patient such as UCSF-PDGM-004"),
     ],
 )
