@@ -20,7 +20,7 @@ from reconfair.words import name, nearest, number
 COLUMNS = ("patient", "unit", "task", "source", "strategy", "reader", "split", "fold", "label", "score", "dice")
 COLUMNS += ("class", "decision")  # of our own predictions of several classes
 DEFAULTS = {"source": "original", "strategy": "standard", "reader": "standard", "split": "test"}
-LABELS = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0}  # what a table writes for no and yes
+LABELS = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0}  # what a table writes for no and yes
 OURS = ("original", "standard", "train", "val", "test")
 ARM = ["task", "source", "strategy", "reader"]  # what was read, and by whom
 MANY = 20  # values of an attribute that may be groups
@@ -132,6 +132,9 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
         rows["fold"] = sheet.names("fold", "fold")
     if classes:
         return _with_cohort(_by_class(sheet, rows, classes), path, sheet.notes)
+    if "label" in given:
+        number = pd.to_numeric(sheet.table["label"], errors="coerce")  # 1.0 and 1e0 are 1
+        sheet.table["label"] = sheet.table["label"].mask(number.isin([0, 1]), number.map("{:.0f}".format))
     rows["label"] = sheet.coded("label", LABELS) if "label" in given else np.nan
     for column in ("score", "dice"):
         rows[column] = sheet.numbers(column, 0, 1) if column in given else np.nan
