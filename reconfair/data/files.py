@@ -279,8 +279,10 @@ def outline(stored: Stored, inside: tuple[float, ...] | None = None, regions=())
     unclear = f"as a mask it is ambiguous: its values are {listed}; dataset.mask.inside: [...] says which are inside"
     wanted = (*(inside or ()), *(value for some in regions for value in some))
     if stored.lossy and wanted and not np.isin(values, (0, *wanted)).all():
-        why = f"lossy compression has changed its values ({listed}), so that none can be looked up"
-        raise ValueError(f"as a mask it cannot be read by values: {why}; leave them out, or store it without loss")
+        changed = (
+            f"lossy compression has changed them ({listed}); leave dataset.mask.inside out, or store it without loss"
+        )
+        raise ValueError(f"as a mask it cannot be read by its values: {changed}")
     if regions:
         numbers = sum(number * np.isin(code, some) for number, some in enumerate(regions, 1))
         meant = "; ".join(", ".join(map(str, some)) for some in regions)
@@ -295,10 +297,8 @@ def outline(stored: Stored, inside: tuple[float, ...] | None = None, regions=())
         only = next((value for value in values if value), None)
         if only is not None and only < 0 and only != -1:  # that is background
             raise ValueError(unclear)
-        return (
-            code != 0,
-            "masks without anything inside" if only is None else f"masks of 0, {only:g}: inside is {only:g}",
-        )
+        note = "masks without anything inside" if only is None else f"masks of 0, {only:g}: inside is {only:g}"
+        return code != 0, note
     elif len(values) == 2 and low == -high:
         return code > 0, f"masks of {low:g}, {high:g}: inside is {high:g}"
     elif whole and low == 0 and len(values) <= FEW and high <= 32:

@@ -108,16 +108,8 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
     notes : list of str
         What was merged, counted as unknown, or taken from another file.
     """
-    if not path.is_file():
-        raise ValueError(f"no such file; {nearest(path.name, [other.name for other in path.parent.glob('*.*')])}")
-    sheet = Sheet.open(path)
-    if "patient" not in sheet.table and "patient_id" in sheet.table:  # as our own predictions are written
-        sheet.table = sheet.table.rename(columns={"patient_id": "patient"})
-    nameless = [column for column in sheet.table if re.fullmatch(r"|Unnamed: \d+", column)]  # numbers of rows
-    sheet.table = sheet.table.drop(columns=nameless)
-    sheet.notes += [f"{len(nameless)} columns without a name are left out"] if nameless else []
+    sheet = _open_scores(path)
     given = sheet.table.columns
-    _look_at_names(sheet)
     # Several classes have a column of scores each, such as score_mel, in the place of one column score.
     classes = [] if {"score", "dice"} & set(given) else [each[6:] for each in given if each.startswith("score_")]
     labelled = ["label", "score"] if "score" in given or "dice" not in given else []
@@ -158,8 +150,16 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
     return _with_cohort(rows, path, sheet.notes)
 
 
-def _look_at_names(sheet: Sheet) -> None:
-    """Refuse columns whose names mean something of our own predictions that the table does not hold."""
+def _open_scores(path: Path) -> Sheet:
+    """Open a table of scores. Refuse columns whose names mean something of our own predictions that it does not hold."""
+    if not path.is_file():
+        raise ValueError(f"no such file; {nearest(path.name, [other.name for other in path.parent.glob('*.*')])}")
+    sheet = Sheet.open(path)
+    if "patient" not in sheet.table and "patient_id" in sheet.table:  # as our own predictions are written
+        sheet.table = sheet.table.rename(columns={"patient_id": "patient"})
+    nameless = [column for column in sheet.table if re.fullmatch(r"|Unnamed: \d+", column)]  # numbers of rows
+    sheet.table = sheet.table.drop(columns=nameless)
+    sheet.notes += [f"{len(nameless)} columns without a name are left out"] if nameless else []
     given = sheet.table.columns
     if {"patient", "patient_id"} <= set(given):
         both = "columns 'patient' and 'patient_id' both name the patient; leave out one of them"
@@ -173,6 +173,7 @@ def _look_at_names(sheet: Sheet) -> None:
     if "kind" in given:
         strange = ~folded(sheet.table["kind"]).isin(["classify", "segment"])
         sheet.refuse("kind", strange, "is neither classify nor segment; rename the column if it is a trait")
+    return sheet
 
 
 def _by_class(sheet: Sheet, rows: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
