@@ -17,6 +17,7 @@ import re
 import warnings
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -277,8 +278,8 @@ def outline(stored: Stored, inside: tuple[float, ...] | None = None, regions=())
     values = np.unique(code)
     listed = first_few([f"{value:g}" for value in values], 8)
     unclear = f"as a mask it is ambiguous: its values are {listed}; dataset.mask.inside: [...] says which are inside"
-    wanted = (*(inside or ()), *(value for some in regions for value in some))
-    if stored.lossy and wanted and not np.isin(values, (0, *wanted)).all():
+    wanted = {*(inside or ()), *chain(*regions)}
+    if stored.lossy and wanted and not {0, *wanted}.issuperset(values):
         changed = (
             f"lossy compression has changed them ({listed}); leave dataset.mask.inside out, or store it without loss"
         )

@@ -151,7 +151,7 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _open_scores(path: Path) -> Sheet:
-    """Open a table of scores. Refuse columns whose names mean something of our own predictions that it does not hold."""
+    """Open a table of scores. Refuse columns named as in our own predictions where it does not hold the same."""
     if not path.is_file():
         raise ValueError(f"no such file; {nearest(path.name, [other.name for other in path.parent.glob('*.*')])}")
     sheet = Sheet.open(path)
