@@ -280,10 +280,8 @@ def outline(stored: Stored, inside: tuple[float, ...] | None = None, regions=())
     unclear = f"as a mask it is ambiguous: its values are {listed}; dataset.mask.inside: [...] says which are inside"
     wanted = {*(inside or ()), *chain(*regions)}
     if stored.lossy and wanted and not {0, *wanted}.issuperset(values):
-        changed = (
-            f"lossy compression has changed them ({listed}); leave dataset.mask.inside out, or store it without loss"
-        )
-        raise ValueError(f"as a mask it cannot be read by its values: {changed}")
+        advice = "leave dataset.mask.inside out, or store it without loss"
+        raise ValueError(f"lossy compression has changed the values of this mask ({listed}); {advice}")
     if regions:
         numbers = sum(number * np.isin(code, some) for number, some in enumerate(regions, 1))
         meant = "; ".join(", ".join(map(str, some)) for some in regions)
