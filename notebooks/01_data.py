@@ -405,7 +405,8 @@ else:
 dials = {"prevalence": {"sex": {"female": 0.2}}}
 planted_study = rf.params.study("class", dataset={"label": "planted", "patients": 100, "dials": dials})
 planted_patients = rf.data.prepare(planted_study).table.drop_duplicates("patient_id")
-splits.associations(planted_patients, [*attributes, *tasks]).head(4).round(3)
+planted_tasks = [task for task, kind in planted_study.tasks.items() if kind == "classify"]
+splits.associations(planted_patients, [*attributes, *planted_tasks]).head(4).round(3)
 
 # %% [markdown] tags=["exercise", "solution"]
 # The pairs of sex with a task rise, as far as 100 patients can show it: compare `v` with `expected`. A model can now

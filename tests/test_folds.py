@@ -267,7 +267,7 @@ def test_an_unknown_fold_and_a_unit_in_two_folds_are_named():
 @pytest.mark.parametrize(
     ("dataset", "parts"),
     [
-        ({"folds": 1}, ["dataset", "folds", "2 or more", "1"]),
+        ({"folds": 1}, ["dataset", "folds", "2 to 1000", "1"]),
         ({"folds": 2.5}, ["dataset.folds"]),
         ({"dials": {"scarce": {"sex": {"female": 0.5}}}}, ["scarce", "folds"]),
         ({"training": "apart"}, ["dataset.training", "shared", "parted"]),

@@ -16,10 +16,11 @@ start() {
     echo "$usual exists: this machine belongs to a cluster" >&2
     return 1
   fi
-  mkdir -p "$folder"/{state,spool,munge}
+  mkdir -p "$folder"/{state,munge}
   head -c 1024 /dev/urandom > "$folder/munge/key"
   chmod 700 "$folder/munge" && chmod 400 "$folder/munge/key"
-  # A socket's path is short, wherever the folder lies; the folders above it must belong to root.
+  # Paths of sockets are short, wherever the folder lies: the key's, and those of jobs in the spool. The folders above
+  # them must belong to root.
   socket=$(mktemp -d /run/reconfair-munge-XXXXXX)/socket
   chmod 755 "${socket%/*}"
   "$sbin/munged" --force --num-threads 1 --key-file "$folder/munge/key" --socket "$socket" \
@@ -39,7 +40,7 @@ SlurmdPidFile=$folder/slurmd.pid
 SlurmctldLogFile=$folder/slurmctld.log
 SlurmdLogFile=$folder/slurmd.log
 StateSaveLocation=$folder/state
-SlurmdSpoolDir=$folder/spool
+SlurmdSpoolDir=${socket%/*}/spool
 SwitchType=switch/none
 MpiDefault=none
 ProctrackType=proctrack/linuxproc
