@@ -35,7 +35,7 @@ kept = pd.read_csv(path, keep_default_na=False, na_values=[""]) if path.exists()
 arms = ["standard", "oversample", "plain", "sqrs", "diversity", "fairgen", "seen"]
 rare = kept[(kept.scenario == "rare") & (kept.seed > 0)]
 state = f"{rare.seed.nunique()} held-out seeds were run." if len(rare) else "No full run is kept yet."
-Markdown(f"{state} Seed 0 served to choose the settings and is not shown. Run: `python benchmarks/synthesis.py`")
+Markdown(f"{state} Seed 0 is there to choose settings and is not shown. Run: `python benchmarks/synthesis.py`")
 
 # %% [markdown]
 # ## The gap of the hidden cell
