@@ -645,6 +645,9 @@ def readers(rows: pd.DataFrame, ylabel: str, published: pd.DataFrame | None = No
             if not theirs and np.isfinite(row.gap_low):
                 axis.plot([row.performance] * 2, [row.gap_low, row.gap_high], color=colour, lw=0.8)
         axis.axhline(0, color="grey", lw=0.6)
+        if given.gap[given.panel == panel].isna().all():  # groups are too small, say
+            axis.text(0.5, 0.6, "no gap can be judged", ha="center", transform=axis.transAxes, fontsize=8)
+            axis.set(xticks=[], yticks=[])
     whole = dict.fromkeys(reader.removesuffix("+thresholds") for reader in given.reader)
     marks = [("o", reader_colour(reader), mathtext(name(reader))) for reader in whole]
     marks += [("*", "grey", "with group thresholds")] + [("x", "grey", "published")] * (published is not None)

@@ -273,3 +273,11 @@ def test_no_strategy_has_the_colour_of_a_model():
 def test_uniform_values_are_drawn_with_the_height_that_is_expected():
     (axis,) = figures.histograms({"p": {"none": np.full(200, 0.5)}}, "p", uniform=True).axes
     assert [line.get_ydata()[0] for line in axis.lines] == [10] and len(axis.patches) == 20
+
+
+def test_a_panel_without_any_gap_says_so():
+    figure = figures.readers(GRID.rename(columns={"row": "panel"}).assign(gap=np.nan), "gap")
+    panels = [axis for axis in figure.axes if axis.axison]
+    assert all([text.get_text() for text in axis.texts] == ["no gap can be judged"] for axis in panels) and panels
+    figure = figures.readers(GRID.rename(columns={"row": "panel"}), "gap")
+    assert not any(text.get_text() == "no gap can be judged" for axis in figure.axes for text in axis.texts)
