@@ -42,6 +42,7 @@ import pandas as pd
 import psutil
 import yaml
 from joblib import Parallel, cpu_count, delayed
+from joblib.externals.loky import get_reusable_executor
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
@@ -144,6 +145,7 @@ def stages(share: float, folder: Path, done: pd.DataFrame, resume: bool):
             continue
         measured = chapter_of(file, folder / "outputs", chapter)
         measured["bound"] = bounds[chapter](file, folder) if chapter in bounds else np.nan
+        get_reusable_executor().shutdown()  # else its processor time would count in the next chapter
         pages = [page.stat().st_size for page in (folder / "outputs").rglob(f"{chapter}_*.html")]
         measured["mb"] = max(pages, default=0) / 1e6
         yield row_of(share, chapter, images_in(folder / "outputs"), measured)
@@ -151,7 +153,7 @@ def stages(share: float, folder: Path, done: pd.DataFrame, resume: bool):
         if f"{chapter} killed" in finished:
             continue
         whole = chapter_of(file, folder / "again", chapter)
-        forget(folder / "again", chapter)
+        forget(file, folder / "again", chapter)
         first = chapter_of(file, folder / "again", chapter, kill=whole["seconds"] / 2)
         second = chapter_of(file, folder / "again", chapter)
         measured = second | {"seconds": first["seconds"] + second["seconds"], "bound": whole["seconds"]}
@@ -273,11 +275,15 @@ def chapter_of(file: Path, outputs: Path, chapter: str, kill: float = np.inf) ->
     return {"seconds": seconds, "peak_gb": peak} | dict(zip(names, used, strict=True))
 
 
-def forget(outputs: Path, chapter: str) -> None:
-    """Remove what one chapter made, by the stamps that name its chapter."""
-    for stamp in outputs.rglob("*.product.json"):
-        if f'"chapter": "{chapter}"' in stamp.read_text():
-            stamp.unlink()
+def forget(file: Path, outputs: Path, chapter: str) -> None:
+    """Remove the stamps of what one chapter made, so that it is made again."""
+    from reconfair import params
+    from reconfair.run.products import every_product
+
+    os.environ["RECONFAIR_OUTPUTS"] = str(outputs)
+    for product in every_product(params.load(file)):
+        if product.chapter == chapter:
+            product.stamp.unlink(missing_ok=True)
 
 
 def memory_of(pid: int) -> float:

@@ -136,7 +136,9 @@ def _code(kind: type) -> list[str]:
 def _work(study: Study) -> Work:
     """Pixels to draw or to read."""
     dataset = study.dataset
-    pixels, masks = sizes(study)["all"] * np.prod(dataset.shape) / 1e6, "segment" in dataset.about.tasks.values()
+    images = product(study).folder / "images.npy"  # just made, or of former settings: the number hardly differs
+    number = len(np.load(images, mmap_mode="r")) if images.exists() else sizes(study)["all"]
+    pixels, masks = number * np.prod(dataset.shape) / 1e6, "segment" in dataset.about.tasks.values()
     return Work(f"cohort {dataset.name}", pixels, 1.2, disk=(2 + masks) * pixels)
 
 
@@ -373,8 +375,8 @@ def preview(study: Study) -> list[str]:
     skipping = dataset.on_bad_image == "skip"
     if missing and not (skipping and (~table.path.isin(missing)).any()):
         mistakes.append(absence)
-    if getattr(dataset, "links", "follow") == "refuse":
-        answers = asked(table, partial(files.leads_out, root=dataset.find()))
+    if root := _bounds(dataset):
+        answers = asked(table, partial(files.leads_out, root=root))
         out = [path for path, leads_out in answers.items() if leads_out]
         mistakes += [f"{len(out)} files are links that lead out of dataset.root: {first_few(out)}"] if out else []
     # What is wrong with entries is wrong with all that follows.
@@ -497,11 +499,11 @@ def images_of(chunk: pd.DataFrame, dataset) -> tuple[np.ndarray, np.ndarray | No
     notes : dict of str to int
         What was decided about the files, and how often.
     """
-    became, drawn = [], []
+    became, drawn, root = [], [], _bounds(dataset)
     files.notes()  # of whoever read before in this process
     for row in chunk.itertuples():
         try:
-            read = _read(row, dataset)
+            read = _read(row, dataset, root)
             became.append(EMPTY if read is None else KEPT)
         except ValueError as error:
             if dataset.on_bad_image == "error":
@@ -515,18 +517,23 @@ def images_of(chunk: pd.DataFrame, dataset) -> tuple[np.ndarray, np.ndarray | No
     return np.array(images), masks, became, Counter(files.notes())
 
 
-def _read(row, dataset):
-    """As ``dataset.read_image``; links of any dataset lead out of its folder only where ``dataset.links`` says so."""
+def _read(row, dataset, root: Path | None):
+    """As ``dataset.read_image``; links lead out of `root`, where it is given, for no dataset."""
     for path in (getattr(row, name, None) for name in ("path", "mask_path")):
-        if path and getattr(dataset, "links", "follow") == "refuse" and files.leads_out(path, dataset.find()):
+        if path and root and files.leads_out(path, root):
             raise ValueError(f"{path}: is a link that leads out of dataset.root; dataset.links: follow allows it")
     return dataset.read_image(row)
+
+
+def _bounds(dataset) -> Path | None:
+    """Folder that no link to an image may lead out of, if ``dataset.links`` says so."""
+    return dataset.find() if getattr(dataset, "links", "follow") == "refuse" else None
 
 
 def _reason(row, dataset) -> str:
     """Why an image cannot be read; asked once more, so that only whole chunks need be remembered."""
     try:
-        _read(row, dataset)
+        _read(row, dataset, _bounds(dataset))
     except ValueError as error:
         return str(error)
     return "could be read when tried again"

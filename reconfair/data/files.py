@@ -684,4 +684,16 @@ def _dicom_place(file, frames: int) -> Place:
 
 def leads_out(path: str, root: str | Path) -> bool:
     """Whether a file lies outside `root` once symbolic links are followed."""
-    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+    real = os.path.join(_real_folder(os.path.dirname(path)), os.path.basename(path))
+    real = os.path.realpath(real) if os.path.islink(real) else real
+    return not f"{real}/".startswith(f"{_real_folder(os.fspath(root)).rstrip('/')}/")
+
+
+@lru_cache(2**16)
+def _real_folder(folder: str) -> str:
+    """A folder once symbolic links are followed; each is asked once, since many files share one or its parents."""
+    parent, name = os.path.split(folder)
+    if name in ("", ".", ".."):
+        return os.path.realpath(folder)
+    real = os.path.join(_real_folder(parent), name)
+    return os.path.realpath(real) if os.path.islink(real) else real
