@@ -77,11 +77,14 @@ def rate(table: pd.DataFrame, originals, images, source: str, strategy: str = "s
         are clipped to [0, 1] before they are compared. Missing images (NaN) are left out.
     source, strategy : str
         What made the images.
-    rows : ndarray of int, optional
-        (n,): which of `originals` belongs to each image; by default all, in order.
+    rows : ndarray of int, or pair of them, optional
+        (n,): which of `originals` belongs to each image, or which of `originals` and which of `images` belong to each
+        row of the table; by default all, in order.
     """
-    there = np.flatnonzero(np.isfinite(images[(slice(None), *[0] * (images.ndim - 1))]))
-    rows, table = ((np.arange(len(table)) if rows is None else rows)[there], there), table.iloc[there]
+    order = np.arange(len(table))
+    rows = rows if isinstance(rows, tuple) else (order if rows is None else rows, order)
+    there = np.flatnonzero(np.isfinite(images[(rows[1], *[0] * (images.ndim - 1))]))
+    rows, table = tuple(some[there] for some in rows), table.iloc[there]
     starts = range(0, len(table), CHUNK)
     rated = store.parallel(partial(_rated, originals, images, rows), starts, f"quality of {source}", threads=True)
     columns = table[["image_id", "patient_id", "split"]].reset_index(drop=True)

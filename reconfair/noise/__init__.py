@@ -181,7 +181,7 @@ def check(images: np.ndarray, colour: bool = True) -> None:
 
 @store.once
 def product(study: Study) -> Product:
-    """The noisy images of all splits and their quality; replicates of a study share them."""
+    """The noisy images of all splits, and the quality of those that are judged; replicates of a study share them."""
     kind = study.noise.kind
     if kind == "none":
         kinds = ", ".join([*KINDS, "given"])
@@ -256,7 +256,9 @@ def _write(study: Study, folder: Path) -> None:
     for images in store.parallel(degraded, starts, f"noise {study.noise.level}", study.compute.workers, threads=True):
         noisy.append(images)
     images = np.load(folder / "noisy.npy", mmap_mode="r")
-    tables.write(quality.rate(cohort.table, cohort.images, images, "noisy"), "quality", folder)
+    rows = data.rows(cohort.table, "eval")  # nobody is judged on the others
+    rated = quality.rate(cohort.table.iloc[rows], cohort.images, images, "noisy", rows=(rows, rows))
+    tables.write(rated, "quality", folder)
 
 
 def _chunk(study: Study, path: Path, ids: np.ndarray, start: int) -> np.ndarray:
