@@ -51,6 +51,7 @@ EMPTY, KEPT, SKIPPED = range(3)  # what became of a row
 # Columns that say who a patient is. They stay in cohort.parquet; what is made of a cohort holds pseudonyms.
 IDENTIFYING = ("original_image_id", "original_patient_id", "path", "mask_path")
 TRAITS = ("sex", "age_group", "race")  # attributes that every cohort has a column for
+_listed: dict[str, int] = {}  # images that the table of a dataset names, by its settings: a large one takes long to read
 
 
 class Cohort(NamedTuple):
@@ -152,7 +153,7 @@ def sizes(study: Study) -> dict[str, float]:
     if isinstance(dataset, Phantom):
         number = dataset.patients * (dataset.slices if mri else 2)
     else:
-        number = _rows_of(type(dataset), dataset.model_dump_json())
+        number = _rows_of(dataset)
     train, val, test = dataset.split
     if dataset.folds:
         test = 1 / dataset.folds if study.number else 1
@@ -162,14 +163,15 @@ def sizes(study: Study) -> dict[str, float]:
     return {use: number * share for use, share in shares.items()}
 
 
-@cache
-def _rows_of(kind: type[params.Dataset], settings: str) -> int:
+def _rows_of(dataset: params.Dataset) -> int:
     """Number of images that a dataset lists; where its table cannot be read yet, of the whole set, or 10,000."""
-    dataset = kind.model_validate_json(settings)
-    try:
-        return len(dataset.read_table())
-    except (ValueError, OSError):
-        return IMAGES.get(dataset.name, 10_000)
+    settings = dataset.model_dump_json()
+    if settings not in _listed:
+        try:
+            _listed[settings] = len(dataset.read_table())
+        except (ValueError, OSError):
+            _listed[settings] = IMAGES.get(dataset.name, 10_000)
+    return _listed[settings]
 
 
 def prepare(study: Study) -> Cohort:
@@ -249,6 +251,7 @@ def cohort_table(study: Study, checked: bool = True) -> pd.DataFrame:
     """
     dataset = study.dataset
     read = dataset.read_table()
+    _listed[dataset.model_dump_json()] = len(read)
     notes = read.attrs.pop("notes", [])  # what was merged or left out
     table = splits.by_class(splits.derive(read, dataset.age_boundary), dataset.about)
     if dataset.folds:
