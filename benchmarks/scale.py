@@ -401,7 +401,9 @@ def summarise(table: pd.DataFrame) -> None:
     if not whole:
         return print("no size is finished yet")
     largest = plain[plain.share == max(whole)].set_index("stage")
-    print(f"share={max(whole):g}\nimages={largest.images.iloc[0]}\nseconds={largest.seconds.sum():.0f}")
+    images = int(largest.images.iloc[0])
+    print(f"share={max(whole):g}\nimages={images}\nrows_left_out={round(FRONTAL * max(whole)) - images}")
+    print(f"seconds={largest.seconds.sum():.0f}")
     for chapter, what in (("01", "decode"), ("02", "bare"), ("04", "bare")):
         print(f"chapter_{chapter}_vs_{what}={largest.bound[chapter] / largest.seconds[chapter]:.2f}")
     print(

@@ -51,7 +51,7 @@ EMPTY, KEPT, SKIPPED = range(3)  # what became of a row
 # Columns that say who a patient is. They stay in cohort.parquet; what is made of a cohort holds pseudonyms.
 IDENTIFYING = ("original_image_id", "original_patient_id", "path", "mask_path")
 TRAITS = ("sex", "age_group", "race")  # attributes that every cohort has a column for
-_listed: dict[str, int] = {}  # images that the table of a dataset names, by its settings: a large one takes long to read
+_listed: dict[str, int] = {}  # images that the table of a dataset names, by its settings: it takes long to read
 
 
 class Cohort(NamedTuple):
@@ -150,10 +150,8 @@ def sizes(study: Study) -> dict[str, float]:
         table = seen(tables.read("cohort", cohort.folder), study)
         return {use: len(rows(table, use)) for use in ("all", "recon", "diag", "eval")}
     mri, parted = dataset.about.modality == "mri", dataset.parted
-    if isinstance(dataset, Phantom):
-        number = dataset.patients * (dataset.slices if mri else 2)
-    else:
-        number = _rows_of(dataset)
+    drawn = dataset.patients * (dataset.slices if mri else 2) if isinstance(dataset, Phantom) else 0
+    number = drawn or _rows_of(dataset)
     train, val, test = dataset.split
     if dataset.folds:
         test = 1 / dataset.folds if study.number else 1
