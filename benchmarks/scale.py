@@ -22,7 +22,8 @@ Printed last are lines NAME=VALUE for the largest finished size:
 - ``peak_gb``: the most memory that any chapter holds and the system cannot reclaim, over all its processes (at most 6).
 - ``report_seconds`` (at most 120), ``page_mb`` (size of the largest page, at most 10).
 - ``resume_overhead``: each chapter is killed after half of its seconds and run again; its seconds in both runs over
-  those without a kill, the largest of all chapters (at most 1.1). Measured at a tenth of the cohort.
+  those without a kill, the largest of all chapters (at most 1.1). ``resume_seconds``: their difference, the largest of
+  all chapters. Measured at a tenth of the cohort.
 - ``slope_time, slope_memory``: of the logarithms of seconds and GB against the number of images, the largest of all
   chapters; ``figures/scale.png`` beside the results shows them (time: at most 1.05).
 - ``rows_left_out``: images that could not be read.
@@ -411,6 +412,7 @@ def summarise(table: pd.DataFrame) -> None:
     )
     if len(killed):
         print(f"resume_overhead={(killed.seconds / killed.bound).max():.2f}")
+        print(f"resume_seconds={(killed.seconds - killed.bound).max():.0f}")
     slopes = {}
     for name in ("seconds", "peak_gb") if len(whole) > 1 else ():
         by_chapter = dict(list(plain[plain.share.isin(whole)].groupby("stage")))
