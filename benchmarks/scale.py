@@ -25,7 +25,7 @@ Printed last are lines NAME=VALUE for the largest finished size:
   those without a kill, the largest of all chapters (at most 1.1). ``resume_seconds``: their difference, the largest of
   all chapters. Measured at a tenth of the cohort.
 - ``slope_time, slope_memory``: of the logarithms of seconds and GB against the number of images, the largest of all
-  chapters; ``figures/scale.png`` beside the results shows them (time: at most 1.05).
+  chapters; ``scale.png`` beside the results shows them (time: at most 1.05).
 - ``rows_left_out``: images that could not be read.
 """
 
@@ -425,15 +425,24 @@ def summarise(table: pd.DataFrame) -> None:
 def draw(table: pd.DataFrame) -> None:
     """Seconds and memory of each chapter against the number of images."""
     import matplotlib.pyplot as plt
+    import seaborn as sns
 
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    colours = dict(zip(CHAPTERS, plt.get_cmap("cividis")(np.linspace(0, 0.95, len(CHAPTERS))), strict=True))
-    for axis, name, label in zip(axes, ("seconds", "peak_gb"), ("time (s)", "peak memory (GB)"), strict=True):
+    looks = zip(sns.color_palette("colorblind"), "osD^vP*", strict=False)
+    looks = dict(zip(CHAPTERS, looks, strict=True))
+    measures = (("seconds", "time (s)", (20, 50, 100, 200, 500)), ("peak_gb", "peak memory (GB)", (0.5, 1, 2, 3)))
+    for axis, (name, label, ticks) in zip(axes, measures, strict=True):
         for chapter, rows in table.sort_values("images").groupby("stage"):
-            axis.loglog(rows.images, rows[name], marker="o", color=colours[chapter], label=chapter)
+            colour, marker = looks[chapter]
+            axis.loglog(rows.images, rows[name], marker=marker, color=colour, label=chapter)
         axis.set(xlabel="images", ylabel=label)
-    axes[1].legend(title="chapter", fontsize=8, ncols=2)
+        axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.set_yticks([], minor=True)
+        axis.set_xticks(sorted(set(table.images)), [f"{images:,}" for images in sorted(set(table.images))])
+        axis.set_xticks([], minor=True)
+    axes[0].legend(title="chapter", fontsize=8, ncols=2)
     figure.savefig(FIGURE, dpi=120)
+    plt.close(figure)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
     python benchmarks/slow_disk.py             # Linux with /dev/fuse and libfuse (Debian: libfuse2), extra bench
 
 The disk is a folder behind a file system in user space. As on a network disk far away, each question about a name
-(its size and date, opening, listing, renaming, ...) waits for 2 ms, nothing is remembered, and 20 MB/s are written and
-read. In it lie 70 finished runs, 2,030 products, as `overhead.finish` leaves them. Then the smallest study of all
-chapters runs there, is killed in the middle, and runs again. A command hangs if it takes more than ten minutes. The
-last lines, kept in ``results/slow_disk.txt``:
+(its size and date, opening, listing, renaming, ...) waits for 2 ms, only the places of names are remembered (30 s), and
+20 MB/s are written and read. In it lie 70 finished runs, 2,030 products, as `overhead.finish` leaves them. Then the
+smallest study of all chapters runs there, is killed in the middle, and runs again. A command hangs if it takes more
+than ten minutes. The last lines, kept in ``results/slow_disk.txt``:
 
 - ``slow_disk_products``: finished products on the disk;
 - ``slow_disk_status_seconds``, ``slow_disk_verify_seconds``: of ``reconfair status``, and with ``--verify``; behind
@@ -106,7 +106,7 @@ def mount(folder: str, at: str) -> None:
     """Show a folder at another place, slowly, until it is unmounted there."""
     from mfusepy import FUSE
 
-    FUSE(slow(folder), at, foreground=True, attr_timeout=0, entry_timeout=0)
+    FUSE(slow(folder), at, foreground=True, attr_timeout=0, entry_timeout=30)
 
 
 def slow(folder: str):

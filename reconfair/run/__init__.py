@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import yaml
@@ -440,11 +439,8 @@ def _status(arguments) -> int:
 
 def _say_earlier(studies: Iterable[Study]) -> None:
     """Say of each dataset's folder whether an earlier version of the package left results there."""
-    labels = list(dict.fromkeys(study.label for study in studies))
-    with ThreadPoolExecutor(16) as pool:  # as in `batch.grid`
-        every = list(pool.map(store.earlier, labels))
-    for label, stamps in zip(labels, every, strict=True):
-        if stamps:
+    for label in dict.fromkeys(study.label for study in studies):
+        if stamps := store.earlier(label):
             folder = store.outputs() / label
             print(f"{folder} holds {len(stamps)} results of an earlier layout; they stay and are not used.", flush=True)
 

@@ -7,7 +7,6 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -126,27 +125,18 @@ def write_flags(every: dict[str, Job], folder: Path) -> None:
 
 @store.uncollected()
 def grid(studies: Iterable[Study]) -> str:
-    """Show how far each configuration has come: a row each, a column for each chapter, time and largest process.
-
-    A network disk answers many questions at once, so several threads ask. The first row is made alone, for it reads the
-    code that is part of all fingerprints.
-    """
-    rows, studies = [["run", *(notebook[:2] for notebook in CHAPTERS), "in all", "memory"]], list(studies)
-    with ThreadPoolExecutor(16) as pool:
-        rows += [*map(_row, studies[:1]), *pool.map(_row, studies[1:])]
+    """Show how far each configuration has come: a row each, a column for each chapter, time and largest process."""
+    rows = [["run", *(notebook[:2] for notebook in CHAPTERS), "in all", "memory"]]
+    for study in studies:
+        try:
+            rows.append([study.name, *_row(study)])
+        except OSError as error:  # the others go on
+            rows.append([study.name, *["unreadable"] * len(CHAPTERS), "", f"{error.filename}: {error.strerror}"])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 def _row(study: Study) -> list[str]:
-    """A row of the grid; where the disk cannot be read, it says so, and the others go on."""
-    try:
-        return [study.name, *_cells(study)]
-    except OSError as error:
-        return [study.name, *["unreadable"] * len(CHAPTERS), "", f"{error.filename}: {error.strerror}"]
-
-
-def _cells(study: Study) -> list[str]:
     """State and time of each chapter, time in all, and memory of the largest process."""
     chapter_products = {notebook[:2]: [] for notebook in chapters(study)}
     for product in every_product(study):
