@@ -129,7 +129,9 @@ Markdown("\n".join(lines))
 
 # %% [markdown]
 # The control `contrast` is what makes the first number mean something. If the crop closed the gap there as well, it would
-# close gaps for another reason than their place.
+# close gaps for another reason than their place. A share below 1 has a plain reason, too: a crop that lowers everybody's
+# error by a quarter lowers the difference of the errors by about a quarter. Compare the ratio of the errors, SER, before
+# you call that fair.
 #
 # ## The dose
 #
