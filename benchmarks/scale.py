@@ -1,6 +1,6 @@
 """A study of the size of CheXpert through chapters 01 to 06 and the report, on this machine.
 
-    python benchmarks/scale.py                 # all stages at three sizes, from the smallest; hours on two cores
+    python benchmarks/scale.py                 # all stages at three sizes; more than an hour on two cores
     python benchmarks/scale.py --share 0.01    # one size: the whole cohort is 1
     python benchmarks/scale.py --quick         # the kept values, and a cohort of 1/200 to show that it runs
 

@@ -519,7 +519,7 @@ def images_of(chunk: pd.DataFrame, dataset) -> tuple[np.ndarray, np.ndarray | No
 
 
 def _read(row, dataset, root: Path | None):
-    """As ``dataset.read_image``; links lead out of `root`, where it is given, for no dataset."""
+    """As ``dataset.read_image``; a link that leads out of `root` is refused, where `root` is given."""
     for path in (getattr(row, name, None) for name in ("path", "mask_path")):
         if path and root and files.leads_out(path, root):
             raise ValueError(f"{path}: is a link that leads out of dataset.root; dataset.links: follow allows it")
