@@ -691,7 +691,7 @@ def leads_out(path: str, root: str | Path) -> bool:
 
 @lru_cache(2**16)
 def _real_folder(folder: str) -> str:
-    """A folder once symbolic links are followed. Each is asked once in a process: many files share one, or its parents."""
+    """A folder once symbolic links are followed; each is asked once in a process, since many files share one."""
     parent, name = os.path.split(folder)
     if name in ("", ".", ".."):
         return os.path.realpath(folder)
