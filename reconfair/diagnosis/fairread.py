@@ -405,7 +405,7 @@ class Several(nn.Module):
         return torch.baddbmm(self.bias, x, self.weight)
 
 
-def toy(game: str, steps: int = 300, alpha: float = 0.5, networks: int = 10) -> np.ndarray:
+def toy(game: str, steps: int = 300, alpha: float = 0.5, networks: int = 10, apart: float = 1.5) -> np.ndarray:
     """A toy whose answer is known: how well a fresh linear probe finds an attribute in what a network has learnt.
 
     Inputs hold a label and an attribute that go together (they agree in 7 cases of 10), each in a direction of its own
@@ -420,6 +420,8 @@ def toy(game: str, steps: int = 300, alpha: float = 0.5, networks: int = 10) -> 
         Weight of the adversary.
     networks : int
         Independent ones, each with its own weights and cases.
+    apart : float
+        Distance of the attribute's two groups from the middle, in standard deviations of the noise.
 
     Returns
     -------
@@ -433,7 +435,7 @@ def toy(game: str, steps: int = 300, alpha: float = 0.5, networks: int = 10) -> 
         attribute = torch.where(torch.rand(networks, n, 1, generator=draw) < 0.7, label, 1 - label)
         x = torch.randn(networks, n, 16, generator=draw)
         x[..., :1] += 1.5 * (2 * label - 1)
-        x[..., 1:2] += 1.5 * (2 * attribute - 1)
+        x[..., 1:2] += apart * (2 * attribute - 1)
         return x, label, attribute
 
     with torch.random.fork_rng(devices=[]):

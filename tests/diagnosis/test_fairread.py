@@ -133,6 +133,11 @@ def test_the_right_game_hides_an_attribute_and_the_published_one_shows_it():
     assert right.mean() < 0.86 < none.mean() < 0.93 < published.mean()
 
 
+def test_an_attribute_that_is_plain_to_see_is_hidden_by_a_long_game_alone():
+    none, short, long = (fairread.toy(*game, apart=3.0).mean() for game in (("none",), ("right",), ("right", 1500)))
+    assert none > 0.95 and 0.85 < short < none and long < 0.8
+
+
 def test_an_adversary_of_weight_zero_changes_nothing():
     assert np.array_equal(fairread.toy("right", 40, alpha=0.0), fairread.toy("none", 40))
 
