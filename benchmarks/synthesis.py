@@ -142,12 +142,16 @@ def unit(scenario: str, seed: int, arm: str, quick: bool) -> dict[str, float]:
             reader = study(scenario, seed, "plain", quick)
             prepare(reader, hide=True)
             copy_samples(chosen, reader)
-        folder = store.make(diagnosis.weights(reader, Reader(network, name)))
+        trained = diagnosis.weights(reader, Reader(network, name))
+        if arm == "seen":  # its name is that of plain, its images are not
+            trained.stamp.unlink(missing_ok=True)
+        folder = store.make(trained)
         frozen = training.load(folder / "best.ckpt", diagnosis.build(reader, network))
         cut = diagnosis.thresholds(reader, name)["grade"]
         values |= of_images(chosen, name)
-        if arm == "seen":  # the next arm that needs plain makes its samples anew
+        if arm == "seen":  # the next arm that needs plain makes its samples and its classifier anew
             synthesis.samples(reader, "plain").stamp.unlink()
+            trained.stamp.unlink()
     return values | read(chosen, frozen, cut, arm, quick)
 
 
