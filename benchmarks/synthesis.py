@@ -10,8 +10,9 @@ arm and are read on fresh patients. The gap is the TPR of men minus that of wome
 
 Arms: ``standard`` (real images alone), ``oversample`` (the few real images of a rare cell are drawn more often),
 ``plain``, ``sqrs``, ``diversity`` (SQRS and the diversity loss), ``fairgen`` (and preference), ``seen`` (plain, but
-nothing was hidden from the generator: the upper bound). Each unit is a row group of ``results/synthesis.csv``.
-Lines at the end, means over held-out seeds (seed 0 chose the settings):
+nobody is hidden while it is tuned: the upper bound). Each unit is a row group of ``results/synthesis.csv``. Under the
+null, where samples need not be good, the plain generator is trained for a quarter of the steps.
+Lines at the end, means over seeds on which no setting was chosen:
 
 fairgen_gap_left, oversample_gap_left, seen_gap_left     gap over that of standard (aim for fairgen: at most 0.6)
 fairgen_auc_cost                                         AUROC of standard minus that of fairgen (at most 0.01)
@@ -42,7 +43,7 @@ from reconfair.keyed import generator
 from reconfair.params import Reader
 
 RESULTS = Path(__file__).parent / "results" / "synthesis.csv"
-SEEDS, HIDDEN, LEFT, COHORTS, COHORT = (0, 1, 2, 3), 0.95, 3, 300, 200
+SEEDS, HIDDEN, LEFT, COHORTS, COHORT = (1, 2, 3), 0.95, 3, 300, 200
 ARMS = ("standard", "oversample", "plain", "sqrs", "diversity", "fairgen", "seen")
 COLUMNS = ["scenario", "seed", "arm", "metric", "value"]
 FULL = {"channels": 32, "widths": [1, 2, 2], "blocks": 1, "attention": [8], "patch": 2, "iterations": 8000}
@@ -71,15 +72,15 @@ def main():
                         keep(path, scenario, seed, arm, unit(scenario, seed, arm, quick))
         for file in arguments.params:
             real(path, params.load(file))
-        if not done(path, "speed", 0, "fairgen"):
-            keep(path, "speed", 0, "fairgen", speed(quick))
+        if not done(path, "speed", SEEDS[0], "fairgen"):
+            keep(path, "speed", SEEDS[0], "fairgen", speed(quick))
         report(kept(path), quick)
         if quick:
             print("quick: these numbers only show that the benchmark runs; aims are read from the kept full run")
 
 
 def study(scenario: str, seed: int, arm: str, quick: bool) -> params.Study:
-    """A study of one seed; arms of a seed share cohort and base generator, but ``seen`` has its own."""
+    """A study of one seed; its arms share cohort and base generator, but ``seen`` has a cohort of its own."""
     patients = 120 if quick else 600
     label = f"{scenario}-{seed}" + "-seen" * (arm == "seen")
     dataset = {"name": "phantom_mri", "size": 64, "patients": patients, "slices": 2, "label": label, "seed": seed}
@@ -94,6 +95,12 @@ def study(scenario: str, seed: int, arm: str, quick: bool) -> params.Study:
         "steps": chosen.get("steps", 50),
     }
     chosen |= {"preference": "oracle" if arm == "fairgen" else "none"}
+    if scenario == "null":
+        chosen |= {"iterations": chosen["iterations"] // 4}
+    if arm == "seen":  # it begins where the others begin
+        plain = study(scenario, seed, "plain", quick)
+        prepare(plain, hide=True)
+        chosen |= {"start": str(store.make(synthesis.weights(plain)) / "best.ckpt"), "iterations": 1}
     sections = {
         "dataset": dataset,
         "noise": "none",
@@ -120,6 +127,8 @@ def unit(scenario: str, seed: int, arm: str, quick: bool) -> dict[str, float]:
     """Everything that is measured of one arm of one seed."""
     chosen = study(scenario, seed, arm, quick)
     prepare(chosen, hide=scenario == "rare" and arm != "seen")
+    if scenario == "null" and arm != "standard" and not decisions(chosen).exists():
+        unit(scenario, seed, "standard", quick)  # its lines are kept, its decisions were on another machine
     name = {"diversity": "fairgen", "seen": "plain"}.get(arm, arm)
     network, values = chosen.networks[0], {}
     if arm == "standard":
@@ -133,13 +142,22 @@ def unit(scenario: str, seed: int, arm: str, quick: bool) -> dict[str, float]:
             reader = study(scenario, seed, "plain", quick)
             prepare(reader, hide=True)
             copy_samples(chosen, reader)
-        folder = store.make(diagnosis.weights(reader, Reader(network, name)))
+        trained = diagnosis.weights(reader, Reader(network, name))
+        if arm == "seen":  # its name is that of plain, its images are not
+            trained.stamp.unlink(missing_ok=True)
+        folder = store.make(trained)
         frozen = training.load(folder / "best.ckpt", diagnosis.build(reader, network))
         cut = diagnosis.thresholds(reader, name)["grade"]
         values |= of_images(chosen, name)
-        if arm == "seen":  # the next arm that needs plain makes its samples anew
+        if arm == "seen":  # the next arm that needs plain makes its samples and its classifier anew
             synthesis.samples(reader, "plain").stamp.unlink()
-    return values | read(chosen, frozen, cut, quick)
+            trained.stamp.unlink()
+    return values | read(chosen, frozen, cut, arm, quick)
+
+
+def decisions(chosen: params.Study) -> Path:
+    """Where the standard reader's decisions on fresh patients are kept."""
+    return store.outputs() / chosen.label.removesuffix("-seen") / "decisions" / "standard.npy"
 
 
 def oversampled(chosen: params.Study):
@@ -195,7 +213,7 @@ def of_images(chosen: params.Study, name: str) -> dict[str, float]:
     return {"lesion_law_error": errors[rare], "fd_variance": variance[0] if variance else np.nan}
 
 
-def read(chosen: params.Study, frozen, cut: float, quick: bool) -> dict[str, float]:
+def read(chosen: params.Study, frozen, cut: float, arm: str, quick: bool) -> dict[str, float]:
     """Read fresh patients: TPR and FPR by sex, AUROC, and the decisions of small cohorts for the null."""
     table, images = fresh(chosen, 300 if quick else 6000 if chosen.dataset.null else 2000)
     frozen = training.placed(frozen, chosen.compute)
@@ -206,17 +224,14 @@ def read(chosen: params.Study, frozen, cut: float, quick: bool) -> dict[str, flo
     called, label = (decided.score >= cut).to_numpy(), decided.label.to_numpy()
     rates = {f"{kind}_{group}": float(called[(sex == group) & (label == y)].mean())
              for group in ("female", "male") for kind, y in (("tpr", 1), ("fpr", 0))}  # fmt: skip
-    place = store.outputs() / chosen.label.removesuffix("-seen") / "decisions"
-    place.mkdir(parents=True, exist_ok=True)
     rates["gap"] = rates["tpr_male"] - rates["tpr_female"]
     rates["auroc"] = float(auroc(score=decided.score, label=label)[0, 0])
-    standard = place / "standard.npy"
-    if chosen.dataset.null and standard.exists():
-        rates["fairer"] = false_gains(
-            np.load(standard), called, label, (sex == "female").to_numpy(), chosen.dataset.seed
-        )
+    if chosen.dataset.null and arm == "standard":
+        decisions(chosen).parent.mkdir(parents=True, exist_ok=True)
+        np.save(decisions(chosen), called)
     elif chosen.dataset.null:
-        np.save(standard, called)
+        before, female = np.load(decisions(chosen)), (sex == "female").to_numpy()
+        rates["fairer"] = false_gains(before, called, label, female, chosen.dataset.seed)
     return rates
 
 
@@ -261,7 +276,8 @@ def speed(quick: bool) -> dict[str, float]:
     """Throughput of sampling and training against bare loops, and what samples cost in memory."""
     from reconfair.synthesis.diffusion import ddim
 
-    chosen = study("rare", 0, "plain", quick)
+    chosen = study("rare", SEEDS[0], "plain", quick)
+    prepare(chosen, hide=True)
     module, n = synthesis.build(chosen).eval(), synthesis.BATCH
     cell, seeds = np.arange(n) % 4, list(range(n))
     list(synthesis.draw(chosen, "base", cell[:2], "warm", module=module))
@@ -322,7 +338,7 @@ def keep(path: Path, scenario: str, seed: int, arm: str, values: dict[str, float
 
 def report(rows: pd.DataFrame, quick: bool) -> None:
     """Print the table of the ablation and the lines NAME=VALUE; those that are not measured yet are left out."""
-    rare = rows[(rows.scenario == "rare") & ((rows.seed > 0) | quick)]
+    rare = rows[rows.scenario == "rare"]
     mean = rare.pivot_table("value", "arm", "metric").reindex([arm for arm in ARMS if arm in set(rare.arm)])
     print(mean.round(3).to_string())
     values = {}
@@ -337,7 +353,7 @@ def report(rows: pd.DataFrame, quick: bool) -> None:
         values["lesion_law_error"] = mean.lesion_law_error["fairgen"]
         values["lesion_law_error_before"] = mean.lesion_law_error["diversity"]
         values["fd_group_variance_ratio"] = mean.fd_variance["fairgen"] / mean.fd_variance["plain"]
-    null = rows[(rows.scenario == "null") & (rows.metric == "fairer") & ((rows.seed > 0) | quick)]
+    null = rows[(rows.scenario == "null") & (rows.metric == "fairer")]
     if len(null):  # arms share cohorts, so the sum over arms bounds the share in which any is called fairer
         values["null_false_gains"] = null.groupby("seed").value.sum().mean()
     fast = rows[rows.scenario == "speed"]

@@ -243,7 +243,9 @@ Markdown(
 
 # %% [markdown]
 # After the game, the attributes come back: a small network turns them into weights of the channels of $z$ (*re-fusion*). So
-# FairREAD uses the attributes openly when it decides. For a patient whose attribute is unknown it counts 0.5.
+# FairREAD uses the attributes openly when it decides. For a patient whose attribute is unknown it counts 0.5. This has a
+# price: where the training images link a group to the disease and the patients do not, the network learns the link and
+# uses it. Then the last step of FairREAD, thresholds by group, must put it right (appendix A3 measures how much).
 
 # %%
 tested = rf.data.load(study).table.query("split == 'test'").drop_duplicates("patient_id")
