@@ -168,6 +168,9 @@ Markdown(text)
 # them again and again, but they are too few to teach what a spot in the scalp is. A crop needs no such lesson: it takes the
 # spot out of the image. Strengths were chosen where ten women were left; there oversampling left 31 % of the gap.
 #
+# Reweighting and DRO differ from plain training by more than the dose. A weight needs a loss of each slice, so they take the
+# Dice of a slice, where plain training takes that of a whole batch. Part of what they cost everybody comes from this.
+#
 # ## FairREAD on phantom radiographs
 #
 # D_EO is the worst-case equalised odds difference over the joint groups of sex and age. The baseline is plain training on the
