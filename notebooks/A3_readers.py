@@ -254,9 +254,7 @@ Markdown("\n".join(against_aim(f"`{reader}`", spent.get(reader, np.nan), aim) fo
 # %%
 asked = kept[kept.scenario.isin(REAL)].copy()
 asked[["measure", "group"]] = asked.metric.str.extract(r"^(fairness_gap|eodd_worst_case) (.*) change$")
-change = asked[asked.measure.notna()].assign(
-    by=asked.group.map({"younger": "age", "older": "age", "all": "sex and age"})
-)
+change = asked[asked.measure.notna()].assign(by=asked.group.map({"younger": "age", "older": "age", "all": "sex"}))
 change["by"] = change.by.fillna("sex")
 sets = [name for name in REAL if name in set(change.scenario)]
 _, axes = figures.panels(sets or ["nothing is measured yet"], 3.8, 3.2, xlabel="change of the gap")
