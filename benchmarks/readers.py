@@ -355,7 +355,7 @@ def real(name: str) -> list[dict] | None:
             "dataset": {"name": "nih", "label": "readers_nih", "size": 64},
             "diagnosis": {
                 "tasks": ["Abnormal"],
-                "classify": {"architecture": "resnet18", "pretrained": False, "size": 0},
+                "classify": {"architecture": "tf_efficientnet_lite0", "pretrained": True, "size": 96},  # extra weights
             },
             "readers": {"strategies": ["oversample", "fcro", "adversary", "fairread"], "attributes": ["sex"]},
         },
@@ -366,14 +366,10 @@ def real(name: str) -> list[dict] | None:
     if name == "sunnybrook":
         sections["dataset"] |= _sunnybrook(Path(folder) / name)
     if name == "nih":
-        sections["diagnosis"]["classify"] |= {
-            "size": 0,
-            "epochs": 10,
-            "batch_size": 16,
-            "lr": 3e-4,
-            "value_range": None,
-        }
-        fair = {"epochs": 10, "batch_size": 32, "refusion_batch_size": 32, "lr": 3e-4}
+        trained = {"linear_probe": True, "epochs": 4, "batch_size": 16, "lr": 1e-4, "value_range": None}
+        sections["diagnosis"]["classify"] |= trained
+        fair = {"epochs": 8, "refusion_epochs": 6, "batch_size": 32, "refusion_batch_size": 32, "lr": 3e-4}
+        fair |= {"adversary_lr": 3e-4, "column": 24.0, "row": 37.5}
         sections["readers"] |= {"thresholds": "min_gap", "fairread": fair}
     sections["dataset"] |= {"split": [0.45, 0.15, 0.4]}  # so that all groups of so few patients are judged
     study = params.study(**sections, noise="none", fairness={"min_cases": 3})
