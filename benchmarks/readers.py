@@ -132,7 +132,11 @@ def chosen(results: Path, scenario: str, sweeps, seed: int, metric: str, suffix:
     """
     if seed == 0:
         return [strategy for sweep in sweeps for strategy in sweep]
-    rows = kept(results).query("scenario == @scenario and seed == 0").pivot_table("value", "reader", "metric")
+    rows = (
+        kept(results)
+        .query("scenario == @scenario and seed == 0")
+        .pivot(index="reader", columns="metric", values="value")
+    )
     cost = rows.auroc["oversample@0"] - rows.auroc if "auroc" in rows else 0 * rows[metric]
     rule = lambda strategy: (cost[strategy] > 0.01, abs(rows[metric][strategy + suffix]))  # noqa: E731
     return [min(sweep, key=rule) for sweep in sweeps]
