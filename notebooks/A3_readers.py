@@ -246,7 +246,7 @@ Markdown("\n".join(against_aim(f"`{reader}`", spent.get(reader, np.nan), aim) fo
 # %% [markdown]
 # ## Real scans
 #
-# The same strategies on Sunnybrook (left ventricle, 45 patients), LGG (tumour, 110) and NIH (abnormal or not, 264), at 64
+# The same strategies on Sunnybrook (left ventricle, 45 patients), LGG (tumour, 110) and NIH (effusion, 264), at 64
 # pixels. Two patients in five are tested. Strategies know the patients' sex; the gap is shown by sex and by age. The figure
 # shows how much each reader changes the gap of the standard one, with the 95 % interval over the same test patients. A gap of
 # Dice has a sign, which is named below. Each reader was trained once.
