@@ -157,19 +157,20 @@ class Diagnoser(Learner):
             losses[name] = float(self.criterion(logits, torch.from_numpy(labels)))
         return losses
 
-    def criterion(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Mean cross-entropy over the known labels (n, tasks); zero where none is known."""
-        known = ~labels.isnan()
+    def summands(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy of each image over its known labels (n, tasks), and their weight: (n, 2)."""
         if self.settings.get("classes"):
-            weight = torch.nan_to_num(labels) * self.weights
-            return -(weight * F.logsigmoid(logits)).sum() / weight.sum().clamp(min=1e-6)
-        return F.binary_cross_entropy_with_logits(logits[known], labels[known], reduction="sum") / known.sum().clamp(1)
+            weight = labels.nan_to_num(0) * self.weights
+            every = -weight * F.logsigmoid(logits)
+        else:
+            weight = (~labels.isnan()).to(logits)
+            every = weight * F.binary_cross_entropy_with_logits(logits, labels.nan_to_num(0), reduction="none")
+        return torch.stack([every.sum(1), weight.sum(1)], 1)
 
-    def losses(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The criterion of each image alone, (n,)."""
-        known = ~labels.isnan()
-        every = F.binary_cross_entropy_with_logits(logits, labels.nan_to_num(0), reduction="none")
-        return (every * known).sum(1) / known.sum(1).clamp(1)
+    @staticmethod
+    def of_sums(sums: torch.Tensor) -> torch.Tensor:
+        """Mean cross-entropy over the known labels, of `summands` that are added up, (..., 2); zero without a label."""
+        return sums[..., 0] / sums[..., 1].clamp(min=1e-6)
 
 
 def _range(first: dict, colour: bool) -> tuple:

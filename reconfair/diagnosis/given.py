@@ -63,6 +63,7 @@ def diagnoser(settings: dict):
         def __init__(self):
             super().__init__()
             self.settings, self.net = settings, _loaded(settings["model"], settings.get("inputs", 1))
+            self.register_buffer("weights", torch.ones(len(settings["tasks"])))  # of classes, in the criterion
             self.eval()
 
         def diagnose(self, images: torch.Tensor) -> torch.Tensor:
@@ -81,7 +82,8 @@ def diagnoser(settings: dict):
 
         def criterion(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
             """The loss that a reader of this kind is trained with."""
-            return diagnosis.diagnoser(settings["kind"]).criterion(self, logits, truth)
+            learner = diagnosis.diagnoser(settings["kind"])
+            return learner.of_sums(learner.summands(self, logits, truth).sum(0))
 
         def features(self, images: torch.Tensor) -> torch.Tensor:
             """Features (n, features): those of the model, or its logits where it states none."""

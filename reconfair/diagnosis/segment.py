@@ -67,17 +67,19 @@ class Diagnoser(Learner):
         """Means of the encoder's deepest layer over images (n, 1, s, s): (n, features); differentiable."""
         return self.net.encoder(padded(images))[-1].mean((2, 3))
 
-    def criterion(self, logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-        """0.5 (1 - soft Dice) + 0.5 L1 of logits (n, 1, s, s) against masks (n, s, s)."""
-        probability = logits[:, 0].sigmoid()
-        dice = (2 * (probability * masks).sum() + 1) / (probability.sum() + masks.sum() + 1)
-        return 0.5 * (1 - dice) + 0.5 * F.l1_loss(probability, masks)
+    def summands(self, logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        """Overlap, both areas, L1 and 1 of each slice, (n, 4), of logits (n, 1, s, s) against masks (n, s, s)."""
+        probability = (
+            logits[:, 0].float().sigmoid()
+        )  # areas of thousands of pixels, in half precision, would be rounded
+        overlap, areas = (probability * masks).sum((1, 2)), probability.sum((1, 2)) + masks.sum((1, 2))
+        return torch.stack([overlap, areas, (probability - masks).abs().mean((1, 2)), torch.ones_like(overlap)], 1)
 
-    def losses(self, logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-        """The criterion of each slice alone, (n,)."""
-        probability = logits[:, 0].sigmoid()
-        overlap, total = (probability * masks).sum((1, 2)), probability.sum((1, 2)) + masks.sum((1, 2))
-        return 0.5 * (1 - (2 * overlap + 1) / (total + 1)) + 0.5 * (probability - masks).abs().mean((1, 2))
+    @staticmethod
+    def of_sums(sums: torch.Tensor) -> torch.Tensor:
+        """0.5 (1 - soft Dice) + 0.5 L1 of `summands` that are added up, (..., 4): Dice is that of all slices."""
+        overlap, areas, error, slices = sums.unbind(-1)
+        return 0.5 * (1 - (2 * overlap + 1) / (areas + 1)) + 0.5 * error / slices
 
 
 def padded(images: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ import torch
 
 from reconfair import data, diagnosis, fair_diagnosis, params, tables
 from reconfair.diagnosis import crop, dosing, groupwise, strategies
+from reconfair.diagnosis.networks import Learner
 from reconfair.params import Network, Reader
 from reconfair.remedies.balance import LossWeights
 from reconfair.remedies.dro import GroupDRO
@@ -78,13 +79,23 @@ def test_a_dose_is_measured_while_it_is_given(study):
     assert doses["grade", "dro+reweight"] == pytest.approx(0.5 / rarest, rel=0.15)  # reweighting, and little of DRO
 
 
+class Learnt(Learner):
+    """Answers with the first pixel; the loss is its square."""
+
+    def forward(self, images):
+        return images[:, 0, :1, 0]
+
+    def summands(self, answers, target):
+        return torch.stack([(answers - target).square()[:, 0], torch.ones(len(target))], 1)
+
+    @staticmethod
+    def of_sums(sums):
+        return sums[..., 0] / sums[..., 1]
+
+
 def test_the_loss_of_each_image_is_weighed_and_the_best_epoch_is_that_of_the_groups():
     groups = np.array([0, 0, 0, 1])
-    panel = SimpleNamespace(joint=torch.tensor(groups))
-    module = torch.nn.Module()
-    module.criterion, module.loss = lambda logits, target: (logits - target).square().mean(), None
-    module.losses = lambda logits, target: (logits - target).square().mean(1)
-    module.forward = lambda images: images[:, 0, :1, 0]
+    panel, module = SimpleNamespace(joint=torch.tensor(groups)), Learnt({})
     parts = {"reweight": LossWeights(panel, range(4), 1.0), "dro": GroupDRO(panel, range(4), 0.0)}
     guide = dosing.Doses(module, parts, groups, np.arange(4))
     images, target = torch.tensor([1.0, 1, 1, 3]).reshape(4, 1, 1), torch.zeros(4, 1)
@@ -97,6 +108,89 @@ def test_the_loss_of_each_image_is_weighed_and_the_best_epoch_is_that_of_the_gro
     assert guide.total(measured) == {"val_total": pytest.approx(5), "minority_share": pytest.approx(2)}
 
 
+def network(kind, **more):
+    """A small one of random weights, which answers with what it is shown."""
+    settings = {"pretrained": False, "seed": 0, "lr": 1e-3, "decoder": [8] * 5, "tasks": ["a", "b"], "size": 0}
+    settings |= {"architecture": "test_resnet", "encoder": "tu-test_resnet", "value_range": None}
+    module = diagnosis.diagnoser(kind)(settings | more)
+    module.forward = lambda logits: logits
+    return module
+
+
+def batch_of(kind, n=6):
+    """Answers and their target: labels of which some are unknown, or masks of which half are empty."""
+    draw = torch.Generator().manual_seed(0)
+    if kind == "segment":
+        inside = (torch.randn(n, 8, 8, generator=draw) > 0).float()
+        return torch.randn(n, 1, 8, 8, generator=draw), inside * (torch.arange(n) % 2)[:, None, None]
+    labels = torch.eye(2)[torch.arange(n) % 2]
+    if kind == "classify":
+        labels[0, 1] = torch.nan
+    return torch.randn(n, 2, generator=draw), labels
+
+
+KINDS = {"classify": {}, "classes": {"classes": True}, "segment": {}}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equal_weights_are_plain_training_and_losses_are_shares_of_that_of_the_batch(kind):
+    module, (logits, target) = network(kind.replace("classes", "classify"), **KINDS[kind]), batch_of(kind)
+    plain, groups = module.criterion(logits, target), np.repeat([0, 1], 3)
+    panel, rows = SimpleNamespace(joint=torch.tensor(groups)), torch.arange(6)
+    seen = []
+    remedy = SimpleNamespace(weigh=lambda losses, rows: seen.append(losses.detach()) or losses, criterion="balanced")
+    guide = dosing.Doses(module, {"dro": remedy}, groups, np.arange(6))
+    sums = module.summands(logits, target)
+    assert guide.weighed(guide.weights(sums, rows), sums).item() == plain.item()  # to the last digit
+    assert seen[0].mean().item() == pytest.approx(plain.item(), abs=0.01)  # the 1 of soft Dice is not weighed
+    equal = LossWeights(panel, range(6), 1.0)
+    guide = dosing.Doses(module, {"reweight": equal, "dro": GroupDRO(panel, range(6), 0.0)}, groups, np.arange(6))
+    assert guide.weighed(guide.weights(sums, rows), sums).item() == plain.item()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_weight_of_a_group_is_its_share_of_the_gradient(kind):
+    module, (logits, target) = network(kind.replace("classes", "classify"), **KINDS[kind]), batch_of(kind, 1)
+    logits, target = (values.repeat(6, *[1] * (values.ndim - 1)) for values in (logits, target))
+    if kind == "segment":
+        target = (logits[:, 0] > 0.5).float()
+    groups = np.array([0, 0, 0, 0, 0, 1])
+    panel, rows = SimpleNamespace(joint=torch.tensor(groups)), torch.arange(6)
+    guide = dosing.Doses(module, {"reweight": LossWeights(panel, range(6), 1.0)}, groups, np.arange(6))
+    gradients = []
+    for weights in (torch.ones(6), guide.weights(module.summands(logits, target), rows)):
+        known = logits.clone().requires_grad_()
+        guide.weighed(weights, module.summands(known, target)).backward()
+        gradients.append(known.grad.flatten(1).norm(dim=1))
+    assert (gradients[1] / gradients[0]).tolist() == pytest.approx([0.6] * 5 + [3.0], rel=1e-3)
+
+
+def test_a_slice_without_a_mask_has_the_dice_of_its_batch_and_missed_tumours_weigh_their_group():
+    module, groups = network("segment"), np.repeat([0, 1], 20)
+    masks = torch.zeros(40, 8, 8)
+    masks[:24, 2:6, 2:6] = 1  # 16 of the 20 slices of the second group are empty
+    logits = torch.where(masks > 0, 1.0, -12.0)[:, None]
+    panel, rows, seen = SimpleNamespace(joint=torch.tensor(groups)), torch.arange(40), []
+    remedy = SimpleNamespace(weigh=lambda losses, rows: seen.append(losses.detach()) or losses, criterion="worst")
+    sums = module.summands(logits, masks)
+    dosing.Doses(module, {"dro": remedy}, groups, np.arange(40)).weights(sums, rows)
+    overlap, areas = sums[:, 0].sum(), sums[:, 1].sum()
+    assert seen[0][24:].tolist() == pytest.approx([0.5 * (1 - 2 * overlap / areas).item()] * 16, abs=1e-3)
+    logits[20:24] = -12.0  # the second group's tumours are missed
+    guide = dosing.Doses(module, {"dro": GroupDRO(panel, range(40), 0.5)}, groups, np.arange(40))
+    for _ in range(10):
+        weights = guide.weights(module.summands(logits, masks), rows)
+    assert weights[-1] > 2 * weights[0]
+
+
+def test_images_of_colour_are_weighed():
+    module = network("classify", inputs=3)
+    del module.forward
+    guide = dosing.Doses(module, {}, np.array([0, 1]), np.arange(2))
+    loss = module.train().loss((torch.rand(2, 3, 32, 32), torch.eye(2), torch.arange(2.0)))
+    assert torch.isfinite(loss) and guide.dose["weight"].item() == 1
+
+
 def test_images_are_left_out_until_the_groups_rates_differ():
     draw = np.random.default_rng(0)
     groups = draw.integers(0, 2, (4000, 2)).astype(float)
@@ -106,20 +200,6 @@ def test_images_are_left_out_until_the_groups_rates_differ():
         rates = [labels[kept & (column == g)].mean() for g in (0, 1)]
         assert abs(rates[0] - rates[1]) == pytest.approx(0.16, abs=0.03)
     assert (strategies.amplified(labels, groups, 0.16, seed=0) == kept).all() and kept.mean() > 0.4
-
-
-@pytest.mark.parametrize("kind", ["classify", "segment"])
-def test_the_losses_of_images_are_the_criterion_of_each_alone(kind):
-    settings = {"pretrained": False, "seed": 0, "lr": 1e-3, "decoder": [8] * 5, "tasks": ["a", "b"], "size": 0}
-    settings |= {"architecture": "test_resnet", "encoder": "tu-test_resnet", "value_range": None}
-    module = diagnosis.diagnoser(kind)(settings)
-    logits = torch.randn(3, 2) if kind == "classify" else torch.randn(3, 1, 8, 8)
-    target = torch.tensor([[0, 1], [1, float("nan")], [float("nan")] * 2])
-    target = (
-        target if kind == "classify" else (torch.randn(3, 8, 8) > 0).float() * torch.tensor([1.0, 1, 0])[:, None, None]
-    )
-    alone = torch.stack([module.criterion(a[None], b[None]) for a, b in zip(logits, target, strict=True)])
-    assert torch.allclose(module.losses(logits, target), alone, atol=1e-6)
 
 
 # --- answers ---
