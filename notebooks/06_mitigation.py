@@ -87,7 +87,8 @@ Markdown("Mitigated sources: " + ", ".join(f"`{source}`" for source in study.mit
 # **Predict first:** how often will an image of the smallest joint group be drawn in one epoch?
 
 # %%
-groups = rf.mitigation.groups(fold)
+every = rf.mitigation.groups(fold)
+groups = every.dropna()
 n = groups.groupby(list(groups.columns))[groups.columns[0]].transform("size")
 p = (1 / n) / (1 / n).sum()
 
@@ -105,7 +106,8 @@ rare = drawn.loc[drawn.images.idxmin()]
 Markdown(
     f"The smallest joint group, {', '.join(drawn.images.idxmin())}, has {rare.images:.0f} training images. Each of them is "
     f"drawn {rare.draws_per_image:.1f} times in an epoch on average; an image of the largest group is drawn "
-    f"{drawn.draws_per_image.min():.2f} times. Patients without a recorded attribute form a group `unknown`."
+    f"{drawn.draws_per_image.min():.2f} times. {len(every) - len(groups)} of {len(every)} images have an attribute that is not "
+    "recorded. They belong to no group and are drawn as before."
 )
 
 # %% [markdown]

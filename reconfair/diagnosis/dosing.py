@@ -28,14 +28,14 @@ class Doses(L.Callback):
         Its ``loss`` is replaced.
     parts : dict of Remedy
     groups : ndarray
-        (images,) joint group.
+        (images,) joint group; -1: none.
     rows : ndarray
         Images that are trained on.
     """
 
     def __init__(self, module, parts: dict, groups: np.ndarray, rows: np.ndarray):
         self.module, self.parts, self.groups = module, parts, torch.tensor(groups)
-        counts = np.bincount(groups[rows], minlength=groups.max() + 1)
+        counts = np.bincount(groups[rows][groups[rows] >= 0], minlength=groups.max() + 1)
         self.rarest = int(np.where(counts > 0, counts, counts.max() + 1).argmin())
         self.share, self.dose, self.seen = float(counts[self.rarest] / len(rows)), {}, []
         module.loss = self.loss
@@ -75,7 +75,8 @@ class Doses(L.Callback):
     def total(self, measured: dict[str, float]) -> dict[str, float]:
         """What the epoch to be kept has least of, ``val_total``, and ``minority_share`` of the epoch."""
         of, sums = (torch.cat(parts) for parts in zip(*self.seen, strict=True))
-        by_group = self.module.of_sums(torch.stack([sums[of == group].sum(0) for group in of.unique()]))
+        groups = [sums[of == group].sum(0) for group in of[of >= 0].unique()] or [sums.sum(0)]
+        by_group = self.module.of_sums(torch.stack(groups))
         losses = {"balanced": float(by_group.mean()), "worst": float(by_group.max())}
         criteria = {remedy.criterion for remedy in self.parts.values() if remedy.strength}
         name = next((name for name in ("worst", "balanced") if name in criteria), "")

@@ -15,6 +15,7 @@ from reconfair import data, diagnosis, remedies, store
 from reconfair.diagnosis import crop, groupwise
 from reconfair.keyed import generator, seed_of
 from reconfair.params import ALONE, DOSES, Network, Reader, Study
+from reconfair.remedies.remedy import joint_groups
 from reconfair.store import Product, Work
 
 SENSITIVE = Network("sensitive", "classify", ())  # predicts the attributes; all findings share it
@@ -147,11 +148,6 @@ def build(study: Study, reader: Reader):
 # --- training sets ---
 
 
-def joint(table: pd.DataFrame, attributes) -> np.ndarray:
-    """Joint group of each image as a number from 0; unknown attributes are a group of their own."""
-    return table[list(attributes)].astype(object).fillna("unknown").groupby(list(attributes)).ngroup().to_numpy()
-
-
 def amplified(labels: np.ndarray, groups: np.ndarray, gap: float, seed: int) -> np.ndarray:
     """Leave images out until positive rates differ by `gap` between the two groups of every attribute.
 
@@ -246,9 +242,13 @@ def _train_doses(study: Study, reader: Reader, module, examples, folder: Path) -
 
     from reconfair.diagnosis.dosing import Doses
 
-    groups = joint(examples.table, study.attributes("readers"))
-    if len(np.unique(groups[examples.rows])) < 2:
+    groups = joint_groups(examples.table[list(study.attributes("readers"))])
+    if len(np.unique(groups[examples.rows][groups[examples.rows] >= 0])) < 2:
         groupwise.zeros(study)  # names the attribute that is the same for all
+        raise ValueError(
+            f"readers.attributes: training images with all of {', '.join(study.attributes('readers'))} are of one "
+            "group, so there is nothing to balance; name fewer attributes"
+        )
     options = {"dro": study.readers.dro, "reweight": study.readers.reweight}
     if study.readers.as_published:
         options = dict.fromkeys(options, "as_published")
@@ -324,7 +324,7 @@ def doses(study: Study) -> pd.DataFrame:
     """
     rows, table = [], data.load(study).table
     attributes = list(study.attributes("readers"))
-    trained = table.iloc[data.rows(table, "diag")][attributes].astype(object).fillna("unknown")
+    trained = table.iloc[data.rows(table, "diag")][attributes].dropna().astype(str)
     sizes = trained.agg(", ".join, axis=1).value_counts()
     for strategy in study.reader_names:
         for network in study.networks_of(strategy) if not strategy.endswith("thresholds") else ():

@@ -120,7 +120,7 @@ def mitigate(study: Study, source: Source) -> None:
 
 
 def groups(study: Study) -> pd.DataFrame:
-    """Attributes of the images that train the reconstruction, missing ones as ``unknown``."""
+    """Attributes of the images that train the reconstruction."""
     table = data.load(study).table
     chosen = table.iloc[data.rows(table, "recon")][list(study.attributes("mitigation"))]
     constant = [attribute for attribute in chosen if chosen[attribute].nunique() < 2]
@@ -129,7 +129,12 @@ def groups(study: Study) -> pd.DataFrame:
             f"mitigation.attributes: '{constant[0]}' is the same for all {len(chosen)} training images, so there is "
             "nothing to balance; leave it out"
         )
-    return chosen.fillna("unknown")
+    if chosen.dropna().empty:
+        raise ValueError(
+            f"mitigation.attributes: no training image has all of {', '.join(chosen)}, so there is nothing to balance; "
+            "name fewer attributes"
+        )
+    return chosen
 
 
 def _finetune(study: Study, source: Source, against: str, folder: Path) -> None:

@@ -110,7 +110,9 @@ class Penalties(L.Callback):
         if len(rows) == 0:
             return
         errors = (training.narrow(x_hat) - original).square().mean(tuple(range(1, original.ndim)))
-        self.errors.index_add_(1, self.panel.joint[rows], torch.stack([errors, torch.ones_like(errors)]))
+        known = self.panel.joint[rows] >= 0
+        errors, of = errors[known], self.panel.joint[rows][known]
+        self.errors.index_add_(1, of, torch.stack([errors, torch.ones_like(errors)]))
         watched = [remedy.measure(x_hat, rows, *masks) for remedy in self.watched.values()]
         self.seen.append({name: float(value) for measured in watched for name, value in measured.items()})
 
@@ -123,6 +125,10 @@ class Penalties(L.Callback):
         if "bce" in self.seen[-1]:
             last["bce"] = np.mean([measured["bce"] for measured in self.seen])
         sums, counts = self.errors[:, self.errors[1] > 0]
+        if not len(counts):
+            raise ValueError(
+                "mitigation.attributes: no validation image has all of them, so no group can be judged; name fewer"
+            )
         last |= {"balanced": float((sums / counts).mean()), "worst": float((sums / counts).max())}
         self.log_dict({f"val_{name}": value for name, value in last.items()})
 

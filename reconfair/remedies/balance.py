@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from reconfair.remedies.dro import GroupDRO
-from reconfair.remedies.remedy import Remedy
+from reconfair.remedies.remedy import Remedy, of_groups
 
 
 def loss_weights(counts, strength: float = 1) -> np.ndarray:
@@ -38,16 +38,14 @@ class LossWeights(Remedy):
 
     def __init__(self, panel, rows, strength, options=MappingProxyType({})):
         super().__init__(panel, rows, strength, options)
-        groups = int(panel.joint.max()) + 1
-        counts = torch.bincount(panel.joint[list(rows)], minlength=groups).cpu()
-        self.weights = torch.tensor(loss_weights(counts, strength), dtype=torch.float32)
+        self.weights = torch.tensor(loss_weights(self.counts(), strength), dtype=torch.float32)
         self.published = options.get("reweight") == "as_published"
 
     def weigh(self, losses: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         of = self.panel.joint[rows].cpu()
         if self.published and self.strength:
-            return losses * published_scale(of.unique(return_counts=True)[1].tolist())
-        return losses * self.weights[of].to(losses)
+            return losses * published_scale(of[of >= 0].unique(return_counts=True)[1].tolist())
+        return losses * of_groups(self.weights, of).to(losses)
 
 
 def published_scale(counts) -> float:
@@ -59,26 +57,28 @@ def published_scale(counts) -> float:
     (0.1171875, 1.0)
     """
     counts = np.asarray(counts, float)
-    return float(len(counts) / (counts.sum() * (1 / counts).sum()))
+    return float(len(counts) / (counts.sum() * (1 / counts).sum())) if len(counts) else 1.0
 
 
 class WorstGroup(GroupDRO):
     """max over groups of the batch's mean loss (equation 2 of Lee et al.): the other groups have no weight."""
 
     def weigh(self, losses: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        of = self.panel.joint[rows].cpu()
-        groups, at = of.unique(return_inverse=True)
-        means = torch.stack([losses.detach().cpu()[at == k].mean() for k in range(len(groups))])
-        worst = (at == means.argmax()).to(losses)
-        return losses * worst * len(losses) / worst.sum()
+        of, known = self.panel.joint[rows].cpu(), losses.detach().cpu()
+        groups = of[of >= 0].unique()
+        if not len(groups):
+            return losses
+        worst = groups[torch.stack([known[of == group].mean() for group in groups]).argmax()]
+        return losses * (of == worst).to(losses) * len(losses) / (of == worst).sum()
 
 
 class MeanOfGroups(GroupDRO):
     """The mean of the batch's group means: group DRO in the published code, whose weights start anew in each step."""
 
     def weigh(self, losses: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        _, at, counts = self.panel.joint[rows].cpu().unique(return_inverse=True, return_counts=True)
-        return losses * (len(at) / (len(counts) * counts[at])).to(losses)
+        of = self.panel.joint[rows].cpu()
+        counts = torch.bincount(of[of >= 0], minlength=len(self.share))
+        return losses * of_groups(counts.sum() / (counts.count_nonzero() * counts), of).to(losses)
 
 
 def minority_share(count: int, images: int, method: str, batch: int = 16, level: float = 1, groups: int = 2) -> float:

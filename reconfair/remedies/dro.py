@@ -4,7 +4,7 @@ from types import MappingProxyType
 
 import torch
 
-from reconfair.remedies.remedy import Remedy
+from reconfair.remedies.remedy import Remedy, of_groups
 
 
 class GroupDRO(Remedy):
@@ -29,8 +29,8 @@ class GroupDRO(Remedy):
 
     def __init__(self, panel, rows, strength, options=MappingProxyType({})):
         super().__init__(panel, rows, strength, options)
-        joint = panel.joint
-        self.share = torch.bincount(joint[rows], minlength=int(joint.max()) + 1).double().cpu() / len(rows)
+        counts = self.counts().double()
+        self.share = counts / counts.sum()
         self.logs = torch.zeros_like(self.share)
 
     @property
@@ -40,8 +40,9 @@ class GroupDRO(Remedy):
 
     def weigh(self, losses: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Weigh the losses (n,) of a batch, the images `rows` of all; the next batch will know of them."""
-        of, known = self.panel.joint[rows].cpu(), losses.detach().double().cpu()
-        weighted = losses * self.weights[of].to(losses)  # 1.0 exactly where the step is 0
+        of = self.panel.joint[rows].cpu()
+        weighted = losses * of_groups(self.weights, of).to(losses)  # 1.0 exactly where the step is 0
+        of, known = of[of >= 0], losses.detach().double().cpu()[of >= 0]
         above = known / known.mean().clamp(min=1e-12) - 1
         counts = torch.bincount(of, minlength=len(self.share)).clamp(min=1)
         self.logs += self.strength * torch.zeros_like(self.share).index_add(0, of, above) / counts

@@ -8,22 +8,31 @@ from reconfair.training import Batches
 
 
 def group_shares(groups, level: float) -> np.ndarray:
-    """Share of each group in a batch: (1 - level) n_g / n + level / G.
+    """Share of each group in a batch: (1 - level) n_g / n + level / G; who is in no group has its natural share.
 
     Parameters
     ----------
     groups : array_like of int
-        (n,) group of each training image, numbered from 0 without gaps.
+        (n,) group of each training image; -1: none.
     level : float
         0: as they come; 1: equal numbers of all groups.
+
+    Returns
+    -------
+    ndarray
+        One share for each of the sorted numbers in `groups`.
 
     Examples
     --------
     >>> [round(float(share), 3) for share in group_shares([0, 0, 0, 1], 0.5)]
     [0.625, 0.375]
+    >>> [round(float(share), 3) for share in group_shares([0, 0, 0, 1, -1], 1)]
+    [0.2, 0.4, 0.4]
     """
-    natural = np.bincount(groups) / len(groups)
-    return (1 - level) * natural + level / len(natural)
+    names, counts = np.unique(groups, return_counts=True)
+    natural = counts / counts.sum()
+    equal = np.where(names < 0, natural, natural[names >= 0].sum() / max((names >= 0).sum(), 1))
+    return (1 - level) * natural + level * equal
 
 
 class GroupBatches(Batches):
@@ -34,8 +43,7 @@ class GroupBatches(Batches):
 
     def __init__(self, rows, groups, level: float, batch_size: int, seed: int):
         super().__init__(rows, batch_size, seed)
-        self.groups = np.unique(groups, return_inverse=True)[1]
-        self.ends = np.cumsum(group_shares(self.groups, level))
+        self.groups, self.ends = np.unique(groups, return_inverse=True)[1], np.cumsum(group_shares(groups, level))
 
     def __iter__(self):
         draw, batches = generator(self.seed, "oversample", self.epoch), []
@@ -58,5 +66,4 @@ class Oversample(Remedy):
         """Row numbers in batches; with a level of 0 those of plain training."""
         if not self.strength:
             return Batches(self.rows, batch_size, seed)
-        joint = self.panel.joint[list(self.rows)].cpu().numpy()
-        return GroupBatches(self.rows, joint, self.strength, batch_size, seed)
+        return GroupBatches(self.rows, self.joint().numpy(), self.strength, batch_size, seed)

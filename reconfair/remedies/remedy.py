@@ -11,6 +11,31 @@ import pandas as pd
 import torch
 
 
+def joint_groups(attributes: pd.DataFrame) -> np.ndarray:
+    """Number the joint group of each image, from 0.
+
+    An image with an unknown attribute is in no group, -1. Remedies leave its weight as it is: what is not known cannot
+    be balanced, and few such patients would count as much as a whole group.
+
+    Examples
+    --------
+    >>> joint_groups(pd.DataFrame({"sex": ["male", "female", None], "race": ["a", "a", "a"]})).tolist()
+    [1, 0, -1]
+    """
+    return attributes.astype(object).groupby(list(attributes)).ngroup().fillna(-1).astype(int).to_numpy()
+
+
+def of_groups(weights: torch.Tensor, joint: torch.Tensor) -> torch.Tensor:
+    """Weight (n,) of each image, given those of the groups; of an image in no group, 1.
+
+    Examples
+    --------
+    >>> of_groups(torch.tensor([0.5, 1.5]), torch.tensor([1, -1, 0])).tolist()
+    [1.5, 1.0, 0.5]
+    """
+    return torch.where(joint < 0, 1.0, weights[joint.clamp(min=0)])
+
+
 class Panel:
     """Diagnostic networks that look at images, and what is known of every image.
 
@@ -41,7 +66,7 @@ class Panel:
     groups : Tensor
         (images, groups) of zeros and ones, the groups of all attributes side by side; `spans` tell them apart.
     joint : Tensor
-        (images,) joint group of the attributes, as numbers from 0.
+        (images,) `joint_groups` of the attributes.
     thresholds, rates : Tensor
         (tasks,): threshold of a decision; number of rates a disparity is the mean of (TPR and FPR, or Dice alone).
     """
@@ -78,7 +103,7 @@ class Panel:
         self.labels, self.groups = tensor(np.stack(labels, 1)), tensor(np.concatenate(hot, 1))
         self.thresholds = tensor([thresholds.get(task, 0.5) for task in tasks])
         self.rates = tensor([1 + known for known in classified])
-        self.joint = torch.tensor(kept.fillna("unknown").groupby(list(kept)).ngroup().to_numpy(), device=device)
+        self.joint = torch.tensor(joint_groups(kept), device=device)
 
     @cached_property
     def networks(self) -> Mapping:
@@ -130,6 +155,15 @@ class Remedy:
 
     def __init__(self, panel: Panel, rows, strength: float, options: Mapping = MappingProxyType({})):
         self.panel, self.rows, self.strength, self.options = panel, rows, strength, options
+
+    def joint(self) -> torch.Tensor:
+        """Joint group of each training image, (rows,); -1: none."""
+        return self.panel.joint.cpu()[torch.as_tensor(np.asarray(self.rows))]
+
+    def counts(self) -> torch.Tensor:
+        """Training images of each joint group, (groups,)."""
+        joint = self.joint()
+        return torch.bincount(joint[joint >= 0], minlength=int(self.panel.joint.max()) + 1)
 
     def shares(self) -> np.ndarray | None:
         """Relative probability of drawing each of the training rows; None: all alike."""

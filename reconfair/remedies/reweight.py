@@ -12,7 +12,7 @@ def weights(groups: pd.DataFrame, strength: float = 1) -> pd.Series:
     Parameters
     ----------
     groups : DataFrame
-        (n images, attributes), no missing values.
+        (n images, attributes). An image with a missing one is drawn as often as without reweighting.
     strength : float
         Power of that proportion: 1 shows every joint group equally often, 0 every image.
 
@@ -30,9 +30,10 @@ def weights(groups: pd.DataFrame, strength: float = 1) -> pd.Series:
     >>> weights(pd.DataFrame({"sex": ["female", "male", "male"]})).tolist()
     [0.5, 0.25, 0.25]
     """
-    members = groups.groupby(list(groups.columns))[groups.columns[0]].transform("size")
+    known = groups.dropna()
+    members = known.groupby(list(groups.columns))[groups.columns[0]].transform("size")
     drawn = (1 / members) ** strength
-    return drawn / drawn.sum()
+    return (drawn / drawn.sum() * len(known) / len(groups)).reindex(groups.index, fill_value=1 / len(groups))
 
 
 class Reweight(Remedy):
@@ -41,5 +42,5 @@ class Reweight(Remedy):
     criterion = "balanced"
 
     def shares(self) -> np.ndarray:
-        joint = pd.DataFrame({"joint": self.panel.joint[list(self.rows)].cpu()})
-        return weights(joint, self.strength).to_numpy()
+        joint = pd.DataFrame({"joint": self.joint()})
+        return weights(joint.where(joint >= 0), self.strength).to_numpy()

@@ -48,10 +48,10 @@ def test_labels_and_rates_are_those_of_each_task(panel):
     assert panel.columns(GRADE) == slice(0, 2) and panel.columns(TUMOUR) == slice(2, 3)
 
 
-def test_a_missing_attribute_is_in_no_group_but_in_a_joint_group_of_its_own(panel):
+def test_a_missing_attribute_is_in_no_group(panel):
     assert panel.spans == [slice(0, 2), slice(2, 4)]
     assert panel.groups.tolist() == [[0, 1, 1, 0], [0, 0, 0, 1], [1, 0, 0, 1]]
-    assert sorted(panel.joint.tolist()) == [0, 1, 2]
+    assert panel.joint.tolist() == [1, -1, 0]
 
 
 def test_features_are_counted_network_by_network(panel):
