@@ -66,14 +66,16 @@ def write(study: Study, source: Source, folder: Path) -> None:
     """Predictions on the standard reconstructions, with scores moved so that each group meets its threshold.
 
     Thresholds come from the validation patients. A joint group with fewer than ``fairness.min_cases`` of them of
-    either label takes the threshold of its group of the first attribute, else of the next one, else that of all.
+    either label takes the threshold of its group of the first attribute, else of the next one, else that of all. So do
+    patients of whom not all attributes are known.
     `read` says which groups got a threshold. Several classes keep their scores: no threshold enters their decision.
     """
     predictions = tables.read("predictions", store.ready(diagnosis.product(study, source.standard)))
     cohort, by_task = data.load(study).table, diagnosis.thresholds(study)
     attributes = list(study.attributes("mitigation"))
-    people = cohort.drop_duplicates("patient_id").set_index("patient_id")[attributes].fillna("unknown")
-    levels = {"*".join(attributes): people.agg("/".join, axis=1)} | {each: people[each] for each in attributes}
+    people = cohort.drop_duplicates("patient_id").set_index("patient_id")[attributes]
+    joint = people.dropna().astype(str).agg("/".join, axis=1)
+    levels = {"*".join(attributes): joint} | {each: people[each] for each in attributes}
     score, label = predictions.score.copy(), predictions.label
     groups = []
     for task, common in by_task.items():
@@ -84,7 +86,7 @@ def write(study: Study, source: Source, folder: Path) -> None:
         several = "class" in predictions and predictions["class"][rows].notna().any()  # their decision has no threshold
         for attribute, group_of in () if several else levels.items():
             group = predictions.patient_id.map(group_of)
-            for group_name in sorted(group[waiting].unique()):
+            for group_name in sorted(group[waiting].dropna().unique()):
                 members, known = waiting & (group == group_name), val & (group == group_name)
                 cases = [predictions.patient_id[known & (label == y)].nunique() for y in (0, 1)]
                 if min(cases) >= study.fairness.min_cases:

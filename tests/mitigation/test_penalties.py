@@ -275,11 +275,25 @@ def test_groups_are_those_of_the_training_images(outputs):
     assert list(mitigation.groups(params.study(**common, mitigation={}))) == ["sex", "age_group", "race"]
 
 
-def test_a_missing_attribute_is_a_group_of_its_own(monkeypatch):
+def test_training_images_without_one_that_has_all_attributes_are_refused(monkeypatch):
     table = pd.DataFrame(
-        {"split": "train", "sex": pd.Series(["female", None, "male"], dtype="str")}
-        | {"age_group": ["older", "younger", "older"], "race": pd.Series([None, "Black", "White"], dtype="str")}
+        {"split": "train", "sex": pd.Series(["female", None, "male", None], dtype="str"), "age_group": "older"}
+        | {"race": pd.Series([None, "Black", None, "White"], dtype="str")}
     )
     monkeypatch.setattr(data, "load", lambda study: data.Cohort(table, None, None))
-    found = mitigation.groups(params.study(dataset={"name": "lgg"}, mitigation={}))
-    assert found.sex.tolist() == ["female", "unknown", "male"] and found.race[0] == "unknown"
+    study = params.study(dataset={"name": "lgg"}, mitigation={"attributes": ["sex", "race"]})
+    with pytest.raises(ValueError, match=r"mitigation\.attributes: no training image has all of sex, race"):
+        mitigation.groups(study)
+    known = table.assign(race="White")
+    monkeypatch.setattr(data, "load", lambda study: data.Cohort(known.assign(race=list("abab")), None, None))
+    assert mitigation.groups(study).sex.isna().tolist() == [False, True, False, True]
+
+
+def test_validation_images_in_no_group_cannot_choose_an_epoch(smallest):
+    module, added, batch = begun(smallest, "unet", "reweight")
+    added.panel.joint[:] = -1
+    added.panel.joint[0] = 0
+    added.on_validation_epoch_start(None, module)
+    added.on_validation_batch_end(None, module, batch[1][:, None], batch, 0)
+    with pytest.raises(ValueError, match=r"mitigation\.attributes: no validation image"):
+        added.on_validation_epoch_end(None, module)

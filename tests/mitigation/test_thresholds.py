@@ -14,7 +14,7 @@ from reconfair.params import Source
 def made(outputs, monkeypatch):
     """Make thresholds for invented validation patients: `few` of the women are older, the others younger."""
 
-    def make(few, min_cases=10):
+    def make(few, min_cases=10, unknown=0):
         study = runs.mri(
             fairness={"min_cases": min_cases},
             mitigation={"strategies": ["thresholds"], "models": ["unet"], "attributes": ["sex", "age_group"]},
@@ -30,6 +30,7 @@ def made(outputs, monkeypatch):
         people.loc[women[:few], "age_group"] = "older"
         men = people.index[people.sex == "male"]
         people.loc[men[::2], "age_group"] = "older"
+        people.loc[women[len(women) - unknown :], "age_group"] = None
         label = (np.arange(n) // 2 % 2).astype(float)
         score = np.clip(0.3 + 0.3 * label + 0.15 * (people.sex == "female") + rng.normal(0, 0.1, n), 0, 1)
         rows = people[["patient_id", "split"]].assign(unit=people.patient_id, task="grade", kind="classify")
@@ -55,6 +56,13 @@ def test_a_small_joint_group_takes_the_threshold_of_its_first_attribute(made):
     threshold = by_group.loc[("sex", "female"), "threshold"]
     at = older.to_numpy()
     np.testing.assert_allclose(after.score[at], thresholds.moved(before.score[at], threshold, 0.5))
+
+
+def test_a_patient_with_an_unknown_attribute_takes_the_threshold_of_one_that_is_known(made):
+    _, _, people, groups = made(few=8, unknown=30)
+    by_group = groups.set_index(["attribute", "group"]).patients
+    assert by_group["sex", "female"] == 8 + people.age_group.isna().sum() == 38
+    assert not groups.group.str.contains("nan|None|unknown").any()
 
 
 def test_women_come_nearer_to_the_rates_of_all(made):
