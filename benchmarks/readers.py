@@ -8,6 +8,7 @@ decoy     Four women in five have a bright spot in the scalp, and 98 % of the wo
           with the seed that chooses strengths, where ten women are left to learn from). The network takes the spot for
           a tumour. The gap between men and women lies outside the tumour: the crop around the truth must close it, a
           cascade and oversampling must close part of it.
+remaining As decoy, with 97 % and 95 % of the women hidden: how many must remain for oversampling to teach?
 contrast  Women's tumours are faint. The gap lies inside the tumour: the crop must not help.
 null      Attributes mean nothing. 300 cohorts of fresh patients are read by networks that were trained once for each
           seed; no strategy may be called better more often than by chance.
@@ -61,14 +62,15 @@ CLASSIFIERS = [
 COHORTS, SIZE = 300, 200  # of fresh patients under the null
 FULL = {"patients": 800, "epochs": 10, "fresh": 2000, "xrays": 6000, "x_epochs": 12}
 FULL |= {"cohorts": COHORTS, "seeds": SEEDS, "n": SIZE, "hidden": (0.95, 0.98, 0.98, 0.98)}  # the last: by seed
+FULL |= {"remaining": (0.97, 0.95)}  # shares that are hidden
 QUICK = {"patients": 80, "epochs": 1, "fresh": 80, "xrays": 200, "x_epochs": 1, "cohorts": 6, "seeds": (0, 1), "n": 40}
-QUICK |= {"hidden": (0.8, 0.8)}
+QUICK |= {"hidden": (0.8, 0.8), "remaining": (0.7,)}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="tiny: shows that it runs, and nothing else")
-    every = ["decoy", "contrast", "null", "xray", "costs", "real"]
+    every = ["decoy", "remaining", "contrast", "null", "xray", "costs", "real"]
     parser.add_argument("--scenarios", nargs="*", default=every, choices=every)
     arguments = parser.parse_args()
     if not arguments.quick:
@@ -83,6 +85,7 @@ def main():
 def run(scenarios, sizes, results: Path) -> None:
     """Compute what is missing, unit by unit, then summarise all that the file has."""
     units = {"decoy": segmented, "contrast": segmented, "null": false_gains, "xray": classified}
+    units |= {"remaining": remaining}
     for scenario in scenarios:
         if scenario == "costs":
             unit(results, "costs", 0, partial(costs, sizes))
@@ -189,6 +192,15 @@ def segmented(scenario: str, seed: int, sizes: dict, results: Path) -> list[dict
     """Gap of median Dice between men and women on fresh patients, for every reader."""
     names = chosen(results, scenario, SEGMENTERS[scenario], seed, "gap")
     study = brains(scenario, seed, sizes, names)
+    rows = gaps_of(study, sizes)
+    return rows + [
+        {"reader": row.reader, "metric": "minority_share", "value": row.minority_share}
+        for row in strategies.doses(study).itertuples()
+    ]
+
+
+def gaps_of(study, sizes: dict) -> list[dict]:
+    """Median Dice of men and women on fresh patients, and their gap with limits, of every reader."""
     predictions, table = fresh(study, sizes["fresh"], study.reader_names)
     groups = table.drop_duplicates("patient_id").set_index("patient_id")[["sex"]]
     found = medians.compare(predictions, groups, resamples=200, spacing=study.dataset.spacing)
@@ -203,10 +215,24 @@ def segmented(scenario: str, seed: int, sizes: dict, results: Path) -> list[dict
         rows += [
             {"reader": name, "metric": f"dice_{sex}", "value": v} for sex, v in (("male", male), ("female", female))
         ]
-    rows += [
-        {"reader": row.reader, "metric": "minority_share", "value": row.minority_share}
-        for row in strategies.doses(study).itertuples()
-    ]
+    return rows
+
+
+def remaining(scenario: str, seed: int, sizes: dict, results: Path) -> list[dict]:
+    """Gap of plain training and of oversampling where more women remain in training than in the scenario ``decoy``."""
+    if seed == 0:
+        return [{"reader": "all", "metric": "skipped", "value": 0.0, "note": "nothing to choose"}]
+    (name,) = chosen(results, "decoy", [("oversample@0.5", "oversample@1")], seed, "gap")
+    rows = []
+    for hidden in sizes["remaining"]:
+        study = brains("decoy", seed, sizes | {"hidden": {seed: hidden}}, [name])
+        study = study.model_copy(
+            update={"dataset": study.dataset.model_copy(update={"label": f"readers_remaining_{seed}_{hidden}"})}
+        )
+        found = gaps_of(study, sizes)
+        table = data.load(study).table.iloc[data.rows(data.load(study).table, "diag")]
+        women = table.patient_id[table.sex == "female"].nunique()
+        rows += [row | {"metric": f"gap {hidden}", "note": f"{women} women"} for row in found if row["metric"] == "gap"]
     return rows
 
 
@@ -432,6 +458,8 @@ def summary(rows: pd.DataFrame) -> None:
         for name in ("crop", "cascade", "oversample")
     }
     lines |= {f"{name}_gap_left": left("decoy", name) for name in ("reweight", "dro")}
+    for metric in sorted(set(rows.metric[rows.scenario == "remaining"]) - {"skipped"}):
+        lines[f"oversample_{metric.replace(' ', '_left_')}"] = left("remaining", "oversample", metric=metric)
     lines["crop_control_gap_left"] = left("contrast", "crop")
     gains = rows[(rows.scenario == "null") & (rows.metric == "false_gains")]
     lines["null_false_gains"] = float(gains.value.mean()) if len(gains) else np.nan
