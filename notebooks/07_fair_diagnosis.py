@@ -142,6 +142,9 @@ Markdown(
 # - **Reweighting** draws images as they come and multiplies the loss of each by $w_g = n/(G\,n_g)$, whose mean is 1.
 # - **Group DRO** lets the weights follow the losses: $q_g \leftarrow q_g \exp(\eta L_g)/Z$ (chapter 06).
 #
+# Dice belongs to a whole batch, so the weights of its slices enter the sums that it is made of; with equal weights, training
+# is the plain one. A patient with an unknown attribute belongs to no group and counts as in plain training.
+#
 # All three can be measured on one scale: the share of the gradient that the rarest group gets, relative to plain training.
 # For the numbers of Lee et al., 15 Black among 4,236 patients:
 
