@@ -80,6 +80,20 @@ def test_a_model_whose_probabilities_do_not_sum_to_one_is_refused(tmp_path, monk
         given.check(given.diagnoser(settings | {"classes": True}), 64)
 
 
+def test_a_model_of_several_classes_has_the_loss_that_penalties_need(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "import torch\n"
+        "class Reader:\n"
+        "    def diagnose(self, images):\n"
+        "        return torch.tensor([[0.5, 0.3, 0.2]]).expand(len(images), 3)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    settings = {"model": "mine.py:Reader", "kind": "classify", "tasks": list(TASKS), "classes": True}
+    reader = given.diagnoser(settings)
+    loss = reader.criterion(reader(torch.zeros(2, 1, 8, 8)), torch.eye(3)[[0, 1]])
+    assert loss.item() == pytest.approx(-(np.log(0.5) + np.log(0.3)) / 2, rel=1e-5)
+
+
 def test_radiographs_keep_one_network_for_findings_beside_one_for_classes():
     labels = {"nodule": "nodule", "dx": {"column": "dx", "labels": {"a": 0, "b": 1, "c": 2}}, "mass": "mass"}
     study = params.study(dataset={"name": "table", "modality": "xray", "tasks": labels}, noise="none")
