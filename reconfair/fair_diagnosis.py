@@ -11,7 +11,7 @@ import pandas as pd
 
 from reconfair import data, diagnosis, judge, store, tables
 from reconfair.fairness import fate, medians
-from reconfair.params import ALONE, ORIGINAL, Reader, Study
+from reconfair.params import ALONE, DOSES, ORIGINAL, Reader, Study
 from reconfair.store import Product
 from reconfair.words import without_strength
 
@@ -87,14 +87,22 @@ def check(study: Study) -> list[str]:
     outlined = "segment" in study.tasks.values()
     blind = [strategy for strategy, some in words.items() if {"crop", "cascade"} & some and not outlined]
     mistakes = [f"readers.strategies: {strategy} needs masks, and {study.label} has none" for strategy in blind]
-    if data.product(study).fresh and any({*ALONE, "thresholds"} & some for some in words.values()):
-        from reconfair.diagnosis import groupwise
+    if not data.product(study).fresh:
+        return mistakes
+    from reconfair.diagnosis import groupwise, strategies
 
+    table = data.load(study).table
+    refusals = {
+        (*ALONE, "thresholds"): partial(groupwise.zeros, study),
+        DOSES: partial(strategies.dosed_groups, study, table, data.rows(table, "diag")),
+    }
+    for asked, refuse in refusals.items():
         try:
-            groupwise.zeros(study)
+            if any({*asked} & some for some in words.values()):
+                refuse()
         except ValueError as error:
             mistakes.append(str(error))
-    return mistakes
+    return list(dict.fromkeys(mistakes))
 
 
 def judged(study: Study, read: list[Product] | None = None) -> Product:

@@ -69,9 +69,8 @@ class Diagnoser(Learner):
 
     def summands(self, logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         """Overlap, both areas, L1 and 1 of each slice, (n, 4), of logits (n, 1, s, s) against masks (n, s, s)."""
-        probability = (
-            logits[:, 0].float().sigmoid()
-        )  # areas of thousands of pixels, in half precision, would be rounded
+        # In half precision, areas of thousands of pixels would be rounded.
+        probability = logits[:, 0].float().sigmoid()
         overlap, areas = (probability * masks).sum((1, 2)), probability.sum((1, 2)) + masks.sum((1, 2))
         return torch.stack([overlap, areas, (probability - masks).abs().mean((1, 2)), torch.ones_like(overlap)], 1)
 

@@ -15,7 +15,6 @@ from reconfair import data, diagnosis, remedies, store
 from reconfair.diagnosis import crop, groupwise
 from reconfair.keyed import generator, seed_of
 from reconfair.params import ALONE, DOSES, Network, Reader, Study
-from reconfair.remedies.remedy import joint_groups
 from reconfair.store import Product, Work
 
 SENSITIVE = Network("sensitive", "classify", ())  # predicts the attributes; all findings share it
@@ -148,6 +147,27 @@ def build(study: Study, reader: Reader):
 # --- training sets ---
 
 
+def dosed_groups(study: Study, table: pd.DataFrame, rows: np.ndarray) -> np.ndarray:
+    """Joint group of each image by the attributes of the readers; -1 where one is unknown.
+
+    Raises
+    ------
+    ValueError
+        The training images `rows` are all of one group.
+    """
+    from reconfair.remedies.remedy import joint_groups
+
+    attributes = list(study.attributes("readers"))
+    groups = joint_groups(table[attributes])
+    if len(np.unique(groups[rows][groups[rows] >= 0])) < 2:
+        groupwise.references(table.iloc[rows], attributes)  # names the attribute that is the same for all
+        raise ValueError(
+            f"readers.attributes: the training images with all of {', '.join(attributes)} are of one group, so there "
+            "is nothing to balance; name fewer attributes"
+        )
+    return groups
+
+
 def amplified(labels: np.ndarray, groups: np.ndarray, gap: float, seed: int) -> np.ndarray:
     """Leave images out until positive rates differ by `gap` between the two groups of every attribute.
 
@@ -242,13 +262,7 @@ def _train_doses(study: Study, reader: Reader, module, examples, folder: Path) -
 
     from reconfair.diagnosis.dosing import Doses
 
-    groups = joint_groups(examples.table[list(study.attributes("readers"))])
-    if len(np.unique(groups[examples.rows][groups[examples.rows] >= 0])) < 2:
-        groupwise.zeros(study)  # names the attribute that is the same for all
-        raise ValueError(
-            f"readers.attributes: training images with all of {', '.join(study.attributes('readers'))} are of one "
-            "group, so there is nothing to balance; name fewer attributes"
-        )
+    groups = dosed_groups(study, examples.table, examples.rows)
     options = {"dro": study.readers.dro, "reweight": study.readers.reweight}
     if study.readers.as_published:
         options = dict.fromkeys(options, "as_published")

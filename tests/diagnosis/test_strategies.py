@@ -341,7 +341,19 @@ def test_an_attribute_that_is_constant_in_training_is_named(study, monkeypatch):
     [mistake] = fair_diagnosis.check(study)
     assert "readers.attributes" in mistake and "'sex'" in mistake
     doses = study.model_copy(update={"readers": params.Readers(strategies=("oversample",), attributes=("sex",))})
-    assert fair_diagnosis.check(doses) == []
+    [mistake] = fair_diagnosis.check(doses)
+    assert "readers.attributes" in mistake and "'sex'" in mistake
+
+
+def test_attributes_of_which_only_one_joint_group_is_known_are_refused_before_training(study, monkeypatch):
+    cohort = data.load(study)
+    men = cohort.table.sex == "male"
+    known = cohort.table.assign(race=np.where(men, "White", None))
+    known.loc[known.index[~men][::2], ["sex", "race"]] = [None, "Asian"]  # both vary, and only white men have both
+    monkeypatch.setattr(data, "load", lambda _: cohort._replace(table=known))
+    both = params.Readers(strategies=("oversample",), attributes=("sex", "race"))
+    [mistake] = fair_diagnosis.check(study.model_copy(update={"readers": both}))
+    assert "readers.attributes: the training images with all of sex, race are of one group" in mistake
 
 
 def test_a_group_without_a_case_is_named_where_images_are_left_out(study, monkeypatch):
