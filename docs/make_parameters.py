@@ -151,7 +151,8 @@ MEANINGS = {
     "margins": "changes that would not matter, by metric, in the metric's unit; `ser` is a ratio above 1",
     "strategies": "remedies, remedies joined by `+`, and `thresholds`; a strength follows `@`",
     "Mitigation.models": "reconstructors to fine-tune; empty: all of the study",
-    "Mitigation.attributes": "attributes whose groups are to be treated alike; empty: those that the dataset records",
+    "Mitigation.attributes": "attributes whose groups are to be treated alike; empty: those that the dataset records; "
+    "an image with an unknown one is in no group",
     "Mitigation.lam": "strength of `eodd` and `adv` where a strategy states none",
     "Mitigation.epochs": "passes over the training images in fine-tuning",
     "lr_factor": "learning rate of fine-tuning, as a multiple of that of the first training",
@@ -177,7 +178,8 @@ MEANINGS = {
     "TwoStages.max_cells": "a larger grid is refused, with its cost",
     "Readers.strategies": "strategies that train readers, joined by `+`; a strength follows `@`, see below",
     "Readers.thresholds": "criterion of thresholds by group, which follow every classifier; `none`: only where named",
-    "Readers.attributes": "attributes whose groups are to be treated alike; empty: those that the dataset records",
+    "Readers.attributes": "attributes whose groups are to be treated alike; empty: those that the dataset records; "
+    "an image with an unknown one is in no group",
     "amplify": "training images are left out until the positive rates of groups differ by so much; 0: none is",
     "Readers.level": "level of `oversample`: 0 as images come, 1 as many of every group",
     "Readers.dro": "`online`: weights that follow the losses; `max`: the worst group of a batch; or the published code",

@@ -643,7 +643,7 @@ class Readers(Strategies):
 
     strategies: tuple[str, ...] = ("oversample", "reweight", "dro")  # or joined by +, with a strength after @
     thresholds: Literal["none", "min_gap", "youden", "gmeans"] = "none"  # by group, after each classifier's training
-    attributes: tuple[Literal[ATTRIBUTES], ...] = ()  # empty: those that the dataset records
+    attributes: tuple[str, ...] = ()  # empty: those that the dataset records
     amplify: Fraction = 0.0  # training images are left out until positive rates of groups differ by so much
     level: Fraction = 1.0  # of oversampling: 0 natural, 1 as many images of every group
     dro: Literal["online", "max", "as_published"] = "online"  # max: the worst group of a batch alone

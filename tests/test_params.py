@@ -702,3 +702,12 @@ def test_a_kind_of_noise_may_stand_alone():
 def test_no_strategy_at_all_is_refused(section):
     with pytest.raises(ParamsError, match=rf"{section}: strategies: \[\] names none"):
         params.study(dataset=MRI, **{section: {"strategies": []}})
+
+
+def test_readers_take_attributes_of_your_own():
+    dataset = {"name": "phantom_mri", "attributes": {"scanner": {"a": 0.6, "b": 0.4}}}
+    readers = {"strategies": ["oversample", "fcro"], "attributes": ["scanner"]}
+    study = params.study(dataset=dataset, noise="none", readers=readers)
+    assert study.attributes("readers") == ("scanner",)
+    with pytest.raises(ParamsError, match=r"readers.attributes.*'scaner'.*'scanner'"):
+        params.study(dataset=dataset, noise="none", readers=readers | {"attributes": ["scaner"]})
