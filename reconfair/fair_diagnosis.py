@@ -91,15 +91,14 @@ def check(study: Study) -> list[str]:
         return mistakes
     from reconfair.diagnosis import groupwise, strategies
 
-    table = data.load(study).table
-    refusals = {
-        (*ALONE, "thresholds"): partial(groupwise.zeros, study),
-        DOSES: partial(strategies.dosed_groups, study, table, data.rows(table, "diag")),
-    }
-    for asked, refuse in refusals.items():
+    table, asked = data.load(study).table, set().union(*words.values())
+    for needing, refuse in (
+        ((*ALONE, "thresholds"), groupwise.zeros),
+        (DOSES, partial(strategies.dosed_groups, table=table, rows=data.rows(table, "diag"))),
+    ):
         try:
-            if any({*asked} & some for some in words.values()):
-                refuse()
+            if asked & {*needing}:
+                refuse(study)
         except ValueError as error:
             mistakes.append(str(error))
     return list(dict.fromkeys(mistakes))

@@ -17,6 +17,16 @@ def joint_groups(attributes: pd.DataFrame) -> np.ndarray:
     An image with an unknown attribute is in no group, -1. Remedies leave its weight as it is: what is not known cannot
     be balanced, and few such patients would count as much as a whole group.
 
+    Parameters
+    ----------
+    attributes : DataFrame
+        (images, attributes).
+
+    Returns
+    -------
+    ndarray of int
+        (images,).
+
     Examples
     --------
     >>> joint_groups(pd.DataFrame({"sex": ["male", "female", None], "race": ["a", "a", "a"]})).tolist()

@@ -30,10 +30,10 @@ def weights(groups: pd.DataFrame, strength: float = 1) -> pd.Series:
     >>> weights(pd.DataFrame({"sex": ["female", "male", "male"]})).tolist()
     [0.5, 0.25, 0.25]
     """
-    known = groups.dropna()
-    members = known.groupby(list(groups.columns))[groups.columns[0]].transform("size")
-    drawn = (1 / members) ** strength
-    return (drawn / drawn.sum() * len(known) / len(groups)).reindex(groups.index, fill_value=1 / len(groups))
+    known = groups.notna().all(axis=1)
+    members = groups.groupby(list(groups.columns))[groups.columns[0]].transform("size")
+    drawn = ((1 / members) ** strength).where(known)
+    return (drawn / drawn.sum() * known.mean()).fillna(1 / len(groups))
 
 
 class Reweight(Remedy):

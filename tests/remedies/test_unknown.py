@@ -56,4 +56,7 @@ def test_an_image_in_no_group_is_drawn_as_often_as_others_were():
     assert counts[:10].sum() == pytest.approx(7.5, abs=0.1) and counts[10:15].sum() == pytest.approx(7.5, abs=0.1)
     table = pd.DataFrame({"sex": ["a"] * 10 + ["b"] * 5 + [None]})
     assert reweight.weights(table).tolist() == pytest.approx([15 / 320] * 10 + [15 / 160] * 5 + [1 / 16])
+    assert reweight.weights(table, 0).tolist() == pytest.approx([1 / 16] * 16)
+    twice = table.set_axis([0] * 16)  # labels of rows need not differ
+    assert reweight.weights(twice).tolist() == reweight.weights(table).tolist()
     assert reweight.Reweight(PANEL, ROWS, 1.0).shares().tolist() == pytest.approx(reweight.weights(table).tolist())
