@@ -231,7 +231,7 @@ Markdown(
 # thresholds: that is what FairREAD must beat.
 #
 # The probe shows how hard it is to hide sex here. Women's chests differ in several ways at once, and only 1,258 training images
-# are left after amplification. With the first held-out seed, the adversary alone was trained for 80 epochs instead of 24. Its
+# are left after amplification. In one trial that is not kept, the adversary alone was trained for 80 epochs instead of 24. Its
 # validation loss was least after epoch 12, so the weights of that epoch were kept, and the probe found sex as well as
 # before (0.995). During the game the adversary seems to be beaten: its cross-entropy is 0.63, where chance gives 0.69. A
 # probe that is fitted to the frozen features afterwards is not.
@@ -313,10 +313,10 @@ Markdown("\n".join(lines) or "Not measured yet.")
 # Each gap here has one cause that we chose; real gaps have several. The networks are small, and the images have 64 pixels a
 # side. A strategy that fails here at these strengths may work at others.
 #
-# Three seeds are few. Another training of the same network can have another gap. Seeds 0 to 3 of `decoy` were trained twice,
-# with sums in another order, which changes the last digits alone. The gap of the standard reader was 0.043 and then 0.021,
-# 0.037 and 0.034, 0.022 and 0.034, 0.082 and 0.060: one training has a standard deviation of about 0.012. The intervals above
-# do not contain this: they are over the patients, given the trained readers.
+# Three seeds are few. Another training of the same network can have another gap. The held-out seeds of `decoy` were trained
+# twice, with sums in another order, which changes the last digits alone (the first values are not kept). The gap of the standard
+# reader was 0.037 and then 0.034, 0.022 and 0.034, 0.082 and 0.060: one training has a standard deviation of about 0.01. The
+# intervals above do not contain this: they are over the patients, given the trained readers.
 #
 # ## Three things to take away
 #
