@@ -370,25 +370,31 @@ Markdown(
 )
 
 # %% [markdown]
-# The next table has EODD of the readers of this study on originals, with the intervals of chapter 05. Rely on this one.
+# The next table has EODD of the readers of this study on originals, with the intervals of chapter 05. `shift_standard` is
+# the change from the standard reader on the same patients. Rely on this table.
 
 # %%
 performance, gaps = judge.judge(study, room.judged(study))
 honest = gaps[(gaps.metric == "eodd") & (gaps.source == "original") & (gaps.task == study.cells[-1])]
-honest = honest.assign(p=honest.p.map(rf.words.p_value, na_action="ignore"))
-honest.set_index(["attribute", "reader"])[["value", "low", "high", "expected", "p"]].round(3)
+columns = [
+    "value",
+    "low",
+    "high",
+    "expected",
+    "shift_standard",
+    "shift_standard_low",
+    "shift_standard_high",
+    "verdict_standard",
+]
+honest.set_index(["attribute", "reader"])[columns].round(3)
 
 # %%
-rows = honest[honest.attribute == study.cells[0]].set_index("reader")
-sentences = []
-for name in generators:
-    if name in rows.index and np.isfinite(rows.value[name]):
-        one, other = rows.loc["standard"], rows.loc[name]
-        apart = other.high < one.low or one.high < other.low
-        sentences.append(
-            f"{rf.words.name(name)}: EODD {other.value:.3f} against {one.value:.3f}; the intervals "
-            + ("do not overlap." if apart else "overlap, so no difference is shown.")
-        )
+changed = honest[(honest.attribute == study.cells[0]) & honest.shift_standard_low.notna()]
+sentences = [
+    f"{rf.words.name(row.reader)}: EODD changes by {row.shift_standard:+.3f} from that of the standard reader "
+    f"({row.shift_standard_low:+.3f} to {row.shift_standard_high:+.3f}): {row.verdict_standard}."
+    for row in changed.itertuples()
+]
 Markdown(" ".join(sentences) or "No two groups have enough patients to be compared.")
 
 # %% [markdown]

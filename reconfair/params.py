@@ -584,6 +584,8 @@ class Synthesis(Section):
     classifiers: tuple[Literal[CLASSIFIERS], ...] = CLASSIFIERS[:-1]
     vit: str = "vit_b_16"  # a name torchvision or timm knows
     resnet: str = "resnet50"  # a name torchvision or timm knows
+    pretrained: bool | None = None  # whether vit and resnet start from ImageNet weights; None: as diagnosis.classify
+    epochs: Count | None = None  # of vit and resnet; None: as diagnosis.classify
     draws: Annotated[int, Field(ge=2)] = 10  # of equal numbers of images, for distances
     judged: Annotated[int, Field(ge=4)] = 200  # samples of each cell that are compared with real images
     channels: Annotated[int, Field(ge=8, multiple_of=8)] = 64  # of the first level

@@ -26,8 +26,21 @@ from reconfair.words import nearest
 EPOCH = 100  # iterations of an epoch, after which cell weights are renewed
 BATCH = 50  # images drawn at a time
 JUDGED = "synthesis/judged"  # the job that judges, apart from the networks
-NETWORK = ("channels", "widths", "blocks", "attention", "patch", "batch_size", "lr", "ema", "guidance", "steps", "seed")
+GENERATOR = (
+    "channels",
+    "widths",
+    "blocks",
+    "attention",
+    "patch",
+    "batch_size",
+    "lr",
+    "ema",
+    "guidance",
+    "steps",
+    "seed",
+)
 DIFFUSION = ("diffusion", "balance", "preference")
+NETWORKS = ("vit", "resnet")  # the other classifiers look at frozen features
 PUBLISHED_GUIDANCE = 7.5
 
 
@@ -51,7 +64,7 @@ class Cells(NamedTuple):
 
 
 def cells(study: Study) -> Cells:
-    """Cells of the diagnosis training images; images without an attribute or a label are left out.
+    """Cells of the images that train the diagnosis; those without an attribute are left out.
 
     Raises
     ------
@@ -59,8 +72,7 @@ def cells(study: Study) -> Cells:
         A cell has fewer than ``min_images`` images, and ``small_cells`` is ``refuse``.
     """
     settings, task = study.synthesis, study.cells[-1]
-    cohort = data.load(study).table
-    rows = data.rows(cohort, "diag")
+    cohort, rows = data.load(study).table, diagnosis.training_set(study, asked(study)).rows
     rows = rows[cohort.iloc[rows][list(study.cells)].notna().all(axis=1)]
     some = cohort.iloc[rows].astype({task: int})
     levels = [sorted(some[word].unique()) for word in study.cells]
@@ -140,8 +152,9 @@ def weights(study: Study, name: str = "base") -> Product:
     if not base and name not in settings.generators:
         raise ParamsError(f"synthesis: there is no generator '{name}'; {nearest(name, settings.generators)}")
     iterations = settings.iterations if base else settings.tuning
-    keys = {key: settings.model_dump(mode="json")[key] for key in NETWORK} | {"iterations": iterations}
+    keys = {key: settings.model_dump(mode="json")[key] for key in GENERATOR} | {"iterations": iterations}
     keys |= {"cells": study.cells, "min_images": settings.min_images, "small_cells": settings.small_cells}
+    keys |= {"outlined": study.diagnosis.classify.outlined}
     keys |= {} if base else recipe(study, name)
     keys |= {"start": _digest(settings.start)} if base and settings.start else {}
     needs = [] if base else [weights(study)]
@@ -251,10 +264,11 @@ def product(study: Study) -> Product:
 def answered(study: Study) -> dict[tuple[str, str], Product]:
     """Answers by generator and kind of classifier; of the generator ``standard``, trained with real images alone."""
     settings, examined, made = study.synthesis, examiner(study), {}
-    keys = {key: getattr(settings, key) for key in ("inverse_performance", "as_published", "vit", "resnet")}
+    keys = {key: getattr(settings, key) for key in ("inverse_performance", "as_published")}
     for name in ("standard", *settings.generators):
         for kind in settings.classifiers:
-            network = kind in ("vit", "resnet")
+            network = kind in NETWORKS
+            changed = {"changed": architecture(study, kind)} if network else {}
             made[name, kind] = _product(
                 study,
                 f"synthesis/{name}/{kind}",
@@ -264,10 +278,19 @@ def answered(study: Study) -> dict[tuple[str, str], Product]:
                 [examined] + ([samples(study, name)] if name != "standard" else []),
                 code=examined.code,
                 job=None if network else JUDGED,
-                parameters=examined.parameters | keys | {"cells": study.cells},
+                parameters=examined.parameters | keys | changed | {"cells": study.cells},
                 work=examined.work if network else partial(Work, f"fit {kind}", 1, 2.0),
             )
     return made
+
+
+def architecture(study: Study, classifier: str) -> dict:
+    """Settings of a classifier in which it differs from the study's own."""
+    settings, own = study.synthesis, study.diagnosis.classify
+    pretrained = own.pretrained is True if settings.pretrained is None else settings.pretrained
+    chosen = {"architecture": getattr(settings, classifier), "size": 0, "value_range": None, "pretrained": pretrained}
+    chosen |= {"linear_probe": own.linear_probe and pretrained, "epochs": settings.epochs or own.epochs}
+    return {} if chosen["architecture"] == own.architecture else chosen
 
 
 def products(study: Study) -> list[Product]:
@@ -305,6 +328,13 @@ def check(study: Study) -> list[str]:
     if study.dataset.size % multiple:
         near = max(round(study.dataset.size / multiple), 1) * multiple
         mistakes.append(f"synthesis.widths: images need a multiple of {multiple} pixels, such as {near}")
+    for kind in [kind for kind in NETWORKS if kind in settings.classifiers]:
+        changed = architecture(study, kind)
+        if not (changed.get("epochs", 1) or changed["linear_probe"]):
+            mistakes.append(
+                f"synthesis.epochs: missing; {kind} has no linear probe without ImageNet weights, and "
+                "diagnosis.classify.epochs is 0"
+            )
     if not study.networks_of("fairgen"):
         mistakes.append(f"synthesis.cells: the network of '{study.cells[-1]}' is given, and cannot be trained")
     for key, kind in (("start", "file"), ("ratings", "folder"), ("diffusers", "folder")):
@@ -340,7 +370,7 @@ def build(study: Study, name: str = "base", table: pd.DataFrame | None = None):
     settings = study.synthesis.model_dump()
     table = cells(study).table if table is None else table
     codes = np.array(table.codes.tolist())
-    chosen = {key: list(value) if isinstance(value := settings[key], tuple) else value for key in NETWORK}
+    chosen = {key: list(value) if isinstance(value := settings[key], tuple) else value for key in GENERATOR}
     chosen |= {"guidance": PUBLISHED_GUIDANCE} if study.synthesis.as_published else {}
     chosen |= {"cells": codes.tolist(), "names": table.cell.tolist(), "factors": (codes.max(0) + 1).tolist()}
     colours = 3 if data.load(study).images.ndim == 4 else 1
@@ -366,7 +396,7 @@ def _work(study: Study, kind: str, images: float = 0) -> Work:
     if not images:
         real = data.sizes(study)["diag"]
         images = (real if settings.amount == "balance" else settings.amount * real) + 4 * settings.judged
-    keys = {key: settings.model_dump(mode="json")[key] for key in NETWORK}
+    keys = {key: settings.model_dump(mode="json")[key] for key in GENERATOR}
     unknown = {"cells": [(0, 0)], "factors": [1, 1], "colours": 1}  # which the cost does not depend on
     amount = images if trains else images * 2 * settings.steps  # two evaluations a step
     build_one = partial(Generator, keys | unknown, size)
@@ -582,9 +612,7 @@ def synthetic(study: Study, name: str) -> tuple[pd.DataFrame, np.ndarray]:
 
 def halves(study: Study) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the training images of two halves of the patients: one trains the examiner, the other measures."""
-    table = data.load(study).table
-    rows = data.rows(table, "diag")
-    rows = rows[table.iloc[rows][study.cells[-1]].notna()]
+    table, rows = data.load(study).table, diagnosis.training_set(study, asked(study)).rows
     patients = np.array(sorted(table.patient_id.iloc[rows].unique()))
     mine = set(draws_of(study.synthesis.seed, "halves").permutation(patients)[: len(patients) // 2])
     inside = table.patient_id.iloc[rows].isin(mine).to_numpy()
@@ -604,10 +632,9 @@ def _train_classifier(study: Study, reader: Reader | None, folder: Path) -> None
     from reconfair.synthesis import classifiers
 
     if reader is None:
-        classifiers.train(study, asked(study), halves(study)[0], folder)
+        classifiers.train(study, asked(study), folder, rows=halves(study)[0])
         return
-    rows = data.rows(data.load(study).table, "diag")
-    classifiers.train(study, reader.network, rows, folder, synthetic(study, reader.strategy))
+    classifiers.train(study, reader.network, folder, synthetic(study, reader.strategy))
     diagnosis.write_threshold(study, reader, folder)
 
 

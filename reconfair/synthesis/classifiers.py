@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch.nn import functional as F
 
 from reconfair import data, diagnosis, store, synthesis, training
 from reconfair.data import splits
@@ -15,8 +14,8 @@ from reconfair.keyed import generator, seed_of
 from reconfair.params import Network, ParamsError, Study
 from reconfair.synthesis.balance import inverse_performance
 from reconfair.synthesis.distance import COLUMNS, Features
+from reconfair.training import Batches
 
-NETWORKS = ("vit", "resnet")  # the other classifiers look at frozen features
 RESAMPLES = 400
 METRICS = ("accuracy", "demographic_parity", "equal_opportunity", "essp", "nar")
 
@@ -59,13 +58,11 @@ class Classifier(classify.Diagnoser):
 
     def training_step(self, batch, batch_idx):
         images, labels, rows = batch
-        logits, known = self(training.widen(images)), ~labels.isnan()
-        losses = F.binary_cross_entropy_with_logits(logits, labels.nan_to_num(), reduction="none") * known
-        total = known.sum()
-        if self.settings.get("classes"):  # logits are log-odds of the softmax, and the true class alone counts
-            losses, total = -labels.nan_to_num() * F.logsigmoid(logits), labels.nansum()
-        weights = self.image_weights[rows.long().cpu()].to(losses)[:, None] if self.mode == "loss" else 1.0
-        return (losses * weights).sum() / total.clamp(1)
+        sums = self.summands(self(training.widen(images)), labels)
+        if self.mode != "loss":
+            return self.of_sums(sums.sum(0))
+        weights = self.image_weights[rows.long().cpu()].to(sums)[:, None]
+        return weights.mean() * self.of_sums((weights * sums).sum(0))
 
     def validation_step(self, batch, batch_idx):
         images, labels, rows = batch
@@ -102,45 +99,43 @@ class Classifier(classify.Diagnoser):
         self.weigh()
 
 
-def train(study: Study, network: Network, rows, folder: Path, synthetic=None, changes: dict | None = None) -> None:
-    """Train a classifier with some rows of the cohort and, if given, synthetic images; leave ``best.ckpt`` in `folder`.
+def train(study: Study, network: Network, folder: Path, synthetic=None, rows=None, changes: dict | None = None) -> None:
+    """Train a classifier as the diagnosis does and, if given, with synthetic images; leave ``best.ckpt`` in `folder`.
 
     Parameters
     ----------
     study : Study
     network : Network
-    rows : ndarray of int
-        Real training images.
     folder : Path
     synthetic : (DataFrame, ndarray), optional
         Table and images; those that are ``used`` train. Validation is with real images alone.
+    rows : ndarray of int, optional
+        Real training images; left out: all.
     changes : dict, optional
         Of the network's settings.
     """
-    cohort, attributes = data.load(study), study.cells[:-1]
-    table, images = cohort.table, cohort.images
-    used, mode = np.array([], int), "none"
+    of, attributes, mode = diagnosis.training_set(study, network), study.cells[:-1], "none"
+    of = of._replace(rows=of.rows if rows is None else np.intersect1d(of.rows, rows))
     if synthetic is not None:
-        used = len(table) + np.flatnonzero(synthetic[0].used)
-        made = synthetic[0].assign(**labels_of(network, study.cells[-1], synthetic[0]))
-        table, images = pd.concat([table, made], ignore_index=True), Joined(images, synthetic[1])
+        table, images = synthetic
+        if "val" in set(table.split):
+            raise ValueError("synthetic images are in the split val; they train alone")
+        made = table.assign(**labels_of(network, study.cells[-1], table))
+        used = len(of.table) + np.flatnonzero(table.used)
+        whole = pd.concat([of.table, made], ignore_index=True)
+        target = whole[list(network.tasks)].to_numpy(np.float32)
+        of = of._replace(images=Joined(of.images, images), target=target, rows=np.append(of.rows, used), table=whole)
         mode = "sampler" if study.synthesis.as_published else study.synthesis.inverse_performance
-    val = data.rows(table, "val")
-    if (val >= len(cohort.table)).any():
-        raise ValueError("synthetic images are in the split val; they train alone")
-    target = table[list(network.tasks)].to_numpy(np.float32)
-    rows = np.concatenate([rows, used])
-    rows, val = (some[~np.isnan(target[some]).all(1)] for some in (rows, val))
     settings = diagnosis.settings_of(study, network) | (changes or {})
     torch.manual_seed(seed_of(settings["seed"], "weights", network.name))
     module = Classifier(settings)
-    if settings["pretrained"]:
-        module.start_pretrained()
-    arrays, size, seed = (images, target, np.arange(len(table))), settings["batch_size"], settings["seed"]
-    batches, check = training.loader(arrays, rows, size, seed), training.loader(arrays, val, size, shuffle=False)
-    groups = {attribute: table[attribute].fillna("").astype("str").to_numpy() for attribute in attributes}
-    module.watch(groups, batches.sampler, mode)
-    training.fit(module, batches, check, folder, settings["epochs"], study.compute, network.name)
+    diagnosis.start(study, module, of, folder)
+    if module.settings["epochs"]:
+        batches = Batches(of.rows, settings["batch_size"], settings["seed"])
+        groups = {attribute: of.table[attribute].fillna("").astype("str").to_numpy() for attribute in attributes}
+        module.watch(groups, batches, mode)
+        numbers = np.arange(len(of.table))
+        diagnosis.fit(study, module, of, folder, network.name, [numbers], batches)
 
 
 def labels_of(network: Network, task: str, table: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -155,14 +150,12 @@ def labels_of(network: Network, task: str, table: pd.DataFrame) -> dict[str, np.
 
 def answer(study: Study, generator: str, classifier: str, folder: Path) -> None:
     """Train a kind of classifier with a generator's images, and write its answers for real val and test patients."""
-    cohort, task = data.load(study), study.cells[-1]
-    rows, evaluated = data.rows(cohort.table, "diag"), data.rows(cohort.table, "eval")
-    rows = rows[cohort.table.iloc[rows][task].notna()]
+    cohort, task, network = data.load(study), study.cells[-1], synthesis.asked(study)
+    rows, evaluated = diagnosis.training_set(study, network).rows, data.rows(cohort.table, "eval")
     made = synthesis.synthetic(study, generator) if generator != "standard" else None
-    network = synthesis.asked(study)
-    if classifier in NETWORKS:
-        changes = architecture(study, classifier)
-        train(study, network, rows, folder, made, changes)
+    if classifier in synthesis.NETWORKS:
+        changes = synthesis.architecture(study, classifier)
+        train(study, network, folder, made, changes=changes)
         module = classify.Diagnoser(diagnosis.settings_of(study, network) | changes)
         frozen = training.load(folder / "best.ckpt", module)
         chance = diagnosis.look(study, frozen, cohort.images, evaluated, f"{classifier} looks")
@@ -176,13 +169,6 @@ def answer(study: Study, generator: str, classifier: str, folder: Path) -> None:
         chance = of_features(study, classifier, features, labels, look(cohort.images, evaluated, raw=True))
     decided = diagnosis.units(study, network, cohort.table.iloc[evaluated], chance.astype(float))
     decided.to_parquet(folder / "answers.parquet", index=False)
-
-
-def architecture(study: Study, classifier: str) -> dict:
-    """Settings of a classifier in which it differs from the study's own."""
-    chosen = {"architecture": getattr(study.synthesis, classifier), "size": 0, "value_range": None}
-    same = chosen["architecture"] == study.diagnosis.classify.architecture
-    return {} if same else chosen | {"pretrained": study.diagnosis.classify.pretrained is True}
 
 
 def of_features(study: Study, classifier: str, features, labels, at) -> np.ndarray:
@@ -334,15 +320,14 @@ def against_ratio(study: Study, name: str, ratios, classifier: str = "boosting")
         Rows ``ratio, metric, group, value, low, high``, for the first attribute of the cells.
     """
     cohort, (attribute, *_), task = data.load(study), study.cells, study.cells[-1]
-    rows, evaluated = data.rows(cohort.table, "diag"), data.rows(cohort.table, "test")
-    rows = rows[cohort.table.iloc[rows][task].notna()]
+    network = synthesis.asked(study)
+    rows, evaluated = diagnosis.training_set(study, network).rows, data.rows(cohort.table, "test")
     look, (table, images) = Features(study), synthesis.synthetic(study, name)
     real, made, test = (
         look(*some, raw=True) for some in ((cohort.images, rows), (images,), (cohort.images, evaluated))
     )
     labels, known = cohort.table[task].to_numpy()[rows], cohort.table.drop_duplicates("patient_id")
     groups_by_patient, every = splits.groups_of(known.set_index("patient_id"), attribute), []
-    network = synthesis.asked(study)
     for ratio in (ratio for ratio in ratios if round(ratio * len(rows)) <= len(table)):
         n = round(ratio * len(rows))
         x, y = np.concatenate([real, made[:n]]), np.concatenate([labels, table[task].to_numpy()[:n]])

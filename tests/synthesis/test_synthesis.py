@@ -19,7 +19,7 @@ import pytest
 import torch
 import yaml
 
-from reconfair import data, diagnosis, judge, params, run, store, synthesis, tables
+from reconfair import data, diagnosis, judge, params, run, store, synthesis, tables, training
 from reconfair.params import ORIGINAL, ParamsError, Reader
 from reconfair.run.judge import read_scores
 from reconfair.synthesis import classifiers, distance, further, preference, rate
@@ -138,9 +138,7 @@ def test_synthetic_images_never_enter_val_test_or_judged_tables(made):
     finally:
         kept.to_parquet(product.folder / "synthetic.parquet", index=False)
     with pytest.raises(ValueError, match="in the split val"):
-        rows = data.rows(data.load(made).table, "diag")
-        network = made.networks[0]
-        classifiers.train(made, network, rows, product.folder, (table.assign(split="val"), images))
+        classifiers.train(made, made.networks[0], product.folder, (table.assign(split="val"), images))
     for strategy in ("standard", *made.synthesis.generators):
         read = diagnosis.product(made, ORIGINAL, strategy=strategy)
         predictions = judge.collect("predictions", [read])
@@ -397,6 +395,69 @@ def test_groups_served_badly_weigh_more_in_the_loss_or_in_the_draws(made):
         again.watch(groups, batches, mode)
         again.on_load_checkpoint(saved)
         assert torch.equal(again.image_weights, module.image_weights)
+
+
+def test_only_images_in_which_something_is_outlined_have_a_cell_where_the_diagnosis_trains_on_them_alone(tmp_path):
+    sections = {"dataset": DATASET | {"slices": 3, "label": "outlined"}, "noise": "none", "synthesis": TINY}
+    sections["diagnosis"] = {"classify": CLASSIFY | {"outlined": True}, "tasks": ["grade"]}
+    chosen, whole = params.study(**sections), study(dataset=sections["dataset"])
+    store.make(data.product(chosen))
+    shown = data.load(chosen).masks.any((1, 2))
+    rows, every = synthesis.cells(chosen).rows, synthesis.cells(whole).rows
+    assert shown[rows].all() and 0 < len(rows) == shown[every].sum() < len(every)
+    assert synthesis.weights(chosen).parameters != synthesis.weights(whole).parameters
+    assert np.isin(np.concatenate(synthesis.halves(chosen)), rows).all()
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(diagnosis, "fit", lambda study, module, of, *others: seen.append(of))
+        images = data.load(chosen).images[:4]
+        samples = pd.DataFrame({"grade": [0, 1, 0, 1], "split": "train", "used": [True, False, True, True]})
+        classifiers.train(chosen, chosen.networks[0], tmp_path, (samples.assign(sex="female"), images))
+    assert seen[0].rows.tolist() == [*rows, *(len(shown) + np.array([0, 2, 3]))] and shown[seen[0].val].all()
+    assert seen[0].target[-4:].ravel().tolist() == [0, 1, 0, 1]
+
+
+def test_a_linear_probe_alone_learns_from_synthetic_images_too(made, tmp_path):
+    probe = {"classify": CLASSIFY | {"linear_probe": True, "epochs": 0}, "tasks": ["grade"]}
+    chosen = params.study(dataset=DATASET, noise="none", diagnosis=probe, synthesis=TINY)
+    table, images = synthesis.synthetic(made, "fairgen")
+    found = []
+    for name, samples in (("alone", None), ("more", (table, images)), ("unused", (table.assign(used=False), images))):
+        (tmp_path / name).mkdir()
+        classifiers.train(chosen, chosen.networks[0], tmp_path / name, samples)
+        module = classifiers.Classifier(chosen.diagnosis.settings(chosen.networks[0]))
+        found.append(training.load(tmp_path / name / "best.ckpt", module).last.weight.clone())
+    assert not torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+
+
+def test_classes_count_the_same_in_a_classifier_with_synthetic_images_where_the_diagnosis_says_so(made):
+    settings = made.diagnosis.settings(made.networks[0]) | {"classes": True, "tasks": ["a", "b"]}
+    module, logits = classifiers.Classifier(settings), torch.tensor([[2.0, -2.0], [1.0, -1.0], [0.5, -0.5]])
+    labels, rows = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.arange(3)
+    module.balance(labels.numpy())
+    module.forward = lambda images: logits
+    module.watch({"sex": np.array(["f", "f", "m"])}, None, "loss")
+    images = torch.zeros(3, 8, 8)
+    assert torch.allclose(module.training_step((images, labels, rows), 0), module.criterion(logits, labels))
+    module.image_weights = torch.tensor([0.0, 0.0, 3.0])
+    rare = -torch.nn.functional.logsigmoid(logits[2, 1])
+    assert torch.allclose(module.training_step((images, labels, rows), 0), rare)
+
+
+def test_networks_of_their_own_need_epochs_where_they_have_no_weights():
+    probe = CLASSIFY | {"architecture": "test_vit", "linear_probe": True, "epochs": 0}
+    sections = {"dataset": DATASET, "noise": "none", "diagnosis": {"classify": probe, "tasks": ["grade"]}}
+    asked = TINY | {"classifiers": ["vit", "resnet"]}
+    chosen = params.study(**sections, synthesis=asked | {"pretrained": False})
+    assert [line.partition(":")[0] for line in synthesis.check(chosen)] == ["synthesis.epochs"]
+    assert "resnet" in synthesis.check(chosen)[0]  # the network of the vit is the study's own
+    chosen = params.study(**sections, synthesis=asked | {"pretrained": False, "epochs": 3})
+    assert synthesis.check(chosen) == [] and synthesis.architecture(chosen, "vit") == {}
+    changed = synthesis.architecture(chosen, "resnet")
+    assert (changed["epochs"], changed["pretrained"], changed["linear_probe"]) == (3, False, False)
+    sections["diagnosis"]["classify"] = probe | {"pretrained": True}
+    changed = synthesis.architecture(params.study(**sections, synthesis=asked), "resnet")
+    assert (changed["epochs"], changed["pretrained"], changed["linear_probe"]) == (0, True, True)
 
 
 def test_real_and_synthetic_images_are_one_array():
