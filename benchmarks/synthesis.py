@@ -108,7 +108,7 @@ def study(scenario: str, seed: int, arm: str, quick: bool) -> params.Study:
     if arm == "seen":  # it begins where the others begin
         plain = study(scenario, seed, "plain", quick)
         prepare(plain, hide=True)
-        chosen |= {"start": str(store.make(synthesis.weights(plain)) / "best.ckpt"), "iterations": 1}
+        chosen |= {"start": str(made(synthesis.weights(plain)) / "best.ckpt"), "iterations": 1}
         chosen |= (
             {} if quick else {"judged": 260}
         )  # its classifier needs as many of the rare cell as the other arms draw
@@ -120,18 +120,25 @@ def study(scenario: str, seed: int, arm: str, quick: bool) -> params.Study:
     return params.study(**sections, fairness={"min_cases": 5}, synthesis=chosen)
 
 
+def made(product) -> Path:
+    """Make a product after all that it needs, however long that takes; return its folder."""
+    for one in store.missing(product):
+        store.make(one)
+    return product.folder
+
+
 def prepare(chosen: params.Study, hide: bool) -> None:
     """Make the cohort, and hide most women with a high grade from training."""
-    made = data.product(chosen)
-    if made.fresh:
+    cohort = data.product(chosen)
+    if cohort.fresh:
         return
-    store.make(made)
-    table = tables.read("cohort", made.folder)
+    store.make(cohort)
+    table = tables.read("cohort", cohort.folder)
     who = (table.sex == "female") & (table.grade == 1) & (table.split == "train") & hide
     patients = generator(chosen.dataset.seed, "hidden").permutation(table.patient_id[who].unique())
     hidden = patients[max(round((1 - HIDDEN) * len(patients)), LEFT) :]
-    tables.write(table.assign(split=table.split.mask(table.patient_id.isin(hidden), "hidden")), "cohort", made.folder)
-    made.mark([made.folder / name for name in made.read_stamp()["files"]], 0)
+    tables.write(table.assign(split=table.split.mask(table.patient_id.isin(hidden), "hidden")), "cohort", cohort.folder)
+    cohort.mark([cohort.folder / name for name in cohort.read_stamp()["files"]], 0)
 
 
 def unit(scenario: str, seed: int, arm: str, quick: bool) -> dict[str, float]:
@@ -185,7 +192,7 @@ def trained(chosen: params.Study, seed: int, arm: str, quick: bool):
     prepare(chosen, hide=scenario == "rare" and arm != "seen")
     name, network = name_of(arm), chosen.networks[0]
     if arm == "standard":
-        store.make(diagnosis.weights(chosen, Reader(network)))
+        made(diagnosis.weights(chosen, Reader(network)))
         return diagnosis.load(chosen, network), diagnosis.thresholds(chosen)["grade"]
     if arm == "oversample":
         return oversampled(chosen)
@@ -197,7 +204,7 @@ def trained(chosen: params.Study, seed: int, arm: str, quick: bool):
     weights = diagnosis.weights(reader, Reader(network, name))
     if arm == "seen":  # its name is that of plain, its images are not
         weights.stamp.unlink(missing_ok=True)
-    frozen = training.load(store.make(weights) / "best.ckpt", diagnosis.build(reader, network))
+    frozen = training.load(made(weights) / "best.ckpt", diagnosis.build(reader, network))
     cut = diagnosis.thresholds(reader, name)["grade"]
     if arm == "seen":  # the next arm that needs plain makes its samples and its classifier anew
         synthesis.samples(reader, "plain").stamp.unlink()
@@ -229,10 +236,10 @@ def copy_samples(source: params.Study, target: params.Study) -> None:
     """Put the samples of another study in the place of this one's."""
     import shutil
 
-    made, place = store.make(synthesis.samples(source, "plain")), synthesis.samples(target, "plain")
-    store.make(synthesis.weights(target, "plain"))
+    drawn, place = made(synthesis.samples(source, "plain")), synthesis.samples(target, "plain")
+    made(synthesis.weights(target, "plain"))
     place.folder.mkdir(parents=True, exist_ok=True)
-    files = [Path(shutil.copy(made / name, place.folder)) for name in ("synthetic.npy", "synthetic.parquet")]
+    files = [Path(shutil.copy(drawn / name, place.folder)) for name in ("synthetic.npy", "synthetic.parquet")]
     table = pd.read_parquet(files[1])
     planned = synthesis.plan(target, synthesis.cells(target).table).set_index("cell").used
     order = table.groupby("cell").cumcount()
@@ -244,6 +251,7 @@ def of_images(chosen: params.Study, name: str) -> dict[str, float]:
     """What is measured of a generator's samples."""
     from reconfair.synthesis import distance
 
+    made(synthesis.examiner(chosen))
     samples, images = synthesis.synthetic(chosen, name)
     table = synthesis.cells(chosen).table
     cell = samples.cell.map({cell: at for at, cell in enumerate(table.cell)}).to_numpy()
