@@ -779,7 +779,7 @@ class Study(Section):
                 raise ValueError(f"fairness.attributes: '{joint}' is the same as '{other}'; leave out one of them")
         if self.cells:
             classified = [task for task, kind in self.tasks.items() if kind == "classify"]
-            one_of(self.cells[-1], classified, "synthesis.cells: task")
+            one_of(self.cells[-1], [*self._classified, *classified], "synthesis.cells: task")
             if len({*self.cells[:-1]}) < max(len(self.cells) - 1, 1):
                 cells = "*".join(self.cells)
                 raise ValueError(f"synthesis.cells: '{cells}' must name each attribute once, and one task")
@@ -863,6 +863,10 @@ class Study(Section):
     @property
     def _named(self) -> tuple[str, ...]:
         return self.diagnosis.tasks or tuple(self.dataset.about.tasks)
+
+    @property
+    def _classified(self) -> tuple[str, ...]:
+        return tuple(task for task in self._named if self.dataset.about.every[task] == "classify")
 
     @property
     def networks(self) -> tuple[Network, ...]:
@@ -959,7 +963,7 @@ class Study(Section):
         """The attributes and, last, the task whose combinations are the cells of chapter 08; empty without it."""
         if self.synthesis is None:
             return ()
-        usual = (*self.attributes()[:1], *[task for task, kind in self.tasks.items() if kind == "classify"][:1])
+        usual = (*self.attributes()[:1], *self._classified[:1])
         return tuple((self.synthesis.cells or "*".join(usual)).split("*"))
 
     @property

@@ -73,6 +73,7 @@ def cells(study: Study) -> Cells:
     """
     settings, task = study.synthesis, study.cells[-1]
     cohort, rows = data.load(study).table, diagnosis.training_set(study, asked(study)).rows
+    cohort = cohort.assign(**{task: labels(study)})
     rows = rows[cohort.iloc[rows][list(study.cells)].notna().all(axis=1)]
     some = cohort.iloc[rows].astype({task: int})
     levels = [sorted(some[word].unique()) for word in study.cells]
@@ -312,6 +313,13 @@ def asked(study: Study) -> Network:
     [network, *_] = study.networks_of("fairgen")
     several = study.cells[-1] not in network.tasks
     return network if several else Network(study.cells[-1], "classify", (study.cells[-1],))
+
+
+def labels(study: Study) -> np.ndarray:
+    """Label of each image in the asked task: 0 or 1, or the number of its class; missing where it is not known."""
+    known = data.load(study).table[list(asked(study).tasks)].to_numpy(float)
+    several = known.shape[1] > 1
+    return np.where(np.isnan(known).any(1), np.nan, known.argmax(1) if several else known[:, 0])
 
 
 diagnosis.TRAINERS |= dict.fromkeys((*GENERATORS, "sd"), reader_weights)

@@ -161,7 +161,7 @@ def answer(study: Study, generator: str, classifier: str, folder: Path) -> None:
         chance = diagnosis.look(study, frozen, cohort.images, evaluated, f"{classifier} looks")
     else:
         look = Features(study)
-        features, labels = look(cohort.images, rows, raw=True), cohort.table[task].to_numpy()[rows]
+        features, labels = look(cohort.images, rows, raw=True), synthesis.labels(study)[rows]
         if made is not None:
             used = np.flatnonzero(made[0].used)
             features = np.concatenate([features, look(made[1], used, raw=True)])
@@ -197,9 +197,11 @@ def of_features(study: Study, classifier: str, features, labels, at) -> np.ndarr
             raise ParamsError(f"synthesis.classifiers: xgboost is not installed; {extra}") from None
         shares = {"subsample": 0.9, "colsample_bytree": 0.9}
         model = XGBClassifier(n_estimators=400, max_depth=6, learning_rate=0.1, random_state=seed, **shares)
-    chance = model.fit(features, labels).predict_proba(at)
-    several = study.cells[-1] not in synthesis.asked(study).tasks
-    return chance if several else chance[:, 1:]
+    classes = max(len(synthesis.asked(study).tasks), 2)
+    chance = np.zeros((len(at), classes))  # of a class that nobody in training has
+    model.fit(features, labels)
+    chance[:, model.classes_.astype(int)] = model.predict_proba(at)
+    return chance if classes > 2 else chance[:, 1:]
 
 
 def measures(counts: np.ndarray) -> dict[str, np.ndarray]:
@@ -326,7 +328,7 @@ def against_ratio(study: Study, name: str, ratios, classifier: str = "boosting")
     real, made, test = (
         look(*some, raw=True) for some in ((cohort.images, rows), (images,), (cohort.images, evaluated))
     )
-    labels, known = cohort.table[task].to_numpy()[rows], cohort.table.drop_duplicates("patient_id")
+    labels, known = synthesis.labels(study)[rows], cohort.table.drop_duplicates("patient_id")
     groups_by_patient, every = splits.groups_of(known.set_index("patient_id"), attribute), []
     for ratio in (ratio for ratio in ratios if round(ratio * len(rows)) <= len(table)):
         n = round(ratio * len(rows))

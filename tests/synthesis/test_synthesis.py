@@ -444,6 +444,36 @@ def test_classes_count_the_same_in_a_classifier_with_synthetic_images_where_the_
     assert torch.allclose(module.training_step((images, labels, rows), 0), rare)
 
 
+def test_a_task_of_several_classes_goes_through_the_whole_chapter(tmp_path, monkeypatch):
+    monkeypatch.setenv("RECONFAIR_OUTPUTS", str(tmp_path))
+    monkeypatch.setattr(distance, "EACH", 6)
+    asked = TINY | {"cells": "sex*entity", "baselines": [], "classifiers": ["resnet", "boosting"], "min_images": 1}
+    sections = {
+        "dataset": DATASET | {"patients": 120, "label": "several"},
+        "noise": "none",
+        "fairness": {"min_cases": 2},
+    }
+    sections["diagnosis"] = {"classify": CLASSIFY | {"class_weights": "balanced"}, "tasks": ["entity"]}
+    chosen = params.study(**sections, synthesis=asked)
+    for product in synthesis.products(chosen):
+        store.make(product)
+    cells, images = synthesis.cells(chosen), data.load(chosen).table.image_id
+    entity = chosen.dataset.read_table().set_index("image_id").entity[images].to_numpy()
+    assert len(cells.table) == 8 and cells.table.entity.to_numpy()[cells.of].tolist() == entity[cells.rows].tolist()
+    table = synthesis.judge_all(chosen)
+    assert {*zip(table.generator, table.classifier, strict=True)} >= {
+        (name, kind) for name in ("standard", "fairgen") for kind in ("resnet", "boosting")
+    }
+    accuracy = table[(table.metric == "accuracy") & (table.group == "all")]
+    assert accuracy.value.between(0, 1).all() and len(accuracy) >= 4
+    _, gaps = judge.judge(chosen, synthesis.judged(chosen))
+    assert {"standard", "fairgen"} <= set(gaps.reader[(gaps.task == "entity") & (gaps.metric == "eodd")])
+    usual = params.study(**sections, synthesis=asked | {"cells": ""})
+    assert usual.cells == ("sex", "entity")
+    chance = classifiers.of_features(chosen, "boosting", np.arange(8.0)[:, None], np.repeat([0, 2], 4), np.ones((3, 1)))
+    assert chance.shape == (3, 4) and (chance[:, [1, 3]] == 0).all() and np.allclose(chance.sum(1), 1)
+
+
 def test_networks_of_their_own_need_epochs_where_they_have_no_weights():
     probe = CLASSIFY | {"architecture": "test_vit", "linear_probe": True, "epochs": 0}
     sections = {"dataset": DATASET, "noise": "none", "diagnosis": {"classify": probe, "tasks": ["grade"]}}
