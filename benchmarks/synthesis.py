@@ -5,12 +5,12 @@
     python benchmarks/synthesis.py --params FILE   a study of real scans, all baselines, beside the kept rows
 
 In a phantom cohort, women have a bright spot in the scalp, which has nothing to do with disease. All but a few women
-with a high grade are hidden from the training of generators and classifiers, so that a classifier learns that the spot
-means a low grade. One plain generator per seed is trained; every arm is tuned from it for as long. Classifiers train
-with the images of an arm and are read on fresh patients. The gap is the TPR of men minus that of women at the reader's
-own threshold. Seed 1 chose the scenario. Under the null nobody is hidden and sex means nothing: 300 cohorts of fresh
-patients are read by classifiers that were trained once for each seed, with small generators, and no arm may be called
-fairer more often than by chance.
+with a high grade are hidden from training and validation, so that a classifier learns that the spot means a low grade.
+One plain generator per seed is trained; every arm is tuned from it for as long. Two classifiers, which differ in their
+seed alone, train with the images of an arm and are read on fresh patients. The gap is the TPR of men minus that of
+women at the reader's own threshold, the mean of both. Seed 1 chose the scenario. Under the null nobody is hidden and
+sex means nothing: 300 cohorts of fresh patients are read by classifiers that were trained once for each seed, with
+small generators, and no arm may be called fairer more often than by chance.
 
 Arms: ``standard`` (real images alone), ``oversample`` (the few real images of a rare cell are drawn more often),
 ``plain``, ``sqrs``, ``diversity`` (SQRS and the diversity loss), ``fairgen`` (and preference), ``seen`` (plain, but
@@ -47,7 +47,8 @@ from reconfair.keyed import generator
 from reconfair.params import Reader
 
 RESULTS = Path(__file__).parent / "results" / "synthesis.csv"
-SEEDS, HIDDEN, LEFT, PATIENTS, COHORTS, COHORT = (2, 3, 4), 0.95, 3, 3000, 300, 200
+SEEDS, HIDDEN, LEFT, COHORTS, COHORT = (2, 3, 4), 0.95, 3, 300, 200
+READERS, PATIENTS = 2, 3000  # classifiers of each arm, fresh patients
 ARMS = ("standard", "oversample", "plain", "sqrs", "diversity", "fairgen", "seen")
 COLUMNS = ["scenario", "seed", "arm", "metric", "value"]
 FULL = {"channels": 32, "widths": [1, 2, 2], "blocks": 1, "attention": [8], "patch": 2, "iterations": 4000}
@@ -85,8 +86,8 @@ def main():
             print("quick: these numbers only show that the benchmark runs; aims are read from the kept full run")
 
 
-def study(scenario: str, seed: int, arm: str, quick: bool) -> params.Study:
-    """A study of one seed; its arms share cohort and base generator, but ``seen`` has a cohort of its own."""
+def study(scenario: str, seed: int, arm: str, quick: bool, number: int = 0) -> params.Study:
+    """A study of a seed and classifier; its arms share cohort and base generator, but ``seen`` has its own cohort."""
     patients = 120 if quick else 600
     label = f"{scenario}-{seed}" + "-seen" * (arm == "seen")
     dataset = {"name": "phantom_mri", "size": 64, "patients": patients, "slices": 2, "label": label, "seed": seed}
@@ -115,7 +116,7 @@ def study(scenario: str, seed: int, arm: str, quick: bool) -> params.Study:
     sections = {
         "dataset": dataset,
         "noise": "none",
-        "diagnosis": {"tasks": ["grade"], "classify": classify, "seed": seed},
+        "diagnosis": {"tasks": ["grade"], "classify": classify, "seed": seed + 1000 * number},
     }
     return params.study(**sections, fairness={"min_cases": 5}, synthesis=chosen)
 
@@ -128,30 +129,37 @@ def made(product) -> Path:
 
 
 def prepare(chosen: params.Study, hide: bool) -> None:
-    """Make the cohort, and hide most women with a high grade from training."""
+    """Make the cohort, and hide most women with a high grade from training and validation."""
     cohort = data.product(chosen)
     if cohort.fresh:
         return
     store.make(cohort)
     table = tables.read("cohort", cohort.folder)
-    who = (table.sex == "female") & (table.grade == 1) & (table.split == "train") & hide
-    patients = generator(chosen.dataset.seed, "hidden").permutation(table.patient_id[who].unique())
-    hidden = patients[max(round((1 - HIDDEN) * len(patients)), LEFT) :]
+    hidden = []
+    for split, least in {"train": LEFT, "val": 1}.items():
+        who = (table.sex == "female") & (table.grade == 1) & (table.split == split) & hide
+        patients = generator(chosen.dataset.seed, "hidden").permutation(table.patient_id[who].unique())
+        hidden.extend(patients[max(round((1 - HIDDEN) * len(patients)), least) :])
     tables.write(table.assign(split=table.split.mask(table.patient_id.isin(hidden), "hidden")), "cohort", cohort.folder)
     cohort.mark([cohort.folder / name for name in cohort.read_stamp()["files"]], 0)
 
 
 def unit(scenario: str, seed: int, arm: str, quick: bool) -> dict[str, float]:
-    """What is measured of an arm of a seed: its samples, and rates and AUROC of its classifier on fresh patients."""
-    chosen = study(scenario, seed, arm, quick)
-    frozen, cut = trained(chosen, seed, arm, quick)
-    values = {} if arm in ("standard", "oversample") else of_images(chosen, name_of(arm))
-    decided, sex = read(chosen, frozen, 300 if quick else PATIENTS)
-    called, label = (decided.score >= cut).to_numpy(), decided.label.to_numpy()
-    rates = {f"{kind}_{group}": float(called[(sex == group) & (label == y)].mean())
-             for group in ("female", "male") for kind, y in (("tpr", 1), ("fpr", 0))}  # fmt: skip
-    rates["gap"] = rates["tpr_male"] - rates["tpr_female"]
-    return values | rates | {"auroc": float(auroc(score=decided.score, label=label)[0, 0])}
+    """What is measured of an arm of a seed: its samples, and rates and AUROC of its classifiers on fresh patients."""
+    every = []
+    for number in range(READERS):
+        chosen = study(scenario, seed, arm, quick, number)
+        frozen, cut = trained(chosen, seed, arm, quick, number)
+        decided, sex = read(chosen, frozen, 300 if quick else PATIENTS)
+        called, label = (decided.score >= cut).to_numpy(), decided.label.to_numpy()
+        rates = {f"{kind}_{group}": float(called[(sex == group) & (label == y)].mean())
+                 for group in ("female", "male") for kind, y in (("tpr", 1), ("fpr", 0))}  # fmt: skip
+        rates["gap"] = rates["tpr_male"] - rates["tpr_female"]
+        every.append(rates | {"auroc": float(auroc(score=decided.score, label=label)[0, 0])})
+    values = {} if arm in ("standard", "oversample") else of_images(study(scenario, seed, arm, quick), name_of(arm))
+    values |= {metric: float(np.mean([rates[metric] for rates in every])) for metric in every[0]}
+    single = {f"{name} {number}": rates[name] for name in ("gap", "auroc") for number, rates in enumerate(every)}
+    return values | single
 
 
 def false_gains(scenario: str, seed: int, arm: str, quick: bool) -> dict[str, float]:
@@ -186,8 +194,8 @@ def name_of(arm: str) -> str:
     return {"diversity": "fairgen", "seen": "plain"}.get(arm, arm)
 
 
-def trained(chosen: params.Study, seed: int, arm: str, quick: bool):
-    """The classifier of an arm, frozen, and its threshold."""
+def trained(chosen: params.Study, seed: int, arm: str, quick: bool, number: int = 0):
+    """A classifier of an arm, frozen, and its threshold."""
     scenario = "null" if chosen.dataset.null else "rare"
     prepare(chosen, hide=scenario == "rare" and arm != "seen")
     name, network = name_of(arm), chosen.networks[0]
@@ -198,7 +206,7 @@ def trained(chosen: params.Study, seed: int, arm: str, quick: bool):
         return oversampled(chosen)
     reader = chosen
     if arm == "seen":  # its generator sees what the classifier of the rare study does not
-        reader = study(scenario, seed, "plain", quick)
+        reader = study(scenario, seed, "plain", quick, number)
         prepare(reader, hide=True)
         copy_samples(chosen, reader)
     weights = diagnosis.weights(reader, Reader(network, name))
@@ -218,7 +226,7 @@ def oversampled(chosen: params.Study):
 
     network, known = chosen.networks[0], synthesis.cells(chosen)
     weights = balance.cell_weights(known.table.images, "cbrs")[known.of]
-    folder = store.outputs() / chosen.label / "oversample"
+    folder = store.outputs() / chosen.label / f"oversample-{chosen.diagnosis.seed}"
     folder.mkdir(parents=True, exist_ok=True)
     table = data.load(chosen).table
     target, val = table[list(network.tasks)].to_numpy(np.float32), data.rows(table, "val")
