@@ -2,7 +2,7 @@
 
     python benchmarks/synthesis.py                 the full run: hours; it goes on where it stopped
     python benchmarks/synthesis.py --quick         within five minutes, only to show that it runs; aims are not read
-    python benchmarks/synthesis.py --params FILE   a study of real scans, all baselines, beside the kept rows
+    python benchmarks/synthesis.py --params params/nih_synthesis.yaml ...   studies of real scans, all baselines
 
 In a phantom cohort, women have a bright spot in the scalp, which has nothing to do with disease. All but a few women
 with a high grade are hidden from training and validation, so that a classifier learns that the spot means a low grade.
@@ -14,7 +14,8 @@ small generators, and no arm may be called fairer more often than by chance.
 
 Arms: ``standard`` (real images alone), ``oversample`` (the few real images of a rare cell are drawn more often),
 ``plain``, ``sqrs``, ``diversity`` (SQRS and the diversity loss), ``fairgen`` (and preference), ``seen`` (plain, but
-nobody is hidden while it is tuned: the upper bound). Each unit is a row group of ``results/synthesis.csv``.
+nobody is hidden while it is tuned: the upper bound). Each unit is a row group of ``results/synthesis.csv``; of real
+scans, every generator and classifier with its interval is in ``results/synthesis_real.csv``.
 Lines at the end, means over seeds on which no setting was chosen:
 
 fairgen_gap_left, oversample_gap_left, seen_gap_left     gap over that of standard (aim for fairgen: at most 0.6)
@@ -39,7 +40,7 @@ import pandas as pd
 import torch
 from readers import kept
 
-from reconfair import data, diagnosis, params, store, synthesis, tables, training
+from reconfair import data, diagnosis, judge, params, store, synthesis, tables, training
 from reconfair.data import splits
 from reconfair.fairness import assess
 from reconfair.fairness.metrics import auroc
@@ -47,6 +48,9 @@ from reconfair.keyed import generator
 from reconfair.params import Reader
 
 RESULTS = Path(__file__).parent / "results" / "synthesis.csv"
+REAL_RESULTS = RESULTS.with_name("synthesis_real.csv")
+REAL = ["study", "generator", "classifier", "attribute", "group", "metric", "value", "low", "high"]
+CHANGES = ["shift_standard", "shift_standard_low", "shift_standard_high", "verdict_standard"]
 SEEDS, HIDDEN, LEFT, COHORTS, COHORT = (2, 3, 4), 0.95, 3, 300, 200
 READERS, PATIENTS = 2, 3000  # classifiers of each arm, fresh patients
 ARMS = ("standard", "oversample", "plain", "sqrs", "diversity", "fairgen", "seen")
@@ -62,13 +66,17 @@ QUICK |= {"tuning": 20, "pairs": 8, "judged": 8, "steps": 5, "batch_size": 16, "
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="show that it runs; no aim is read")
-    parser.add_argument("--params", type=Path, action="append", default=[], help="studies of real scans")
+    parser.add_argument("--params", type=Path, nargs="*", default=[], help="studies of real scans")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no further unit after so long")
     parser.add_argument("--threads", type=int, default=0)
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     begun, quick = time.monotonic(), arguments.quick
+    for file in arguments.params:
+        real(params.load(file), begun + 60 * arguments.minutes)
+    if arguments.params:
+        return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "synthesis.csv" if quick else RESULTS
         os.environ["RECONFAIR_OUTPUTS"] = folder if quick else str(store.outputs() / "benchmark-synthesis")
@@ -77,8 +85,6 @@ def main():
                 for arm in ARMS if scenario == "rare" else ("all",):
                     if not done(path, scenario, seed, arm) and time.monotonic() - begun < 60 * arguments.minutes:
                         keep(path, scenario, seed, arm, compute(scenario, seed, arm, quick))
-        for file in arguments.params:
-            real(path, params.load(file))
         if not done(path, "speed", SEEDS[0], "fairgen"):
             keep(path, "speed", SEEDS[0], "fairgen", speed(quick))
         report(kept(path), quick)
@@ -296,13 +302,24 @@ def fresh(chosen: params.Study, patients: int) -> tuple[pd.DataFrame, np.ndarray
     return table, np.load(place, mmap_mode="r")
 
 
-def real(path: Path, chosen: params.Study) -> None:
-    """All generators and classifiers of a study of real scans."""
-    if not done(path, chosen.name, chosen.synthesis.seed, "table"):
-        table = synthesis.judge_all(chosen)
-        keys = ["generator", "classifier", "attribute", "group", "metric"]
-        named = {"/".join(map(str, row[:5])): row[5] for row in table[[*keys, "value"]].itertuples(index=False)}
-        keep(path, chosen.name, chosen.synthesis.seed, "table", named)
+def real(chosen: params.Study, end: float) -> None:
+    """All generators and classifiers of a study of real scans, with intervals; another call goes on after `end`."""
+    for product in synthesis.products(chosen):
+        if time.monotonic() > end:
+            print(f"{chosen.label}: not finished; start again to go on")
+            return
+        made(product)
+    table = synthesis.judge_all(chosen).assign(study=chosen.label)
+    _, gaps = judge.judge(chosen, synthesis.judged(chosen))
+    gaps = gaps[(gaps.task == chosen.cells[-1]) & (gaps.metric == "eodd")].assign(
+        study=chosen.label, classifier="reader"
+    )
+    gaps = gaps.rename(columns={"reader": "generator"}).assign(group="all")[[*REAL, *CHANGES]]
+    before = pd.read_csv(REAL_RESULTS) if REAL_RESULTS.exists() else table.head(0)
+    kept = [before[before.study != chosen.label], table[REAL], gaps]
+    draft = REAL_RESULTS.with_suffix(".part")
+    pd.concat([some for some in kept if len(some)]).to_csv(draft, index=False, float_format="%.5g")
+    draft.replace(REAL_RESULTS)
 
 
 def speed(quick: bool) -> dict[str, float]:
