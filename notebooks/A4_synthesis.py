@@ -143,7 +143,7 @@ Markdown(
     f"Of {len(judged)} changes, {fairer} are shown to be smaller gaps and {less} larger ones; the others are not shown. No "
     "correction is made for so many questions."
     if len(judged)
-    else "No study of real scans is kept yet. Run: `python benchmarks/synthesis.py --params params/nih_synthesis.yaml`"
+    else "No study of real scans is kept yet. Run: `python benchmarks/synthesis.py --params params/nih_originals_synthesis.yaml`"
 )
 
 # %% [markdown]

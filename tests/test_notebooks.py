@@ -53,9 +53,9 @@ FIGURES = {
 NOTHING_MENDED = [  # params files without mitigation
     "gallery_1e4",
     "ham10000_sigma-0.2_small",
-    "ham10000_synthesis",
-    "lgg_synthesis",
-    "nih_synthesis",
+    "ham10000_originals_synthesis",
+    "lgg_originals_synthesis",
+    "nih_originals_synthesis",
 ]
 # The base of a notebook opened by hand, made smaller still: the same code in seconds.
 TINY = {

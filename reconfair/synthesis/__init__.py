@@ -287,11 +287,11 @@ def answered(study: Study) -> dict[tuple[str, str], Product]:
 
 def architecture(study: Study, classifier: str) -> dict:
     """Settings of a classifier in which it differs from the study's own."""
-    settings, own = study.synthesis, study.diagnosis.classify
-    pretrained = own.pretrained is True if settings.pretrained is None else settings.pretrained
+    settings, usual = study.synthesis, study.diagnosis.classify
+    pretrained = usual.pretrained is True if settings.pretrained is None else settings.pretrained
     chosen = {"architecture": getattr(settings, classifier), "size": 0, "value_range": None, "pretrained": pretrained}
-    chosen |= {"linear_probe": own.linear_probe and pretrained, "epochs": settings.epochs or own.epochs}
-    return {} if chosen["architecture"] == own.architecture else chosen
+    chosen |= {"linear_probe": usual.linear_probe and pretrained, "epochs": settings.epochs or usual.epochs}
+    return {} if chosen["architecture"] == usual.architecture else chosen
 
 
 def products(study: Study) -> list[Product]:
