@@ -2,7 +2,7 @@
 
     python benchmarks/synthesis.py                 the full run: hours; it goes on where it stopped
     python benchmarks/synthesis.py --quick         within five minutes, only to show that it runs; aims are not read
-    python benchmarks/synthesis.py --params params/nih_originals_synthesis.yaml ...   studies of real scans, all baselines
+    python benchmarks/synthesis.py --params params/*_originals_synthesis.yaml   real scans, all baselines
 
 In a phantom cohort, women have a bright spot in the scalp, which has nothing to do with disease. All but a few women
 with a high grade are hidden from training and validation, so that a classifier learns that the spot means a low grade.

@@ -52,8 +52,8 @@ FIGURES = {
 }
 NOTHING_MENDED = [  # params files without mitigation
     "gallery_1e4",
-    "ham10000_sigma-0.2_small",
     "ham10000_originals_synthesis",
+    "ham10000_sigma-0.2_small",
     "lgg_originals_synthesis",
     "nih_originals_synthesis",
 ]
