@@ -63,7 +63,8 @@ SCHEMAS = {
     # one row per generator x classifier x attribute x group x metric; of a generator's images the classifier is empty
     "synthesis": {
         "generator": TEXT, "classifier": TEXT, "attribute": TEXT, "group": TEXT, "metric": TEXT, "value": NUMBER,
-        "low": NUMBER, "high": NUMBER, "n": COUNT, "note": TEXT,
+        "low": NUMBER, "high": NUMBER, "change": NUMBER, "change_low": NUMBER, "change_high": NUMBER, "n": COUNT,
+        "note": TEXT,
     },
     # one row per task x source x reader x attribute x group x metric: measures of chapter 07
     "measures": {

@@ -443,13 +443,13 @@ def synthetic_images(runs):
 def synthetic_training(runs):
     """Classifiers on real test patients, trained with real images alone (standard) or with synthetic ones as well.
 
-    For the first attribute of the cells. In brackets: 95 % intervals by patient.
+    For the first attribute of the cells. In brackets: 95 % intervals by patient, given the trained networks.
     """
     study = runs.study
     if study.synthesis is None:
         return NO_SYNTHESIS
     rows = judge.collect("synthesis", [synthesis.product(study)]).query("classifier != '' and group == 'all'")
-    rows = rows[rows.attribute == study.cells[0]]
+    rows = rows[rows.attribute.isin([study.cells[0], "all"])]
     if rows.empty:
         return "No two groups have enough patients to be compared."
     cells = rows.assign(cell=[f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})" for row in rows.itertuples()])

@@ -7,16 +7,15 @@ import pandas as pd
 import torch
 
 from reconfair import data, diagnosis, store, synthesis, training
-from reconfair.data import splits
 from reconfair.diagnosis import classify
-from reconfair.fairness.metrics import auroc
-from reconfair.keyed import generator, seed_of
+from reconfair.fairness import assess
+from reconfair.keyed import seed_of
 from reconfair.params import Network, ParamsError, Study
 from reconfair.synthesis.balance import inverse_performance
 from reconfair.synthesis.distance import COLUMNS, Features
 from reconfair.training import Batches
 
-RESAMPLES = 400
+RESAMPLES = 400  # of NAR and ESSP, which have no closed form
 METRICS = ("accuracy", "demographic_parity", "equal_opportunity", "essp", "nar")
 
 
@@ -204,111 +203,79 @@ def of_features(study: Study, classifier: str, features, labels, at) -> np.ndarr
     return chance if classes > 2 else chance[:, 1:]
 
 
-def measures(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """The measures of FairGen from counts, as METHODS settles them; accuracy is a fraction.
-
-    Demographic parity and equal opportunity are the mean over classes of the largest difference between groups in the
-    share that is given the class, of all and of those who have it; of two classes only the second counts.
-    ``ESSP = I / (1 + sum |I - I_a|)`` and ``NAR = (max - min) / mean`` of the groups' accuracies.
-
-    Parameters
-    ----------
-    counts : ndarray
-        (..., groups, classes, classes): patients by group, label and answer.
+def by_class(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows as `diagnosis.units` makes them, one for each class: of two classes, decided at a score of 0.5.
 
     Examples
     --------
-    >>> counts = np.array([[[4, 0], [0, 4]], [[4, 0], [2, 2]]])
-    >>> {name: round(float(value), 3) for name, value in measures(counts).items()}
-    {'accuracy': 0.875, 'demographic_parity': 0.25, 'equal_opportunity': 0.5, 'essp': 0.7, 'nar': 0.286}
+    >>> rows = pd.DataFrame({"task": ["ill"], "unit": ["a"], "label": [1.0], "score": [0.3]})
+    >>> by_class(rows)[["task", "label", "score", "decision"]].values.tolist()
+    [['ill: 0', 0.0, 0.7, 1.0], ['ill: 1', 1.0, 0.3, 0.0]]
     """
-    counts = np.asarray(counts, float)
-    classes = [1] if counts.shape[-1] == 2 else list(range(counts.shape[-1]))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        right = np.trace(counts, axis1=-2, axis2=-1)
-        accuracy = right / counts.sum((-2, -1))
-        overall = right.sum(-1) / counts.sum((-3, -2, -1))
-        called = (counts.sum(-2) / counts.sum((-2, -1))[..., None])[..., classes]
-        true = (np.diagonal(counts, axis1=-2, axis2=-1) / counts.sum(-1))[..., classes]
-        spread = lambda rates: (rates.max(-2) - rates.min(-2)).mean(-1)  # noqa: E731
-        parity, opportunity = spread(called), spread(true)
-        essp = overall / (1 + np.abs(overall[..., None] - accuracy).sum(-1))
-        nar = (accuracy.max(-1) - accuracy.min(-1)) / accuracy.mean(-1)
-    return dict(zip(METRICS, (overall, parity, opportunity, essp, nar), strict=True))
+    if "class" in rows and rows["class"].notna().all():
+        return rows
+    one = rows.assign(**{"class": "1", "decision": (rows.score >= 0.5).astype(float)})
+    none = one.assign(**{"class": "0", "label": 1 - one.label, "score": 1 - one.score, "decision": 1 - one.decision})
+    return pd.concat([some.assign(task=some.task + ": " + some["class"]) for some in (none, one)], ignore_index=True)
 
 
-def decisions(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per unit, ``patient_id, split, label, answer, score``, of rows as `diagnosis.units` makes them.
+def compare(answers: dict[str, pd.DataFrame], cohort: pd.DataFrame, attributes, min_cases: int, seed: int = 0):
+    """The measures of FairGen and AUROC, with the intervals of chapter 05, and their changes from ``standard``.
 
-    Of two classes the answer is 1 from a score of 0.5; of several, which have a row each, the class decided for, and
-    there is no score.
-    """
-    if "class" not in rows or rows["class"].isna().all():
-        return rows.assign(answer=(rows.score >= 0.5).astype(int))
-    number = rows.groupby("unit", sort=False).cumcount()
-    rows = rows.assign(number=number)
-    first = rows.groupby("unit", sort=False)[["patient_id", "split"]].first()
-    label = rows[rows.label == 1].set_index("unit").number.reindex(first.index)
-    answer = rows[rows.decision == 1].set_index("unit").number.reindex(first.index)
-    return first.assign(label=label, answer=answer, score=np.nan).reset_index()
-
-
-def by_attribute(decided: pd.DataFrame, groups: np.ndarray, seed: int, resamples: int = RESAMPLES):
-    """Yield (metric, group, value, low, high, patients): `measures` and AUROC, with intervals of a patient bootstrap.
+    Demographic parity and equal opportunity are the mean over classes of the largest difference between groups in the
+    share that is given the class, of all and of those who have it; of two classes only the second counts. With accuracy
+    I as a fraction, ``ESSP = I / (1 + sum |I - I_a|)`` and ``NAR = (max - min) / mean`` of the groups' accuracies I_a.
 
     Parameters
     ----------
-    decided : DataFrame
-        One row per unit: ``patient_id, label, answer, score``; see `decisions`.
-    groups : ndarray of str
-        Group of each unit, none of them empty.
-    seed, resamples : int
+    answers : dict of DataFrame
+        Rows as `diagnosis.units` makes them, by name; those of the split test are judged.
+    cohort : DataFrame
+        One row per image with ``patient_id`` and the attributes.
+    attributes : sequence of str
+    min_cases, seed : int
+        See `fairness.assess`.
+
+    Returns
+    -------
+    DataFrame
+        ``generator`` (the name), ``attribute, group, metric, value, low, high, change, change_low, change_high, n``
+        (patients) and ``note``. Accuracy and AUROC of everyone have the attribute and group "all".
     """
-    patient, who = pd.factorize(decided.patient_id)
-    names, group = np.unique(groups, return_inverse=True)
-    label, answer = decided.label.to_numpy(int), decided.answer.to_numpy(int)
-    classes = max(label.max(), answer.max(), 1) + 1
-    place = np.eye(len(names) * classes**2)[(group * classes + label) * classes + answer]
-    draw = generator(seed, "patients", len(who))
-    weights = draw.multinomial(len(who), np.full(len(who), 1 / len(who)), resamples)[:, patient]
-    shape = (len(names), classes, classes)
-    drawn = measures((weights @ place).reshape(resamples, *shape))
-    for metric, value in measures(place.sum(0).reshape(shape)).items():
-        yield metric, "all", float(value), *_interval(drawn[metric]), len(who)
-    score = decided.score.to_numpy()
-    for number, name in enumerate(names if classes == 2 else ()):
-        some = group == number
-        value, drawn = (
-            auroc(score=score[some], label=label[some], weights=rows)[:, 0] for rows in (None, weights[:, some])
-        )
-        yield "auroc", str(name), float(value[0]), *_interval(drawn), len({*patient[some]})
-
-
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    known = values[np.isfinite(values)]
-    return tuple(map(float, np.quantile(known, [0.025, 0.975]))) if len(known) else (np.nan, np.nan)
+    arm, ends = {"source": "original", "strategy": "standard"}, ("", "_low", "_high")
+    every = [by_class(rows[rows.split == "test"]).assign(reader=name, **arm) for name, rows in answers.items()]
+    rows = pd.concat(every, ignore_index=True)
+    classes = rows["class"].unique()
+    task = rows.task.iloc[0].removesuffix(f": {rows['class'].iloc[0]}")
+    how = {"attributes": attributes, "thresholds": {}, "min_cases": min_cases, "resamples": RESAMPLES, "seed": seed}
+    performance, gaps = assess(rows, cohort, **how)
+    performance = performance[performance.task == task].drop(columns=[f"change{end}" for end in ends])
+    performance = performance.rename(columns={f"change_standard{end}": f"change{end}" for end in ends})
+    accuracy = performance[(performance.metric == "accuracy") & (performance.group == "all")]
+    single = f"{task}: {classes[-1]}" if len(classes) == 2 else task
+    of_accuracy = (gaps.task == task) & gaps.metric.isin(["nar", "essp"])
+    gaps = gaps[of_accuracy | (gaps.task == single) & gaps.metric.isin(["demographic_parity", "eop"])]
+    gaps = gaps.rename(columns={f"shift_standard{end}": f"change{end}" for end in ends})
+    note = ("left out: " + gaps.left_out).where(gaps.left_out != "", "")
+    gaps = gaps.assign(group="all", metric=gaps.metric.replace({"eop": "equal_opportunity"}), note=note)
+    gaps = gaps.assign(patients=rows.patient_id.nunique())
+    whole = pd.concat([accuracy, gaps, performance[performance.metric == "auroc"]], ignore_index=True)
+    whole = whole[whole.value.notna()].assign(generator=whole.reader, n=whole.patients)
+    return whole[[name for name in COLUMNS if name != "classifier"]]
 
 
 def judge(study: Study) -> pd.DataFrame:
     """Rows of the table ``synthesis`` on real test patients; the generator ``standard`` is none."""
-    table, rows = data.load(study).table, []
-    settings = study.synthesis
-    known = table.drop_duplicates("patient_id").set_index("patient_id")
-    for (name, classifier), made in synthesis.answered(study).items():
-        decided = decisions(pd.read_parquet(store.ready(made) / "answers.parquet"))
-        decided = decided[(decided.split == "test") & decided.label.notna()]
-        for attribute in study.attributes():
-            groups = decided.patient_id.map(splits.groups_of(known, attribute))
-            sizes = decided.patient_id.groupby(groups).nunique()
-            enough = groups.isin(sizes.index[sizes >= study.fairness.min_cases])
-            few = "; ".join(f"{group} ({n})" for group, n in sizes.items() if n < study.fairness.min_cases)
-            if groups[enough].nunique() < 2:
-                continue
-            some = by_attribute(decided[enough], groups[enough].to_numpy("str"), settings.seed)
-            note = f"left out: {few}" * bool(few)
-            for metric, group, value, low, high, n in some:
-                rows.append((name, classifier, attribute, group, metric, value, low, high, n, note))
-    return pd.DataFrame(rows, columns=COLUMNS)
+    settings, every = study.synthesis, []
+    for classifier in settings.classifiers:
+        answers = {
+            name: pd.read_parquet(store.ready(made) / "answers.parquet")
+            for (name, kind), made in synthesis.answered(study).items()
+            if kind == classifier
+        }
+        how = (data.load(study).table, study.attributes(), study.fairness.min_cases, settings.seed)
+        every.append(compare(answers, *how).assign(classifier=classifier))
+    return pd.concat(every, ignore_index=True)[COLUMNS] if every else pd.DataFrame(columns=COLUMNS)
 
 
 def against_ratio(study: Study, name: str, ratios, classifier: str = "boosting") -> pd.DataFrame:
@@ -319,24 +286,21 @@ def against_ratio(study: Study, name: str, ratios, classifier: str = "boosting")
     Returns
     -------
     DataFrame
-        Rows ``ratio, metric, group, value, low, high``, for the first attribute of the cells.
+        Rows ``ratio`` and those of `compare`, for the first attribute of the cells.
     """
-    cohort, (attribute, *_), task = data.load(study), study.cells, study.cells[-1]
-    network = synthesis.asked(study)
+    cohort, task, network = data.load(study), study.cells[-1], synthesis.asked(study)
     rows, evaluated = diagnosis.training_set(study, network).rows, data.rows(cohort.table, "test")
     look, (table, images) = Features(study), synthesis.synthetic(study, name)
     real, made, test = (
         look(*some, raw=True) for some in ((cohort.images, rows), (images,), (cohort.images, evaluated))
     )
-    labels, known = synthesis.labels(study)[rows], cohort.table.drop_duplicates("patient_id")
-    groups_by_patient, every = splits.groups_of(known.set_index("patient_id"), attribute), []
+    labels, answers = synthesis.labels(study)[rows], {}
     for ratio in (ratio for ratio in ratios if round(ratio * len(rows)) <= len(table)):
         n = round(ratio * len(rows))
         x, y = np.concatenate([real, made[:n]]), np.concatenate([labels, table[task].to_numpy()[:n]])
         chance = of_features(study, classifier, x, y, test)
-        decided = decisions(diagnosis.units(study, network, cohort.table.iloc[evaluated], chance))
-        groups = decided.patient_id.map(groups_by_patient)
-        some = (decided.label.notna() & groups.notna()).to_numpy()
-        measured = by_attribute(decided[some], groups[some].to_numpy("str"), study.synthesis.seed)
-        every += [(ratio, metric, group, value, low, high) for metric, group, value, low, high, _ in measured]
-    return pd.DataFrame(every, columns=["ratio", "metric", "group", "value", "low", "high"])
+        answers[ratio] = diagnosis.units(study, network, cohort.table.iloc[evaluated], chance)
+    named = {"standard" if ratio == 0 else str(ratio): some for ratio, some in answers.items()}
+    how = (cohort.table, study.cells[:1], study.fairness.min_cases, study.synthesis.seed)
+    compared = compare(named, *how)
+    return compared.assign(ratio=compared.generator.replace("standard", "0").astype(float)).sort_values("ratio")

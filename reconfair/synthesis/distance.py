@@ -15,7 +15,8 @@ from reconfair.params import Study
 COMPONENTS = 64  # of the features, by principal components
 EACH = 80  # fresh phantom slices of each cell, to know its law
 CHUNK = 256  # images whose distances are computed at once
-COLUMNS = ["generator", "classifier", "attribute", "group", "metric", "value", "low", "high", "n", "note"]
+COLUMNS = ["generator", "classifier", "attribute", "group", "metric", "value", "low", "high"]
+COLUMNS += ["change", "change_low", "change_high", "n", "note"]
 
 
 def frechet(one: np.ndarray, other: np.ndarray) -> float:
@@ -225,7 +226,8 @@ def judge(study: Study) -> pd.DataFrame:
     codes = {attribute: table[attribute].to_numpy() for attribute in attributes} | {"cell": table.cell.to_numpy()}
 
     def add(name, metric, value, attribute="all", group="all", low=np.nan, high=np.nan, n=0, note=""):
-        rows.append(dict(zip(COLUMNS, (name, "", attribute, group, metric, value, low, high, n, note), strict=True)))
+        known = {"generator": name, "classifier": "", "attribute": attribute, "group": group, "metric": metric}
+        rows.append(known | {"value": value, "low": low, "high": high, "n": n, "note": note})
 
     truth = law(study) if study.dataset.name == "phantom_mri" else None
     between, _ = nearest(cohort.images[known.rows], cohort.images[known.rows], (patients, patients))

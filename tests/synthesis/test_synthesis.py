@@ -337,38 +337,62 @@ def test_cells_are_cell_auroc_only_if_they_differ():
     assert distance.cell_auroc(same + 3 * np.eye(4)[cells][:, :3], cells) > 0.9
 
 
+def _answers(counts, task="ill"):
+    """Answers of patients, and the cohort, of counts by group, label and answer."""
+    who = [place for place in np.ndindex(counts.shape) for _ in range(counts[place])]
+    group, label, answer = np.array(who).T
+    units = [f"p{number}" for number in range(len(who))]
+    rows = pd.DataFrame({"unit": units, "patient_id": units, "split": "test", "task": task, "kind": "classify"})
+    rows, cohort = rows.assign(dice=np.nan), pd.DataFrame({"patient_id": units, "sex": np.array(["f", "m"])[group]})
+    if counts.shape[-1] == 2:
+        return rows.assign(label=label.astype(float), score=np.where(answer == 1, 0.9, 0.1)), cohort
+    parts = []
+    for number, name in enumerate("xyz"):
+        part = rows.assign(task=f"{task}: {name}", label=(label == number) * 1.0, decision=(answer == number) * 1.0)
+        parts.append(part.assign(score=np.where(answer == number, 0.8, 0.1), **{"class": name}))
+    return pd.concat(parts, ignore_index=True), cohort
+
+
 def test_measures_by_hand_for_two_and_three_classes():
     two = np.array([[[6, 2], [1, 1]], [[3, 1], [0, 4]]])  # accuracy 0.7 and 0.875, overall 14 / 18
-    answer = classifiers.measures(two)
+    rows, cohort = _answers(two)
+    table = classifiers.compare({"standard": rows}, cohort, ["sex"], 2)
+    answer = table[table.group == "all"].set_index("metric").value
     expected = {
         "accuracy": 14 / 18, "demographic_parity": 5 / 8 - 3 / 10, "equal_opportunity": 0.5,
         "essp": (14 / 18) / (1 + abs(14 / 18 - 0.7) + abs(14 / 18 - 0.875)), "nar": 0.175 / 0.7875,
     }  # fmt: skip
-    assert answer == {key: pytest.approx(value) for key, value in expected.items()}
-    three = np.array([np.diag([2, 2, 2]), [[1, 1, 0], [0, 2, 0], [1, 0, 1]]])
-    answer = classifiers.measures(three)
+    assert {key: answer[key] for key in expected} == {key: pytest.approx(value) for key, value in expected.items()}
+    assert set(classifiers.METRICS) == set(expected) and set(table.n) <= {18, 10, 8}
+    rows, cohort = _answers(np.array([np.diag([2, 2, 2]), [[1, 1, 0], [0, 2, 0], [1, 0, 1]]]))
+    answer = classifiers.compare({"standard": rows}, cohort, ["sex"], 2)
+    answer = answer[answer.group == "all"].set_index("metric").value
     assert answer["demographic_parity"] == pytest.approx((0 + 1 / 6 + 1 / 6) / 3)
     assert answer["equal_opportunity"] == pytest.approx((0.5 + 0 + 0.5) / 3)
 
 
-def test_downstream_measures_have_an_interval_by_patient():
-    draw = np.random.default_rng(0)
-    rows = pd.DataFrame({"patient_id": np.repeat(np.arange(100), 2), "label": np.repeat(np.arange(100) % 2, 2)})
-    rows["score"] = np.clip(0.5 + 0.4 * (rows.label - 0.5) + 0.25 * draw.standard_normal(200), 0, 1)
-    groups = np.repeat(np.where(np.arange(100) < 40, "f", "m"), 2)
-    decided = classifiers.decisions(rows)
-    answer = {(m, g): (v, low, high, n) for m, g, v, low, high, n in classifiers.by_attribute(decided, groups, 0)}
-    right = ((rows.score >= 0.5) == (rows.label == 1)).mean()
-    assert answer["accuracy", "all"][0] == pytest.approx(right)
-    assert all(low <= value <= high for value, low, high, _ in (answer["accuracy", "all"], answer["auroc", "f"]))
-    assert answer["auroc", "f"][3] == 40 and answer["auroc", "m"][3] == 60
+def test_what_changes_is_told_with_an_interval_and_a_classifier_that_answers_always_the_same_is_not_certain():
+    rng = np.random.default_rng(0)
+    groups = np.where(np.arange(400) < 160, "f", "m")
+    rows, cohort = _answers(np.zeros((2, 2, 2), int) + 50)
+    cohort, rows = cohort.assign(sex=groups), rows.assign(label=np.arange(400) % 2 * 1.0)
+    better = rows.assign(score=np.clip(0.3 + 0.4 * rows.label + 0.3 * rng.standard_normal(400), 0, 1))
+    unfair = better.assign(score=better.score.where((groups == "m") | (rng.random(400) < 0.3), 0.1))
+    same = rows.assign(score=0.9)
+    answers = {"standard": unfair, "fairgen": better, "plain": same}
+    table = classifiers.compare(answers, cohort, ["sex"], 5).set_index(["generator", "metric", "group"])
+    opportunity = table.xs(("equal_opportunity", "all"), level=("metric", "group"))
+    assert opportunity.change_high["fairgen"] < 0 and opportunity.value["standard"] > 0.3
+    assert opportunity.change["fairgen"] == pytest.approx(opportunity.value["fairgen"] - opportunity.value["standard"])
+    assert opportunity.value["plain"] == 0 and opportunity.high["plain"] > 0.01  # so few are no proof of equality
+    right = ((better.score >= 0.5) == (better.label == 1)).mean()
+    accuracy = table.loc[("fairgen", "accuracy", "all")]
+    assert accuracy.value == pytest.approx(right) and accuracy.low < right < accuracy.high
+    by_group = table.xs("auroc", level="metric").loc["fairgen"]
+    assert by_group.n["f"] == 160 and by_group.n["m"] == 240 and (by_group.low <= by_group.value).all()
 
 
-def test_of_several_classes_the_largest_score_decides():
-    long = pd.DataFrame({"unit": np.repeat(["a", "b"], 3), "patient_id": np.repeat(["p", "q"], 3), "split": "test"})
-    long["class"], long["label"], long["decision"] = ["x", "y", "z"] * 2, [0, 0, 1, 1, 0, 0], [0, 1, 0, 1, 0, 0]
-    decided = classifiers.decisions(long.assign(score=0.3))
-    assert decided[["label", "answer"]].to_numpy().tolist() == [[2, 1], [0, 0]] and decided.score.isna().all()
+def test_of_several_classes_each_has_a_column_of_labels():
     network = params.Network("dx", "classify", ("dx: x", "dx: y", "dx: z"))
     columns = classifiers.labels_of(network, "dx", pd.DataFrame({"dx": [2, 0]}))
     assert {name: list(values) for name, values in columns.items()} == {
