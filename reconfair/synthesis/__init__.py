@@ -79,7 +79,7 @@ def cells(study: Study) -> Cells:
     levels = [sorted(some[word].unique()) for word in study.cells]
     table = pd.DataFrame(list(combinations(*levels)), columns=study.cells)
     table["codes"] = list(combinations(*(range(len(level)) for level in levels)))
-    table.insert(0, "cell", [", ".join(map(str, values)) for values in combinations(*levels)])
+    table.insert(0, "cell", [cell_name(study, *values) for values in combinations(*levels)])
     keys = some[list(study.cells)].merge(table.reset_index(), on=list(study.cells), how="left")["index"]
     keys = keys.to_numpy(copy=True)
     table["images"] = np.bincount(keys, minlength=len(table))
@@ -104,6 +104,14 @@ def cells(study: Study) -> Cells:
     kept = table.index.difference(small)
     table = table.loc[kept].assign(images=[int((keys == cell).sum()) for cell in kept]).reset_index(drop=True)
     return Cells(table.assign(note=table.note.str.removesuffix("; ")), rows, np.searchsorted(kept, keys))
+
+
+def cell_name(study: Study, *values) -> str:
+    """Name of the cell of these groups and, last, this label: ``female, 1``; of several classes ``female, mel``."""
+    *groups, label = values
+    tasks = asked(study).tasks
+    named = tasks[label].removeprefix(f"{study.cells[-1]}: ") if len(tasks) > 1 else label
+    return ", ".join(map(str, (*groups, named)))
 
 
 def recipe(study: Study, name: str) -> dict:

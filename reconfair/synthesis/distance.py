@@ -157,7 +157,8 @@ def fresh(study: Study, table: pd.DataFrame, each: int = 0) -> tuple[np.ndarray,
         update = {"seed": seed + repeat, "patients": max(4 * each * len(table) // study.dataset.slices, 60)}
         dataset = study.dataset.model_copy(update=update)
         read = splits.derive(dataset.read_table(), dataset.age_boundary).astype({study.cells[-1]: int})
-        names = read[list(study.cells)].astype("str").agg(", ".join, axis=1).map(number)
+        named = read[list(study.cells)].itertuples(index=False, name=None)
+        names = pd.Series([number.get(synthesis.cell_name(study, *values)) for values in named])
         for cell in range(len(table)):
             some = read[(names == cell).to_numpy()].head(each - cells.count(cell))
             drawn += [dataset.read_image(row)[0] for row in some.itertuples()]
