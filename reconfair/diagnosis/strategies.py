@@ -338,8 +338,6 @@ def doses(study: Study) -> pd.DataFrame:
     """
     rows, table = [], data.load(study).table
     attributes = list(study.attributes("readers"))
-    trained = table.iloc[data.rows(table, "diag")][attributes].dropna().astype(str)
-    sizes = trained.agg(", ".join, axis=1).value_counts()
     for strategy in study.reader_names:
         for network in study.networks_of(strategy) if not strategy.endswith("thresholds") else ():
             words = study.readers.parts(strategy) if strategy != "standard" else {}
@@ -350,6 +348,8 @@ def doses(study: Study) -> pd.DataFrame:
                 share = 1.0
             else:
                 continue
+            trained = table.iloc[diagnosis.training_set(study, network).rows][attributes].dropna().astype(str)
+            sizes = trained.agg(", ".join, axis=1).value_counts()
             row = {"network": network.name, "reader": strategy, "group": sizes.index[-1], "images": int(sizes.iloc[-1])}
             rows.append(row | {"minority_share": share})
     return pd.DataFrame(rows)
