@@ -398,7 +398,7 @@ def report(rows: pd.DataFrame, quick: bool) -> None:
     """Print the table of the ablation and the lines NAME=VALUE; those that are not measured yet are left out."""
     rare = rows[rows.scenario == "rare"]
     mean = rare.pivot_table("value", "arm", "metric").reindex([arm for arm in ARMS if arm in set(rare.arm)])
-    print(mean.round(3).to_string())
+    print(mean[[name for name in mean if not name[-1].isdigit()]].round(3).to_string())
     values = {}
     for arm in ("fairgen", "oversample", "seen"):
         both = rare[rare.metric == "gap"].pivot_table("value", "seed", "arm")
