@@ -116,9 +116,8 @@ def study(scenario: str, seed: int, arm: str, quick: bool, number: int = 0) -> p
         plain = study(scenario, seed, "plain", quick)
         prepare(plain, hide=True)
         chosen |= {"start": str(made(synthesis.weights(plain)) / "best.ckpt"), "iterations": 1}
-        chosen |= (
-            {} if quick else {"judged": 260}
-        )  # its classifier needs as many of the rare cell as the other arms draw
+        if not quick:  # its classifier needs as many of the rare cell as the other arms draw
+            chosen["judged"] = 260
     sections = {
         "dataset": dataset,
         "noise": "none",
