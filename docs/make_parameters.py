@@ -43,6 +43,7 @@ The outputs of each run hold a file `run.yaml` with every value that this run us
 """
 # By key, or by class and key, where the comment in the code is absent or too short for this page.
 MEANINGS = {
+    "Synthesis.epochs": "of vit and resnet; null: as diagnosis.classify",
     "name": "which dataset, or a class of your own such as `my_data.py:MyHospital`",
     "label": "name of the output folder; empty: the name of the dataset",
     "split": "share of patients in train, val and test; with folds, train and val share in this proportion",
