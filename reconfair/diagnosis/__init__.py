@@ -150,6 +150,28 @@ def check(study: Study) -> list[str]:
     return list(mistakes)
 
 
+def check_weights(study: Study) -> list[str]:
+    """Name the published weights that a network will start from and that are neither on disk nor to be downloaded.
+
+    Where there is a network, this downloads them.
+    """
+    untrained = [network for network in study.networks if not network.model]
+    untrained = [one for one in untrained if not all(weights(fold, Reader(one)).fresh for fold in study.folds)]
+    return unloadable([(network.kind, settings_of(study, network)) for network in untrained])
+
+
+def unloadable(starting: list[tuple[str, dict]]) -> list[str]:
+    """Say of which kinds and settings of networks the published weights cannot be loaded, each once."""
+    mistakes = {}
+    for kind, settings in starting:
+        if settings["pretrained"]:
+            try:
+                diagnoser(kind)(settings).start_pretrained()
+            except ValueError as error:
+                mistakes[str(error)] = kind
+    return list(mistakes)
+
+
 def train(study: Study, network: Network) -> Path:
     """Train the standard reader of `network` on the original images unless it is fresh; return its folder.
 

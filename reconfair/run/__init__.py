@@ -57,6 +57,7 @@ SET = {
     "dest": "overrides",
     "help": "change a key of the params file, such as noise.acceleration=16; may be given several times",
 }
+READY = (recon.given.check, diagnosis.check_weights, synthesis.check_weights)  # of files that a run will need
 _HELD = []  # the lock of this process's GPU
 
 
@@ -195,14 +196,14 @@ def preflight(studies: dict[Path, Study], to_run: bool = False, here: bool = Tru
     studies : dict of Path to Study
         By params file.
     to_run : bool
-        Whether the scans must be there, and the outputs open for writing.
+        Whether scans and published weights must be there, and the outputs open for writing.
     here : bool
         Whether the work is done on this machine, which must then have the device that ``compute`` names.
     """
     mistakes = []
     for path, study in studies.items():
         rooms = (recon, diagnosis, mitigation, fair_diagnosis, synthesis, two_stages)
-        checks = [_check_label, *([_check_scans, recon.given.check] if to_run else [])]
+        checks = [_check_label, *([_check_scans, *READY] if to_run else [])]
         checks += [*(room.check for room in rooms), *([_check_device] if here else [])]
         for check in checks:
             try:
@@ -408,7 +409,8 @@ def _check(arguments) -> int:
     mistakes = []
     for path, study in load_all(arguments.params, arguments.overrides).items():
         try:
-            lines, wrong = data.preview(study), recon.given.check(study)
+            lines = data.preview(study)
+            wrong = [mistake for check in READY for mistake in check(study)]
         except (ValueError, OSError) as error:
             lines, wrong = [], sentence(error).splitlines()
         mistakes += [f"{path}: {line}" for line in wrong]

@@ -367,6 +367,15 @@ def check(study: Study) -> list[str]:
     return mistakes
 
 
+def check_weights(study: Study) -> list[str]:
+    """Name the published weights that ViT and ResNet of chapter 08 start from and that cannot be had."""
+    if study.synthesis is None or not study.networks_of("fairgen"):
+        return []
+    settings = diagnosis.settings_of(study, asked(study))
+    changes = [architecture(study, kind) for kind in NETWORKS if kind in study.synthesis.classifiers]
+    return diagnosis.unloadable([("classify", settings | changed) for changed in changes if changed])
+
+
 def _digest(place: str) -> str:
     """Hash of a file, or of the CSV files of a folder; empty where there is none."""
     path = Path(place).expanduser()

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torchvision.models import get_model, get_model_weights
 
-from reconfair import data, diagnosis, mitigation, params, store
+from reconfair import data, diagnosis, mitigation, params, run, store
 from reconfair.diagnosis import classify, segment
 from reconfair.fairness.threshold import balanced_threshold
 from reconfair.params import NOISY, ORIGINAL, Network, Reader, Source
@@ -243,6 +243,25 @@ def test_weights_of_torchvision_on_disk_are_taken_but_for_the_last_layer(torch_h
     module = classifier()
     module.start_pretrained()
     same_but_the_last_layer(module.net, published, {"fc.weight", "fc.bias"})
+
+
+def test_missing_weights_are_named_before_anything_is_made_each_once(torch_home, hub, outputs, tmp_path, capsys):
+    file = tmp_path / "mri_originals.yaml"
+    file.write_text(
+        "dataset: {name: phantom_mri, patients: 40, size: 64}\nnoise: none\n"
+        "diagnosis: {tasks: [grade], classify: {architecture: resnet18}}\n"
+        "synthesis: {cells: sex*grade, widths: [1, 2], vit: test_vit, resnet: resnet18, classifiers: [vit, resnet]}\n"
+    )
+    for command in (["check"], ["run", "--only", "01"]):
+        assert run.main([*command, str(file)]) == 2
+        said = capsys.readouterr().err
+        assert said.count("diagnosis.classify.pretrained: the weights of resnet18 cannot be loaded") == 1
+        assert "test_vit" in said
+    assert not list(outputs.glob("*/cohort"))
+    torch.save(
+        get_model("resnet18").state_dict(), torch_home / get_model_weights("resnet18").DEFAULT.url.rsplit("/")[-1]
+    )
+    assert diagnosis.check_weights(params.load(file)) == []
 
 
 def test_weights_of_a_densenet_are_taken_although_published_under_older_names(torch_home):
