@@ -399,7 +399,7 @@ def build(study: Study, name: str = "base", table: pd.DataFrame | None = None):
     chosen |= {"guidance": PUBLISHED_GUIDANCE} if study.synthesis.as_published else {}
     chosen |= {"cells": codes.tolist(), "names": table.cell.tolist(), "factors": (codes.max(0) + 1).tolist()}
     colours = 3 if data.load(study).images.ndim == 4 else 1
-    chosen |= {"colours": colours} | ({} if name == "base" else recipe(study, name))
+    chosen |= {"colours": colours, "answer": "velocity"} | ({} if name == "base" else recipe(study, name))
     torch.manual_seed(seed_of(chosen["seed"], "weights", "generator"))
     return Generator(chosen, study.dataset.size)
 
@@ -462,7 +462,7 @@ def _start(module, path: Path) -> None:
         theirs = stored["settings"]
     except Exception as error:
         raise ParamsError(f"synthesis.start: {path} holds no generator ({str(error).splitlines()[0]})") from None
-    for key in ("names", "colours", "channels", "widths", "blocks", "attention", "patch"):
+    for key in ("names", "colours", "channels", "widths", "blocks", "attention", "patch", "answer"):
         if theirs.get(key) != module.settings[key]:
             raise ParamsError(
                 f"synthesis.start: {path} is a generator of another study: its {key} are {theirs.get(key)}, here "

@@ -118,7 +118,7 @@ class Denoiser(nn.Module):
         nn.init.zeros_(self.last.weight)
 
     def forward(self, x: torch.Tensor, t: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """Map images (n, c, s, s) at times (n,) and codes (n, factors) to the noise in them."""
+        """Map images (n, c, s, s) at times (n,) and codes (n, factors) to velocities; see `Generator.meant`."""
         return F.pixel_shuffle(self.last(self.seen(x, t, codes)), self.patch)
 
     def seen(self, x: torch.Tensor, t: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
@@ -178,7 +178,16 @@ class Generator(Module):
         """Predict the noise in x_t of cells (n,); the cell ``number`` is none. In eval mode by averaged weights."""
         net = net or (self.net if self.training else self.average)
         t, cell = (torch.as_tensor(value, device=x_t.device).expand(len(x_t)) for value in (t, cell))
-        return net(x_t, t, self.codes[cell]).float()
+        return self.meant(x_t, t, net(x_t, t, self.codes[cell]))
+
+    def meant(self, x_t: torch.Tensor, t: torch.Tensor, velocity: torch.Tensor) -> torch.Tensor:
+        """The noise in x_t that a velocity means: sd x_t + scale velocity (Salimans and Ho 2022, appendix D).
+
+        The loss is that of the noise. But a network that answered with the noise would have to copy x_t at late times,
+        where each of its errors is 1 / scale as large in the image (157 times at T): samples would be noise for longer.
+        """
+        scale, sd = self.schedule.scales(t)
+        return sd * x_t + scale * velocity.float()
 
     def guided(self, x_t: torch.Tensor, t: int, cell: torch.Tensor, guidance: float) -> torch.Tensor:
         """Noise without the cell, moved `guidance` times the way to the noise with it (Ho and Salimans 2022)."""
@@ -211,10 +220,10 @@ class Generator(Module):
         named = cell.masked_fill(torch.rand(len(cell), device=cell.device) < DROPPED, self.number)
         x_t = mean + sd * noise
         seen = self.net.seen(x_t, t, self.codes[named])
-        predicted = F.pixel_shuffle(self.net.last(seen), self.net.patch).float()
+        predicted = self.meant(x_t, t, F.pixel_shuffle(self.net.last(seen), self.net.patch))
         errors = (predicted - noise).square().mean((1, 2, 3))
         if self.norms:
-            residual = F.pixel_unshuffle(predicted.detach() - noise, self.net.patch)
+            residual = F.pixel_unshuffle(self.schedule.scales(t)[0] * (predicted.detach() - noise), self.net.patch)
             self.norms.add(output_norms(self.net.last, seen.detach(), residual, cell, self.number))
         loss = (errors * self.fair.weigh(cell, errors.detach()) if self.fair else errors).mean()
         parts = {"noise": errors.mean().detach()}

@@ -75,6 +75,24 @@ def test_guidance_is_a_dial_between_no_cell_and_the_cell():
         assert torch.allclose(module.guided(x, 500, cell, guidance), expected, atol=1e-5)
 
 
+def test_a_velocity_means_the_noise_that_it_was_made_of():
+    module, (x0, noise) = generator(), torch.randn(2, 5, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor([1, 10, 300, 700, STEPS])
+    scale, sd = module.schedule.scales(t)
+    meant = module.meant(scale * x0 + sd * noise, t, scale * noise - sd * x0)
+    assert torch.allclose(meant, noise, atol=1e-5)
+
+
+def test_gradient_norms_of_a_training_step_are_those_of_its_loss():
+    module = generator(gradient_norms=True).train()
+    norms, images = [], torch.rand(6, 16, 16, generator=torch.Generator().manual_seed(1))
+    module.norms.add = norms.append
+    loss = module.training_step((images, torch.full((6,), 2)), 0)["loss"]
+    slopes = torch.autograd.grad(loss, module.net.last.parameters())
+    assert norms[0][2].item() == pytest.approx(math.sqrt(sum(slope.square().sum() for slope in slopes)), rel=1e-4)
+    assert norms[0][[0, 1, 3]].isnan().all()
+
+
 @pytest.mark.parametrize("colours", [1, 3])
 def test_the_network_sees_cell_and_time_in_one_and_three_channels(colours):
     net = Denoiser(colours, 16, [2, 3], 8, (1, 2, 2), 2, (4, 8), 1)
