@@ -106,9 +106,14 @@ Markdown(
 #
 # $$x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \varepsilon, \qquad \bar\alpha_t = \prod_{s \le t} (1 - \beta_s).$$
 #
-# A network learns to predict the noise $\varepsilon$ from $x_t$, $t$ and the cell $y$ (Ho, Jain and Abbeel 2020). To draw
-# an image, DDIM (Song, Meng and Ermon 2021) starts from pure noise. At each step it estimates $x_0$ and mixes it with less
-# noise than before.
+# A network learns to predict the noise $\varepsilon$ from $x_t$, $t$ and the cell $y$ (Ho, Jain and Abbeel 2020). At late
+# times $x_t$ is nearly the noise itself, and a network should not have to copy it. So ours answers with the velocity $v$
+# (Salimans and Ho 2022), and the noise follows from it:
+#
+# $$\varepsilon = \sqrt{1 - \bar\alpha_t}\, x_t + \sqrt{\bar\alpha_t}\, v.$$
+#
+# To draw an image, DDIM (Song, Meng and Ermon 2021) starts from pure noise. At each step it estimates $x_0$ and mixes it
+# with less noise than before.
 
 
 # %%
