@@ -276,21 +276,29 @@ def answered(study: Study) -> dict[tuple[str, str], Product]:
     keys = {key: getattr(settings, key) for key in ("inverse_performance", "as_published")}
     for name in ("standard", *settings.generators):
         for kind in settings.classifiers:
-            network = kind in NETWORKS
-            changed = {"changed": architecture(study, kind)} if network else {}
+            needs = [samples(study, name)] if name != "standard" else []
+            own = kind in NETWORKS and not same_as_reader(study, kind)  # whether it has a training of its own
+            if kind in NETWORKS and not own:
+                needs = [diagnosis.weights(study, Reader(asked(study), name))]
+            changed = {"changed": architecture(study, kind)} if kind in NETWORKS else {}
             made[name, kind] = _product(
                 study,
                 f"synthesis/{name}/{kind}",
                 "answers",
                 partial(_answer, study, name, kind),
                 ("distance", "preference"),
-                [examined] + ([samples(study, name)] if name != "standard" else []),
+                [examined, *needs],
                 code=examined.code,
-                job=None if network else JUDGED,
+                job=None if own else JUDGED,
                 parameters=examined.parameters | keys | changed | {"cells": study.cells},
-                work=examined.work if network else partial(Work, f"fit {kind}", 1, 2.0),
+                work=examined.work if own else partial(Work, f"fit {kind}", 1, 2.0),
             )
     return made
+
+
+def same_as_reader(study: Study, classifier: str) -> bool:
+    """Whether a classifier is the reader of the asked task, which was trained with the same images already."""
+    return not architecture(study, classifier) and asked(study) in study.networks
 
 
 def architecture(study: Study, classifier: str) -> dict:

@@ -152,7 +152,10 @@ def answer(study: Study, generator: str, classifier: str, folder: Path) -> None:
     cohort, task, network = data.load(study), study.cells[-1], synthesis.asked(study)
     rows, evaluated = diagnosis.training_set(study, network).rows, data.rows(cohort.table, "eval")
     made = synthesis.synthetic(study, generator) if generator != "standard" else None
-    if classifier in synthesis.NETWORKS:
+    if classifier in synthesis.NETWORKS and synthesis.same_as_reader(study, classifier):
+        frozen = diagnosis.load(study, network, generator)
+        chance = diagnosis.look(study, frozen, cohort.images, evaluated, f"{classifier} looks")
+    elif classifier in synthesis.NETWORKS:
         changes = synthesis.architecture(study, classifier)
         train(study, network, folder, made, changes=changes)
         module = classify.Diagnoser(diagnosis.settings_of(study, network) | changes)

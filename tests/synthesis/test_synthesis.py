@@ -493,6 +493,11 @@ def test_a_task_of_several_classes_goes_through_the_whole_chapter(tmp_path, monk
     assert accuracy.value.between(0, 1).all() and len(accuracy) >= 4
     _, gaps = judge.judge(chosen, synthesis.judged(chosen))
     assert {"standard", "fairgen"} <= set(gaps.reader[(gaps.task == "entity") & (gaps.metric == "eodd")])
+    for name in ("standard", "fairgen"):  # a classifier that is the reader is not trained twice
+        product = synthesis.answered(chosen)[name, "resnet"]
+        answers, read = pd.read_parquet(product.folder / "answers.parquet"), diagnosis.predict(chosen, "original", name)
+        assert [path.name for path in product.folder.glob("*.ckpt")] == [] and len(answers) == len(read) > 0
+        assert np.allclose(np.sort(answers.score), np.sort(read.score), atol=1e-5)
     usual = params.study(**sections, synthesis=asked | {"cells": ""})
     assert usual.cells == ("sex", "entity")
     chance = classifiers.of_features(chosen, "boosting", np.arange(8.0)[:, None], np.repeat([0, 2], 4), np.ones((3, 1)))
