@@ -255,10 +255,6 @@ class Generator(Module):
     def on_train_batch_end(self, outputs, batch, batch_idx):
         self.average.update_parameters(self.net)
 
-    def on_train_epoch_end(self):
-        if self.pairs:
-            self.pairs.stop_where_both_rise()
-
     def on_save_checkpoint(self, checkpoint):
         parts = {"norms": self.norms, "fair": self.fair, "pairs": self.pairs}
         checkpoint["recipe"] = {

@@ -19,7 +19,8 @@ from reconfair.words import nearest
 COLUMNS = ["pair_id", "cell", "left", "right", "choice", "rater", "seconds"]
 CHOICES = ("left", "right", "neither")
 GAMMA = 0.25  # of the second term of the diversity loss
-RISE = 0.02  # share by which both losses of a pair may rise before preference learning stops
+RISE = 0.1  # share by which the errors of both images of the pairs may rise before preference learning stops
+CHECK = 25  # steps of preference learning between two looks at these errors
 STEPS = 1000  # times of the diffusion
 
 
@@ -89,41 +90,51 @@ class Pairs:
         Frozen network of the generator before preference learning.
     """
 
-    kept = ("active",)  # what a resumed training must know
+    kept = ("active", "steps")  # what a resumed training must know
 
     def __init__(self, winners, losers, cells, reference):
         images = [2 * widen(torch.from_numpy(np.asarray(some, np.float32))) - 1 for some in (winners, losers)]
         self.images, self.cells = torch.stack(images, 1), torch.tensor(np.array(cells, np.int64))
-        self.reference, self.active, self.rises = reference, True, []
+        self.reference, self.active, self.steps = reference, True, 0
 
     def loss(self, generator, n: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean loss of n pairs, and their implicit accuracy; without gradient once both errors have risen."""
-        device, published = self.images.device, generator.settings.get("as_published")
-        drawn = torch.randint(len(self.images), (n,), device=device)
-        t = torch.randint(1, STEPS + 1, (n,), device=device)
+        """Mean loss of n pairs, and their implicit accuracy; without gradient once preference learning has stopped."""
+        published = generator.settings.get("as_published")
+        self.steps += 1
+        if self.active and not published and self.steps % CHECK == 0:
+            self.active = not bool((self.rises(generator) > RISE).all())
+        drawn = torch.randint(len(self.images), (n,), device=self.images.device)
+        t = torch.randint(1, STEPS + 1, (n,), device=drawn.device)
         noise = torch.randn_like(self.images[drawn])
         noise = noise if published else noise[:, :1].expand_as(noise)  # both images of a pair with the same noise
-        x0, t2, cell = self.images[drawn].flatten(0, 1), t.repeat_interleave(2), self.cells[drawn].repeat_interleave(2)
-        mean, sd = generator.schedule.marginal(t2, x0)
-        x_t, noise = mean + sd * noise.flatten(0, 1), noise.flatten(0, 1)
-
-        def errors(net):
-            return (generator.noise_hat_of(x_t, t2, cell, net) - noise).square().mean((1, 2, 3)).unflatten(0, (n, 2)).T
-
         with torch.set_grad_enabled(self.active and torch.is_grad_enabled()):
-            now = errors(generator.net)
+            now = self.errors(generator, generator.net, drawn, t, noise)
         with torch.no_grad():
-            before = errors(self.reference)
-        self.rises.append(((now - before) / before).detach().mean(1).cpu())
+            before = self.errors(generator, self.reference, drawn, t, noise)
         losses, right = preference_loss(*now, *before, generator.settings["beta"])
         losses = published_preference(*now) if published else losses
         return losses.mean() if self.active else losses.mean().detach(), right.float().mean()
 
-    def stop_where_both_rise(self) -> None:
-        """End preference learning where the errors of preferred and other images both rose: it only forgets then."""
-        if self.rises and bool((torch.stack(self.rises).mean(0) > RISE).all()):
-            self.active = False
-        self.rises = []
+    def errors(self, generator, net, drawn, t, noise) -> torch.Tensor:
+        """Noise errors of winners and losers, (2, n), by a network."""
+        x0, t, noise = self.images[drawn].flatten(0, 1), t.repeat_interleave(2), noise.flatten(0, 1)
+        mean, sd = generator.schedule.marginal(t, x0)
+        predicted = generator.noise_hat_of(mean + sd * noise, t, self.cells[drawn].repeat_interleave(2), net)
+        return (predicted - noise).square().mean((1, 2, 3)).unflatten(0, (len(drawn), 2)).T
+
+    @torch.no_grad()
+    def rises(self, generator) -> torch.Tensor:
+        """Shares by which the errors of winners and losers have risen, (2,), always at the same times and noise.
+
+        Of the averaged weights: those of the moment err more, by as much as the learning rate is large. Where both
+        errors rise, the generator only forgets.
+        """
+        draw, some = torch.Generator().manual_seed(0), self.images[: 2 * CHECK]
+        t = torch.randint(1, STEPS + 1, (len(some),), generator=draw).to(some.device)
+        noise = torch.randn(some[:, :1].shape, generator=draw).to(some.device).expand_as(some)
+        drawn = torch.arange(len(some), device=some.device)
+        now, before = (self.errors(generator, net, drawn, t, noise) for net in (generator.average, self.reference))
+        return ((now - before) / before).mean(1)
 
 
 # --- who prefers ---

@@ -1,5 +1,6 @@
 """The two further losses against their formulas, the simulated physician, and ratings by people."""
 
+import copy
 import math
 
 import numpy as np
@@ -76,14 +77,19 @@ def test_on_a_toy_preference_the_implicit_accuracy_rises():
 
 
 def test_preference_learning_stops_where_both_errors_rise():
+    torch.manual_seed(0)
     module = Generator(SETTINGS, 8).train()
+    torch.nn.init.normal_(module.net.last.weight, std=0.05)
     pairs = toy_pairs(module)
-    pairs.rises = [torch.tensor([0.5, -0.5])]
-    pairs.stop_where_both_rise()
-    assert pairs.active
-    pairs.rises = [torch.tensor([0.1, 0.2])] * 2
-    pairs.stop_where_both_rise()
-    assert not pairs.active and not pairs.loss(module, 4)[0].requires_grad
+    pairs.reference = copy.deepcopy(module.net)
+    module.average.module.load_state_dict(module.net.state_dict())
+    assert pairs.rises(module).tolist() == [0, 0]
+    assert all(pairs.loss(module, 4)[0].requires_grad for _ in range(2 * preference.CHECK)) and pairs.active
+    with torch.no_grad():
+        module.average.module.last.bias.add_(3)
+    assert (pairs.rises(module) > preference.RISE).all()
+    still = [pairs.loss(module, 4)[0].requires_grad for _ in range(preference.CHECK)]
+    assert still == [True] * (preference.CHECK - 1) + [False] and not pairs.active
 
 
 def test_the_simulated_physician_chooses_as_often_as_the_scores_say():
