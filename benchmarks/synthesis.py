@@ -291,12 +291,13 @@ def read(chosen: params.Study, frozen, patients: int) -> tuple[pd.DataFrame, pd.
 
 def fresh(chosen: params.Study, patients: int) -> tuple[pd.DataFrame, np.ndarray]:
     """Patients that nobody has seen, and their images; the same for all arms of a seed."""
+    from reconfair.synthesis import distance
+
     dataset = chosen.dataset.model_copy(update={"seed": 10_000 + chosen.dataset.seed, "patients": patients})
     table = splits.derive(dataset.read_table())
     place = store.outputs() / f"fresh-{dataset.null}-{dataset.seed}-{patients}.npy"
     if not place.exists():
-        images = np.stack([dataset.read_image(row)[0] for row in table.itertuples()]).astype(np.float16)
-        np.save(place.with_suffix(".part.npy"), images)
+        np.save(place.with_suffix(".part.npy"), distance.drawings(table, dataset).astype(np.float16))
         place.with_suffix(".part.npy").replace(place)
     return table, np.load(place, mmap_mode="r")
 

@@ -1,12 +1,13 @@
 """How near synthetic images are to real ones: of whom, by how much, and whether they are copies."""
 
+from functools import partial
 from importlib.util import find_spec
 from itertools import product as combinations
 
 import numpy as np
 import pandas as pd
 
-from reconfair import data, diagnosis, synthesis
+from reconfair import data, diagnosis, store, synthesis
 from reconfair.data import splits
 from reconfair.fairness.metrics import auroc
 from reconfair.keyed import generator, seed_of
@@ -14,6 +15,7 @@ from reconfair.params import Study
 
 COMPONENTS = 64  # of the features, by principal components
 EACH = 80  # fresh phantom slices of each cell, to know its law
+DRAWN = 32  # fresh slices that a process draws at once
 CHUNK = 256  # images whose distances are computed at once
 COLUMNS = ["generator", "classifier", "attribute", "group", "metric", "value", "low", "high"]
 COLUMNS += ["change", "change_low", "change_high", "n", "note"]
@@ -159,13 +161,23 @@ def fresh(study: Study, table: pd.DataFrame, each: int = 0) -> tuple[np.ndarray,
         read = splits.derive(dataset.read_table(), dataset.age_boundary).astype({study.cells[-1]: int})
         named = read[list(study.cells)].itertuples(index=False, name=None)
         names = pd.Series([number.get(synthesis.cell_name(study, *values)) for values in named])
-        for cell in range(len(table)):
-            some = read[(names == cell).to_numpy()].head(each - cells.count(cell))
-            drawn += [dataset.read_image(row)[0] for row in some.itertuples()]
-            cells += [cell] * len(some)
+        some = [read[(names == cell).to_numpy()].head(each - cells.count(cell)) for cell in range(len(table))]
+        if sum(map(len, some)):
+            drawn.append(drawings(pd.concat(some), dataset, study.compute.workers))
+        cells += [cell for cell, rows in enumerate(some) for _ in range(len(rows))]
         if len(cells) == each * len(table):
             break
-    return np.stack(drawn), np.array(cells)
+    return np.concatenate(drawn), np.array(cells)
+
+
+def drawings(table: pd.DataFrame, dataset, workers: int = 0) -> np.ndarray:
+    """Images (n, s, s) of some rows of a phantom's table, drawn by several processes."""
+    chunks = [table.iloc[at : at + DRAWN] for at in range(0, len(table), DRAWN)]
+    return np.concatenate([*store.parallel(partial(_drawings, dataset=dataset), chunks, "fresh patients", workers)])
+
+
+def _drawings(table: pd.DataFrame, dataset) -> np.ndarray:
+    return np.stack([dataset.read_image(row)[0] for row in table.itertuples()])
 
 
 def law(study: Study):
