@@ -277,8 +277,8 @@ def answered(study: Study) -> dict[tuple[str, str], Product]:
     for name in ("standard", *settings.generators):
         for kind in settings.classifiers:
             needs = [samples(study, name)] if name != "standard" else []
-            own = kind in NETWORKS and not same_as_reader(study, kind)  # whether it has a training of its own
-            if kind in NETWORKS and not own:
+            trains = kind in NETWORKS and not same_as_reader(study, kind)
+            if kind in NETWORKS and not trains:
                 needs = [diagnosis.weights(study, Reader(asked(study), name))]
             changed = {"changed": architecture(study, kind)} if kind in NETWORKS else {}
             made[name, kind] = _product(
@@ -289,9 +289,9 @@ def answered(study: Study) -> dict[tuple[str, str], Product]:
                 ("distance", "preference"),
                 [examined, *needs],
                 code=examined.code,
-                job=None if own else JUDGED,
+                job=None if trains else JUDGED,
                 parameters=examined.parameters | keys | changed | {"cells": study.cells},
-                work=examined.work if own else partial(Work, f"fit {kind}", 1, 2.0),
+                work=examined.work if trains else partial(Work, f"fit {kind}", 1, 2.0),
             )
     return made
 
