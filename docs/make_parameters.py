@@ -164,7 +164,7 @@ MEANINGS = {
     "amount": "`balance`: every cell becomes as large as the largest; or synthetic images for each real one, as in 0.5",
     "classifiers": "what is trained with the images; `xgboost` needs the extra `xgboost`",
     "Synthesis.batch_size": "images in each training step of a generator",
-    "Synthesis.lr": "learning rate of the generators",
+    "Synthesis.lr": "learning rate of the common training",
     "Synthesis.channels": "channels of the first level",
     "Synthesis.ema": "decay of the averaged weights, with which images are drawn",
     "TwoStages.model": "the reconstructor of the grid; empty: the first that mitigation fine-tunes",

@@ -597,6 +597,7 @@ class Synthesis(Section):
     tuning: Count = 2_000  # of each generator, from the common one
     batch_size: Annotated[int, Field(ge=2)] = 64
     lr: PositiveFloat = 2e-4
+    tuning_lr: PositiveFloat | None = None  # learning rate of the tuning; None: lr
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # decay of the averaged weights
     start: str = ""  # weights of a generator to start from, a best.ckpt of the same cells and size
     diffusers: str = ""  # folder of a Stable Diffusion checkpoint that makes the samples of a further generator, sd

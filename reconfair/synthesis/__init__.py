@@ -121,11 +121,11 @@ def recipe(study: Study, name: str) -> dict:
     -------
     dict
         ``sampling``; ``gradient_norms``; ``diversity``, a strength; ``preference``, who compares; ``fair``, whether
-        the loss is weighted as in FairDiffusion; ``as_published``.
+        the loss is weighted as in FairDiffusion; ``as_published``; ``lr``, the learning rate.
     """
     settings = study.synthesis
     plain = {"sampling": "natural", "gradient_norms": False, "diversity": 0.0, "preference": "none", "fair": False}
-    published = {"as_published": settings.as_published}
+    published = {"as_published": settings.as_published, "lr": settings.tuning_lr or settings.lr}
     if name == "fairgen":
         gradients = settings.gradient_norms and not settings.as_published
         keys = ("sampling", "diversity", "preference", "beta")

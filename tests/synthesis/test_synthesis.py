@@ -63,6 +63,14 @@ def test_cells_count_the_training_images_of_the_diagnosis(made):
     assert (first.sex, first.grade) == tuple(table.iloc[known.rows[0]][["sex", "grade"]])
 
 
+def test_tuning_has_a_learning_rate_of_its_own_or_that_of_the_common_training(made):
+    for tuning, expected in ((None, 2e-4), (1e-5, 1e-5)):
+        chosen = study(tuning_lr=tuning)
+        rates = [synthesis.build(chosen, name).settings["lr"] for name in ("base", "sqrs", "fairgen")]
+        assert rates == [2e-4, expected, expected]
+        assert synthesis.weights(chosen, "sqrs").parameters["lr"] == expected
+
+
 def test_small_cells_are_named_refused_or_merged(made):
     counts = synthesis.cells(made).table
     least, name = counts.images.min(), counts.cell[counts.images.idxmin()]
