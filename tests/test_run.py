@@ -108,7 +108,10 @@ def test_too_little_memory_is_one_sentence(outputs, monkeypatch, capsys):
 def test_noise_of_another_modality_is_allowed_with_a_sentence(outputs, tmp_path, capsys, name, kind, usual):
     paths = [tmp_path / f"{noise}.yaml" for noise in (kind, usual)]
     for path in paths:
-        path.write_text(f"dataset: {{name: {name}, size: 64}}\nnoise: {{kind: {path.stem}}}\n")
+        path.write_text(
+            f"dataset: {{name: {name}, size: 64}}\nnoise: {{kind: {path.stem}}}\n"
+            "diagnosis: {classify: {pretrained: false}, segment: {pretrained: false}}\n"
+        )
     assert run.main(["check", *map(str, paths)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if "noise.kind" in line] == [
