@@ -13,7 +13,6 @@ from urllib.parse import quote
 
 import pandas as pd
 from filelock import FileLock
-from matplotlib.figure import Figure
 
 from reconfair import data, fair_diagnosis, judge, mitigation, store, synthesis, tables, two_stages
 from reconfair.params import Study
@@ -139,10 +138,10 @@ def index() -> Path:
 def _write(study: Study, runs: Runs | None, folder: Path) -> None:
     runs = runs or gather(study)
     for name, (_, exhibit) in exhibits.EVERY.items():
-        content = exhibit(runs)
+        content = pages.drawn(exhibit, runs)
         if isinstance(content, pd.DataFrame):
             tables.to_csv(content, folder / f"{name}.csv", index=True)
             latex = pages.latex_table(content, f"{pages.caption(exhibit)[0]} {runs.simulated}".strip())
             (folder / f"{name}.tex").write_text(latex, encoding="utf-8")
-        if isinstance(content, Figure):
-            content.savefig(folder / f"{name}.png", bbox_inches="tight")
+        if isinstance(content, bytes):
+            (folder / f"{name}.png").write_bytes(content)

@@ -3,7 +3,7 @@
 import re
 from base64 import b64encode
 from copy import deepcopy
-from functools import partial
+from functools import lru_cache, partial
 from inspect import cleandoc
 from io import BytesIO
 from pathlib import Path
@@ -166,16 +166,25 @@ def show(exhibit, runs) -> None:
         display(data, metadata=metadata, raw=True)
 
 
+@lru_cache(maxsize=64)  # a figure takes up to a second, and a report shows it and writes it
+def drawn(exhibit, runs) -> str | pd.DataFrame | bytes:
+    """An exhibit as a sentence, a table or a PNG."""
+    content = exhibit(runs)
+    if isinstance(content, Figure):
+        content.savefig(png := BytesIO(), format="png", dpi=150)
+        return png.getvalue()
+    return content
+
+
 def outputs(exhibit, runs):
     """Yield data and metadata of an exhibit's outputs, by MIME type: its caption, then a picture, table or sentence."""
-    (first, note), content = caption(exhibit), exhibit(runs)
+    (first, note), content = caption(exhibit), drawn(exhibit, runs)
     yield {"text/markdown": f"**{markdown(first)}** {markdown(f'{note} {runs.simulated}'.strip())}"}, {}
     if isinstance(content, str):
         yield {"text/markdown": markdown(content)}, {}
-    elif isinstance(content, Figure):
-        content.savefig(png := BytesIO(), format="png", dpi=150)
-        width = int.from_bytes(png.getvalue()[16:20], "big") * 80 // 150  # of pixels at 150 an inch
-        yield {"image/png": b64encode(png.getvalue()).decode()}, {"image/png": {"alt": first, "width": width}}
+    elif isinstance(content, bytes):
+        width = int.from_bytes(content[16:20], "big") * 80 // 150  # of pixels at 150 an inch
+        yield {"image/png": b64encode(content).decode()}, {"image/png": {"alt": first, "width": width}}
     else:
         with pd.option_context("display.max_colwidth", None, "display.html.use_mathjax", False):
             table = {"text/html": content.to_html(border=0), "text/plain": content.to_string()}
