@@ -6,19 +6,20 @@
 
 In a phantom cohort, women have a bright spot in the scalp, which has nothing to do with disease. All but a few women
 with a high grade are hidden from training and validation, so that a classifier learns that the spot means a low grade.
-One plain generator per seed is trained; every arm is tuned from it for as long. Two classifiers, which differ in their
-seed alone, train with the images of an arm and are read on fresh patients. The gap is the TPR of men minus that of
-women at the reader's own threshold, the mean of both. Seed 1 chose the scenario. Under the null nobody is hidden and
-sex means nothing: 300 cohorts of fresh patients are read by classifiers that were trained once for each seed, with
-small generators, and no arm may be called fairer more often than by chance.
+One plain generator per seed is trained; every arm is tuned from it for as long. Five classifiers, which differ in their
+seed alone, train with the images of an arm, all for as many steps, and are read on fresh patients. The gap is the TPR of
+men minus that of women at the reader's own threshold, the mean of the five. Seeds 1 and 2 chose the settings. Under the
+null nobody is hidden and sex means nothing. For each seed, classifiers are trained once, with small generators, and read
+100 cohorts of 200 patients, which are drawn from 2,000 fresh ones; no arm may be called fairer more often than by chance.
 
 Arms: ``standard`` (real images alone), ``oversample`` (the few real images of a rare cell are drawn more often),
-``plain``, ``sqrs``, ``diversity`` (SQRS and the diversity loss), ``fairgen`` (and preference), ``seen`` (plain, but
-nobody is hidden while it is tuned: the upper bound). Each unit is a row group of ``results/synthesis.csv``; of real
-scans, every generator and classifier with its interval is in ``results/synthesis_real.csv``.
+``plain``, ``sqrs``, ``diversity`` (SQRS and the diversity loss), ``fairgen`` (and preference), ``weighted`` (the images
+of fairgen, and a classifier's loss with inverse-performance weights: all that FairGen is), ``seen`` (plain, but nobody
+is hidden while it is tuned). Each unit is a row group of ``results/synthesis.csv``; of real scans, every generator and
+classifier with its interval is in ``results/synthesis_real.csv``.
 Lines at the end, means over seeds on which no setting was chosen:
 
-fairgen_gap_left, oversample_gap_left, seen_gap_left     gap over that of standard (aim for fairgen: at most 0.6)
+fairgen_gap_left, weighted_, oversample_, seen_gap_left  gap over that of standard (aim for fairgen: at most 0.6)
 fairgen_auc_cost                                         AUROC of standard minus that of fairgen (at most 0.01)
 lesion_law_error, lesion_law_error_before                of the rare cell, after and before preference (at most 0.5)
 fd_group_variance_ratio                                  variance of fd_own between groups, fairgen over plain
@@ -51,9 +52,9 @@ RESULTS = Path(__file__).parent / "results" / "synthesis.csv"
 REAL_RESULTS = RESULTS.with_name("synthesis_real.csv")
 REAL = ["study", "generator", "classifier", "attribute", "group", "metric", "value", "low", "high"]
 CHANGES = ["shift_standard", "shift_standard_low", "shift_standard_high", "verdict_standard"]
-SEEDS, HIDDEN, LEFT, COHORTS, COHORT = (2, 3, 4), 0.95, 3, 300, 200
-READERS, PATIENTS = 2, 3000  # classifiers of each arm, fresh patients
-ARMS = ("standard", "oversample", "plain", "sqrs", "diversity", "fairgen", "seen")
+SEEDS, HIDDEN, LEFT, COHORTS, COHORT = (3, 4, 5), 0.95, 3, 300, 200
+READERS, PATIENTS = 5, 3000  # classifiers of each arm, fresh patients
+ARMS = ("standard", "oversample", "plain", "sqrs", "diversity", "fairgen", "weighted", "seen")
 COLUMNS = ["scenario", "seed", "arm", "metric", "value"]
 FULL = {"channels": 32, "widths": [1, 2, 2], "blocks": 1, "attention": [8], "patch": 2, "iterations": 2000}
 FULL |= {"tuning": 300, "pairs": 400, "judged": 100, "steps": 25}
@@ -100,19 +101,20 @@ def study(scenario: str, seed: int, arm: str, quick: bool, number: int = 0) -> p
     dataset = {"name": "phantom_mri", "size": 64, "patients": patients, "slices": 2, "label": label, "seed": seed}
     dataset |= {"null": scenario == "null", "split": (0.7, 0.15, 0.15)}
     dataset |= {"dials": {"decoy": {"sex": {"female": 1.0}}}} if scenario == "rare" else {}
-    classify = {"architecture": "test_resnet" if quick else "resnet18", "pretrained": False}
-    classify |= {"epochs": 2 if quick else 12, "batch_size": 32, "lr": 1e-3}
+    classify = {"architecture": "test_resnet", "pretrained": False, "batch_size": 16, "lr": 1e-3}
+    classify |= {"epochs": 2 if quick else 24}
     chosen = (QUICK if quick else FULL) | {"cells": "sex*grade", "min_images": 1, "baselines": ["plain", "sqrs"]}
     chosen |= {
         "amount": "balance",
         "classifiers": ["boosting", "neighbours"],
         "seed": seed,
         "steps": chosen.get("steps", 50),
+        "inverse_performance": "loss" if arm == "weighted" else "none",
     }
-    chosen |= {"preference": "oracle" if arm == "fairgen" else "none"}
+    chosen |= {"preference": "oracle" if name_of(arm) == "fairgen" and arm != "diversity" else "none"}
     if scenario == "null" and not quick:
         chosen |= NULL
-        classify |= {"architecture": "test_resnet", "lr": 3e-3}
+        classify |= {"epochs": 12, "batch_size": 32, "lr": 3e-3}
     if arm == "seen":  # it begins where the others begin
         plain = study(scenario, seed, "plain", quick)
         prepare(plain, hide=True)
@@ -162,7 +164,8 @@ def unit(scenario: str, seed: int, arm: str, quick: bool) -> dict[str, float]:
                  for group in ("female", "male") for kind, y in (("tpr", 1), ("fpr", 0))}  # fmt: skip
         rates["gap"] = rates["tpr_male"] - rates["tpr_female"]
         every.append(rates | {"auroc": float(auroc(score=decided.score, label=label)[0, 0])})
-    values = {} if arm in ("standard", "oversample") else of_images(study(scenario, seed, arm, quick), name_of(arm))
+    images = arm not in ("standard", "oversample", "weighted")  # the last has those of fairgen
+    values = of_images(study(scenario, seed, arm, quick), name_of(arm)) if images else {}
     values |= {metric: float(np.mean([rates[metric] for rates in every])) for metric in every[0]}
     single = {f"{name} {number}": rates[name] for name in ("gap", "auroc") for number, rates in enumerate(every)}
     return values | single
@@ -197,7 +200,7 @@ def false_gains(scenario: str, seed: int, arm: str, quick: bool) -> dict[str, fl
 
 def name_of(arm: str) -> str:
     """The generator of an arm."""
-    return {"diversity": "fairgen", "seen": "plain"}.get(arm, arm)
+    return {"diversity": "fairgen", "weighted": "fairgen", "seen": "plain"}.get(arm, arm)
 
 
 def trained(chosen: params.Study, seed: int, arm: str, quick: bool, number: int = 0):
@@ -205,6 +208,8 @@ def trained(chosen: params.Study, seed: int, arm: str, quick: bool, number: int 
     scenario = "null" if chosen.dataset.null else "rare"
     prepare(chosen, hide=scenario == "rare" and arm != "seen")
     name, network = name_of(arm), chosen.networks[0]
+    if arm in ("standard", "oversample"):
+        chosen = for_as_long(chosen)
     if arm == "standard":
         made(diagnosis.weights(chosen, Reader(network)))
         return diagnosis.load(chosen, network), diagnosis.thresholds(chosen)["grade"]
@@ -224,6 +229,15 @@ def trained(chosen: params.Study, seed: int, arm: str, quick: bool, number: int 
         synthesis.samples(reader, "plain").stamp.unlink()
         weights.stamp.unlink()
     return frozen, cut
+
+
+def for_as_long(chosen: params.Study) -> params.Study:
+    """Train with real images alone for as many steps as other arms train with more images."""
+    planned = synthesis.plan(chosen, synthesis.cells(chosen).table)
+    classify = chosen.diagnosis.classify
+    epochs = round(classify.epochs * (1 + planned.used.sum() / planned.images.sum()))
+    longer = chosen.diagnosis.model_copy(update={"classify": classify.model_copy(update={"epochs": epochs})})
+    return chosen.model_copy(update={"diagnosis": longer})
 
 
 def oversampled(chosen: params.Study):
@@ -401,7 +415,7 @@ def report(rows: pd.DataFrame, quick: bool) -> None:
     mean = rare.pivot_table("value", "arm", "metric").reindex([arm for arm in ARMS if arm in set(rare.arm)])
     print(mean[[name for name in mean if not name[-1].isdigit()]].round(3).to_string())
     values = {}
-    for arm in ("fairgen", "oversample", "seen"):
+    for arm in ("fairgen", "weighted", "oversample", "seen"):
         both = rare[rare.metric == "gap"].pivot_table("value", "seed", "arm")
         if {arm, "standard"} <= {*both}:
             values[f"{arm}_gap_left"] = both[arm].mean() / both.standard.mean()

@@ -35,10 +35,9 @@ GENERATOR = (
     "batch_size",
     "lr",
     "ema",
-    "guidance",
-    "steps",
     "seed",
 )
+SAMPLING = ("guidance", "steps", "as_published")  # with which images are drawn; training does not know them
 DIFFUSION = ("diffusion", "balance", "preference")
 NETWORKS = ("vit", "resnet")  # the other classifiers look at frozen features
 PUBLISHED_GUIDANCE = 7.5
@@ -83,7 +82,6 @@ def cells(study: Study) -> Cells:
     keys = some[list(study.cells)].merge(table.reset_index(), on=list(study.cells), how="left")["index"]
     keys = keys.to_numpy(copy=True)
     table["images"] = np.bincount(keys, minlength=len(table))
-    table["patients"] = some.groupby(keys).patient_id.nunique().reindex(table.index, fill_value=0).to_numpy()
     table["note"], small = "", table.index[table.images < settings.min_images]
     if len(small) and settings.small_cells == "refuse":
         few = "; ".join(f"'{row.cell}' ({row.images})" for row in table.loc[small].itertuples())
@@ -102,7 +100,9 @@ def cells(study: Study) -> Cells:
         keys[keys == cell] = target
         table.loc[target, "note"] += f"with {table.at[cell, 'images']} of {table.at[cell, 'cell']}; "
     kept = table.index.difference(small)
-    table = table.loc[kept].assign(images=[int((keys == cell).sum()) for cell in kept]).reset_index(drop=True)
+    table = table.loc[kept].assign(images=[int((keys == cell).sum()) for cell in kept])
+    table.insert(len(table.columns) - 1, "patients", some.groupby(keys).patient_id.nunique()[kept])
+    table = table.reset_index(drop=True)
     return Cells(table.assign(note=table.note.str.removesuffix("; ")), rows, np.searchsorted(kept, keys))
 
 
@@ -162,7 +162,8 @@ def weights(study: Study, name: str = "base") -> Product:
         raise ParamsError(f"synthesis: there is no generator '{name}'; {nearest(name, settings.generators)}")
     iterations = settings.iterations if base else settings.tuning
     keys = {key: settings.model_dump(mode="json")[key] for key in GENERATOR} | {"iterations": iterations}
-    keys |= {"cells": study.cells, "min_images": settings.min_images, "small_cells": settings.small_cells}
+    merged = {"min_images": settings.min_images} if settings.small_cells == "merge" else {}
+    keys |= {"cells": study.cells, "small_cells": settings.small_cells, **merged}
     keys |= {"outlined": study.diagnosis.classify.outlined}
     keys |= {} if base else recipe(study, name)
     keys |= {"start": _digest(settings.start)} if base and settings.start else {}
@@ -195,6 +196,7 @@ def pairs(study: Study) -> Product:
     """Pairs of samples of one cell by the base generator and, of the simulated physician, which is better."""
     settings, people = study.synthesis, study.synthesis.preference == "csv"
     law = settings.preference == "oracle" and study.dataset.name == "phantom_mri"
+    keys = ("pairs", "preference") if people else ("pairs", "preference", "kappa")
     return _product(
         study,
         "synthesis/pairs",
@@ -202,7 +204,7 @@ def pairs(study: Study) -> Product:
         partial(_write_pairs, study),
         ("preference", "distance"),
         [weights(study)] + ([] if people or law else [examiner(study)]),
-        parameters={"pairs": settings.pairs, "kappa": settings.kappa, "preference": settings.preference},
+        parameters={key: getattr(settings, key) for key in (*keys, *SAMPLING)},
         work=partial(_work, study, "sample generator", 2 * settings.pairs),
     )
 
@@ -210,7 +212,7 @@ def pairs(study: Study) -> Product:
 def samples(study: Study, name: str) -> Product:
     """Synthetic images of a generator, and their table."""
     settings, further = study.synthesis, name == "sd"
-    keys = ("amount", "judged", "guidance", "steps", "as_published", "seed")
+    keys = ("amount", "judged", *SAMPLING, "seed")
     return _product(
         study,
         f"synthesis/{name}",
@@ -403,9 +405,11 @@ def build(study: Study, name: str = "base", table: pd.DataFrame | None = None):
     settings = study.synthesis.model_dump()
     table = cells(study).table if table is None else table
     codes = np.array(table.codes.tolist())
-    chosen = {key: list(value) if isinstance(value := settings[key], tuple) else value for key in GENERATOR}
+    keys = (*GENERATOR, "guidance", "steps")
+    chosen = {key: list(value) if isinstance(value := settings[key], tuple) else value for key in keys}
     chosen |= {"guidance": PUBLISHED_GUIDANCE} if study.synthesis.as_published else {}
     chosen |= {"cells": codes.tolist(), "names": table.cell.tolist(), "factors": (codes.max(0) + 1).tolist()}
+    chosen |= {"task": study.cells[-1], "size": study.dataset.size}
     colours = 3 if data.load(study).images.ndim == 4 else 1
     chosen |= {"colours": colours, "answer": "velocity"} | ({} if name == "base" else recipe(study, name))
     torch.manual_seed(seed_of(chosen["seed"], "weights", "generator"))
@@ -429,7 +433,7 @@ def _work(study: Study, kind: str, images: float = 0) -> Work:
     if not images:
         real = data.sizes(study)["diag"]
         images = (real if settings.amount == "balance" else settings.amount * real) + 4 * settings.judged
-    keys = {key: settings.model_dump(mode="json")[key] for key in GENERATOR}
+    keys = {key: settings.model_dump(mode="json")[key] for key in (*GENERATOR, "guidance", "steps")}
     unknown = {"cells": [(0, 0)], "factors": [1, 1], "colours": 1}  # which the cost does not depend on
     amount = images if trains else images * 2 * settings.steps  # two evaluations a step
     build_one = partial(Generator, keys | unknown, size)
@@ -467,10 +471,12 @@ def _start(module, path: Path) -> None:
 
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
-        theirs = stored["settings"]
+        theirs = dict(stored["settings"])
     except Exception as error:
-        raise ParamsError(f"synthesis.start: {path} holds no generator ({str(error).splitlines()[0]})") from None
-    for key in ("names", "colours", "channels", "widths", "blocks", "attention", "patch", "answer"):
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ParamsError(f"synthesis.start: {path} holds no generator ({reason})") from None
+    alike = ("task", "names", "size", "colours", "channels", "widths", "blocks", "attention", "patch", "answer")
+    for key in alike:
         if theirs.get(key) != module.settings[key]:
             raise ParamsError(
                 f"synthesis.start: {path} is a generator of another study: its {key} are {theirs.get(key)}, here "
@@ -518,7 +524,7 @@ def _write_pairs(study: Study, folder: Path) -> None:
     cell = np.arange(settings.pairs) % len(table)
     both = np.repeat(cell, 2)
     _fill(study, folder / "pairs.npy", len(both), lambda done: draw(study, "base", both[done:], "pair", done))
-    mark = weights(study).fingerprint[:8]
+    mark = pairs(study).fingerprint[:8]
     listed = pd.DataFrame({"pair_id": [f"{mark}-{number:05d}" for number in range(settings.pairs)]})
     names = [f"{number:05d}" for number in range(2 * settings.pairs)]
     listed = listed.assign(cell=table.cell.to_numpy()[cell], left=names[::2], right=names[1::2])
@@ -576,6 +582,9 @@ def plan(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     each = table.images.max() - table.images
     if amount != "balance":
         each = pd.Series(round(amount * table.images.sum() / len(table)), table.index)
+        if each.max() == 0:
+            least = np.ceil(50 * len(table) / table.images.sum()) / 100
+            raise ParamsError(f"synthesis.amount: {amount:g} adds no image to any cell; {least:g} or more does")
     return table.assign(used=each, drawn=np.maximum(each, study.synthesis.judged))
 
 
@@ -645,10 +654,16 @@ def synthetic(study: Study, name: str) -> tuple[pd.DataFrame, np.ndarray]:
 
 def halves(study: Study) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the training images of two halves of the patients: one trains the examiner, the other measures."""
-    table, rows = data.load(study).table, diagnosis.training_set(study, asked(study)).rows
-    patients = np.array(sorted(table.patient_id.iloc[rows].unique()))
-    mine = set(draws_of(study.synthesis.seed, "halves").permutation(patients)[: len(patients) // 2])
-    inside = table.patient_id.iloc[rows].isin(mine).to_numpy()
+    rows = diagnosis.training_set(study, asked(study)).rows
+    return _divided(study, rows, "halves", 1 / 2)
+
+
+def _divided(study: Study, rows: np.ndarray, key: str, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a share of their patients, drawn at random, and those of the others."""
+    patient = data.load(study).table.patient_id.iloc[rows]
+    patients = np.array(sorted(patient.unique()))
+    some = draws_of(study.synthesis.seed, key).permutation(patients)[: int(len(patients) * share)]
+    inside = patient.isin(some).to_numpy()
     return rows[inside], rows[~inside]
 
 
@@ -664,8 +679,9 @@ def _train_classifier(study: Study, reader: Reader | None, folder: Path) -> None
     """Train a reader with synthetic images; None: the examiner, with half of the real ones."""
     from reconfair.synthesis import classifiers
 
-    if reader is None:
-        classifiers.train(study, asked(study), folder, rows=halves(study)[0])
+    if reader is None:  # its preferences train generators, which no validation patient may reach
+        few, rows = _divided(study, halves(study)[0], "examiner", 1 / 5)
+        classifiers.train(study, asked(study), folder, rows=rows, val=few if len(few) else rows)
         return
     classifiers.train(study, reader.network, folder, synthetic(study, reader.strategy))
     diagnosis.write_threshold(study, reader, folder)

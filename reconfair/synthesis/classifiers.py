@@ -98,7 +98,7 @@ class Classifier(classify.Diagnoser):
         self.weigh()
 
 
-def train(study: Study, network: Network, folder: Path, synthetic=None, rows=None, changes: dict | None = None) -> None:
+def train(study: Study, network: Network, folder: Path, synthetic=None, rows=None, val=None, changes=None) -> None:
     """Train a classifier as the diagnosis does and, if given, with synthetic images; leave ``best.ckpt`` in `folder`.
 
     Parameters
@@ -108,13 +108,13 @@ def train(study: Study, network: Network, folder: Path, synthetic=None, rows=Non
     folder : Path
     synthetic : (DataFrame, ndarray), optional
         Table and images; those that are ``used`` train. Validation is with real images alone.
-    rows : ndarray of int, optional
-        Real training images; left out: all.
+    rows, val : ndarray of int, optional
+        Real images that train, and that choose the epoch; left out: those of the diagnosis.
     changes : dict, optional
         Of the network's settings.
     """
     of, attributes, mode = diagnosis.training_set(study, network), study.cells[:-1], "none"
-    of = of._replace(rows=of.rows if rows is None else np.intersect1d(of.rows, rows))
+    of = of._replace(rows=of.rows if rows is None else rows, val=of.val if val is None else val)
     if synthetic is not None:
         table, images = synthetic
         if "val" in set(table.split):

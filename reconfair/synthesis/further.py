@@ -55,7 +55,7 @@ def draw(study: Study, cells: np.ndarray, first: int = 0):
         made = model(
             [prompt.format(cell=cell) for cell in some],
             num_inference_steps=settings.steps,
-            guidance_scale=settings.guidance,
+            guidance_scale=synthesis.PUBLISHED_GUIDANCE if settings.as_published else settings.guidance,
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             output_type="np",
         ).images

@@ -264,6 +264,10 @@ def read_ratings(path: Path, pairs: pd.DataFrame) -> pd.DataFrame:
             raise ParamsError(
                 f"{where}: pair '{row.pair_id}' is of another study; those of this one begin with '{study}'; rate again"
             )
+        if row.cell != known.cell[row.pair_id]:
+            raise ParamsError(f"{where}: cell '{row.cell}'; pair '{row.pair_id}' is of '{known.cell[row.pair_id]}'")
+        if row.rater != table.rater[0] or not row.rater.strip():
+            raise ParamsError(f"{where}: rater '{row.rater}'; a file has one rater in all its rows, and a name for him")
         if {row.left, row.right} != {*known.loc[row.pair_id, ["left", "right"]]}:
             raise ParamsError(
                 f"{where}: pair '{row.pair_id}' shows '{row.left}' and '{row.right}', which it does not hold"
@@ -276,15 +280,15 @@ def read_ratings(path: Path, pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def preferred(ratings: pd.DataFrame) -> pd.DataFrame:
-    """Columns ``winner, loser, cell`` of the pairs that most raters decided alike; undecided pairs are left out."""
+    """Columns ``winner, loser, cell`` of the pairs in which more than half of the raters chose the same image."""
+    raters = ratings.groupby("pair_id").size()
     decided = ratings[ratings.choice != "neither"]
     left = decided.choice == "left"
     decided = decided.assign(
         winner=decided.left.where(left, decided.right), loser=decided.right.where(left, decided.left)
     )
     votes = decided.groupby(["pair_id", "cell", "winner", "loser"]).size().rename("votes").reset_index()
-    total = votes.groupby("pair_id").votes.transform("sum")
-    return votes[votes.votes > total / 2].reset_index(drop=True)
+    return votes[votes.votes > votes.pair_id.map(raters) / 2].reset_index(drop=True)
 
 
 def agreement(one: pd.DataFrame, other: pd.DataFrame, draws: int = 2000, seed: int = 0) -> dict[str, float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 
 from reconfair import store, synthesis
 from reconfair.params import ParamsError, Study
@@ -34,11 +35,15 @@ class Rating:
         if not re.fullmatch(r"[\w-]+", rater):
             raise ParamsError(f"rater: '{rater}' must be letters, digits and dashes, such as dr-lee")
         folder.mkdir(parents=True, exist_ok=True)
-        self.path, self.rater, self.pairs = folder / f"{rater}.csv", rater, blank(pairs, rater)
-        self.rows = read_ratings(self.path, pairs).to_dict("records") if self.path.exists() else []
+        self.path, self.rater, self.known = folder / f"{rater}.csv", rater, pairs
+        self.pairs, self.since = blank(pairs, rater), time.monotonic()
+        self.read()
+
+    def read(self) -> None:
+        """Take up what the file holds: another window of the same rater may have written to it."""
+        self.rows = read_ratings(self.path, self.known).to_dict("records") if self.path.exists() else []
         rated = {row["pair_id"] for row in self.rows}
         self.left = [row for row in self.pairs.to_dict("records") if row["pair_id"] not in rated]
-        self.since = time.monotonic()
 
     @property
     def current(self) -> dict | None:
@@ -47,16 +52,17 @@ class Rating:
 
     def choose(self, choice: str) -> None:
         """Rate the current pair, ``left``, ``right`` or ``neither``, or ``undo`` the last choice; and save."""
-        if choice == "undo":
-            if self.rows:
-                row = self.rows.pop()
-                self.left.insert(0, {key: row[key] for key in ("pair_id", "cell", "left", "right")})
-        elif self.current:
-            seconds = round(time.monotonic() - self.since, 1)
-            self.rows.append(self.left.pop(0) | {"choice": choice, "rater": self.rater, "seconds": seconds})
-        draft = self.path.with_suffix(".part")
-        pd.DataFrame(self.rows, columns=COLUMNS).to_csv(draft, index=False)
-        draft.replace(self.path)
+        shown, seconds = self.current, round(time.monotonic() - self.since, 1)
+        with FileLock(self.path.with_name(f".{self.rater}.lock")):
+            self.read()
+            if choice == "undo":
+                self.rows = self.rows[:-1]
+            elif shown and shown in self.left:  # else it was rated in another window
+                self.rows.append(shown | {"choice": choice, "rater": self.rater, "seconds": seconds})
+            draft = self.path.with_suffix(".part")
+            pd.DataFrame(self.rows, columns=COLUMNS).to_csv(draft, index=False)
+            draft.replace(self.path)
+        self.read()
         self.since = time.monotonic()
 
 
@@ -72,10 +78,13 @@ def start(study: Study, rater: str) -> Rating:
 
 
 def agreements(study: Study) -> pd.DataFrame:
-    """How well every two raters agree; see `preference.agreement`."""
+    """How well every two raters agree; see `preference.agreement`. Two without a pair in common have a row of 0 pairs."""
     pairs, _ = synthesis.listed_pairs(study)
     read = {path.stem: read_ratings(path, pairs) for path in sorted(folder_of(study).glob("*.csv"))}
-    rows = [{"one": a, "other": b, **agreement(read[a], read[b])} for a, b in combinations(read, 2)]
+    rows = []
+    for one, other in combinations(read, 2):
+        both = {*read[one].pair_id} & {*read[other].pair_id}
+        rows.append({"one": one, "other": other, **(agreement(read[one], read[other]) if both else {"pairs": 0})})
     columns = ["one", "other", "pairs", "agreement", "low", "high", "kappa", "kappa_low", "kappa_high"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -154,6 +154,8 @@ def test_each_rater_has_his_own_order_and_sides(pairs):
         ({"pair_id": "xyz-00001"}, ["line 4", "xyz-00001", "another study", "abc"]),
         ({"left": "00099"}, ["line 4", "00099"]),
         ({"seconds": "fast"}, ["line 4", "fast"]),
+        ({"cell": "female, 9"}, ["line 4", "cell 'female, 9'"]),
+        ({"rater": "two"}, ["line 4", "rater 'two'"]),
     ],
 )
 def test_a_broken_row_is_named(pairs, tmp_path, change, named):
@@ -175,7 +177,7 @@ def test_columns_that_are_missing_and_pairs_rated_twice_are_named(pairs, tmp_pat
             preference.read_ratings(tmp_path / name, pairs)
 
 
-def test_the_majority_decides_and_neither_decides_nothing(pairs):
+def test_more_than_half_of_the_raters_decide(pairs):
     one, two = (preference.blank(pairs.head(3), rater) for rater in ("one", "two"))
     first = pairs.set_index("pair_id").left  # the image that stands left in the list of pairs
 
@@ -190,8 +192,11 @@ def test_the_majority_decides_and_neither_decides_nothing(pairs):
         [choose(one, dict(zip(ids, (1, 1, 0), strict=True))), choose(two, dict(zip(ids, (1, -1, -1), strict=True)))]
     )
     decided = preference.preferred(table).set_index("pair_id")
-    assert list(decided.index) == [ids[0], ids[2]]  # the second is a draw
-    assert decided.winner[ids[0]] == first[ids[0]] and decided.loser[ids[2]] == first[ids[2]]
+    assert list(decided.index) == [ids[0]]  # the second is a draw, and of the third only one of two is sure
+    assert decided.winner[ids[0]] == first[ids[0]]
+    third = choose(two, dict.fromkeys(ids, -1)).assign(rater="three")
+    decided = preference.preferred(pd.concat([table, third])).set_index("pair_id")
+    assert list(decided.index) == ids and decided.loser[ids[2]] == first[ids[2]]
 
 
 def test_agreement_of_two_raters_is_that_of_scikit_learn(pairs):

@@ -35,6 +35,28 @@ def test_every_choice_is_saved_undone_and_gone_on_from(pairs, tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_two_windows_of_one_rater_lose_no_rating(pairs, tmp_path):
+    one, two = (rate.Rating(pairs, "a", tmp_path) for _ in range(2))
+    one.choose("left"), one.choose("left")
+    two.choose("right")  # of a pair that was rated already: the first choice counts, and the next pair is shown
+    assert read_ratings(one.path, pairs).choice.tolist() == ["left", "left"] and two.current == one.current
+    two.choose("right"), one.choose("right")
+    assert read_ratings(one.path, pairs).choice.tolist() == ["left", "left", "right"]
+    two.choose("undo")
+    assert len(read_ratings(one.path, pairs)) == 2 and len(two.left) == 3
+
+
+def test_raters_without_a_pair_in_common_hide_no_agreement(opened, pairs, tmp_path):
+    rated = [rate.Rating(pairs, name, tmp_path) for name in ("a", "b", "c")]
+    for rating in rated[:2]:
+        for _ in range(5):
+            rating.choose("left")
+    rated[2].choose("left"), rated[2].choose("undo")
+    table = rate.agreements(None).set_index(["one", "other"])
+    assert table.pairs["a", "b"] == 5 and table.pairs["a", "c"] == table.pairs["b", "c"] == 0
+    assert table.agreement.notna().tolist() == [True, False, False]
+
+
 def test_ratings_of_another_study_are_not_gone_on_from(pairs, tmp_path):
     rate.Rating(pairs, "a", tmp_path).choose("left")
     with pytest.raises(ParamsError, match=r"a\.csv.*another study"):

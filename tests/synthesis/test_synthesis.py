@@ -79,6 +79,8 @@ def test_small_cells_are_named_refused_or_merged(made):
     merged = synthesis.cells(study(min_images=int(least) + 1, small_cells="merge"))
     assert name not in set(merged.table.cell) and merged.table.images.sum() == counts.images.sum()
     assert merged.table.note.str.contains(name).sum() == 1
+    patients = data.load(made).table.patient_id.iloc[merged.rows].groupby(merged.of).nunique()
+    assert merged.table.patients.tolist() == patients.tolist()
     assert np.bincount(merged.of).tolist() == merged.table.images.tolist()
     with pytest.raises(ParamsError, match="no cell of grade"):
         synthesis.cells(study(min_images=1000, small_cells="merge"))
@@ -129,6 +131,27 @@ def test_no_val_or_test_patient_reaches_a_generator(made, monkeypatch):
     images[data.rows(cohort.table, "diag")] = np.nan  # the check can fail
     with pytest.raises(FloatingPointError):
         store.make(synthesis.weights(study(seed=6)))
+
+
+def test_no_val_or_test_patient_reaches_the_preferences_of_the_examiner(tmp_path, monkeypatch):
+    """A generator whose preferences come from the examiner trains on, too."""
+    monkeypatch.setenv("RECONFAIR_OUTPUTS", str(tmp_path))
+    chosen = params.study(
+        dataset=DATASET | {"name": "phantom_xray", "label": "chests"},
+        noise="none",
+        diagnosis={"classify": CLASSIFY, "tasks": ["effusion"]},
+        synthesis=TINY | {"cells": "sex*effusion", "min_images": 1},
+    )
+    assert synthesis.examiner(chosen) in synthesis.pairs(chosen).needs
+    cohort = data.load(store.make(data.product(chosen)) and chosen)
+    images = np.array(cohort.images)
+    images[data.rows(cohort.table, "eval")] = np.nan
+    monkeypatch.setattr(data, "load", lambda _: cohort._replace(images=images))
+    product = synthesis.weights(chosen, "fairgen")
+    for one in store.missing(product):
+        store.make(one)
+    for one in (product, synthesis.examiner(chosen)):
+        assert np.isfinite(pd.read_csv(one.folder / "log.csv")[["train_loss", "val_loss"]]).all(axis=None), one.name
 
 
 def test_synthetic_images_never_enter_val_test_or_judged_tables(made):
