@@ -6,11 +6,12 @@
 
 In a phantom cohort, women have a bright spot in the scalp, which has nothing to do with disease. All but a few women
 with a high grade are hidden from training and validation, so that a classifier learns that the spot means a low grade.
-One plain generator per seed is trained; every arm is tuned from it for as long. Five classifiers, which differ in their
-seed alone, train with the images of an arm, all for as many steps, and are read on fresh patients. The gap is the TPR of
-men minus that of women at the reader's own threshold, the mean of the five. Seeds 1 and 2 chose the settings. Under the
-null nobody is hidden and sex means nothing. For each seed, classifiers are trained once, with small generators, and read
-100 cohorts of 200 patients, which are drawn from 2,000 fresh ones; no arm may be called fairer more often than by chance.
+One plain generator per seed is trained; every arm is tuned from it for as long. Five classifiers, which differ in
+their seed alone, train with the images of an arm, all for as many steps, and are read on fresh patients. The gap is the
+TPR of men minus that of women at the reader's own threshold, the mean of the five. Seeds 1 and 2 chose the settings.
+Under the null nobody is hidden and sex means nothing. For each seed, classifiers are trained once, with small
+generators, and read 100 cohorts of 200 patients, which are drawn from 2,000 fresh ones; no arm may be called fairer
+more often than by chance.
 
 Arms: ``standard`` (real images alone), ``oversample`` (the few real images of a rare cell are drawn more often),
 ``plain``, ``sqrs``, ``diversity`` (SQRS and the diversity loss), ``fairgen`` (and preference), ``weighted`` (the images

@@ -591,7 +591,7 @@ class Synthesis(Section):
     channels: Annotated[int, Field(ge=8, multiple_of=8)] = 64  # of the first level
     widths: Annotated[tuple[Count, ...], Field(min_length=2)] = (1, 2, 2, 4)  # of each level
     blocks: Count = 2  # residual blocks of each level
-    attention: tuple[int, ...] = (16, 8)  # pixels a side of the levels with attention
+    attention: tuple[Count, ...] = (16, 8)  # pixels a side of the levels with attention
     patch: Count = 1  # pixels a side that enter the first level as one place
     iterations: Count = 20_000  # of the common training
     tuning: Count = 2_000  # of each generator, from the common one
@@ -780,7 +780,9 @@ class Study(Section):
                 raise ValueError(f"fairness.attributes: '{joint}' is the same as '{other}'; leave out one of them")
         if self.cells:
             classified = [task for task, kind in self.tasks.items() if kind == "classify"]
-            one_of(self.cells[-1], [*self._classified, *classified], "synthesis.cells: task")
+            if not self._classified:
+                raise ValueError("synthesis: cells need a task that is classified; diagnosis.tasks names none")
+            one_of(self.cells[-1], dict.fromkeys([*self._classified, *classified]), "synthesis.cells: task")
             if len({*self.cells[:-1]}) < max(len(self.cells) - 1, 1):
                 cells = "*".join(self.cells)
                 raise ValueError(f"synthesis.cells: '{cells}' must name each attribute once, and one task")

@@ -499,6 +499,10 @@ def _rate(arguments) -> int:
     study = params.load(arguments.params, arguments.overrides)
     if study.synthesis is None:
         raise ParamsError(f"{arguments.params}: rate needs a section synthesis; chapter 08 makes the images")
+    if study.synthesis.preference == "none":
+        raise ParamsError(
+            f"{arguments.params}: synthesis.preference is none, so no pairs are made; expected csv or oracle"
+        )
     rating = rate.start(study, arguments.rater)
     notebook = rate.notebook(study, arguments.rater)
     rated = f"{len(rating.rows)} of {len(rating.pairs)} pairs are rated"

@@ -354,8 +354,15 @@ def check(study: Study) -> list[str]:
     if study.dataset.size % multiple:
         near = max(round(study.dataset.size / multiple), 1) * multiple
         mistakes.append(f"synthesis.widths: images need a multiple of {multiple} pixels, such as {near}")
+    levels = [study.dataset.size // settings.patch // 2**level for level in range(len(settings.widths))]
+    if "attention" in settings.model_fields_set and (absent := {*settings.attention} - {*levels}):
+        mistakes.append(
+            f"synthesis.attention: no level has {min(absent)} pixels a side; valid here: {', '.join(map(str, levels))}"
+        )
     for kind in [kind for kind in NETWORKS if kind in settings.classifiers]:
         changed = architecture(study, kind)
+        if changed and study.networks_of("fairgen"):
+            mistakes += _unbuilt(diagnosis.settings_of(study, asked(study)) | changed, f"synthesis.{kind}")
         if not (changed.get("epochs", 1) or changed["linear_probe"]):
             mistakes.append(
                 f"synthesis.epochs: missing; {kind} has no linear probe without ImageNet weights, and "
@@ -366,8 +373,14 @@ def check(study: Study) -> list[str]:
     for key, kind in (("start", "file"), ("ratings", "folder"), ("diffusers", "folder")):
         path = Path(getattr(settings, key)).expanduser()
         if getattr(settings, key) and not (path.is_file() if kind == "file" else path.is_dir()):
-            there = [other.name for other in path.parent.glob("*")]
-            mistakes.append(f"synthesis.{key}: there is no {kind} {path}; {nearest(path.name, there, 'there is')}")
+            there = [other.name for other in path.parent.glob("[!.]*") if other != path]
+            lacks = f"{path} is no {kind}" if path.exists() else f"there is no {kind} {path}"
+            mistakes.append(f"synthesis.{key}: {lacks}; {nearest(path.name, there, 'there is')}")
+        elif key == "start" and settings.start:
+            try:
+                _settings_in(path)
+            except ParamsError as error:
+                mistakes.append(str(error))
     if "xgboost" in settings.classifiers or settings.diffusers:
         from importlib.util import find_spec
 
@@ -375,6 +388,18 @@ def check(study: Study) -> list[str]:
         absent = [name for name, needed in wanted.items() if needed and find_spec(name) is None]
         mistakes += [f"synthesis: {name} is not installed; pip install 'reconfair[{name}]'" for name in absent]
     return mistakes
+
+
+def _unbuilt(settings: dict, key: str) -> list[str]:
+    """Say why a classifier with these settings cannot be built."""
+    import torch
+
+    try:
+        with torch.device("meta"):
+            diagnosis.diagnoser("classify")(settings | {"pretrained": False})
+    except ValueError as error:
+        return [str(error).replace("diagnosis.classify.architecture", key).replace("diagnosis.classify.size", key)]
+    return []
 
 
 def check_weights(study: Study) -> list[str]:
@@ -467,14 +492,7 @@ def _train(study: Study, name: str, folder: Path) -> None:
 
 def _start(module, path: Path) -> None:
     """Start from the weights of a generator that was trained elsewhere, of the same cells and size."""
-    import torch
-
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-        theirs = dict(stored["settings"])
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ParamsError(f"synthesis.start: {path} holds no generator ({reason})") from None
+    theirs, state = _settings_in(path)
     alike = ("task", "names", "size", "colours", "channels", "widths", "blocks", "attention", "patch", "answer")
     for key in alike:
         if theirs.get(key) != module.settings[key]:
@@ -482,7 +500,19 @@ def _start(module, path: Path) -> None:
                 f"synthesis.start: {path} is a generator of another study: its {key} are {theirs.get(key)}, here "
                 f"{module.settings[key]}"
             )
-    module.load_state_dict(stored["state_dict"])
+    module.load_state_dict(state)
+
+
+def _settings_in(path: Path) -> tuple[dict, dict]:
+    """Settings and weights of a generator, from its file."""
+    import torch
+
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+        return dict(stored["settings"]), stored["state_dict"]
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ParamsError(f"synthesis.start: {path} holds no generator ({reason})") from None
 
 
 def draw(study: Study, name: str, cell: np.ndarray, key: str, first: int = 0, module=None):

@@ -188,7 +188,7 @@ def of_features(study: Study, classifier: str, features, labels, at) -> np.ndarr
 
     seed = study.synthesis.seed
     if classifier == "neighbours":
-        model = KNeighborsClassifier(5, metric="cosine", weights="distance")
+        model = KNeighborsClassifier(min(5, len(features)), metric="cosine", weights="distance")
     elif classifier == "boosting":
         model = HistGradientBoostingClassifier(random_state=seed)
     else:
@@ -201,8 +201,11 @@ def of_features(study: Study, classifier: str, features, labels, at) -> np.ndarr
         model = XGBClassifier(n_estimators=400, max_depth=6, learning_rate=0.1, random_state=seed, **shares)
     classes = max(len(synthesis.asked(study).tasks), 2)
     chance = np.zeros((len(at), classes))  # of a class that nobody in training has
-    model.fit(features, labels)
-    chance[:, model.classes_.astype(int)] = model.predict_proba(at)
+    if len(present := np.unique(labels)) == 1:  # what everyone in training has is all that can be learned
+        chance[:, int(present[0])] = 1
+    else:
+        model.fit(features, labels)
+        chance[:, model.classes_.astype(int)] = model.predict_proba(at)
     return chance if classes > 2 else chance[:, 1:]
 
 

@@ -112,6 +112,28 @@ def test_what_would_fail_later_is_named_before(tmp_path):
         "widths", "start", "ratings"
     ]  # fmt: skip
     assert "'ratings'" in mistakes[2] and "such as 60" in mistakes[0] and synthesis.check(study()) == []
+    (tmp_path / "notes.yaml").write_text("a: 1")
+    for change, words in {
+        "attention=[7]": ["synthesis.attention", "7", "16, 8"],
+        "vit=vit_b_61": ["synthesis.vit", "'vit_b_16'"],
+        "resnet=resnet81": ["synthesis.resnet", "'resnet18'"],
+        f"start={tmp_path}": ["synthesis.start", "is no file"],
+        f"start={tmp_path / 'notes.yaml'}": ["synthesis.start", "notes.yaml holds no generator"],
+    }.items():
+        key, _, value = change.partition("=")
+        [mistake] = synthesis.check(study(**{key: params.parsed(value), "classifiers": ["vit", "resnet"]}))
+        assert all(word in mistake for word in words), mistake
+    with pytest.raises(ParamsError, match="a task that is classified"):
+        params.study(dataset=DATASET, diagnosis={"tasks": ["tumour"]}, synthesis={})
+    with pytest.raises(ParamsError, match=r"synthesis\.amount: 1e-06 adds no image"):
+        synthesis.plan(study(amount=1e-6), pd.DataFrame({"images": [3, 40]}))
+
+
+def test_one_class_or_few_neighbours_are_no_error(made):
+    features, at = np.eye(3), np.ones((2, 3))
+    for kind in ("boosting", "neighbours"):
+        assert classifiers.of_features(made, kind, features, np.ones(3), at).tolist() == [[1], [1]]
+    assert classifiers.of_features(made, "neighbours", features, np.array([0, 1, 1]), at).shape == (2, 1)
 
 
 # --- who sees what ---
