@@ -93,12 +93,13 @@ figures.keep(axis.figure, study, "08_cells")
 least, most = (cells.table.loc[at] for at in (cells.table.images.idxmin(), cells.table.images.idxmax()))
 Markdown(
     f"The smallest cell, {least.cell}, has {least.images} images of {least.patients} patients; the largest, {most.cell}, has "
-    f"{most.images} of {most.patients}."
+    f"{most.images} of {most.patients}. Oversampling to the same number would show each image of the smallest cell "
+    f"{most.images / least.images:.1f} times."
 )
 
 # %% [markdown]
-# Oversampling shows the few images of a small cell more often. It adds no variety: the classifier can learn these images by
-# heart. A generator has seen women and men, ill and healthy; it may combine what it learned from all cells.
+# Oversampling adds no variety: the classifier can learn these images by heart. A generator has seen women and men, ill and
+# healthy; it may combine what it learned from all cells.
 #
 # ## Diffusion in ten lines
 #
@@ -193,8 +194,8 @@ figures.keep(axis.figure, study, "08_balance")
 
 # %%
 Markdown(
-    f"Of the smallest cell, the generator sees {shares['natural'].min():.1%} of its images as they come, "
-    f"{shares['sqrs'].min():.1%} with SQRS and {shares['cbrs'].min():.1%} with CBRS."
+    f"Of the images that the generator sees, {shares['natural'].min():.1%} are of the smallest cell if they are drawn as "
+    f"they come, {shares['sqrs'].min():.1%} with SQRS and {shares['cbrs'].min():.1%} with CBRS."
 )
 
 # %% [markdown]
@@ -224,7 +225,7 @@ Markdown(
     + (", ".join(f"{apart[name]:.2f}" for name in pulled) or "none")
     + "; without: "
     + (", ".join(f"{apart[name]:.2f}" for name in generators if name not in pulled) or "none")
-    + ". 0.5 is chance. Differences of a few hundredths are within the noise of so few samples."
+    + ". 0.5 is chance. These numbers have no interval, so a small difference may be chance."
 )
 
 # %% [markdown]
@@ -248,7 +249,8 @@ pd.Series({"at the start": start.item(), "winner better, loser worse by 0.2 %": 
 
 # %% [markdown]
 # Play the game yourself: the tool shows pairs of this study in a random order. Your file can train the generator
-# (`synthesis = {"preference": "csv", "ratings": "FOLDER"}`). In a terminal, `reconfair rate PARAMS` opens the same tool.
+# (`synthesis = {"preference": "csv", "ratings": "FOLDER"}`). In a terminal, `reconfair rate PARAMS` opens the same tool; the
+# page "Your model" of the documentation describes the file.
 
 # %%
 if play.at_hand() and study.synthesis.preference != "none":
@@ -274,12 +276,13 @@ if study.synthesis.preference != "none":
     rated = room.ratings(study)
     log = pd.read_csv(room.weights(study, "fairgen").folder / "log.csv")
     text = f"{len(rated)} pairs were rated by {', '.join(sorted(set(rated.rater)))}. At the end of the tuning the generator had "
-    text += f"moved towards the preferred image in {log.train_accuracy.iloc[-1]:.0%} of the pairs (50 % is chance)."
+    text += f"moved towards the preferred image in {log.train_accuracy.iloc[-1]:.0%} of the pairs that it learned from "
+    text += "(50 % is chance)."
 Markdown(text)
 
 # %% [markdown]
-# In this study the `oracle` is a simulated physician. On phantoms it measures the lesion and prefers the image whose lesion
-# is more typical of the cell. On real scans it is a classifier that was trained on half of the training patients.
+# The rater `oracle` is a simulated physician. On brain phantoms it measures the lesion and prefers the image whose lesion
+# is more typical of the cell. On other scans it is a classifier that was trained on half of the training patients.
 #
 # ## Real or synthetic?
 #
@@ -331,7 +334,11 @@ Markdown(
 # ## The classifier
 #
 # Now the question that matters: does a classifier that was trained with synthetic images serve real test patients more
-# equally? `standard` is trained with real images alone. First, the number of synthetic images as a dial:
+# equally? `standard` is trained with real images alone. A classifier that trains with synthetic images differs from it in
+# three ways: it sees these images, it takes more steps, and its loss gives more weight to groups in which it is often wrong
+# (inverse-performance weights; `inverse_performance = "none"` leaves them out). First, the number of synthetic images as a
+# dial, with gradient boosting on frozen features, which has neither weights nor steps. Numbers that would need more samples
+# than were drawn are left out.
 
 # %%
 ratios = classifiers.against_ratio(study, "fairgen", (0, 0.1, 0.25, 0.5, 1, 2))
@@ -353,7 +360,7 @@ Markdown(
 )
 
 # %% [markdown]
-# Four kinds of classifier, for the first attribute of the cells. Accuracy and ESSP are better when larger; the other
+# Each kind of classifier, for the first attribute of the cells. Accuracy and ESSP are better when larger; the other
 # measures are gaps. CAS in the paper is this accuracy on real patients.
 
 # %%
@@ -415,8 +422,8 @@ published.pivot_table("value", ["dataset", "strategy"], "metric", sort=False)
 
 # %% [markdown]
 # The abstract's gains of 95.9, 80.0 and 35.2 % are means of four relative changes, one of them of ESSP, which has no upper
-# limit. On chest radiographs, SQRS and FairDiffusion come close to FairGen, and FairDiffusion has the smaller equal
-# opportunity difference.
+# limit. On chest radiographs the mean of the other three is 61 % for FairGen, and 59 % for SQRS and for FairDiffusion. Both of
+# these have the smaller equal opportunity difference.
 #
 # ## What this chapter does not prove
 #
@@ -503,8 +510,8 @@ else:
     print("Hint: which share of the variance is noise at half of your time, and at twice of it?")
 
 # %% [markdown] tags=["exercise", "solution"]
-# It depends on the schedule. Before this time the large shapes are still there; after it the network has to invent them. So
-# most of what makes a patient is decided at late times, when almost nothing but noise is seen.
+# It depends on the schedule. At smaller $t$ more than half of the variance is image, at larger $t$ more than half is noise.
+# Sampling runs from large $t$ to 0, so it begins where almost nothing of an image is seen.
 
 # %% [markdown] tags=["exercise"]
 # **Exercise 2 (predict, then run).** Draw eight samples of the first cell with $w = 1$ and with $w = 4$, from the same noise.

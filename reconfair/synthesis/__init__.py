@@ -107,10 +107,10 @@ def cells(study: Study) -> Cells:
 
 
 def cell_name(study: Study, *values) -> str:
-    """Name of the cell of these groups and, last, this label: ``female, 1``; of several classes ``female, mel``."""
+    """Name of the cell of these groups and, last, this label: ``female, grade 1``, or the class: ``female, mel``."""
     *groups, label = values
     tasks = asked(study).tasks
-    named = tasks[label].removeprefix(f"{study.cells[-1]}: ") if len(tasks) > 1 else label
+    named = tasks[label].removeprefix(f"{study.cells[-1]}: ") if len(tasks) > 1 else f"{study.cells[-1]} {label}"
     return ", ".join(map(str, (*groups, named)))
 
 

@@ -78,7 +78,7 @@ def start(study: Study, rater: str) -> Rating:
 
 
 def agreements(study: Study) -> pd.DataFrame:
-    """How well every two raters agree; see `preference.agreement`. Those without a common pair have a row of 0 pairs."""
+    """How well every two raters agree; see `preference.agreement`. Those without a common pair have a row of 0."""
     pairs, _ = synthesis.listed_pairs(study)
     read = {path.stem: read_ratings(path, pairs) for path in sorted(folder_of(study).glob("*.csv"))}
     rows = []
