@@ -26,7 +26,8 @@ lesion_law_error, lesion_law_error_before                of the rare cell, after
 fd_group_variance_ratio                                  variance of fd_own between groups, fairgen over plain
 null_false_gains                                         share of 300 cohorts in which any arm is called fairer (at most
                                                          0.07)
-samples_per_second, sampling_ratio, training_ratio       of a bare loop, each at least 0.9
+samples_per_second, sampling_ratio, training_ratio       of a bare loop, each ratio at least 0.9
+minutes_for_500_samples, training_minutes                at most 10, and at most 60 of one plain generator on two cores
 memory_per_1000_samples                                  growth of the resident set in MB
 """
 
@@ -382,6 +383,8 @@ def speed(quick: bool) -> dict[str, float]:
         optimizer.zero_grad(), loss.backward(), optimizer.step()
         module.on_train_batch_end(None, None, 0)
     values = {"samples_per_second": n / sampled, "sampling_ratio": bare / sampled}
+    values["minutes_for_500_samples"] = 500 * sampled / n / 60
+    values["training_minutes"] = took / steps * chosen.synthesis.iterations / 60
     values["training_ratio"] = (time.perf_counter() - begun) / took
     return values | {"memory_per_1000_samples": grown}
 
