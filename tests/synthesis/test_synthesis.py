@@ -671,7 +671,7 @@ def test_a_tiny_checkpoint_makes_images_of_the_cells(made, tmp_path):
     (tmp_path / "merges.txt").write_text("#version: 0.2\n")
     tokens = transformers.CLIPTokenizer(str(tmp_path / "vocab.json"), str(tmp_path / "merges.txt"), model_max_length=77)
     diffusers.StableDiffusionPipeline(
-        vae=vae, text_encoder=text, tokenizer=tokens, unet=unet, scheduler=diffusers.DDIMScheduler(),
+        vae=vae, text_encoder=text, tokenizer=tokens, unet=unet, scheduler=diffusers.DDIMScheduler(clip_sample=False, steps_offset=1),
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     ).save_pretrained(tmp_path / "sd")  # fmt: skip
     chosen = study(diffusers=str(tmp_path / "sd"))
