@@ -46,6 +46,7 @@ One row per decision, in these columns:
   split     test is judged; on originals of val the thresholds are balanced; train is ignored (left out: test)
   fold      which models made the row, where each patient was tested once by models trained on others: AUROC compares
             scores of one fold, and each fold has its threshold (left out: no folds)
+  synthetic false, 0, no or empty; a row of an image that a generator drew is refused (left out: all are real)
   class     of our own predictions of several classes: the class that the row is about
   decision  of these, 1 if the unit is given to that class, else 0
 Every other column is an attribute, such as sex: one group a value, the same in all rows of a patient."""
