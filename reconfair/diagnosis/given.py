@@ -43,10 +43,10 @@ def _weights_of(path: Path, date: int) -> tuple[Path, ...]:
         return ()
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         names = set()
-        for found in ELSEWHERE.finditer(content):
-            low, *high = found[1]
+        for match in ELSEWHERE.finditer(content):
+            low, *high = match[1]
             length = (low & 127) + 128 * sum(high)  # seven bits a byte, the lowest first
-            names.add(content[found.end() : found.end() + length].decode(errors="replace"))
+            names.add(content[match.end() : match.end() + length].decode(errors="replace"))
     return tuple(path.parent / name for name in sorted(names))
 
 
