@@ -3,7 +3,8 @@
 The slope is that of a straight line through decisions (0 or 1), or through Dice, against the number: a difference in
 the rate for each standard deviation of it. Limits rest on what each patient adds to the slope, divided by one minus the
 patient's leverage (HC3), so that neither equal variances nor a right line are assumed, and images of a patient may
-resemble each other.
+resemble each other. Such limits are too narrow where few patients differ from all the others, and have no width where
+none does, so that they are widened there: others could differ, those farthest from the mean above all.
 
 References
 ----------
@@ -14,10 +15,11 @@ import numpy as np
 from scipy import stats
 
 MEASURES = {"classify": ("tpr", "fpr"), "segment": ("dice",)}
+FEW = 20  # patients who differ from all the others, without which limits are widened
 _LABEL = {"tpr": 1, "fpr": 0}
 
 
-def slope(number, value, patient):
+def slope(number, value, patient, reach=0.0):
     """Slope of a value over a number, for each unit of the number.
 
     Parameters
@@ -25,6 +27,8 @@ def slope(number, value, patient):
     number, value : numpy.ndarray, shape (n,)
         Rows where either is NaN do not count.
     patient : numpy.ndarray, shape (n,)
+    reach : float
+        By how much two patients can differ, such as 1 for decisions; limits are widened by it where few do. 0: never.
 
     Returns
     -------
@@ -50,7 +54,14 @@ def slope(number, value, patient):
     residual = value - value.mean() - line * apart
     leverage = np.bincount(patient, 1 / number.size + apart**2 / square)
     added = np.bincount(patient, apart * residual) / square / np.maximum(1 - leverage, 0.05)
-    error, df = np.sqrt((added**2).sum()), patients - 2
+    # One patient moves the slope by at most `largest`. Where all are alike, twice that has limits as wide as if the share
+    # that could differ, about -ln(a) / n (see `cells.Groups`), were at the end of the numbers.
+    _, level, count = np.unique(value, return_inverse=True, return_counts=True)
+    differing = np.unique(patient[level != count.argmax()]).size
+    largest = reach * np.abs(np.bincount(patient, apart)).max() / square
+    variance = (added**2).sum() if differing else (2 * largest) ** 2
+    variance += largest**2 if 0 < differing < min(FEW, patients / 2) else 0
+    error, df = np.sqrt(variance), patients - 2
     half = stats.t.ppf(0.975, df) * error
     p = 2 * stats.t.sf(abs(line) / error, df) if error > 0 else np.nan
     return {"value": line, "low": line - half, "high": line + half, "p": float(p), "patients": patients}
@@ -84,16 +95,19 @@ def rows_of(task, decided, numbers, attribute, references):
         values[arm] = dice or {name: np.where(task.label == _LABEL[name], decided[arm], np.nan) for name in measures}
     for arm in task.arms:
         for measure in measures:
-            answer = slope(number / spread, values[arm][measure], task.patient)
+            answer = slope(number / spread, values[arm][measure], task.patient, reach=1.0)
             row = dict(zip(("task", "source", "strategy", "reader"), (task.name, *arm), strict=True))
             row |= {"attribute": attribute, "metric": f"{measure}_slope", "groups": "", "left_out": ""}
             row |= {name: answer[name] for name in ("value", "low", "high", "p")}
             row |= {"n_smallest": float(answer["patients"]), "missing": int(np.isnan(number).sum()) + task.unlabelled}
             row["note"] = f"per standard deviation, {spread:.3g} of {attribute}"
             for change, other in references(arm).items():
-                moved = slope(number / spread, values[arm][measure] - values[other][measure], task.patient)
+                difference = values[arm][measure] - values[other][measure]
+                moved = slope(number / spread, difference, task.patient, reach=1.0)
                 end = "" if change == "change" else "_standard"
                 names = {"value": f"shift{end}", "low": f"shift{end}_low", "high": f"shift{end}_high"}
                 row |= {column: moved[name] for name, column in names.items()}
+                if change == "change" and not np.nan_to_num(difference).any():
+                    row["note"] += f"; no {'value' if measure == 'dice' else 'decision'} differed"
             rows.append(row)
     return rows
