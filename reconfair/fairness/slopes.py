@@ -54,8 +54,8 @@ def slope(number, value, patient, reach=0.0):
     residual = value - value.mean() - line * apart
     leverage = np.bincount(patient, 1 / number.size + apart**2 / square)
     added = np.bincount(patient, apart * residual) / square / np.maximum(1 - leverage, 0.05)
-    # One patient moves the slope by at most `largest`. Where all are alike, twice that has limits as wide as if the share
-    # that could differ, about -ln(a) / n (see `cells.Groups`), were at the end of the numbers.
+    # One patient moves the slope by at most `largest`. Where all are alike, twice that has limits as wide as if the
+    # share that could differ, about -ln(a) / n (see `cells.Groups`), were at the end of the numbers.
     _, level, count = np.unique(value, return_inverse=True, return_counts=True)
     differing = np.unique(patient[level != count.argmax()]).size
     largest = reach * np.abs(np.bincount(patient, apart)).max() / square
