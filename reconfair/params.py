@@ -374,6 +374,7 @@ class Reconstruction(Section):
 
     models: tuple[str, ...] = ("unet", "pix2pix", "sde")  # or classes of your own, such as my_models.py:Restormer
     seed: Seed = 0
+    perceptual: bool = False  # measure `lite0_distance` too, see tables; needs the extra `weights`
 
     @property
     def places(self) -> dict[str, str]:
@@ -801,6 +802,8 @@ class Study(Section):
             raise ValueError(
                 f"noise.kind: {self.noise.kind} measures one channel, and dataset.channels is 3; valid here: {valid}"
             )
+        if self.reconstruction.perceptual and self.noise.kind == "none":
+            raise ValueError("reconstruction.perceptual: chapter 03 measures it, which needs noise; expected false")
         if self.dataset.inputs and pretrained in XRV:
             raise ValueError(
                 f"diagnosis.classify.pretrained: {pretrained} has seen one channel, and dataset.channels is 3; "

@@ -17,7 +17,7 @@ from reconfair.report.runs import RUN, own_thresholds, reconstructed
 from reconfair.words import VERDICTS, mathtext, name, number, p_value
 
 EVERY = {}  # by name: the question that it answers, and the function
-MAIN = ["auroc", "dice", "psnr", "ssim", "lpips"]
+MAIN = ["auroc", "dice", "psnr", "ssim", "lpips", "lite0_distance"]
 NOT_TRIED = "No mitigation was tried."
 NO_NUMBERS = "No attribute is kept whole."
 NO_SYNTHESIS = "No synthetic images were made."

@@ -23,7 +23,19 @@ import yaml
 from filelock import FileLock, Timeout
 
 import reconfair
-from reconfair import data, diagnosis, fair_diagnosis, mitigation, noise, params, recon, store, synthesis, two_stages
+from reconfair import (
+    data,
+    diagnosis,
+    fair_diagnosis,
+    mitigation,
+    noise,
+    params,
+    perceptual,
+    recon,
+    store,
+    synthesis,
+    two_stages,
+)
 from reconfair.fairness import INFERENCES
 from reconfair.params import ParamsError, Study
 from reconfair.run import batch, notebooks, warm
@@ -58,7 +70,12 @@ SET = {
     "dest": "overrides",
     "help": "change a key of the params file, such as noise.acceleration=16; may be given several times",
 }
-READY = (recon.given.check, diagnosis.check_weights, synthesis.check_weights)  # of files that a run will need
+READY = (
+    recon.given.check,
+    perceptual.check,
+    diagnosis.check_weights,
+    synthesis.check_weights,
+)  # of files that a run will need
 _HELD = []  # the lock of this process's GPU
 
 
