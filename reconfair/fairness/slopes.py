@@ -19,7 +19,7 @@ FEW = 20  # patients who differ from all the others, without which limits are wi
 _LABEL = {"tpr": 1, "fpr": 0}
 
 
-def slope(number, value, patient, reach=0.0):
+def slope(number, value, patient, within=None):
     """Slope of a value over a number, for each unit of the number.
 
     Parameters
@@ -27,8 +27,9 @@ def slope(number, value, patient, reach=0.0):
     number, value : numpy.ndarray, shape (n,)
         Rows where either is NaN do not count.
     patient : numpy.ndarray, shape (n,)
-    reach : float
-        By how much two patients can differ, such as 1 for decisions; limits are widened by it where few do. 0: never.
+    within : pair of float, optional
+        The least and the largest value that can be, such as 0 and 1 of decisions: limits are widened where few patients
+        differ, and lie within the slopes that can be.
 
     Returns
     -------
@@ -54,17 +55,20 @@ def slope(number, value, patient, reach=0.0):
     residual = value - value.mean() - line * apart
     leverage = np.bincount(patient, 1 / number.size + apart**2 / square)
     added = np.bincount(patient, apart * residual) / square / np.maximum(1 - leverage, 0.05)
-    # One patient moves the slope by at most `largest`. Where all are alike, twice that has limits as wide as if the
-    # share that could differ, about -ln(a) / n (see `cells.Groups`), were at the end of the numbers.
-    _, level, count = np.unique(value, return_inverse=True, return_counts=True)
-    differing = np.unique(patient[level != count.argmax()]).size
-    largest = reach * np.abs(np.bincount(patient, apart)).max() / square
-    variance = (added**2).sum() if differing else (2 * largest) ** 2
-    variance += largest**2 if 0 < differing < min(FEW, patients / 2) else 0
-    error, df = np.sqrt(variance), patients - 2
+    variance, most, df = (added**2).sum(), np.inf, patients - 2
+    if within is not None:
+        levels, level, count = np.unique(value, return_inverse=True, return_counts=True)
+        usual, differing = levels[count.argmax()], np.unique(patient[level != count.argmax()]).size
+        # One patient moves the slope by at most `largest`. Where all are alike, twice that has limits as wide as if the
+        # share that could differ, about -ln(a) / n (see `cells.Groups`), were at the end of the numbers.
+        largest = max(usual - within[0], within[1] - usual) * np.abs(np.bincount(patient, apart)).max() / square
+        variance = variance + largest**2 * (differing < min(FEW, patients / 2)) if differing else (2 * largest) ** 2
+        most = (within[1] - within[0]) * np.abs(apart).sum() / 2 / square
+    error = np.sqrt(variance)
     half = stats.t.ppf(0.975, df) * error
     p = 2 * stats.t.sf(abs(line) / error, df) if error > 0 else np.nan
-    return {"value": line, "low": line - half, "high": line + half, "p": float(p), "patients": patients}
+    low, high = max(line - half, -most), min(line + half, most)
+    return {"value": line, "low": low, "high": high, "p": float(p), "patients": patients}
 
 
 def rows_of(task, decided, numbers, attribute, references):
@@ -95,7 +99,7 @@ def rows_of(task, decided, numbers, attribute, references):
         values[arm] = dice or {name: np.where(task.label == _LABEL[name], decided[arm], np.nan) for name in measures}
     for arm in task.arms:
         for measure in measures:
-            answer = slope(number / spread, values[arm][measure], task.patient, reach=1.0)
+            answer = slope(number / spread, values[arm][measure], task.patient, within=(0, 1))
             row = dict(zip(("task", "source", "strategy", "reader"), (task.name, *arm), strict=True))
             row |= {"attribute": attribute, "metric": f"{measure}_slope", "groups": "", "left_out": ""}
             row |= {name: answer[name] for name in ("value", "low", "high", "p")}
@@ -103,7 +107,7 @@ def rows_of(task, decided, numbers, attribute, references):
             row["note"] = f"per standard deviation, {spread:.3g} of {attribute}"
             for change, other in references(arm).items():
                 difference = values[arm][measure] - values[other][measure]
-                moved = slope(number / spread, difference, task.patient, reach=1.0)
+                moved = slope(number / spread, difference, task.patient, within=(-1, 1))
                 end = "" if change == "change" else "_standard"
                 names = {"value": f"shift{end}", "low": f"shift{end}_low", "high": f"shift{end}_high"}
                 row |= {column: moved[name] for name, column in names.items()}

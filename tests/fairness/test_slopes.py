@@ -56,7 +56,7 @@ def test_limits_hold_where_few_decisions_or_none_differ(n, rate):
     truth = np.cov(many, rate(many))[0, 1]
     for _ in range(300):
         number = rng.normal(size=n)
-        answer = slopes.slope(number, (rng.random(n) < rate(number)) * 1.0, np.arange(n), reach=1.0)
+        answer = slopes.slope(number, (rng.random(n) < rate(number)) * 1.0, np.arange(n), within=(0, 1))
         held += answer["low"] <= truth <= answer["high"]
     assert held >= 279  # 93 %, two standard errors below 95 %
 
@@ -75,11 +75,17 @@ def test_decisions_that_are_all_alike_are_no_certainty():
             assert "no decision differed" in row.note
 
 
+def test_limits_are_slopes_that_can_be():
+    answer = slopes.slope(np.arange(6.0), np.array([0.0, 1, 1, 0, 1, 0]), np.arange(6), within=(0, 1))
+    highest = slopes.slope(np.arange(6.0), (np.arange(6) > 2) * 1.0, np.arange(6), within=(0, 1))
+    assert (answer["low"], answer["high"]) == pytest.approx((-highest["value"], highest["value"]))
+
+
 def test_dice_that_differs_is_not_widened():
     rng = np.random.default_rng(6)
     number, dice = rng.normal(size=15), rng.beta(9, 1, 15)
     plain = slopes.slope(number, dice, np.arange(15))
-    assert slopes.slope(number, dice, np.arange(15), reach=1.0) == plain
+    assert slopes.slope(number, dice, np.arange(15), within=(0, 1)) == plain
 
 
 def test_a_planted_slope_and_its_shift_are_rows_of_the_table_beside_the_groups():
