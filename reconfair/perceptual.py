@@ -54,6 +54,7 @@ def lite0_distance(originals, images, rows=None, device: str = "cpu") -> np.ndar
             pair = (array[at[start : start + CHUNK]] for array, at in zip((originals, images), rows, strict=True))
             some = torch.from_numpy(np.concatenate([*pair]).astype(np.float32)).clamp(0, 1).to(device)
             some = 2 * (some if some.ndim == 4 else some[:, None].expand(-1, 3, -1, -1)) - 1  # as in its training
+            some = some.contiguous(memory_format=torch.channels_last)  # half as fast again on a CPU
             apart = []
             for block in blocks:
                 some = block(some)
