@@ -189,6 +189,13 @@ show(exhibits.bias_on_originals, runs)
 show(exhibits.by_attribute, runs)
 
 # %% [markdown]
+# An attribute that is a number, such as the body mass index, can be kept whole. Then a slope says how a rate changes with
+# it:
+
+# %%
+show(exhibits.slopes, runs)
+
+# %% [markdown]
 # Over tasks and attributes, for each reconstructor. EODD and SER stand apart, because they have different units:
 
 # %%

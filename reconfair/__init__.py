@@ -16,6 +16,7 @@ ROOMS = (
     "figures",
     "judge",
     "mitigation",
+    "perceptual",
     "quality",
     "report",
     "truth",

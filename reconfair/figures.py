@@ -454,8 +454,8 @@ def by_level(rows: pd.DataFrame, metric: str) -> Figure:
 
 
 def tradeoff(quality: pd.DataFrame) -> Figure:
-    """Draw mean PSNR against SSIM and, where it was measured, LPIPS, by source, with bars of two standard errors."""
-    others = [metric for metric in ("ssim", "lpips") if metric in quality]
+    """Draw mean PSNR against SSIM and the perceptual distances that were measured, by source, with bars of two SE."""
+    others = [metric for metric in ("ssim", "lpips", "lite0_distance") if metric in quality]
     figure, axes = panels([""] * len(others), 4, 3, xlabel=name("psnr"))
     for axis, other in zip(axes, others, strict=True):
         for source, rows in quality.groupby("source", sort=False):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from reconfair import data, diagnosis, noise, recon, store, tables
+from reconfair import data, diagnosis, noise, perceptual, recon, store, tables
 from reconfair.fairness import PRIMARY, assess
 from reconfair.params import NOISY, ORIGINAL, Reader, Source, Study
 from reconfair.store import PACKAGE, Product, Work
@@ -34,6 +34,12 @@ def qualities(study: Study) -> list[Product]:
     """Products that rate the images of these sources; originals are not rated."""
     models = [recon.product(fold, Source(model)) for fold in study.folds for model in study.models]
     return [noise.product(study), *models] if NOISY in study.sources else models
+
+
+def rated(study: Study) -> pd.DataFrame:
+    """Table ``quality`` of these sources; with ``lite0_distance``, where the params file asks for it."""
+    asked = perceptual.products(study)
+    return tables.read("quality", *map(store.make, asked)) if asked else collect("quality", qualities(study))
 
 
 def product(study: Study) -> Product:

@@ -374,6 +374,7 @@ class Reconstruction(Section):
 
     models: tuple[str, ...] = ("unet", "pix2pix", "sde")  # or classes of your own, such as my_models.py:Restormer
     seed: Seed = 0
+    perceptual: bool = False  # measure `lite0_distance` too, see tables; needs the extra `weights`
 
     @property
     def places(self) -> dict[str, str]:
@@ -803,6 +804,8 @@ class Study(Section):
             raise ValueError(
                 f"noise.kind: {self.noise.kind} measures one channel, and dataset.channels is 3; valid here: {valid}"
             )
+        if self.reconstruction.perceptual and self.noise.kind == "none":
+            raise ValueError("reconstruction.perceptual: chapter 03 measures it, which needs noise; expected false")
         if self.dataset.inputs and pretrained in XRV:
             raise ValueError(
                 f"diagnosis.classify.pretrained: {pretrained} has seen one channel, and dataset.channels is 3; "
@@ -820,9 +823,11 @@ class Study(Section):
                     f"thresholds applies; {nearest(model, self.trained, 'trained here')}"
                 )
         for key, word in self.diagnosis.models.items():
-            one_of(key, {network.name for network in self.networks} | self.tasks.keys(), "diagnosis.models: task")
+            # Networks first, for all findings; several classes have one network, which is named for their task.
+            one_of(key, dict.fromkeys((*(one.name for one in self.networks), *self._named)), "diagnosis.models: task")
             if is_external(word):
                 external(word, "diagnose")
+                needed_files(word)
             elif not word.endswith(MODEL_FILES):
                 expected = f"a class such as my_reader.py:Reader, or a file of {', '.join(MODEL_FILES)}"
                 raise ValueError(f"diagnosis.models.{key}: '{word}' is neither; expected {expected}")
@@ -1133,6 +1138,20 @@ def external(word: str, *needs: str) -> type:
         if not hasattr(kind, need):
             raise ParamsError(f"{word}: the class has no '{need}'; here it needs {', '.join(needs)}")
     return kind
+
+
+def needed_files(word: str) -> list[Path]:
+    """The files that a class of the user's own names in ``files``, beside its own file; raises as `external`."""
+    names, folder = getattr(external(word), "files", ()), file_of(word).parent
+    names = (names,) if isinstance(names, str | Path) else names
+    if not (isinstance(names, tuple | list) and all(isinstance(name, str | Path) for name in names)):
+        raise ParamsError(f"{word}: files of the class is {names!r}; expected names, such as ('weights.pt',)")
+    for name in names:
+        if not (folder / name).is_file():
+            others = [path.name for path in (folder / name).parent.glob(f"*{Path(name).suffix}")]
+            there = nearest(Path(name).name, others, "there is")
+            raise ParamsError(f"{word}: files of the class names '{name}', and there is no such file; {there}")
+    return [folder / name for name in names]
 
 
 @cache

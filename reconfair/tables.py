@@ -105,7 +105,10 @@ SCHEMAS = {
 
 # columns that a table has where they are needed: of tasks of several classes, the class that a row tells from the rest,
 # and whether the unit is given to it (1, 0)
-OPTIONAL = {"predictions": {"class": TEXT, "decision": NUMBER}}
+OPTIONAL = {
+    "predictions": {"class": TEXT, "decision": NUMBER},
+    "quality": {"lpips": NUMBER, "lite0_distance": NUMBER},
+}
 
 
 def write(table: pd.DataFrame, name: str, folder: Path) -> None:

@@ -86,6 +86,7 @@ NAMES = {
     "psnr": "PSNR (dB)",
     "ssim": "SSIM",
     "lpips": "LPIPS (smaller is better)",
+    "lite0_distance": "Lite0 distance (smaller is better)",
     "eodd": "EODD",
     "eop": "EOP",
     "ser": "SER",
@@ -148,6 +149,7 @@ MEANINGS = {  # of the measures of a report, in their order
     "psnr": "pixel error on a logarithmic scale; half the squared error is 3 dB more",
     "ssim": "the likeness of local means, contrasts and patterns to those of the original; 1 is equal",
     "lpips": "the distance from the original in the features of a network that was trained on photographs",
+    "lite0_distance": "the same in the features of EfficientNet-Lite0, with equal weights of all depths; not LPIPS",
     "eodd": "the equalised odds difference, half the largest difference in TPR between groups plus half that in FPR; "
     "0 is equal",
     "eodd_worst": "the EODD of the class where it is largest",

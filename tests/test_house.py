@@ -34,7 +34,17 @@ GROUND = (
     "fairness",
 )
 FLOOR = dict.fromkeys(GROUND, 0)
-FLOOR |= {"data": 1, "noise": 2, "recon": 3, "remedies": 3, "diagnosis": 4, "judge": 5, "truth": 5, "mitigation": 6}
+FLOOR |= {
+    "data": 1,
+    "noise": 2,
+    "recon": 3,
+    "remedies": 3,
+    "diagnosis": 4,
+    "perceptual": 4.5,
+    "judge": 5,
+    "truth": 5,
+    "mitigation": 6,
+}
 FLOOR |= {"fair_diagnosis": 7, "synthesis": 8, "two_stages": 9, "report": 10, "run": 11}
 KNOWS_NOTHING = ("store", "words", "tables")  # of rooms and chapters
 LIGHT = ("data", "noise", "fairness", "figures", "report", "judge", "store", "params", "run")

@@ -440,7 +440,7 @@ def test_a_bootstrap_interval_away_from_zero_is_not_presented_as_a_difference(pe
 
 def changed(column, row, value):
     def change(table):
-        table = table.reset_index(drop=True).astype({column: object})
+        table = table.assign(**{column: table.get(column)}).reset_index(drop=True).astype({column: object})
         table.loc[row - 1, column] = value
         return table
 
@@ -472,6 +472,13 @@ WRONG = {
     "a trait called kind": (lambda t: t.assign(kind="a"), ["'kind'", "'a'"]),
     "no score at all": (lambda t: t.assign(score=""), ["'score'", "'dice'"]),
     "none judged": (lambda t: t[t.split == "val"], ["'test'", "split"]),
+    **{
+        f"synthetic {word}": (
+            changed("synthetic", 6, word),
+            ["row 7", "synthetic", f"'{word}'", "false, 0, no or empty"],
+        )
+        for word in ("True", "y", "t", "synthetic", "x", "2", "1.0", "unknown")
+    },
 }
 
 
@@ -626,6 +633,10 @@ def test_several_classes_have_a_column_of_scores_each(of_classes, tmp_path):
         judge_file(path, out=tmp_path / "out", ordinal=["dxx"])
 
 
+def percent(rows):
+    return rows.assign(**{f"score_{key}": rows[f"score_{key}"] * 100 for key in ("nv", "mel", "bcc")})
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -634,6 +645,13 @@ def test_several_classes_have_a_column_of_scores_each(of_classes, tmp_path):
         (lambda rows: rows.assign(score_bcc=rows.score_bcc.where(rows.index != 3)), ["row 5", "score_bcc"]),
         (lambda rows: rows.drop(columns=["score_mel", "score_bcc"]), ["score_nv", "alone"]),
         (lambda rows: rows.drop(columns="label").assign(lable=1), ["'label'", "lable"]),
+        (lambda rows: rows.assign(synthetic=True), ["row 2", "synthetic", "'True'", "false, 0, no or empty"]),
+        (lambda rows: rows.assign(Synthetic="y"), ["row 2", "Synthetic", "'y'", "false, 0, no or empty"]),
+        (lambda rows: rows.assign(score=0.5), ["'score'", "score_nv", "leave it out"]),
+        (lambda rows: rows.assign(dice=0.5), ["'dice'", "score_nv", "leave it out"]),
+        (percent, ["row 2", "from 0 to 1", "divide percentages by 100", "479 more"]),
+        (lambda rows: rows.assign(score_bcc=rows.score_bcc - 2), ["row 2", "score_bcc", "from 0 to 1"]),
+        (lambda rows: rows.astype(object).assign(score_bcc="high"), ["row 2", "score_bcc", "'high'"]),
     ],
 )
 def test_a_wrong_table_of_classes_is_refused_with_its_column(of_classes, tmp_path, change, words):
@@ -641,6 +659,24 @@ def test_a_wrong_table_of_classes_is_refused_with_its_column(of_classes, tmp_pat
     with pytest.raises(ValueError) as error:
         judge_file(tmp_path / "dx.csv")
     assert all(word in str(error.value) for word in words), str(error.value)
+    assert "\n" not in str(error.value)  # one sentence
+
+
+@pytest.mark.parametrize("task", ["dx", "dx: mel"])
+def test_a_threshold_of_several_classes_or_of_dice_is_refused_with_its_reason(of_classes, tmp_path, task):
+    of_classes.to_csv(tmp_path / "dx.csv", index=False)
+    with pytest.raises(ValueError, match=f"threshold of '{task}'.*largest score.*leave out"):
+        judge_file(tmp_path / "dx.csv", thresholds={task: 0.5})
+    table = of_classes[["patient", "source", "sex"]].assign(dice=0.5)
+    table.to_csv(tmp_path / "dx.csv", index=False)
+    with pytest.raises(ValueError, match=r"threshold of 'dx'.*Dice"):
+        judge_file(tmp_path / "dx.csv", thresholds={"dx": 0.5})
+
+
+def test_a_trait_may_be_called_as_a_score_is_and_what_is_known_to_be_real_is_judged(scores, tmp_path):
+    words = np.resize(["false", "0", "No", ""], len(scores))
+    _, performance, _ = judged(scores.assign(score_ecog=scores.sex, synthetic=words), tmp_path)
+    assert {*performance.attribute} == {"all", "sex", "site", "score_ecog"}
 
 
 def test_a_class_that_no_row_has_is_counted(of_classes, tmp_path):

@@ -224,12 +224,17 @@ def test_noisy_images_made_elsewhere_train_and_are_skipped(hospital):
         "class": ("diagnosis.models={pneumonia: 'their_model.py:Raeder'}", "'Raeder'.*'Reader'"),
         "ending": ("diagnosis.models={pneumonia: model.h5}", r"diagnosis\.models\.pneumonia.*'model\.h5'.*\.onnx"),
         "file": ("diagnosis.models={pneumonia: model.pt}", r"model\.pt"),
+        "name of a class": (
+            "dataset.tasks={stage: {column: pneumonia, labels: {1: 0, 2: 1, 3: 2}}}"
+            "\ndiagnosis.models={'stage: 1': 'their_model.py:Reader'}",
+            "diagnosis.models.*'stage: 1'.*'stage'",
+        ),
     }.values(),
 )
 @pytest.mark.usefixtures("hospital")
 def test_what_is_named_wrong_is_refused(override, named):
     with pytest.raises(ParamsError, match=named):
-        load(override)
+        load(*override.splitlines())
 
 
 @pytest.mark.usefixtures("hospital")
@@ -337,8 +342,17 @@ def test_torchscript_is_read_and_checked(tmp_path, monkeypatch):
     for model, named in {"logits.pt": r"-2\.5.*\[0, 1\].*sigmoid", "two.pt": r"\(2, 2\).*\(2, 1\)"}.items():
         with pytest.raises(ValueError, match=rf"{model}.*{named}"):
             diagnosis.given.check(diagnosis.given.diagnoser(settings_of(model)), SIZE)
-    with pytest.raises(ValueError, match=r"broken\.pt.*TorchScript"):
+    with pytest.raises(ValueError, match=r"broken\.pt.*TorchScript.*torch\.jit\.save"):
         diagnosis.given.diagnoser(settings_of("broken.pt"))
+    net = torch.nn.Conv2d(3, 1, 3)
+    torch.save(net, "whole.pt"), torch.save(net.state_dict(), "state.pt"), torch.jit.script(net).save("colour.pt")
+    for model in ("whole.pt", "state.pt"):
+        with pytest.raises(ValueError, match=rf"{model}.*torch\.save.*expected what torch\.jit\.save"):
+            diagnosis.given.diagnoser(settings_of(model))
+    colour = diagnosis.given.diagnoser(settings_of("colour.pt"))
+    with pytest.raises(ValueError, match=r"^colour\.pt: .*\(2, 1, 32, 32\).*3 channels.*expected prob") as error:
+        diagnosis.given.check(colour, SIZE)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("value", ["nan", "1.5", "-0.1"])
@@ -354,7 +368,11 @@ def test_what_is_no_probability_is_refused_by_name(hospital, value):
     ("answer", "named"),
     {
         "classes": ("torch.sigmoid(20 * (middle - 0.5)) > 0.5", "whole numbers.*probabilities"),
-        "two": ("torch.sigmoid(middle), middle", "2 answers"),
+        "two": ("torch.sigmoid(middle), middle", r"a tuple of 2; expected probabilities \(2, 1\) as one tensor"),
+        "list": ("middle[:, 0].tolist()", r"a list of 2; expected probabilities \(2, 1\) as one tensor"),
+        "nothing": ("None", r"None; expected probabilities \(2, 1\)"),
+        "colour": ("torch.nn.Conv2d(3, 1, 3)(images)", r"\(2, 1, 32, 32\).*fails \(RuntimeError: .*expected prob"),
+        "argument": ("images\n\n    def __init__(self, weights):\n        pass", "weights.*without arguments"),
         "batch": ("torch.sigmoid(100 * (middle - middle.mean(0)))", r"beside it.*eval"),
         "random": ("torch.sigmoid(middle * torch.rand(1))", r"look to look.*eval"),
     }.values(),
@@ -363,7 +381,40 @@ def test_answers_that_are_no_frozen_model_s_probabilities_are_refused(hospital, 
     text = block("their_model.py").replace("torch.sigmoid(20 * (middle - 0.5))", answer)
     (hospital / "worse.py").write_text(text)
     (mistake,) = diagnosis.check(load("diagnosis.models={pneumonia: 'worse.py:Reader'}"))
-    assert re.search(rf"diagnosis\.models\.pneumonia.*worse\.py:Reader.*{named}", mistake)
+    assert re.search(rf"diagnosis\.models\.pneumonia.*worse\.py:Reader.*{named}", mistake) and "\n" not in mistake
+
+
+@pytest.mark.parametrize(("answer", "named"), [("None", "None"), ("images.mean((1, 2, 3))", r"shape \(2,\)")])
+def test_features_that_are_none_are_refused(hospital, answer, named):
+    text = block("their_model.py").replace("torch.nn.functional.adaptive_avg_pool2d(images, 4).flatten(1)", answer)
+    (hospital / "worse.py").write_text(text)
+    (mistake,) = diagnosis.check(load("diagnosis.models={pneumonia: 'worse.py:Reader'}"))
+    assert re.search(rf"worse\.py:Reader.*{named}; expected features \(2, features\)", mistake)
+
+
+def test_probabilities_of_one_task_may_have_one_axis(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flat.py").write_text(
+        "class Flat:\n    def diagnose(self, images):\n        return images.mean((1, 2, 3))\n"
+    )
+    module, images = diagnosis.given.diagnoser(settings_of("flat.py:Flat")), torch.rand(3, 1, SIZE, SIZE)
+    diagnosis.given.check(module, SIZE)
+    assert module.diagnose(images).equal(images.mean((1, 2, 3))[:, None])
+
+
+def test_files_of_a_class_are_one_or_several_that_are_there(hospital):
+    (hospital / "weights.pt").write_bytes(b"1")
+    models = "diagnosis.models={pneumonia: 'worse.py:%s'}"
+    (hospital / "worse.py").write_text(
+        "class One:\n    files, diagnose = 'weights.pt', None\n"
+        "class None_:\n    files, diagnose = ('weigths.pt',), None\n"
+        "class Strange:\n    files, diagnose = 3, None\n"
+    )
+    assert load(models % "One") and diagnosis.given.files("worse.py:One")[1] == [store.checksum("weights.pt")]
+    with pytest.raises(ParamsError, match=r"worse\.py:None_: files .*'weigths\.pt'.*did you mean 'weights\.pt'"):
+        load(models % "None_")
+    with pytest.raises(ParamsError, match=r"worse\.py:Strange: files .*3; expected names"):
+        load(models % "Strange")
 
 
 def test_radiographs_have_a_model_for_one_finding_and_one_for_the_others(tmp_path, monkeypatch):
@@ -393,43 +444,104 @@ def test_without_onnx_runtime_the_extra_is_named(tmp_path, monkeypatch):
         diagnosis.given.diagnoser(settings_of("model.onnx"))
 
 
-class Session:
-    """What ONNX Runtime offers of a session: the mean of the images as a probability."""
+def onnx(path, *, shape=("n", 1, SIZE, SIZE), kind=np.float32, outputs=("y",), beside=False):
+    """Write an ONNX file: the mean of an image, weighted by a tensor that is 1, as a probability (n, 1)."""
+    pytest.importorskip("onnxruntime", reason="reconfair[onnx] is not installed")
+    package = pytest.importorskip("onnx", reason="onnx is not installed")
+    from onnx import helper, numpy_helper
 
-    shape = ["n", 1, SIZE, SIZE]
-
-    def __init__(self, path, providers):
-        self.seen = []
-
-    outputs = ["probability"]
-
-    def get_outputs(self):
-        return [type("Output", (), {"name": name}) for name in self.outputs]
-
-    def get_inputs(self):
-        return [type("Input", (), {"name": "x", "shape": self.shape})]
-
-    def run(self, outputs, given):
-        assert outputs is None and given["x"].dtype == np.float32
-        assert self.shape[0] in ("n", len(given["x"]))
-        return [given["x"].mean((1, 2, 3))[:, None]]
+    number = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
+    inside = {"w": np.ones(shape[2:] if beside else (1, 1), kind), "axes": np.array([1, 2, 3])}
+    nodes = [helper.make_node("Mul", ["x", "w"], ["z"])]
+    nodes += [helper.make_node("ReduceMean", ["z", "axes"], ["m"], keepdims=0)]
+    nodes += [helper.make_node("Reshape", ["m", "shape"], [name]) for name in outputs]
+    graph = helper.make_graph(
+        nodes,
+        "mean",
+        [helper.make_tensor_value_info("x", number, shape)],
+        [helper.make_tensor_value_info(name, number, ("n", 1)) for name in outputs],
+        [numpy_helper.from_array(value, name) for name, value in (inside | {"shape": np.array([-1, 1])}).items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    how = {"save_as_external_data": True, "location": f"{path}.data", "size_threshold": 0} if beside else {}
+    package.save_model(model, path, **how)
 
 
 @pytest.mark.parametrize("batch", ["n", 1])
-def test_onnx_is_run_and_its_input_checked(tmp_path, monkeypatch, batch):
+def test_onnx_is_run(tmp_path, monkeypatch, batch):
     monkeypatch.chdir(tmp_path)
-    runtime = type("Runtime", (), {"InferenceSession": Session})
-    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", runtime)
-    (tmp_path / "model.onnx").write_bytes(b"")
-    monkeypatch.setattr(Session, "shape", [batch, 1, SIZE, SIZE])
+    onnx("model.onnx", shape=(batch, 1, SIZE, SIZE))
     images = torch.rand(3, 1, SIZE, SIZE)
     module = diagnosis.given.diagnoser(settings_of("model.onnx"))
     assert module.diagnose(images)[:, 0] == pytest.approx(images.mean((1, 2, 3)), abs=1e-6)
-    with pytest.raises(ValueError, match=rf"model\.onnx.*{SIZE}.*64"):
+    diagnosis.given.check(module, SIZE)
+    with pytest.raises(ValueError, match=rf"model\.onnx.*\(2, 1, 64, 64\).*{SIZE} pixels.*\(2, 1\)"):
         diagnosis.given.check(module, 64)
-    monkeypatch.setattr(Session, "outputs", ["label", "probabilities"])  # as scikit-learn's converter writes them
-    with pytest.raises(ValueError, match=r"model\.onnx.*label, probabilities"):
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    {
+        "batch": (
+            {"shape": (8, 1, SIZE, SIZE)},
+            rf"\(8, 1, {SIZE}, {SIZE}\); expected a model that takes tensor\(float\).*any n",
+        ),
+        "float16": (
+            {"kind": np.float16},
+            r"tensor\(float16\).*expected a model that takes tensor\(float\), that is float32",
+        ),
+        "float64": (
+            {"kind": np.float64},
+            r"tensor\(double\).*expected a model that takes tensor\(float\), that is float32",
+        ),
+        "last": ({"shape": ("n", SIZE, SIZE, 1)}, rf"\(n, {SIZE}, {SIZE}, 1\); expected .*\(n, 1, size, size\)"),
+        "colour": ({"shape": ("n", 3, SIZE, SIZE)}, r"\(n, 3, .*expected .*\(n, 1, size, size\).*class"),
+        "outputs": ({"outputs": ("label", "probabilities")}, "2 outputs.*label, probabilities"),
+    }.values(),
+)
+def test_onnx_that_takes_or_answers_something_else_is_refused_in_one_sentence(tmp_path, monkeypatch, change, named):
+    monkeypatch.chdir(tmp_path)
+    onnx("model.onnx", **change)
+    with pytest.raises(ValueError, match=rf"^model\.onnx.*{named}") as error:
         diagnosis.given.diagnoser(settings_of("model.onnx"))
-    monkeypatch.setattr(Session, "shape", ["n", 3, SIZE, SIZE])
-    with pytest.raises(ValueError, match=r"model\.onnx.*3 channels"):
-        diagnosis.given.diagnoser(settings_of("model.onnx"))
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_no_onnx_is_refused_by_name(tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime", reason="reconfair[onnx] is not installed")
+    monkeypatch.chdir(tmp_path)
+    for content in (b"", b"junk"):
+        (tmp_path / "model.onnx").write_bytes(content)
+        with pytest.raises(ValueError, match=r"^model\.onnx.*cannot be loaded as ONNX"):
+            diagnosis.given.diagnoser(settings_of("model.onnx"))
+
+
+def test_weights_that_onnx_keeps_in_another_file_make_predictions_stale(hospital):
+    onnx("model.onnx", beside=True)
+    models = "diagnosis.models={pneumonia: model.onnx}"
+    before = diagnosis.product(load(models), ORIGINAL).fingerprint
+    content = (hospital / "model.onnx.data").read_bytes()
+    (hospital / "model.onnx.data").write_bytes(content + b"\0")
+    assert diagnosis.product(load(models), ORIGINAL).fingerprint != before
+    (hospital / "model.onnx.data").unlink()
+    (mistake,) = diagnosis.check(load(models))
+    assert "model.onnx" in mistake and "cannot be loaded as ONNX" in mistake
+
+
+@pytest.mark.parametrize("name", ["model.onnx.data", "weights/of a rather long name " + 130 * "x"])
+def test_names_of_other_files_are_read_from_onnx_as_it_stores_them(tmp_path, monkeypatch, name):
+    """Without ONNX: a tensor's field 13 holds pairs of a key (1) and a value (2), each after its length."""
+    monkeypatch.chdir(tmp_path)
+
+    def field(number, content):
+        low, high = len(content) & 127, len(content) >> 7
+        return bytes([8 * number + 2, *([low | 128, high] if high else [low])]) + content
+
+    def pair(key, value):
+        return field(1, key.encode()) + field(2, value.encode())
+
+    tensor = b"\x08\x04" + field(13, pair("location", name)) + field(13, pair("offset", "0"))
+    Path("model.onnx").write_bytes(field(14, pair("location", "ward 3")) + field(7, field(5, tensor)))
+    assert diagnosis.given.files("model.onnx") == ([], [store.checksum("model.onnx"), ""])
+    Path(name).parent.mkdir(exist_ok=True), Path(name).write_bytes(b"1")
+    assert diagnosis.given.files("model.onnx")[1][1:] == [store.checksum(name)]

@@ -247,11 +247,28 @@ def test_every_exhibit_shows_something_or_says_why_not(name, mri, chexpert):
             assert content in [
                 *absent,
                 exhibits.NO_THRESHOLDS,
+                exhibits.NO_NUMBERS,
                 exhibits.NO_SYNTHESIS,
                 "No fairer readers were trained.",
                 "No grid of both stages was made.",
             ]
         assert draw(what) is content
+
+
+def test_slopes_are_reported_with_their_limits_and_shifts(mri):
+    row = mri.at_level(mri.fairness).query("metric == 'eodd' and strategy == 'standard'").iloc[0].to_dict()
+    row |= {"attribute": "bmi", "metric": "tpr_slope", "value": -0.12, "low": -0.2, "high": -0.04, "task": "grade"}
+    row |= {"note": "per standard deviation, 4.1 of bmi; no decision differed"}
+    empty = dict.fromkeys(["shift", "shift_low", "shift_high", "published"], np.nan)
+    moved = {"shift": -0.03, "shift_low": -0.05, "shift_high": 0.01, "published": np.nan}
+    rows = [row | {"source": "original"} | empty, row | {"source": "unet"} | moved]
+    table = exhibits.slopes(Runs(mri.studies, mri.performance, pd.DataFrame(rows), study=mri.study))
+    (cells,) = table.to_dict("records")
+    assert cells == {
+        "Original": "-0.120 (-0.200 to -0.040)",
+        "U-Net": "-0.120 (-0.200 to -0.040); shift -0.030 (-0.050 to +0.010)",
+    }
+    assert table.index.tolist() == [("grade", "slope of the true positive rate", "per standard deviation, 4.1 of bmi")]
 
 
 def test_a_run_in_which_nothing_can_be_compared_says_so(outputs):

@@ -5,24 +5,49 @@ Their files are run as they stand. This module imports torch where it computes.
 
 from __future__ import annotations
 
+import mmap
+import re
+import textwrap
 import warnings
+import zipfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from reconfair import store
-from reconfair.params import Compute, external, file_of, is_external
+from reconfair.params import Compute, external, file_of, is_external, needed_files
 from reconfair.store import Work
 
 LEAST = 1e-6  # probabilities nearer to 0 and 1 have the logit of this one
+# Of a tensor that an ONNX file keeps in another: the field external_data, its key, and the length of the file's name.
+ELSEWHERE = re.compile(rb"\x6a(?:[\x80-\xff]?[\x00-\x7f])\n\x08location\x12([\x80-\xff]?[\x00-\x7f])", re.DOTALL)
 
 
 def files(model: str) -> tuple[list[str], list[str]]:
-    """The Python file of a model, and checksums of its other files: TorchScript, ONNX, or those that a class names."""
+    """The Python file of a model, and checksums of its other files.
+
+    These are TorchScript, ONNX with the files that hold its weights, or what a class names in ``files``.
+    """
     path = file_of(model)
-    if not is_external(model):
-        return [], [store.checksum(path)]
-    return [str(path)], [store.checksum(path.parent / name) for name in getattr(external(model), "files", ())]
+    if is_external(model):
+        return [str(path)], [store.checksum(other) for other in needed_files(model)]
+    others = _weights_of(path, path.stat().st_mtime_ns) if path.suffix == ".onnx" else ()
+    return [], [store.checksum(one) for one in (path, *others)]
+
+
+@cache
+def _weights_of(path: Path, date: int) -> tuple[Path, ...]:
+    """The files in which an ONNX file keeps its weights, if not in itself; `date` is its own."""
+    if not path.stat().st_size:
+        return ()
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        names = set()
+        for match in ELSEWHERE.finditer(content):
+            low, *high = match[1]
+            length = (low & 127) + 128 * sum(high)  # seven bits a byte, the lowest first
+            names.add(content[match.end() : match.end() + length].decode(errors="replace"))
+    return tuple(path.parent / name for name in sorted(names))
 
 
 def work(images: float, size: int, compute: Compute) -> Work:
@@ -73,7 +98,7 @@ def diagnoser(settings: dict):
 
         def probabilities(self, images: torch.Tensor) -> torch.Tensor:
             """What the model answers, checked: (n, tasks), or (n, s, s) of a segmenter."""
-            return _checked(getattr(self.net, "diagnose", self.net)(images), images, settings)
+            return _checked(getattr(self.net, "diagnose", self.net), images, settings)
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             """Logits of the probabilities: (n, tasks), or (n, 1, s, s) of a segmenter."""
@@ -87,41 +112,65 @@ def diagnoser(settings: dict):
 
         def features(self, images: torch.Tensor) -> torch.Tensor:
             """Features (n, features): those of the model, or its logits where it states none."""
-            if hasattr(self.net, "features") and is_external(settings["model"]):
-                return torch.as_tensor(self.net.features(images), dtype=torch.float32).flatten(1)
-            return self(images).flatten(1)
+            if not (hasattr(self.net, "features") and is_external(settings["model"])):
+                return self(images).flatten(1)
+            expected = f"features ({len(images)}, features)"
+            answers = _asked(self.net.features, images, settings["model"], expected).float()
+            if answers.ndim < 2 or len(answers) != len(images):
+                raise _fault(settings["model"], images, f"its answers have the shape {(*answers.shape,)}", expected)
+            return answers.flatten(1)
 
     return Diagnoser().requires_grad_(False)
 
 
-def _checked(answers, images, settings: dict):
-    """The answers of a model to some images, (n, tasks) or (n, s, s), unless these are no probabilities."""
+def _fault(model: str, images, what: str, expected: str) -> ValueError:
+    """An error that says what was given to a model, what came of it, and what was expected."""
+    given = f"given {str(images.dtype).removeprefix('torch.')} images {(*images.shape,)} within [0, 1]"
+    return ValueError(f"{model}: {given}, {what}; expected {expected}")
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, in one line; the last one of TorchScript, which shows its calls first."""
+    lines = str(error).strip().splitlines() or [""]
+    text = lines[-1].removeprefix("RuntimeError: ") if "TorchScript" in lines[0] else " ".join(lines)
+    return textwrap.shorten(f"{type(error).__name__}: {text}", 240, placeholder=" ...")
+
+
+def _asked(method, images, model: str, expected: str):
+    """What a method of a model answers to images, as a tensor where the images are."""
     import torch
 
+    try:
+        answers = method(images)
+    except Exception as error:  # of any kind
+        raise _fault(model, images, f"it fails ({_reason(error)})", expected) from error
+    if not isinstance(answers, torch.Tensor | np.ndarray):
+        many = f" of {len(answers)}" if isinstance(answers, tuple | list | dict) else ""
+        what = "None" if answers is None else f"a {type(answers).__name__}{many}"
+        raise _fault(model, images, f"it answers with {what}", f"{expected} as one tensor or array")
+    return torch.as_tensor(answers, device=images.device)
+
+
+def _checked(method, images, settings: dict):
+    """The answers of a model to some images, (n, tasks) or (n, s, s), unless these are no probabilities."""
     model, n, side, classifies = settings["model"], len(images), images.shape[-1], settings["kind"] == "classify"
-    if isinstance(answers, tuple | list | dict):
-        raise ValueError(f"{model}: it has {len(answers)} answers to each image, expected probabilities alone")
-    answers = torch.as_tensor(answers, device=images.device)
-    if classifies and not answers.is_floating_point():
-        raise ValueError(f"{model}: answers are whole numbers ({answers.dtype}); expected probabilities")
-    answers = answers.float()
     wanted = (n, len(settings["tasks"])) if classifies else (n, side, side)
+    expected = f"probabilities {wanted}"
+    answers = _asked(method, images, model, expected)
+    if classifies and not answers.is_floating_point():
+        raise _fault(model, images, f"its answers are whole numbers ({answers.dtype})", expected)
+    answers = answers.float()
     kinds = {wanted, (*wanted[:1], 1, *wanted[1:])} | ({(n,)} if wanted[1:] == (1,) else set())
     if tuple(answers.shape) not in kinds:
-        shapes = f"images {tuple(images.shape)} have the shape {tuple(answers.shape)}; expected {wanted}"
-        raise ValueError(f"{model}: answers to {shapes}")
+        raise _fault(model, images, f"its answers have the shape {(*answers.shape,)}", expected)
     if not bool(((answers >= 0) & (answers <= 1)).all()):  # false of NaN as well
-        raise ValueError(
-            f"{model}: answers lie within [{answers.min():g}, {answers.max():g}]; expected probabilities within "
-            "[0, 1], so let the model end in a sigmoid"
-        )
-    total = answers.sum(1)
-    if settings.get("classes") and not bool(((total - 1).abs() <= 0.01).all()):
-        raise ValueError(
-            f"{model}: probabilities of the {wanted[1]} classes sum to {total.min():g} up to {total.max():g}; expected "
-            "1, so let the model end in a softmax"
-        )
-    return answers.reshape(wanted)
+        limits = f"its answers lie within [{answers.min():g}, {answers.max():g}]"
+        raise _fault(model, images, limits, f"{expected} within [0, 1], so let the model end in a sigmoid")
+    answers = answers.reshape(wanted)
+    if settings.get("classes") and not bool(((total := answers.sum(1)) - 1).abs().max() <= 0.01):
+        sums = f"its answers for the {wanted[1]} classes sum to {total.min():g} up to {total.max():g}"
+        raise _fault(model, images, sums, f"{expected} whose sum is 1, so let the model end in a softmax")
+    return answers
 
 
 def check(module, size: int) -> None:
@@ -138,6 +187,7 @@ def check(module, size: int) -> None:
     images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         both, first = (module.probabilities(some) for some in (images, images[:1]))
+        module.features(images)
     if (both[:1] - first).abs().max() > 1e-3:
         raise ValueError(
             f"{module.settings['model']}: the answer to an image changes with the images beside it, or from look to "
@@ -150,16 +200,24 @@ def _loaded(model: str, inputs: int = 1):
     import torch
 
     if is_external(model):
-        return external(model)()
+        try:
+            return external(model)()
+        except Exception as error:  # of any kind
+            expected = "expected a class that is made without arguments"
+            raise ValueError(f"{model}: it cannot be made ({_reason(error)}); {expected}") from error
     path = file_of(model)
     if path.suffix == ".onnx":
         return _onnx(path, inputs)
+    expected = "expected what torch.jit.save writes"
+    if zipfile.is_zipfile(path) and not any(
+        Path(name).name == "constants.pkl" for name in zipfile.ZipFile(path).namelist()
+    ):
+        raise ValueError(f"{model}: it is no TorchScript, though torch.save may have written it; {expected}")
     try:
         with warnings.catch_warnings(action="ignore"):  # torch asks for another format
             return torch.jit.load(path, map_location="cpu")
     except Exception as error:  # torch raises several kinds
-        reason = (str(error).splitlines() or [""])[0]
-        raise ValueError(f"{model}: cannot be loaded as TorchScript ({reason})") from None
+        raise ValueError(f"{model}: cannot be loaded as TorchScript ({_reason(error)}); {expected}") from None
 
 
 def _onnx(path: Path, inputs: int):
@@ -170,20 +228,20 @@ def _onnx(path: Path, inputs: int):
         import onnxruntime
     except ImportError:
         raise ValueError(f"{path.name}: ONNX Runtime is not installed. Install reconfair[onnx]") from None
+    expected = f"expected a model that takes tensor(float), that is float32, (n, {inputs}, size, size) with any n, or 1"
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # of its own kinds
-        raise ValueError(f"{path.name}: cannot be loaded as ONNX ({str(error).splitlines()[0]})") from None
-    (name, wanted), *others = [(each.name, each.shape) for each in session.get_inputs()]
-    if others or len(wanted) != 4:
+        raise ValueError(f"{path.name}: cannot be loaded as ONNX ({_reason(error)}); {expected}") from None
+    first, *others = session.get_inputs()
+    batch, *sizes = first.shape or [None]
+    fixed = [size for size in sizes[1:] if isinstance(size, int)]
+    fits = len(sizes) == 3 and (not isinstance(sizes[0], int) or sizes[0] == inputs) and len(set(fixed)) < 2
+    if others or not fits or first.type != "tensor(float)" or (isinstance(batch, int) and batch > 1):
+        takes = " and ".join(f"{each.type} ({', '.join(map(str, each.shape))})" for each in (first, *others))
         raise ValueError(
-            f"{path.name}: expected one input (n, 1, size, size), found {[wanted, *dict(others).values()]}"
+            f"{path.name}: it takes {takes}; {expected}; export it so, or wrap it in a class of a Python file"
         )
-    if isinstance(wanted[1], int) and wanted[1] != inputs:
-        raise ValueError(
-            f"{path.name}: it takes {wanted[1]} channels, images have {inputs}; wrap it in a class of a Python file"
-        )
-    alone = wanted[0] == 1  # exported for one image at a time
     if len(answers := [each.name for each in session.get_outputs()]) > 1:
         raise ValueError(
             f"{path.name}: it has {len(answers)} outputs ({', '.join(answers)}), and which holds probabilities is not "
@@ -192,11 +250,9 @@ def _onnx(path: Path, inputs: int):
 
     def run(images: torch.Tensor) -> torch.Tensor:
         batches = images.cpu().numpy().astype(np.float32)
-        for batch in batches[:1]:
-            sides = [side for side in wanted[2:] if isinstance(side, int) and side != batch.shape[-1]]
-            if sides:
-                raise ValueError(f"{path.name}: it takes images of {sides[0]} pixels, not {batch.shape[-1]}")
-        pieces = np.split(batches, len(batches)) if alone else [batches]
-        return torch.from_numpy(np.concatenate([session.run(None, {name: piece})[0] for piece in pieces]))
+        if fixed and fixed[0] != batches.shape[-1]:
+            raise ValueError(f"it takes images of {fixed[0]} pixels a side")
+        pieces = np.split(batches, len(batches)) if batch == 1 else [batches]  # exported for one image at a time
+        return torch.from_numpy(np.concatenate([session.run(None, {first.name: piece})[0] for piece in pieces]))
 
     return run

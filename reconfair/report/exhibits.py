@@ -17,12 +17,14 @@ from reconfair.report.runs import RUN, own_thresholds, reconstructed
 from reconfair.words import VERDICTS, mathtext, name, number, p_value
 
 EVERY = {}  # by name: the question that it answers, and the function
-MAIN = ["auroc", "dice", "psnr", "ssim", "lpips"]
+MAIN = ["auroc", "dice", "psnr", "ssim", "lpips", "lite0_distance"]
 NOT_TRIED = "No mitigation was tried."
+NO_NUMBERS = "No attribute is kept whole."
 NO_SYNTHESIS = "No synthetic images were made."
 ORIGINALS = "Originals alone were judged."
 PUBLISHED = "published"  # in place of the measure, where the paper pools EODD and SER
 NO_THRESHOLDS = "Thresholds by group were not tried, or it is not known which groups got one."
+SHIFT = ["shift", "shift_low", "shift_high"]
 TUNED = "Does mitigation help, and what does it cost?"
 
 
@@ -243,6 +245,22 @@ def by_attribute(runs):
         both = pd.concat(both, names=["by", "task"]).swaplevel()
         attributes[name(attribute)] = both.loc[list(dict.fromkeys(both.index.get_level_values("task")))]
     return pd.concat(attributes, names=["attribute"]).fillna("").rename(columns=name)
+
+
+@exhibit("Is bias shifted, and for whom?")
+def slopes(runs):
+    """Change of a rate along an attribute that is kept whole, for one standard deviation of it, and its shift.
+
+    In brackets: 95 % limits of each slope alone. A slope has no verdict. A straight line is a summary: a rate that is
+    lowest in the middle has a slope near 0.
+    """
+    rows = runs.at_level(runs.fairness).query(STANDARD)
+    rows = rows[rows.metric.str.endswith("_slope") & rows.value.notna()]
+    if rows.empty:
+        return NO_NUMBERS
+    moved = [f"; shift {number(shift, 3, True)} ({judge.limits(*ends)})" for shift, *ends in rows[SHIFT].to_numpy()]
+    rows = rows.assign(moved=np.where(rows["shift"].notna(), moved, ""), per=rows.note.str.split(";").str[0])
+    return _wide(rows, "{value:+.3f} ({low:+.3f} to {high:+.3f}){moved}", "", ["task", "metric", "per"], ["source"])
 
 
 @exhibit("Is bias shifted, and for whom?")

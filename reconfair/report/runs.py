@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 import yaml
 
-from reconfair import judge, mitigation, params, store, tables
+from reconfair import judge, mitigation, params, perceptual, store, tables
 from reconfair.data.phantom import Phantom
 from reconfair.params import ParamsError, Study
 from reconfair.store import Product
@@ -136,30 +136,33 @@ def own_thresholds(study: Study) -> dict[str, dict[str, int]]:
 
 
 def _table(name: str, product: Product, study: Study) -> pd.DataFrame:
-    """Read a table of a run; ``performance`` with image quality by LPIPS, where that was measured."""
+    """Read a table of a run; ``performance`` with perceptual distances, where those were measured."""
     table = tables.read(name, product.folder)
     if lacks := sorted(set(tables.SCHEMAS[name]) - set(table)):
         raise ValueError(f"its table '{name}' is of an older kind, without {', '.join(lacks)}")
-    if name == "performance" and len(quality := _lpips(study)):
-        table = pd.concat([table, quality], ignore_index=True)
+    if name == "performance" and (distances := _distances(study)):
+        table = pd.concat([table, *distances], ignore_index=True)
     idle = [model for model, groups in own_thresholds(study).items() if not sum(groups.values())]
     idle = (table.strategy == "thresholds") & table.source.isin(idle)
     table = table.assign(strategy=table.strategy.mask(idle, NOT_APPLIED))
     return table.assign(dataset=study.label, name=study.dataset.name, level=study.level)
 
 
-def _lpips(study: Study) -> pd.DataFrame:
-    """Rows of ``performance`` on LPIPS: the mean over patients with its normal 95 % interval."""
-    try:
-        quality = tables.read("quality", *(product.folder for product in mitigation.qualities(study)))
-    except (OSError, ValueError):  # the images of this run are no longer there, or it has no noise
-        return pd.DataFrame()
-    if "lpips" not in quality:
-        return pd.DataFrame()
-    patients = quality[quality.split == "test"].groupby(["source", "strategy", "patient_id"], sort=False).lpips.mean()
-    rows = patients.groupby(["source", "strategy"], sort=False).agg(value="mean", se="sem", n="size").reset_index()
-    rows = rows.assign(low=rows.value - 1.96 * rows.se, high=rows.value + 1.96 * rows.se, patients=rows.n)
-    return rows.assign(task="image", reader="standard", attribute="all", group="all", metric="lpips")
+def _distances(study: Study) -> list[pd.DataFrame]:
+    """Rows of ``performance`` on LPIPS and Lite0 distance: means over patients with their normal 95 % intervals."""
+    parts = []
+    for metric, products in (("lpips", mitigation.qualities), ("lite0_distance", perceptual.products)):
+        try:
+            quality = tables.read("quality", *(product.folder for product in products(study)))
+        except (OSError, ValueError):  # not asked for, or this run has no noise, or its images are no longer there
+            continue
+        if metric in quality:
+            of_patients = quality[quality.split == "test"].groupby(["source", "strategy", "patient_id"], sort=False)
+            means = of_patients[metric].mean().groupby(["source", "strategy"], sort=False)
+            rows = means.agg(value="mean", se="sem", n="size").reset_index()
+            rows = rows.assign(low=rows.value - 1.96 * rows.se, high=rows.value + 1.96 * rows.se, patients=rows.n)
+            parts.append(rows.assign(task="image", reader="standard", attribute="all", group="all", metric=metric))
+    return parts
 
 
 def _averaged(performance: pd.DataFrame) -> pd.DataFrame:

@@ -23,7 +23,19 @@ import yaml
 from filelock import FileLock, Timeout
 
 import reconfair
-from reconfair import data, diagnosis, fair_diagnosis, mitigation, noise, params, recon, store, synthesis, two_stages
+from reconfair import (
+    data,
+    diagnosis,
+    fair_diagnosis,
+    mitigation,
+    noise,
+    params,
+    perceptual,
+    recon,
+    store,
+    synthesis,
+    two_stages,
+)
 from reconfair.fairness import INFERENCES
 from reconfair.params import ParamsError, Study
 from reconfair.run import batch, notebooks, warm
@@ -46,6 +58,7 @@ One row per decision, in these columns:
   split     test is judged; on originals of val the thresholds are balanced; train is ignored (left out: test)
   fold      which models made the row, where each patient was tested once by models trained on others: AUROC compares
             scores of one fold, and each fold has its threshold (left out: no folds)
+  synthetic false, 0, no or empty; a row of an image that a generator drew is refused (left out: all are real)
   class     of our own predictions of several classes: the class that the row is about
   decision  of these, 1 if the unit is given to that class, else 0
 Every other column is an attribute, such as sex: one group a value, the same in all rows of a patient."""
@@ -57,7 +70,12 @@ SET = {
     "dest": "overrides",
     "help": "change a key of the params file, such as noise.acceleration=16; may be given several times",
 }
-READY = (recon.given.check, diagnosis.check_weights, synthesis.check_weights)  # of files that a run will need
+READY = (
+    recon.given.check,
+    perceptual.check,
+    diagnosis.check_weights,
+    synthesis.check_weights,
+)  # of files that a run will need
 _HELD = []  # the lock of this process's GPU
 
 

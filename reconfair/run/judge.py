@@ -9,7 +9,7 @@ import pandas as pd
 
 from reconfair import store, tables
 from reconfair.data.table import SEX
-from reconfair.entries import Sheet, fold, folded
+from reconfair.entries import MISSING, Sheet, fold, folded
 from reconfair.fairness import assess
 from reconfair.fairness.checks import CLASS, SUM
 from reconfair.fairness.threshold import balanced_threshold
@@ -20,6 +20,7 @@ from reconfair.words import name, nearest, number
 COLUMNS = ("patient", "unit", "task", "source", "strategy", "reader", "split", "fold", "label", "score", "dice")
 COLUMNS += ("class", "decision")  # of our own predictions of several classes
 DEFAULTS = {"source": "original", "strategy": "standard", "reader": "standard", "split": "test"}
+REAL = ("", "0", "false", "no")  # what a column `synthetic` may say
 LABELS = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0}  # what a table writes for no and yes
 OURS = ("original", "standard", "train", "val", "test")
 ARM = ["task", "source", "strategy", "reader"]  # what was read, and by whom
@@ -111,7 +112,13 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
     sheet = _open_scores(path)
     given = sheet.table.columns
     # Several classes have a column of scores each, such as score_mel, in the place of one column score.
-    classes = [] if {"score", "dice"} & set(given) else [each[6:] for each in given if each.startswith("score_")]
+    classes = [each[6:] for each in given if each.startswith("score_")]
+    if alone := [column for column in ("score", "dice") if column in given]:
+        labels = folded(sheet.table["label"]) if "label" in given else pd.Series(dtype="str")
+        if labels.isin([fold(key) for key in classes]).any():
+            several = ", ".join(f"score_{key}" for key in classes)
+            raise ValueError(f"column '{alone[0]}' stands beside those of several classes ({several}); leave it out")
+        classes = []
     labelled = ["label", "score"] if "score" in given or "dice" not in given else []
     sheet.need(["patient", *(["label"] if classes else labelled)], COLUMNS)
     sheet.need(given)  # no name twice
@@ -122,6 +129,8 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
             rows[column] = rows[column].mask(folded(rows[column]).isin(OURS), folded(rows[column]))
     if "fold" in given:
         rows["fold"] = sheet.names("fold", "fold")
+    if "split" in given:
+        sheet.refuse("split", ~rows.split.isin(["train", "val", "test"]), "is no split; expected train, val or test")
     if classes:
         return _with_cohort(_by_class(sheet, rows, classes), path, sheet.notes)
     if "label" in given:
@@ -135,11 +144,6 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
         sheet.refuse("score", scored & rows.score.isna(), "has no score, though other rows of this task have one")
         why = "is empty in all rows of this task; a task needs scores, or a column 'dice'"
         sheet.refuse("score", ~scored & ("dice" not in given) & (sheet.table["score"] == ""), why)
-    if "split" in given:
-        sheet.refuse("split", ~rows.split.isin(["train", "val", "test"]), "is no split; expected train, val or test")
-    if "synthetic" in given:
-        invented = folded(sheet.table["synthetic"]).isin(["true", "1", "1.0", "yes"])
-        sheet.refuse("synthetic", invented, "is a synthetic image; leave it out, since real images alone are judged")
     rows["unit"] = _units(sheet, rows)
     for column in given.difference([*COLUMNS, "kind"], sort=False):
         rows[column] = sheet.groups(column)
@@ -173,6 +177,10 @@ def _open_scores(path: Path) -> Sheet:
     if "kind" in given:
         strange = ~folded(sheet.table["kind"]).isin(["classify", "segment"])
         sheet.refuse("kind", strange, "is neither classify nor segment; rename the column if it is a trait")
+    for column in [each for each in given if fold(each) == "synthetic"]:
+        why = "is not known to be a real image, and real images alone are judged; expected false, 0, no or empty"
+        sheet.refuse(column, ~folded(sheet.table[column]).isin(REAL), why)
+        sheet.table = sheet.table.drop(columns=column)  # it is no attribute
     return sheet
 
 
@@ -185,15 +193,20 @@ def _by_class(sheet: Sheet, rows: pd.DataFrame, classes: list[str]) -> pd.DataFr
     unknown = label.notna() & ~label.isin(classes)
     if unknown.any():
         sheet.refuse("label", unknown, f"is no class; {nearest(label[unknown].iloc[0], classes)}")
-    scores = pd.DataFrame({column: sheet.numbers(column, 0, 1) for column in columns})
+    scores = pd.DataFrame({column: sheet.numbers(column) for column in columns})
     for column in columns:
-        sheet.refuse(column, scores[column].isna(), "is empty; every class needs a score in every row")
-    wrong = scores.notna().all(axis=1) & ((scores.sum(axis=1) - 1).abs() > SUM)
-    if wrong.any():
-        total = scores[wrong].sum(axis=1).iloc[0]
-        sheet.refuse(columns[0], wrong, f"and the scores of the other classes sum to {total:g}; expected 1")
-    if "split" in sheet.table:
-        sheet.refuse("split", ~rows.split.isin(["train", "val", "test"]), "is no split; expected train, val or test")
+        empty = scores[column].isna() & folded(sheet.table[column]).isin(MISSING)
+        sheet.refuse(column, empty, "is empty; every class needs a score in every row")
+    beyond, total = (scores < 0) | (scores > 1), scores.sum(axis=1, skipna=False)
+    wrong = (total - 1).abs() > SUM
+    if beyond.any(axis=None):  # the first of them stands for all, as percentages are wrong in every column
+        rows_beyond = beyond.any(axis=1)
+        column = beyond.columns[beyond[rows_beyond].iloc[0].to_numpy().argmax()]
+        percent = "; divide percentages by 100" if (total.dropna() - 100).abs().le(100 * SUM).any() else ""
+        sheet.refuse(column, rows_beyond, f"is no number from 0 to 1, as scores are{percent}")
+    elif wrong.any():
+        why = f"and the scores of the other classes sum to {total[wrong].iloc[0]:g}; expected 1"
+        sheet.refuse(columns[0], wrong, why)
     rows["unit"] = _units(sheet, rows)
     for column in sheet.table.columns.difference([*COLUMNS, *columns, "kind"], sort=False):
         rows[column] = sheet.groups(column)
@@ -318,9 +331,14 @@ def _thresholds(rows: pd.DataFrame, given: dict[str, float]) -> dict:
     if "fold" in rows:
         return {fold: _thresholds(inside.drop(columns="fold"), given) for fold, inside in rows.groupby("fold")}
     cut, val = {}, rows[(rows.split == "val") & (rows.source == "original")]
-    classified = (rows.kind == "classify") & (rows["class"].isna() if "class" in rows else True)
-    tasks = rows.task[classified].unique()
+    several = rows["class"].notna() if "class" in rows else pd.Series(False, rows.index)
+    tasks = rows.task[(rows.kind == "classify") & ~several].unique()
     for task in given.keys() - set(tasks):
+        of_task = rows[(rows.task == task) | (several & (rows.task.str.split(CLASS).str[0] == task))]
+        if len(of_task):
+            largest = "of several classes the one with the largest score is the decision"
+            why = "a task with Dice has no scores" if (of_task.kind == "segment").all() else largest
+            raise ValueError(f"threshold of '{task}': {why}; leave out --threshold {task}")
         meant = nearest(task, tasks) if task else f"write --threshold {tasks[0] if len(tasks) else 'task'}=0.5"
         raise ValueError(f"threshold of '{task}': no such task with scores; {meant}")
     for task in tasks:

@@ -13,6 +13,7 @@ from reconfair import (
     mitigation,
     noise,
     params,
+    perceptual,
     recon,
     report,
     store,
@@ -98,7 +99,19 @@ def every_product(study: Study) -> list[Product]:
 
     A notebook is stale when its text, its sections or what it shows has changed.
     """
-    rooms = (data, noise, recon, diagnosis, judge, mitigation, fair_diagnosis, synthesis, two_stages, report)
+    rooms = (
+        data,
+        noise,
+        recon,
+        perceptual,
+        diagnosis,
+        judge,
+        mitigation,
+        fair_diagnosis,
+        synthesis,
+        two_stages,
+        report,
+    )
     made = [product for room in rooms for product in room.products(study)]
     copies = []
     for notebook in chapters(study):

@@ -41,6 +41,53 @@ def test_limits_hold_at_their_level():
     assert 370 <= held <= 392
 
 
+@pytest.mark.parametrize(
+    ("n", "rate"),
+    [
+        (60, lambda x: 0 * x),
+        (60, lambda x: 1 - 0.15 * (x > 2)),
+        (80, lambda x: np.clip(0.02 + 0.02 * x, 0, 1)),
+        (300, lambda x: 0.01 + 0.01 * np.clip(x, -1, 9)),
+    ],
+)
+def test_limits_hold_where_few_decisions_or_none_differ(n, rate):
+    rng, held = np.random.default_rng(4), 0
+    many = rng.normal(size=400_000)
+    truth = np.cov(many, rate(many))[0, 1]
+    for _ in range(300):
+        number = rng.normal(size=n)
+        answer = slopes.slope(number, (rng.random(n) < rate(number)) * 1.0, np.arange(n), within=(0, 1))
+        held += answer["low"] <= truth <= answer["high"]
+    assert held >= 279  # 93 %, two standard errors below 95 %
+
+
+def test_decisions_that_are_all_alike_are_no_certainty():
+    n, rng = 80, np.random.default_rng(5)
+    rows = {"unit": np.arange(n), "patient_id": np.arange(n), "label": np.arange(n) % 2, "score": 0.9}
+    rows |= {"task": "grade", "kind": "classify", "strategy": "standard"}
+    predictions = pd.concat([pd.DataFrame(rows | {"source": source}) for source in ("original", "unet")])
+    cohort = pd.DataFrame({"patient_id": np.arange(n), "bmi": ["a", "b"] * (n // 2), "bmi_value": rng.normal(27, 4, n)})
+    how = {"attributes": ["bmi"], "whole": ["bmi"], "thresholds": {"grade": 0.5}, "resamples": 9, "min_cases": 2}
+    for _, row in assess(predictions, cohort, **how)[1].query("metric in ['tpr_slope', 'fpr_slope']").iterrows():
+        assert row.value == pytest.approx(0) and row.low < -0.03 and row.high > 0.03 and row.p == pytest.approx(1)
+        if row.source == "unet":
+            assert row["shift"] == pytest.approx(0) and row.shift_low < -0.03 and row.shift_high > 0.03
+            assert "no decision differed" in row.note
+
+
+def test_limits_are_slopes_that_can_be():
+    answer = slopes.slope(np.arange(6.0), np.array([0.0, 1, 1, 0, 1, 0]), np.arange(6), within=(0, 1))
+    highest = slopes.slope(np.arange(6.0), (np.arange(6) > 2) * 1.0, np.arange(6), within=(0, 1))
+    assert (answer["low"], answer["high"]) == pytest.approx((-highest["value"], highest["value"]))
+
+
+def test_dice_that_differs_is_not_widened():
+    rng = np.random.default_rng(6)
+    number, dice = rng.normal(size=15), rng.beta(9, 1, 15)
+    plain = slopes.slope(number, dice, np.arange(15))
+    assert slopes.slope(number, dice, np.arange(15), within=(0, 1)) == plain
+
+
 def test_a_planted_slope_and_its_shift_are_rows_of_the_table_beside_the_groups():
     rng, n = np.random.default_rng(3), 600
     bmi, label = rng.normal(27, 4, n), rng.integers(0, 2, n)
