@@ -29,6 +29,7 @@ from skimage.transform import resize
 from reconfair.words import first_few, nearest
 
 PICTURES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib")
+SUFFIXES = (*PICTURES, ".nii", ".npy", ".dcm", ".dicom", ".dic", ".ima")  # any other is part of a name, as in 1.2.840.7
 MAX_PIXELS, MAX_VOXELS = 64_000_000, 512_000_000  # of one image or slice, and of a file; a mammogram has 20 million
 FEW = 16  # different values that the labels of a mask may have
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # of DICOM, which pydicom turns into RGB
@@ -186,6 +187,31 @@ def geometry(path: str) -> tuple[tuple[int, int, int], Place]:
     """Slices, rows and columns of a file, and where they lie."""
     volume, _, place, _ = _volume(path, changed(path))
     return volume.shape, place
+
+
+def stem(path: str) -> str:
+    """A path without the suffix of an image; the last number of a DICOM UID is no suffix.
+
+    Examples
+    --------
+    >>> stem("a/P01.nii.gz"), stem("a/P01.PNG"), stem("1.2.840.7")
+    ('a/P01', 'a/P01', '1.2.840.7')
+    """
+    plain = path[:-3] if path.lower().endswith(".gz") else path
+    return plain[: -len(suffix)] if (suffix := Path(plain).suffix).lower() in SUFFIXES else plain
+
+
+def place_of_slice(place: Place, shape: tuple[int, int, int], number: int, axis: int) -> Place:
+    """Where one slice of a volume lies; it is cut as `picture` cuts it."""
+    if place.corners is None:
+        return place if axis == 0 else place._replace(spacing=())  # that of pixels in the stored slices
+    if axis == 0:
+        return place._replace(corners=place.corners[[number]])
+    (first, last), across, along = place.corners[[0, -1]], 3 - axis, axis  # ends of rows and columns, in `corners`
+    step = number / max(shape[axis] - 1, 1) * (first[across] - first[0])
+    corners = np.stack([first[0], first[along], last[0]]) + step
+    sides = np.linalg.norm(corners[[2, 1]] - corners[0], axis=1) / np.maximum((shape[0] - 1, shape[3 - axis] - 1), 1)
+    return place._replace(corners=corners[None], spacing=tuple(map(float, sides)))
 
 
 def differ(image: Place, drawn: Place, what: str = "mask") -> str:
