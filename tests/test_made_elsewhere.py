@@ -131,7 +131,7 @@ def renamed(hospital, change):
         "ending": (lambda patient: f"{patient}/scan.PNG", r"of them are there with another ending.*: p\d+/scan\.PNG"),
         "kind": (lambda patient: f"{patient}/scan.jpg", r"of them are there with another ending.*: p\d+/scan\.jpg"),
         "case": (lambda patient: f"{patient}/Scan.png", r"of them are there .*in other letters: p\d+/Scan\.png"),
-        "name": (lambda patient: f"{patient}/image.tif", r"The folder holds: p000/image\.tif"),
+        "name": (lambda patient: f"{patient}/image.tif", r"; did you mean 'p000/image\.tif'"),
     }.values(),
 )
 def test_what_lies_there_instead_of_missing_files_is_named(hospital, change, named):

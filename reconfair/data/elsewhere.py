@@ -180,7 +180,7 @@ def _missing(study: Study, settings: Given, cohort: pd.DataFrame, rows: np.ndarr
         hint = nearest(unknown[0], wanted, "missing is") if len(lost) < len(table) else ""
         text += f". {_no_image(unknown)}: {first_few(unknown)}" + f"; of {unknown[0]}: {hint}" * bool(hint)
     else:
-        text += f". {nearest(wanted[0], others, 'The folder holds')}"
+        text += f"; {nearest(wanted[0], others, 'the folder holds')}"
     return f"{text}; dataset.on_bad_image: skip would leave them out, and list them"
 
 
