@@ -239,6 +239,8 @@ def _further(dataset: Phantom, ids: pd.Series) -> dict[str, pd.Series]:
         if isinstance(each, traits.Numbers):
             drawn[f"{name}_value"] = pd.Series(each.mean + each.sd * normal(dataset, f"own {name}", len(ids)))
             drawn[name] = traits.cut(drawn[f"{name}_value"], each.cuts, ids)
+            if text := traits.together(drawn[name], drawn[f"{name}_value"]):
+                raise ValueError(f"dataset.attributes.{name}: {text}")
         else:
             ends = np.cumsum(list(each.values()))[:-1]
             place = np.searchsorted(ends, uniform(dataset, f"own {name}", len(ids)), side="right")

@@ -86,6 +86,26 @@ def cut(values: pd.Series, cuts, patient: pd.Series) -> pd.Series:
     return pd.Series(np.array(names)[place], values.index, dtype="str").where(values.notna())
 
 
+def together(groups: pd.Series, numbers: pd.Series) -> str:
+    """Say that all numbers are in one group, and what would part them; empty where they are in several.
+
+    Examples
+    --------
+    >>> together(pd.Series(["up to 9"] * 2), pd.Series([3.0, 5.0]))
+    "all numbers (3 to 5) are in the group 'up to 9'; expected an end of a group between them, such as cuts: [4]"
+    >>> together(pd.Series(["up to 5"] * 2), pd.Series([5.0, 5.0]))
+    'all numbers are 5, so that they make no groups; expected different ones'
+    """
+    low, high = numbers.min(), numbers.max()
+    if groups.nunique() != 1:
+        return ""
+    if low == high:
+        return f"all numbers are {low:g}, so that they make no groups; expected different ones"
+    (only,) = groups.dropna().unique()
+    end = f"expected an end of a group between them, such as cuts: [{(low + high) / 2:.12g}]"
+    return f"all numbers ({low:g} to {high:g}) are in the group '{only}'; {end}"
+
+
 def groups(ends) -> list[str]:
     """Names of the groups that end at `ends`, and of the last.
 
