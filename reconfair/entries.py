@@ -526,11 +526,11 @@ class Sheet:
     def _unexplained(self, column: str, strange: pd.Series, values: dict, key: str, expected: str) -> str:
         """Say which entries have no meaning, and write the line that would give them one."""
         entries = text(self.table[column])[strange.to_numpy()]
-        counts, valid = entries.value_counts(), [str(word).casefold() for word in values]
+        counts, valid = entries.value_counts(), [str(word) for word in values if str(word)]
         rows = {word: entries.index[entries == word][0] for word in counts.index[:LISTED]}
         listed = ", ".join(f"'{word}' ({counts[word]}, first in row {row})" for word, row in rows.items())
         listed += f" and {len(counts) - LISTED} more" if len(counts) > LISTED else ""
-        hints = {word: nearest(word.casefold(), [word for word in valid if word], "") for word in rows}
+        hints = {word: nearest(word, valid, "") for word in rows}
         hint = next((f"; {hint}" for hint in hints.values() if hint.startswith("did")), "")
         sentence = f"{self.path}, column '{column}': nothing explains the entries of {strange.sum()} rows: {listed}"
         sentence = f"{sentence}; expected {expected}{hint}"

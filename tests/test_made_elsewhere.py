@@ -306,7 +306,19 @@ def test_noisy_images_made_elsewhere_train_and_are_skipped(hospital):
         "conversion": ("reconstruction.vendor.path='{stem!x}.png'", r"vendor\.path.*stem!x"),
         "way out": ("reconstruction.vendor.path='../{path}'", r"vendor\.path.*\.\./"),
         "kind": ("reconstruction.vendor.kind=givn", r"vendor\.kind.*'givn'.*'given'"),
-        "model": ("reconstruction.models=[vendr]", r"reconstruction\.models.*'vendr'"),
+        "model": ("reconstruction.models=[vendr]", r"reconstruction\.models.*'vendr'.*did you mean 'vendor'\?"),
+        "model that learns": (
+            "reconstruction.models=[unet,vendor]",
+            r"reconstruction\.models: without noise, unet has nothing to learn from.*gaussian",
+        ),
+        "channel": (
+            ["dataset.channels=3", "reconstruction.vendor.channel=1"],
+            r"reconstruction\.vendor\.channel.*dataset\.channels: 3",
+        ),
+        "channel of noise": (
+            ["dataset.channels=3", "noise={kind: given, folder: ai, channel: 0}"],
+            r"noise\.channel.*dataset\.channels: 3",
+        ),
         "name of a source": ("reconstruction.noisy={kind: given, folder: ai}", "'noisy'"),
         "task": ("diagnosis.models={pneumonja: 'their_model.py:Reader'}", "diagnosis.models.*'pneumonja'.*'pneumonia'"),
         "class": ("diagnosis.models={pneumonia: 'their_model.py:Raeder'}", "'Raeder'.*'Reader'"),
@@ -317,7 +329,7 @@ def test_noisy_images_made_elsewhere_train_and_are_skipped(hospital):
 @pytest.mark.usefixtures("hospital")
 def test_what_is_named_wrong_is_refused(override, named):
     with pytest.raises(ParamsError, match=named):
-        load(override)
+        load(*([override] if isinstance(override, str) else override))
 
 
 @pytest.mark.usefixtures("hospital")

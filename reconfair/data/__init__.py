@@ -393,12 +393,14 @@ def preview(study: Study) -> list[str]:
             few = splits.too_few(table, task if kind == "classify" else "", attribute, study.fairness.min_cases)
             lines += [f"{task}, {attribute}: {few}"] if few else []
     if study.mitigation and any("thresholds" in strategy for strategy in study.mitigation.strategies):
+        inside = {fold.number: seen(table, fold) for fold in study.folds}
         for task in tasks:
             for attribute in study.attributes("mitigation"):
-                few = splits.too_few(seen(table, study.folds[0]), task, attribute, 1, "val")
-                lines.append(
-                    f"{task}, {attribute}: thresholds by group " + (f"lack cases: {few}" if few else "can be fitted")
-                )
+                few = {fold: splits.too_few(rows, task, attribute, 1, "val") for fold, rows in inside.items()}
+                few = {fold: text for fold, text in few.items() if text}
+                where = f" in fold {first_few(list(few))}" if study.dataset.folds else ""
+                fit = f"lack cases{where}: {next(iter(few.values()))}" if few else "can be fitted"
+                lines.append(f"{task}, {attribute}: thresholds by group {fit}")
     return lines
 
 

@@ -63,17 +63,21 @@ class Labels(Column[Annotated[int, Field(ge=0, le=99)]]):
     @model_validator(mode="before")
     @classmethod
     def _labels(cls, given):
-        labels = (given.get("labels") or given.get("values")) if isinstance(given, dict) else None
-        classes = (
-            {str(meaning) for meaning in labels.values() if meaning is not None} if isinstance(labels, dict) else ()
-        )
-        if len(classes) > 2 and any(isinstance(word, bool) for word in labels):
-            raise ValueError("labels: YAML reads yes and no as true and false; write the names of classes in quotes")
-        if not isinstance(given, dict) or "labels" not in given:
+        if not isinstance(given, dict):
             return given
-        if "values" in given:
+        if {"labels", "values"} <= given.keys():
             raise ValueError("labels and values mean the same; give one of them")
-        return {"values" if key == "labels" else key: value for key, value in given.items()}
+        given = {"values" if key == "labels" else key: value for key, value in given.items()}
+        labels = given["values"] if isinstance(given.get("values"), dict) else {}
+        for word, number in labels.items():
+            if isinstance(number, str) and not number.isdecimal():
+                expected = "expected the number of a class from 0, or null (unknown)"
+                raise ValueError(f"labels: '{word}' is '{number}', {expected}")
+        if len({str(number) for number in labels.values() if number is not None}) > 2 and any(
+            isinstance(word, bool) for word in labels
+        ):
+            raise ValueError("labels: YAML reads yes and no as true and false; write the names of classes in quotes")
+        return given
 
     @model_validator(mode="after")
     def _numbered(self):

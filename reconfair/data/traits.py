@@ -52,10 +52,10 @@ Shares = Annotated[
 
 
 def _kind(given) -> str:
-    return "numbers" if isinstance(given, Numbers) or (isinstance(given, dict) and "mean" in given) else "shares"
+    return "(numbers)" if isinstance(given, Numbers) or (isinstance(given, dict) and "mean" in given) else "(shares)"
 
 
-Drawn = Annotated[Annotated[Numbers, Tag("numbers")] | Annotated[Shares, Tag("shares")], Discriminator(_kind)]
+Drawn = Annotated[Annotated[Numbers, Tag("(numbers)")] | Annotated[Shares, Tag("(shares)")], Discriminator(_kind)]
 
 
 def cut(values: pd.Series, cuts, patient: pd.Series) -> pd.Series:

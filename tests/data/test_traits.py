@@ -158,6 +158,9 @@ def test_an_unknown_column_or_class_is_named_with_the_nearest(tmp_path):
         hospital(tmp_path, attributes={"scanner": "vendr"}).dataset.read_table()
     with pytest.raises(ValueError, match=r"'melanoma'"):
         hospital(tmp_path, ROWS | {"dx": ["nv", "mel", "bcc", "melanoma"] * 10}).dataset.read_table()
+    stage = {"dx": {"column": "dx", "labels": {"I": 0, "II": 1}}}
+    with pytest.raises(ValueError, match=r"'III'.*; did you mean 'II'\?"):
+        hospital(tmp_path, ROWS | {"dx": ["I", "II", "III", "I"] * 10}, tasks=stage).dataset.read_table()
 
 
 def test_every_class_is_a_column_and_one_absent_from_a_split_is_named(tmp_path):
