@@ -1477,6 +1477,8 @@ def _reconstruction(section: dict) -> type[Reconstruction]:
                 raise ParamsError(f"reconstruction.{word}.kind: '{kind}' is unknown; {nearest(kind, GIVEN)}")
     for name, given in section.items():  # named in `models` or not
         kind = given.get("kind") if isinstance(given, dict) else None
+        if kind in GIVEN and name in MODELS:
+            raise ParamsError(f"reconstruction.{name}: {name} is trained here; give images made elsewhere another name")
         if kind in GIVEN and name not in fields:
             if name in taken or not re.fullmatch(r"\w+", name):
                 raise ParamsError(f"reconstruction.models: '{name}' cannot be a name; use other letters or digits")

@@ -128,9 +128,12 @@ def renamed(hospital, change):
 @pytest.mark.parametrize(
     ("change", "named"),
     {
-        "ending": (lambda patient: f"{patient}/scan.PNG", r"of them are there with another ending.*: p\d+/scan\.PNG"),
-        "kind": (lambda patient: f"{patient}/scan.jpg", r"of them are there with another ending.*: p\d+/scan\.jpg"),
-        "case": (lambda patient: f"{patient}/Scan.png", r"of them are there .*in other letters: p\d+/Scan\.png"),
+        "ending": (
+            lambda patient: f"{patient}/scan.PNG",
+            r"54 of them are there with another ending or case, such as \S+/ai/p000/scan\.PNG;",
+        ),
+        "kind": (lambda patient: f"{patient}/scan.jpg", r"54 of them are there .*, such as \S+/ai/p000/scan\.jpg;"),
+        "case": (lambda patient: f"{patient}/Scan.png", r"54 of them are there .*, such as \S+/ai/p000/Scan\.png;"),
         "name": (lambda patient: f"{patient}/image.tif", r"; did you mean 'p000/image\.tif'"),
     }.values(),
 )
@@ -307,6 +310,10 @@ def test_noisy_images_made_elsewhere_train_and_are_skipped(hospital):
         "way out": ("reconstruction.vendor.path='../{path}'", r"vendor\.path.*\.\./"),
         "kind": ("reconstruction.vendor.kind=givn", r"vendor\.kind.*'givn'.*'given'"),
         "model": ("reconstruction.models=[vendr]", r"reconstruction\.models.*'vendr'.*did you mean 'vendor'\?"),
+        "name of a model that learns": (
+            "reconstruction.unet={kind: given, folder: ai}",
+            r"reconstruction\.unet: unet is trained",
+        ),
         "model that learns": (
             "reconstruction.models=[unet,vendor]",
             r"reconstruction\.models: without noise, unet has nothing to learn from.*gaussian",

@@ -335,6 +335,12 @@ def absent(table: pd.DataFrame) -> list[str]:
     return [path for path, there in asked(table, os.path.isfile).items() if not there]
 
 
+def _absence(missing: list[str]) -> str:
+    """Say which files are not there, and which others are there instead."""
+    instead = files.instead(missing)
+    return f"{len(missing)} files are not there: {first_few(missing)}" + f"; {instead}" * bool(instead)
+
+
 def asked(table: pd.DataFrame, question) -> dict:
     """Ask `question` about each image and mask file that a cohort table names; return the answers by path.
 
@@ -372,7 +378,7 @@ def preview(study: Study) -> list[str]:
                 raise
             raise ValueError("\n".join([*mistakes, *str(error).splitlines()])) from None
     missing = absent(table)
-    absence = f"{len(missing)} files are not there: {first_few(missing)}"
+    absence = _absence(missing)
     skipping = dataset.on_bad_image == "skip"
     if missing and not (skipping and (~table.path.isin(missing)).any()):
         mistakes.append(absence)
@@ -426,10 +432,7 @@ def _write(study: Study, folder: Path) -> None:
     notes = Counter(dict.fromkeys(table.attrs.pop("notes"), 1))
     missing = absent(table) if dataset.on_bad_image == "error" else []
     if missing:
-        raise ValueError(
-            f"{len(missing)} files are not there: {first_few(missing)}; "
-            "dataset.on_bad_image: skip would leave them out, and list them"
-        )
+        raise ValueError(f"{_absence(missing)}; dataset.on_bad_image: skip would leave them out, and list them")
     arrays = [store.Growing(folder / "images.npy", (len(table), *dataset.shape), np.float16)]
     if "segment" in dataset.about.tasks.values():
         arrays.append(store.Growing(folder / "masks.npy", (len(table), *dataset.mask_shape), np.uint8))
@@ -452,6 +455,9 @@ def _write(study: Study, folder: Path) -> None:
         file.end()
     for line in noted.read_text(encoding="utf-8").splitlines():
         notes.update(json.loads(line))
+    if text := _hardly_fits(dataset, folder):
+        print(text)
+        notes[text] = 1
     _check_regions(dataset, folder / "masks.npy", [note for note in notes if note.startswith("masks of")])
     kept, lost = (table[became.read() == fate] for fate in (KEPT, SKIPPED))
     lost = lost.assign(reason=[_reason(row, dataset) for row in lost.itertuples()])
@@ -460,6 +466,17 @@ def _write(study: Study, folder: Path) -> None:
         raise ValueError(f"none of the {len(table)} images can be read: {next(iter(lost.reason), 'all are empty')}")
     pd.DataFrame({"times": notes.values(), "note": notes.keys()}).to_csv(folder / "log.csv", index=False)
     tables.write(_pseudonymous(kept, dataset, folder), "cohort", folder)
+
+
+def _hardly_fits(dataset, folder: Path) -> str:
+    """Say that a window shows nearly nothing of some images, or most of their pixels as white; else empty."""
+    images = np.load(folder / "images.npy", mmap_mode="r")
+    if not getattr(dataset, "window", None) or not len(images):
+        return ""
+    images = images[:: max(len(images) // 64, 1)].astype(float)
+    white = (images >= 1).mean()
+    text = files.nearly_one_value(images) or (f"{white:.0%} of the pixels are quite white" if white > 0.5 else "")
+    return text and f"originals: {text}; dataset.window: {list(dataset.window)} may not fit their values"
 
 
 def _check_regions(dataset, path: Path, notes: list[str]) -> None:

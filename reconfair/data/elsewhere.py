@@ -167,20 +167,19 @@ def _missing(study: Study, settings: Given, cohort: pd.DataFrame, rows: np.ndarr
     if lost.empty:
         return ""
     text = f"{len(lost)} of {len(table)} images are not there: {first_few(list(lost.given))} ({_groups(study, lost)})"
-    folder, known = folder_of(settings.folder), set(cohort.given)
+    folder, unknown = folder_of(settings.folder), _unknown(settings, cohort)
     wanted = [Path(path).relative_to(folder).as_posix() for path in lost.given]
-    others = [path for path, _, _ in _listed(folder, "") if str(path) not in known and not path.name.startswith(".")]
-    others = [path.relative_to(folder).as_posix() for path in others]
-    alike = {files.stem(name).casefold(): name for name in others}
-    instead = [alike[key] for key in (files.stem(name).casefold() for name in wanted) if key in alike]
-    if instead:
-        text += f". {len(instead)} of them are there with another ending or in other letters: {first_few(instead)}"
-    elif unknown := _unknown(settings, cohort):
+    if instead := files.instead(list(lost.given)):
+        text += f". {instead}"
+    elif unknown:
         # Where all are missing, it is the path that is wrong, and no name of one file is meant for another.
         hint = nearest(unknown[0], wanted, "missing is") if len(lost) < len(table) else ""
         text += f". {_no_image(unknown)}: {first_few(unknown)}" + f"; of {unknown[0]}: {hint}" * bool(hint)
     else:
-        text += f"; {nearest(wanted[0], others, 'the folder holds')}"
+        known, every = set(cohort.given), [path for path, _, _ in _listed(folder, "") if path.name[0] != "."]
+        others = [path.relative_to(folder).as_posix() for path in every if str(path) not in known]
+        if others or not every:
+            text += f"; {nearest(wanted[0], others, 'the folder holds')}"
     return f"{text}; dataset.on_bad_image: skip would leave them out, and list them"
 
 
@@ -280,15 +279,11 @@ def _limits(settings: Given) -> str:
 
 def _hardly_fits(images: np.ndarray, originals: np.ndarray, settings: Given) -> str:
     """Say that some images are nearly of one value, or cut to the ends of their window where originals are not."""
-    low, high = np.percentile(images, (0.1, 99.9))  # a label that is burnt in is bright in any window
     cut, usual = (((some <= 0) | (some >= 1)).mean() for some in (images, originals))
-    if high - low < 0.1:
-        span = f"nearly all pixels lie from {low:.2g} to {high:.2g}, where 0 is black and 1 is white"
-        return f"{span}; {_limits(settings)} may not fit their values"
-    if cut > 0.5 and 1 - cut < (1 - usual) / 2:
-        share = f"{cut:.0%} of the pixels are quite black or quite white, of the originals {usual:.0%}"
-        return f"{share}; {_limits(settings)} may not fit their values"
-    return ""
+    text = files.nearly_one_value(images)
+    if not text and cut > 0.5 and 1 - cut < (1 - usual) / 2:
+        text = f"{cut:.0%} of the pixels are quite black or quite white, of the originals {usual:.0%}"
+    return text and f"{text}; {_limits(settings)} may not fit their values"
 
 
 def _turned(images: np.ndarray, originals: np.ndarray) -> str:

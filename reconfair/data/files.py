@@ -201,6 +201,17 @@ def stem(path: str) -> str:
     return plain[: -len(suffix)] if (suffix := Path(plain).suffix).lower() in SUFFIXES else plain
 
 
+def instead(missing: list[str]) -> str:
+    """Say which files are there in place of those that are not: of the same name, but for its ending or its case."""
+    there = {}
+    for folder in {os.path.dirname(path) for path in missing}:
+        names = os.listdir(folder) if os.path.isdir(folder) else []
+        there |= {os.path.join(folder, stem(name).casefold()): os.path.join(folder, name) for name in names}
+    places = (os.path.join(os.path.dirname(path), stem(os.path.basename(path)).casefold()) for path in missing)
+    alike = [there[place] for place in places if place in there]
+    return f"{len(alike)} of them are there with another ending or case, such as {alike[0]}" if alike else ""
+
+
 def place_of_slice(place: Place, shape: tuple[int, int, int], number: int, axis: int) -> Place:
     """Where one slice of a volume lies; it is cut as `picture` cuts it."""
     if place.corners is None:
@@ -247,6 +258,19 @@ def scaled(image: np.ndarray, size: int, limits: tuple[float, float] | None = No
 def mask(inside: np.ndarray, size: int, fit: str = "squash") -> np.ndarray:
     """Resize a mask to (size, size): a pixel belongs to it where more than half of its area does."""
     return _fitted((inside > 0).astype(np.float32), size, fit) > 0.5
+
+
+def nearly_one_value(images: np.ndarray) -> str:
+    """Say that nearly all pixels of images within [0, 1] are alike, as where a window does not fit; else empty.
+
+    Examples
+    --------
+    >>> nearly_one_value(np.linspace(0, 0.004, 1000))
+    'nearly all pixels lie from 4e-06 to 0.004, where 0 is black and 1 is white'
+    """
+    low, high = np.percentile(images, (0.1, 99.9))  # a label that is burnt in is bright in any window
+    span = f"nearly all pixels lie from {low:.2g} to {high:.2g}, where 0 is black and 1 is white"
+    return span if high - low < 0.1 else ""
 
 
 def _fitted(image: np.ndarray, size: int, fit: str) -> np.ndarray:

@@ -102,8 +102,10 @@ def together(groups: pd.Series, numbers: pd.Series) -> str:
     if low == high:
         return f"all numbers are {low:g}, so that they make no groups; expected different ones"
     (only,) = groups.dropna().unique()
-    end = f"expected an end of a group between them, such as cuts: [{(low + high) / 2:.12g}]"
-    return f"all numbers ({low:g} to {high:g}) are in the group '{only}'; {end}"
+    middle = (f"{(low + high) / 2:.{digits}g}" for digits in (2, 4, 12))
+    end = next((end for end in middle if low <= float(end) < high), low)  # of few digits
+    expected = f"expected an end of a group between them, such as cuts: [{end}]"
+    return f"all numbers ({low:g} to {high:g}) are in the group '{only}'; {expected}"
 
 
 def groups(ends) -> list[str]:
