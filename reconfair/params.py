@@ -1467,11 +1467,9 @@ def _reconstruction(section: dict) -> type[Reconstruction]:
             kind = section[word].get("kind") if isinstance(section.get(word), dict) else None
             if kind is None:
                 given = [name for name, settings in section.items() if isinstance(settings, dict) and name != word]
-                near, hint = (
-                    nearest(word, {**MODELS, **dict.fromkeys(given)}),
-                    f"give {word} a kind: {', '.join(GIVEN)}",
-                )
-                hint = f"{near} Or {hint}" if near.endswith("?") else f"{near}, or {hint}"
+                near = nearest(word, dict.fromkeys([*MODELS, *given]))
+                near += " Or" if near.endswith("?") else ", or"
+                hint = f"{near} give {word} a kind: {', '.join(GIVEN)}"
                 raise ParamsError(f"reconstruction.models: model '{word}' is unknown; {hint}")
             if kind not in GIVEN:
                 raise ParamsError(f"reconstruction.{word}.kind: '{kind}' is unknown; {nearest(kind, GIVEN)}")
@@ -1566,7 +1564,7 @@ def _override(sections: dict, text: str) -> None:
 
 def _explain(section: str, kind: type[Section], item: dict) -> str:
     """One mistake found by pydantic, as one line a user can act on."""
-    path = [str(step) for step in item["loc"] if not re.fullmatch(r"\[key\]|\(\w+\)", str(step))]  # no tags of ours
+    path = [str(step) for step in item["loc"] if not re.fullmatch(r"\[key\]|\((numbers|shares)\)", str(step))]
     key = ".".join([section, *path])
     if item["type"] == "extra_forbidden":
         return f"{key}: unknown key in '{key.rpartition('.')[0]}'; {nearest(path[-1], _fields_at(kind, path[:-1]))}"

@@ -24,7 +24,7 @@ from reconfair.data import files, splits
 from reconfair.data.chexpert import CheXpert
 from reconfair.data.lgg import LGG
 from reconfair.data.nih import NIH
-from reconfair.data.phantom import Phantom, withhold
+from reconfair.data.phantom import Phantom, look_at_groups, withhold
 from reconfair.data.phantom_mri import PhantomMRI
 from reconfair.data.phantom_xray import PhantomXray
 from reconfair.data.sunnybrook import Sunnybrook
@@ -261,6 +261,7 @@ def cohort_table(study: Study, checked: bool = True) -> pd.DataFrame:
     else:
         table = splits.assign(table, dataset.split, dataset.seed, dataset.parted)
     if isinstance(dataset, Phantom):
+        look_at_groups(dataset, table)
         table = withhold(dataset, table)
     if "evaluated" in table:
         table = table[table.evaluated | table.split.str.startswith("train")].drop(columns="evaluated")
@@ -473,7 +474,7 @@ def _hardly_fits(dataset, folder: Path) -> str:
     images = np.load(folder / "images.npy", mmap_mode="r")
     if not getattr(dataset, "window", None) or not len(images):
         return ""
-    images = images[:: max(len(images) // 64, 1)].astype(float)
+    images = images[:: -(-len(images) // 64)].astype(float)  # 64 of them tell
     white = (images >= 1).mean()
     text = files.nearly_one_value(images) or (f"{white:.0%} of the pixels are quite white" if white > 0.5 else "")
     return text and f"originals: {text}; dataset.window: {list(dataset.window)} may not fit their values"

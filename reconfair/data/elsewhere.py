@@ -107,7 +107,7 @@ def check(study: Study, settings: Given, key: str, use: str) -> list[str]:
     """Name the folder where it is not there, and else the images that are missing; `key` is that of the section."""
     folder = folder_of(settings.folder)
     if not folder.is_dir():
-        there = [path.name for path in folder.parent.glob("*") if path.is_dir()]
+        there = sorted(path.name for path in folder.parent.glob("*") if path.is_dir())
         kind = "is a file, expected a folder" if folder.exists() else "is not there"
         return [f"{key}.folder: {folder} {kind}; {nearest(folder.name, there, 'folders there')}"]
     try:
@@ -252,7 +252,7 @@ def _write(study: Study, settings: Given, source: str, use: str, name: str, fold
     if not there.any():
         raise ValueError(f"none of the {len(table)} images of {source} can be read: {reasons[0]}")
     _look_at_blank(images, there, source, settings)
-    some = np.flatnonzero(there)[:: max(there.sum() // SAMPLE, 1)]
+    some = np.flatnonzero(there)[:: -(-there.sum() // SAMPLE)]
     pairs = images[some].astype(float), cohort.images[rows[some]].astype(float)
     for note in filter(None, (_hardly_fits(*pairs, settings), _turned(*pairs))):
         print(f"{source}: {note}")

@@ -166,6 +166,13 @@ def dial(dataset: Phantom, table: pd.DataFrame, name: str) -> np.ndarray:
     return np.prod(1 + values, 0) if name == "contrast" else values.sum(0)
 
 
+def look_at_groups(dataset: Phantom, table: pd.DataFrame) -> None:
+    """Refuse numbers of the user's own that all fall into one group; fresh patients may by chance."""
+    for name, each in dataset.attributes.items():
+        if isinstance(each, traits.Numbers) and (text := traits.together(table[name], table[f"{name}_value"])):
+            raise ValueError(f"dataset.attributes.{name}: {text}")
+
+
 def withhold(dataset: Phantom, table: pd.DataFrame) -> pd.DataFrame:
     """Keep a share of some groups from one training, as the dials ``scarce`` (reconstruction) and ``rare`` (diagnosis)
     say; the other one trains as it would.
@@ -239,8 +246,6 @@ def _further(dataset: Phantom, ids: pd.Series) -> dict[str, pd.Series]:
         if isinstance(each, traits.Numbers):
             drawn[f"{name}_value"] = pd.Series(each.mean + each.sd * normal(dataset, f"own {name}", len(ids)))
             drawn[name] = traits.cut(drawn[f"{name}_value"], each.cuts, ids)
-            if text := traits.together(drawn[name], drawn[f"{name}_value"]):
-                raise ValueError(f"dataset.attributes.{name}: {text}")
         else:
             ends = np.cumsum(list(each.values()))[:-1]
             place = np.searchsorted(ends, uniform(dataset, f"own {name}", len(ids)), side="right")

@@ -73,9 +73,8 @@ class Labels(Column[Annotated[int, Field(ge=0, le=99)]]):
             if isinstance(number, str) and not number.isdecimal():
                 expected = "expected the number of a class from 0, or null (unknown)"
                 raise ValueError(f"labels: '{word}' is '{number}', {expected}")
-        if len({str(number) for number in labels.values() if number is not None}) > 2 and any(
-            isinstance(word, bool) for word in labels
-        ):
+        classes = {str(number) for number in labels.values() if number is not None}
+        if len(classes) > 2 and any(isinstance(word, bool) for word in labels):
             raise ValueError("labels: YAML reads yes and no as true and false; write the names of classes in quotes")
         return given
 
