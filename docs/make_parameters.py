@@ -85,6 +85,7 @@ MEANINGS = {
     "FairREAD.column": "weight of the column loss",
     "column": "column of the table",
     "values": "meaning of each entry; null stands for unknown",
+    "Trait.values": "meaning of each entry; null stands for unknown; with `cuts`, null is the only one",
     "task": "name of the task",
     "Mask.blank": "a row without a file: `error` refuses it, `background` means that there is nothing to outline",
     "inside": "values of the mask that lie inside the outline; null: every value but 0; ambiguous masks are refused",

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import unicodedata
 import zipfile
+from collections.abc import Iterable
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -456,12 +457,13 @@ class Sheet:
             self.mistakes.append(self._unexplained(column, strange | beyond, values or {}, key, expected))
         return age.mask(beyond)
 
-    def numbers(self, column: str, low: float = -np.inf, high: float = np.inf) -> pd.Series:
-        """Numbers within [low, high], with a point or a comma; missing where the entry says so.
+    def numbers(self, column: str, low: float = -np.inf, high: float = np.inf, unknown: Iterable = ()) -> pd.Series:
+        """Numbers within [low, high], with a point or a comma; missing where the entry says so, or is in `unknown`.
 
         Where every comma stands before the last three of four to six digits, as in 12,500, it may part thousands.
         """
         entries = folded(self.table[column])
+        entries = entries.mask(entries.isin([fold(word) for word in unknown]), "")
         commas = entries[entries.str.contains(",")]
         if len(commas) and commas.str.fullmatch(r"[-+]?[1-9]\d{0,2},\d{3}").all():
             first = commas.iloc[0]
@@ -469,9 +471,9 @@ class Sheet:
             self.refuse(column, entries.str.contains(","), why)
             return pd.Series(np.nan, entries.index)
         numbers = pd.to_numeric(entries.str.replace(r"^([-+]?\d*),(\d+)", r"\1.\2", regex=True), errors="coerce")
-        unknown = self._unknown(column, entries, ())
+        missing = self._unknown(column, entries, ())
         bounds = f" from {low:g} to {high:g}" if np.isfinite([low, high]).all() else ""
-        wrong = ~unknown & ~(numbers.between(low, high) & np.isfinite(numbers))
+        wrong = ~missing & ~(numbers.between(low, high) & np.isfinite(numbers))
         self.refuse(column, wrong, f"is no number{bounds}, and not empty")
         return numbers.astype(float)
 
@@ -524,11 +526,11 @@ class Sheet:
     def _unexplained(self, column: str, strange: pd.Series, values: dict, key: str, expected: str) -> str:
         """Say which entries have no meaning, and write the line that would give them one."""
         entries = text(self.table[column])[strange.to_numpy()]
-        counts, valid = entries.value_counts(), [str(word).casefold() for word in values]
+        counts, valid = entries.value_counts(), [str(word) for word in values if str(word)]
         rows = {word: entries.index[entries == word][0] for word in counts.index[:LISTED]}
         listed = ", ".join(f"'{word}' ({counts[word]}, first in row {row})" for word, row in rows.items())
         listed += f" and {len(counts) - LISTED} more" if len(counts) > LISTED else ""
-        hints = {word: nearest(word.casefold(), [word for word in valid if word], "") for word in rows}
+        hints = {word: nearest(word, valid, "") for word in rows}
         hint = next((f"; {hint}" for hint in hints.values() if hint.startswith("did")), "")
         sentence = f"{self.path}, column '{column}': nothing explains the entries of {strange.sum()} rows: {listed}"
         sentence = f"{sentence}; expected {expected}{hint}"

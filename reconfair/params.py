@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from functools import cache, cached_property, lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args, get_origin
 
 import yaml
 from pydantic import (
@@ -48,6 +48,7 @@ PATTERNS = {  # in words
     r"^[A-Za-z0-9_.]+$": "letters, digits, '.' and '_' alone",
     r"(?i)\.(csv|tsv|txt|xlsx|parquet)$": "a name that ends with .csv, .tsv, .txt, .xlsx or .parquet",
 }
+NUMBERS = {"int": "a whole number", "float": "a number", "finite": "a number that is finite", "bool": "true or false"}
 ATTRIBUTES = ("sex", "age_group", "race", "race_merged")
 SEXES = ("female", "male")
 AGE_GROUPS = ("younger", "older")
@@ -224,6 +225,17 @@ class Section(BaseModel):
             raise ValueError(f"'{texts[0]}' is text, a number was expected, without quotes and leading zeros")
         return value
 
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _one_sentence_for_word_or_number(cls, value, handler, info):
+        try:
+            return handler(value)
+        except ValidationError as error:
+            expected = _word_or_number(cls.model_fields[info.field_name].annotation, value, error.errors())
+            if not expected:
+                raise
+            raise ValueError(expected) from None
+
     @model_validator(mode="after")
     def _named_once(self):
         for key, value in self:
@@ -236,6 +248,25 @@ class Section(BaseModel):
 def _kinds(annotation) -> set:
     """The types within an annotation, and the values of a `Literal`."""
     return {annotation}.union(*(_kinds(inner) for inner in get_args(annotation)))
+
+
+def _word_or_number(annotation, value, errors: list[dict]) -> str:
+    """Say what a setting takes that is a word or numbers, such as ``median`` or [18.5, 25]; empty of any other."""
+    kinds = _kinds(annotation)
+    words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
+    reasoned = any(item["type"] == "value_error" for item in errors)  # by the setting itself
+    if reasoned or not kinds & {int, float} or not words or not all(isinstance(word, str) for word in words):
+        return ""
+    number = "a number" if float in kinds else "a whole number"
+    if any(get_origin(kind) is tuple for kind in kinds):
+        one = value if isinstance(value, int | float) and abs(value) < float("inf") else 25
+        number = f"a list of numbers, such as [{one}]"
+    bounds = [
+        item["msg"].removeprefix("Input should be ") for item in errors if item["type"].startswith(("great", "less"))
+    ]
+    expected = f"expected {', '.join(words)} or {' '.join([number, *bounds])}"
+    near = nearest(value, words) if isinstance(value, str) else ""
+    return f"{expected}; {near}" if near.endswith("?") else expected
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -806,6 +837,12 @@ class Study(Section):
             )
         if self.reconstruction.perceptual and self.noise.kind == "none":
             raise ValueError("reconstruction.perceptual: chapter 03 measures it, which needs noise; expected false")
+        chosen = {f"reconstruction.{name}": getattr(self.reconstruction, name) for name in self.reconstruction.places}
+        for key, section in {"noise": self.noise, **chosen}.items():
+            if self.dataset.inputs and getattr(section, "channel", None) is not None:
+                raise ValueError(
+                    f"{key}.channel picks one of three, and dataset.channels: 3 keeps them all; leave one of them out"
+                )
         if self.dataset.inputs and pretrained in XRV:
             raise ValueError(
                 f"diagnosis.classify.pretrained: {pretrained} has seen one channel, and dataset.channels is 3; "
@@ -815,6 +852,12 @@ class Study(Section):
 
     @model_validator(mode="after")
     def _known_models(self):
+        learning = [name for name in self.reconstruction.places if not self._is_given(name)]
+        if self.noise.kind == "none" and self.models and learning:
+            raise ValueError(
+                f"reconstruction.models: without noise, {learning[0]} has nothing to learn from; leave it out, or give "
+                f"noise a kind ({', '.join(kind for kind in NOISES if kind != 'none')})"
+            )
         for model in self.mitigation.models if self.mitigation else ():
             one_of(name_of(model), self.reconstruction.places, "mitigation.models: model of this study")
             if not any(source.model == name_of(model) for source in self.mitigated) and self.noise.kind != "none":
@@ -1444,12 +1487,17 @@ def _reconstruction(section: dict) -> type[Reconstruction]:
         elif word not in MODELS:
             kind = section[word].get("kind") if isinstance(section.get(word), dict) else None
             if kind is None:
-                hint = f"or give {word} a kind: {', '.join(GIVEN)}"
-                raise ParamsError(f"reconstruction.models: model '{word}' is unknown; {nearest(word, MODELS)} {hint}")
+                given = [name for name, settings in section.items() if isinstance(settings, dict) and name != word]
+                near = nearest(word, dict.fromkeys([*MODELS, *given]))
+                near += " Or" if near.endswith("?") else ", or"
+                hint = f"{near} give {word} a kind: {', '.join(GIVEN)}"
+                raise ParamsError(f"reconstruction.models: model '{word}' is unknown; {hint}")
             if kind not in GIVEN:
                 raise ParamsError(f"reconstruction.{word}.kind: '{kind}' is unknown; {nearest(kind, GIVEN)}")
     for name, given in section.items():  # named in `models` or not
         kind = given.get("kind") if isinstance(given, dict) else None
+        if kind in GIVEN and name in MODELS:
+            raise ParamsError(f"reconstruction.{name}: {name} is trained here; give images made elsewhere another name")
         if kind in GIVEN and name not in fields:
             if name in taken or not re.fullmatch(r"\w+", name):
                 raise ParamsError(f"reconstruction.models: '{name}' cannot be a name; use other letters or digits")
@@ -1537,24 +1585,31 @@ def _override(sections: dict, text: str) -> None:
 
 def _explain(section: str, kind: type[Section], item: dict) -> str:
     """One mistake found by pydantic, as one line a user can act on."""
-    path = [str(step) for step in item["loc"]]
+    path = [str(step) for step in item["loc"] if not re.fullmatch(r"\[key\]|\((numbers|shares)\)", str(step))]
     key = ".".join([section, *path])
     if item["type"] == "extra_forbidden":
         return f"{key}: unknown key in '{key.rpartition('.')[0]}'; {nearest(path[-1], _fields_at(kind, path[:-1]))}"
     if item["type"] == "missing":
-        return f"{key}: missing"
+        last = item["loc"][-1]
+        return f"{key.rpartition('.')[0]}: value {last + 1} is missing" if isinstance(last, int) else f"{key}: missing"
     if item["type"] == "literal_error":
         words = [word.strip(" '") for word in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
+        words = [{"True": "true", "False": "false"}.get(word, word) for word in words]
+        if item["input"] in words:
+            return f"{key}: '{item['input']}' is text, expected {item['input']} without quotes"
         return f"{key}: '{item['input']}' is not one of {', '.join(words)}; {nearest(item['input'], words)}"
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "string_pattern_mismatch":
         message = f"expected {PATTERNS.get(item['ctx']['pattern'], message)}"
     elif item["type"] == "tuple_type":
         message = f"expected a list, such as [{item['input']}]"
+    elif item["type"] in ("too_short", "too_long"):
+        side, end = ("least", "min") if item["type"] == "too_short" else ("most", "max")
+        message = f"expected at {side} {item['ctx'][f'{end}_length']} values"
+    elif (number := item["type"].partition("_")[0]) in NUMBERS:
+        message = f"expected {NUMBERS[number]}"
     elif item["type"] == "string_type":
         message = "expected text; a number or a date as text stands in quotes"
-    elif item["type"] == "tuple_type":
-        message = "expected a list" + (f", such as [{item['input']}]" if isinstance(item["input"], str | int) else "")
     elif item["type"] == "dict_type":
         words = item["input"] if isinstance(item["input"], list) else [item["input"]]
         message = f"expected keys with values, such as {{{', '.join(f'{word}: ...' for word in words[:2])}}}"

@@ -287,6 +287,15 @@ def test_too_many_folds_and_a_fold_without_a_class_are_named(outputs):
         data.prepare(study)
 
 
+def test_the_folds_that_lack_cases_for_thresholds_by_group_are_named():
+    study = load(folds=3)
+    table = data.cohort_table(study)
+    few = [bool(splits.too_few(data.seen(table, fold), "grade", "sex", 1, "val")) for fold in study.folds]
+    assert few == [False, True, True]
+    (line,) = [line for line in data.preview(study) if line.startswith("grade, sex: thresholds by group")]
+    assert "lack cases in fold 2, 3: left out are groups" in line
+
+
 def test_folds_of_real_patients_are_those_that_were_checked(tmp_path, outputs):
     rows = pd.DataFrame(
         {"patient_id": [f"{k:02d}" for k in range(24)], "sex": ["F", "M"] * 12, "age": 50, "race": "White"}

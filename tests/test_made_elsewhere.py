@@ -12,7 +12,7 @@ from scans import nifti
 from smallest import one_thread
 
 from reconfair import data, diagnosis, judge, mitigation, noise, params, recon, run, store, tables
-from reconfair.data import elsewhere
+from reconfair.data import elsewhere, files
 from reconfair.diagnosis import probe
 from reconfair.params import ORIGINAL, ParamsError, Source
 
@@ -120,6 +120,40 @@ def test_missing_files_are_named_with_their_groups(hospital):
         store.make(recon.product(study, Source("vendor")))
 
 
+def renamed(hospital, change):
+    for patient in sorted((hospital / "ai").iterdir()):
+        (patient / "scan.png").rename(hospital / "ai" / change(patient.name))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    {
+        "ending": (
+            lambda patient: f"{patient}/scan.PNG",
+            r"54 of them are there with another ending or case, such as \S+/ai/p000/scan\.PNG;",
+        ),
+        "kind": (lambda patient: f"{patient}/scan.jpg", r"54 of them are there .*, such as \S+/ai/p000/scan\.jpg;"),
+        "case": (lambda patient: f"{patient}/Scan.png", r"54 of them are there .*, such as \S+/ai/p000/Scan\.png;"),
+        "name": (lambda patient: f"{patient}/image.tif", r"; did you mean 'p000/image\.tif'"),
+    }.values(),
+)
+def test_what_lies_there_instead_of_missing_files_is_named(hospital, change, named):
+    renamed(hospital, change)
+    (mistake,) = recon.given.check(load("reconstruction.vendor.path='{patient_id}/scan.png'"))
+    assert re.search(rf"54 of 54 images are not there.*{named}", mistake), mistake
+
+
+def test_a_wrong_path_suggests_no_single_file(hospital):
+    (mistake,) = recon.given.check(load("reconstruction.vendor.path='{patient_id}/{image_id}.png'"))
+    assert "p000/scan.png" in mistake and "did you mean" not in mistake
+
+
+def test_without_a_path_files_are_named_as_their_originals(hospital):
+    text = (hospital / "hospital.yaml").read_text()
+    (hospital / "hospital.yaml").write_text(text.replace('path: "{path}", ', ""))
+    assert load().reconstruction.vendor.path == "{path}" and recon.given.check(load()) == []
+
+
 def test_files_of_unknown_ids_and_a_scale_of_each_file_are_told(hospital, capsys):
     (hospital / "ai" / "p999").mkdir()
     Image.new("L", (SIZE, SIZE)).save(hospital / "ai" / "p999" / "scan.png")
@@ -140,6 +174,63 @@ def test_a_window_that_shows_nothing_is_refused(hospital, capsys):
         recon.reconstruct(load("dataset.split=[0.1,0.45,0.45]", "reconstruction.vendor.window=[1000,2000]"), "vendor")
     recon.reconstruct(load("dataset.split=[0.1,0.45,0.45]", "reconstruction.vendor.window=[0,1]"), "vendor")
     assert re.search(r"vendor: \d+ of \d+ images have one value.*window: \[0\.0, 1\.0\]", capsys.readouterr().out)
+
+
+FLAT = "dataset.split=[0.1,0.45,0.45]"
+
+
+def photographs(hospital, change, suffix="png", window=(0, 255)):
+    """Smooth originals, and reconstructions that are made of each by `change`; what is printed of them is returned."""
+    y, x = np.mgrid[:SIZE, :SIZE] / SIZE
+    for number, patient in enumerate(sorted((hospital / "ai").iterdir())):
+        image = 120 + 60 * np.sin(5 * x + number) * np.cos(4 * y) + 60 * x * y
+        Image.fromarray(image.astype(np.uint8)).save(hospital / "export" / patient.name / "scan.png")
+        given = change(image)
+        if suffix == "npy":
+            np.save(patient / "scan.npy", given)
+        else:
+            Image.fromarray(given).save(patient / "scan.png")
+    path = f"reconstruction.vendor.path='{{patient_id}}/scan.{suffix}'"
+    study = load(FLAT, path, f"reconstruction.vendor.window={list(window)}")
+    data.prepare(study)
+    recon.reconstruct(study, "vendor")
+
+
+@pytest.mark.parametrize(
+    ("change", "suffix", "noted"),
+    {
+        "shares": (
+            lambda image: image / 255,
+            "npy",
+            r"vendor: nearly all pixels .*window: \[0\.0, 255\.0\] may not fit",
+        ),
+        "16 bits": (lambda image: (image * 257).astype(np.uint16), "png", r"vendor: 100% of the pixels .*white, of"),
+    }.values(),
+)
+def test_a_window_that_hardly_fits_is_noted(hospital, capsys, change, suffix, noted):
+    if suffix == "png":
+        bright = change
+        change = lambda image: np.where(image < 70, 0, bright(image)).astype(np.uint16)  # noqa: E731
+    photographs(hospital, change, suffix)
+    assert re.search(noted, capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("change", "how"),
+    {
+        "as it is": (lambda image: image, ""),
+        "darker": (lambda image: image * 0.7, ""),
+        "mirrored": (np.fliplr, "mirrored from left to right"),
+        "turned": (np.rot90, "turned by 90 degrees to the right"),
+        "inverted": (lambda image: 255 - image, "inverted"),
+        "both": (lambda image: 255 - np.flipud(image), "mirrored from top to bottom and inverted"),
+    }.values(),
+)
+def test_images_that_lie_otherwise_than_their_originals_are_noted(hospital, capsys, change, how):
+    photographs(hospital, lambda image: np.ascontiguousarray(change(image).astype(np.uint8)))
+    text = capsys.readouterr().out
+    assert ("fit their originals better" in text) == bool(how)
+    assert f"vendor: {how}, the images" in text or not how
 
 
 def test_one_file_for_several_images_is_refused(hospital):
@@ -218,7 +309,23 @@ def test_noisy_images_made_elsewhere_train_and_are_skipped(hospital):
         "conversion": ("reconstruction.vendor.path='{stem!x}.png'", r"vendor\.path.*stem!x"),
         "way out": ("reconstruction.vendor.path='../{path}'", r"vendor\.path.*\.\./"),
         "kind": ("reconstruction.vendor.kind=givn", r"vendor\.kind.*'givn'.*'given'"),
-        "model": ("reconstruction.models=[vendr]", r"reconstruction\.models.*'vendr'"),
+        "model": ("reconstruction.models=[vendr]", r"reconstruction\.models.*'vendr'.*did you mean 'vendor'\?"),
+        "name of a model that learns": (
+            "reconstruction.unet={kind: given, folder: ai}",
+            r"reconstruction\.unet: unet is trained",
+        ),
+        "model that learns": (
+            "reconstruction.models=[unet,vendor]",
+            r"reconstruction\.models: without noise, unet has nothing to learn from.*gaussian",
+        ),
+        "channel": (
+            "dataset.channels=3\nreconstruction.vendor.channel=1",
+            r"reconstruction\.vendor\.channel.*dataset\.channels: 3",
+        ),
+        "channel of noise": (
+            "dataset.channels=3\nnoise={kind: given, folder: ai, channel: 0}",
+            r"noise\.channel.*dataset\.channels: 3",
+        ),
         "name of a source": ("reconstruction.noisy={kind: given, folder: ai}", "'noisy'"),
         "task": ("diagnosis.models={pneumonja: 'their_model.py:Reader'}", "diagnosis.models.*'pneumonja'.*'pneumonia'"),
         "class": ("diagnosis.models={pneumonia: 'their_model.py:Raeder'}", "'Raeder'.*'Reader'"),
@@ -241,6 +348,8 @@ def test_what_is_named_wrong_is_refused(override, named):
 def test_a_folder_that_is_not_there_is_named_with_the_nearest():
     (mistake,) = recon.given.check(load("reconstruction.vendor.folder=aj"))
     assert "reconstruction.vendor.folder" in mistake and "'ai'" in mistake
+    (mistake,) = recon.given.check(load("reconstruction.vendor.folder=hospital.yaml"))
+    assert "hospital.yaml is a file, expected a folder" in mistake and "did you mean" not in mistake
 
 
 @pytest.mark.usefixtures("hospital")
@@ -308,6 +417,45 @@ def test_a_volume_elsewhere_in_the_patient_is_refused_unless_that_is_ignored(tmp
         elsewhere.read(Dataset(), given(tmp_path, path="{patient_id}.nii.gz"), asked)
     ignoring = given(tmp_path, path="{patient_id}.nii.gz", geometry="ignore")
     assert elsewhere.read(Dataset(), ignoring, asked).shape == (SIZE, SIZE)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_slice_lies_where_its_volume_has_it(tmp_path, axis):
+    nifti(tmp_path / "a.nii.gz", np.zeros((8, 7, 6), np.float32))
+    whole, place = files.geometry(str(tmp_path / "a.nii.gz"))
+    one, other = (files.place_of_slice(place, whole, number, axis) for number in (3, 4))
+    # From the feet to the head, from front to back, and from the patient's right to the left.
+    step = np.zeros(3)
+    step[2 - axis] = {0: 1, 1: -1, 2: -1}[axis]
+    assert other.corners[0] - one.corners[0] == pytest.approx(np.tile(step, (3, 1)))
+    assert one.spacing == pytest.approx((1, 1))
+    sides = np.linalg.norm(one.corners[0, [2, 1]] - one.corners[0, 0], axis=1)
+    assert sides == pytest.approx([side - 1 for at, side in enumerate(whole) if at != axis])
+
+
+def test_a_slice_in_a_file_of_its_own_must_lie_where_the_volume_has_it(tmp_path):
+    import nibabel
+
+    volume = np.random.default_rng(0).random((SIZE, SIZE, 5)).astype(np.float32)
+    nifti(tmp_path / "a.nii.gz", volume)
+    settings = given(tmp_path, path="{patient_id}_{slice:03d}.nii.gz")
+    asked = row(tmp_path / "b.nii.gz", tmp_path / "a.nii.gz", slice=3)
+    for feet, fits in ((3, True), (4, False)):
+        affine = np.eye(4)
+        affine[2, 3] = feet
+        nibabel.save(nibabel.Nifti1Image(volume[..., 3:4], affine), tmp_path / "b.nii.gz")
+        if fits:
+            assert elsewhere.read(Dataset(), settings, asked).shape == (SIZE, SIZE)
+        else:
+            with pytest.raises(ValueError, match=r"b\.nii\.gz: the given image lies up to 1 mm"):
+                elsewhere.read(Dataset(), settings, asked)
+
+
+@pytest.mark.parametrize("name", ["1.2.840.7", "1.2.840.7.dcm", "1.2.840.7.nii.gz"])
+def test_the_number_at_the_end_of_a_uid_is_no_ending(hospital, name):
+    study = load("reconstruction.vendor.path='{stem}.png'")
+    table = study.dataset.read_table().head(1).assign(path=f"{hospital}/export/{name}")
+    assert elsewhere._with_files(study, study.reconstruction.vendor, table).given.iloc[0].endswith("/1.2.840.7.png")
 
 
 # --- models of one's own ---

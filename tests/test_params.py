@@ -231,7 +231,7 @@ MISTAKES = {
     ),
     "no dataset": ({"dataset": None}, ["dataset", "null"]),
     "split": ({"dataset": {**MRI, "split": [0.7, 0.1, 0.1]}}, ["split", "0.9"]),
-    "split in two": ({"dataset": {**MRI, "split": [0.7, 0.3]}}, ["dataset.split.2", "missing"]),
+    "split in two": ({"dataset": {**MRI, "split": [0.7, 0.3]}}, ["dataset.split: value 3 is missing"]),
     "unreachable": ({"noise": {"kind": "kspace", "acceleration": 1.1}}, ["1.3"]),
     "task": (
         {"diagnosis": {"tasks": ["grad"]}},
@@ -369,6 +369,43 @@ def test_mistake_is_named(mistake):
     with pytest.raises(ParamsError) as error:
         study(**sections)
     assert all(word in str(error.value) for word in words), str(error.value)
+
+
+CUTS = "expected median, none or a list of numbers, such as [25]"
+
+
+def of_table(**settings):
+    return {"dataset": {"name": "table", **settings}}
+
+
+def of_labels(labels):
+    return of_table(tasks={"s": {"column": "S", "labels": labels}})
+
+
+@pytest.mark.parametrize(
+    ("sections", "sentence"),
+    [
+        *((of_table(attributes={"bmi": {"column": "b", "cuts": cuts}}), f"dataset.attributes.bmi.cuts: {CUTS}{end}")
+          for cuts, end in ((25, ""), ("mean", "; did you mean 'median'?"), (["a"], ""), ([], ""), ([25, "b"], ""))),
+        ({"dataset": {**MRI, "attributes": {"bmi": {"mean": 3, "sd": 1, "cuts": 25}}}},
+         f"dataset.attributes.bmi.cuts: {CUTS}"),
+        ({"dataset": {**MRI, "attributes": {"s": {"a": "x", "b": 0.5}}}}, "dataset.attributes.s.a: expected a number"),
+        ({"synthesis": {"amount": "balanced"}}, "synthesis.amount: expected balance or a number; did you mean 'balance'?"),
+        ({"synthesis": {"amount": -1}}, "synthesis.amount: expected balance or a number greater than 0"),
+        ({"readers": {"fairread": {"rank": 2.5}}}, "readers.fairread.rank: expected energy or a whole number"),
+        (of_labels({"I": "zero", "II": 1}), "dataset.tasks.s: labels: 'I' is 'zero', expected the number of a class"),
+        (of_table(mask={"column": "m", "labels": {"x": "a"}}), "dataset.mask.labels.x: expected a whole number"),
+        (of_table(folds=2.5), "dataset.folds: expected a whole number"),
+        (of_table(window=[0, 1, 2]), "dataset.window: expected at most 2 values"),
+        (of_table(channels="3"), "dataset.channels: '3' is text, expected 3 without quotes"),
+        ({"compute": {"compile": "maybe"}}, "compute.compile: expected true or false"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_sentence_in_words(sections, sentence):
+    with pytest.raises(ParamsError) as error:
+        study(**sections)
+    assert str(error.value).startswith(sentence) and len(str(error.value).splitlines()) == 1
+    assert not any(word in str(error.value) for word in ("literal", "constrained", "tuple", "valid integer", "parse"))
 
 
 def test_all_mistakes_are_named_at_once():

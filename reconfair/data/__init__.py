@@ -24,7 +24,7 @@ from reconfair.data import files, splits
 from reconfair.data.chexpert import CheXpert
 from reconfair.data.lgg import LGG
 from reconfair.data.nih import NIH
-from reconfair.data.phantom import Phantom, withhold
+from reconfair.data.phantom import Phantom, look_at_groups, withhold
 from reconfair.data.phantom_mri import PhantomMRI
 from reconfair.data.phantom_xray import PhantomXray
 from reconfair.data.sunnybrook import Sunnybrook
@@ -261,6 +261,7 @@ def cohort_table(study: Study, checked: bool = True) -> pd.DataFrame:
     else:
         table = splits.assign(table, dataset.split, dataset.seed, dataset.parted)
     if isinstance(dataset, Phantom):
+        look_at_groups(dataset, table)
         table = withhold(dataset, table)
     if "evaluated" in table:
         table = table[table.evaluated | table.split.str.startswith("train")].drop(columns="evaluated")
@@ -335,6 +336,12 @@ def absent(table: pd.DataFrame) -> list[str]:
     return [path for path, there in asked(table, os.path.isfile).items() if not there]
 
 
+def _absence(missing: list[str]) -> str:
+    """Say which files are not there, and which others are there instead."""
+    instead = files.instead(missing)
+    return f"{len(missing)} files are not there: {first_few(missing)}" + f"; {instead}" * bool(instead)
+
+
 def asked(table: pd.DataFrame, question) -> dict:
     """Ask `question` about each image and mask file that a cohort table names; return the answers by path.
 
@@ -372,7 +379,7 @@ def preview(study: Study) -> list[str]:
                 raise
             raise ValueError("\n".join([*mistakes, *str(error).splitlines()])) from None
     missing = absent(table)
-    absence = f"{len(missing)} files are not there: {first_few(missing)}"
+    absence = _absence(missing)
     skipping = dataset.on_bad_image == "skip"
     if missing and not (skipping and (~table.path.isin(missing)).any()):
         mistakes.append(absence)
@@ -393,12 +400,14 @@ def preview(study: Study) -> list[str]:
             few = splits.too_few(table, task if kind == "classify" else "", attribute, study.fairness.min_cases)
             lines += [f"{task}, {attribute}: {few}"] if few else []
     if study.mitigation and any("thresholds" in strategy for strategy in study.mitigation.strategies):
+        inside = {fold.number: seen(table, fold) for fold in study.folds}
         for task in tasks:
             for attribute in study.attributes("mitigation"):
-                few = splits.too_few(seen(table, study.folds[0]), task, attribute, 1, "val")
-                lines.append(
-                    f"{task}, {attribute}: thresholds by group " + (f"lack cases: {few}" if few else "can be fitted")
-                )
+                few = {fold: splits.too_few(rows, task, attribute, 1, "val") for fold, rows in inside.items()}
+                few = {fold: text for fold, text in few.items() if text}
+                where = f" in fold {first_few(list(few))}" if study.dataset.folds else ""
+                fit = f"lack cases{where}: {next(iter(few.values()))}" if few else "can be fitted"
+                lines.append(f"{task}, {attribute}: thresholds by group {fit}")
     return lines
 
 
@@ -424,10 +433,7 @@ def _write(study: Study, folder: Path) -> None:
     notes = Counter(dict.fromkeys(table.attrs.pop("notes"), 1))
     missing = absent(table) if dataset.on_bad_image == "error" else []
     if missing:
-        raise ValueError(
-            f"{len(missing)} files are not there: {first_few(missing)}; "
-            "dataset.on_bad_image: skip would leave them out, and list them"
-        )
+        raise ValueError(f"{_absence(missing)}; dataset.on_bad_image: skip would leave them out, and list them")
     arrays = [store.Growing(folder / "images.npy", (len(table), *dataset.shape), np.float16)]
     if "segment" in dataset.about.tasks.values():
         arrays.append(store.Growing(folder / "masks.npy", (len(table), *dataset.mask_shape), np.uint8))
@@ -450,6 +456,9 @@ def _write(study: Study, folder: Path) -> None:
         file.end()
     for line in noted.read_text(encoding="utf-8").splitlines():
         notes.update(json.loads(line))
+    if text := _hardly_fits(dataset, folder):
+        print(text)
+        notes[text] = 1
     _check_regions(dataset, folder / "masks.npy", [note for note in notes if note.startswith("masks of")])
     kept, lost = (table[became.read() == fate] for fate in (KEPT, SKIPPED))
     lost = lost.assign(reason=[_reason(row, dataset) for row in lost.itertuples()])
@@ -458,6 +467,17 @@ def _write(study: Study, folder: Path) -> None:
         raise ValueError(f"none of the {len(table)} images can be read: {next(iter(lost.reason), 'all are empty')}")
     pd.DataFrame({"times": notes.values(), "note": notes.keys()}).to_csv(folder / "log.csv", index=False)
     tables.write(_pseudonymous(kept, dataset, folder), "cohort", folder)
+
+
+def _hardly_fits(dataset, folder: Path) -> str:
+    """Say that a window shows nearly nothing of some images, or most of their pixels as white; else empty."""
+    images = np.load(folder / "images.npy", mmap_mode="r")
+    if not getattr(dataset, "window", None) or not len(images):
+        return ""
+    images = images[:: -(-len(images) // 64)].astype(float)  # 64 of them tell
+    white = (images >= 1).mean()
+    text = files.nearly_one_value(images) or (f"{white:.0%} of the pixels are quite white" if white > 0.5 else "")
+    return text and f"originals: {text}; dataset.window: {list(dataset.window)} may not fit their values"
 
 
 def _check_regions(dataset, path: Path, notes: list[str]) -> None:

@@ -26,6 +26,17 @@ from reconfair.words import first_few, nearest
 
 KEYS = ("image_id", "patient_id", "path", "stem", "slice")  # what a path may hold, of an original
 CHUNK = 32
+SAMPLE = 64  # images that are looked at for brightness and orientation
+TURNS = {  # of an image (rows, columns)
+    "": lambda image: image,
+    "mirrored from left to right": np.fliplr,
+    "mirrored from top to bottom": np.flipud,
+    "turned by 180 degrees": lambda image: np.rot90(image, 2),
+    "turned by 90 degrees to the left": np.rot90,
+    "turned by 90 degrees to the right": lambda image: np.rot90(image, 3),
+    "mirrored at the diagonal from the upper left": np.transpose,
+    "mirrored at the diagonal from the upper right": lambda image: np.rot90(image, 2).T,
+}
 
 
 class Given(Section):
@@ -33,7 +44,7 @@ class Given(Section):
 
     kind: Literal["given"]
     folder: Annotated[str, Field(min_length=1)]  # with the images
-    path: str = "{patient_id}/{image_id}.png"  # of an image in folder
+    path: str = "{path}"  # of an image in folder
     channel: Annotated[int, Field(ge=0)] | None = None  # of colour images; None: their grey
     # Stored values shown as 0 and 1, the same in all files; None: each file has its own, by percentiles. Then a file
     # that is brighter as a whole looks as before.
@@ -96,8 +107,9 @@ def check(study: Study, settings: Given, key: str, use: str) -> list[str]:
     """Name the folder where it is not there, and else the images that are missing; `key` is that of the section."""
     folder = folder_of(settings.folder)
     if not folder.is_dir():
-        there = [path.name for path in folder.parent.glob("*")]
-        return [f"{key}.folder: {folder} is no folder; {nearest(folder.name, there, 'there is')}"]
+        there = sorted(path.name for path in folder.parent.glob("*") if path.is_dir())
+        kind = "is a file, expected a folder" if folder.exists() else "is not there"
+        return [f"{key}.folder: {folder} {kind}; {nearest(folder.name, there, 'folders there')}"]
     try:
         cohort = data.product(study)
         table = tables.read("cohort", cohort.folder) if cohort.fresh else data.cohort_table(study, checked=False)
@@ -121,7 +133,7 @@ def _with_files(study: Study, settings: Given, table: pd.DataFrame) -> pd.DataFr
         root = study.dataset.find()
         paths = table.path.map(Path)
         original["path"] = paths.map(lambda path: path.relative_to(root) if path.is_relative_to(root) else path.name)
-        original["stem"] = paths.map(lambda path: path.name.removesuffix(".gz")).str.replace(r"\.\w+$", "", regex=True)
+        original["stem"] = paths.map(lambda path: files.stem(path.name))
     if "slice" in table:
         original["slice"] = table.slice
     for _, name, _, _ in Formatter().parse(settings.path):
@@ -155,21 +167,31 @@ def _missing(study: Study, settings: Given, cohort: pd.DataFrame, rows: np.ndarr
     if lost.empty:
         return ""
     text = f"{len(lost)} of {len(table)} images are not there: {first_few(list(lost.given))} ({_groups(study, lost)})"
-    unknown = _unknown(settings, cohort)
-    text += f". {unknown}" if unknown else ""
+    folder, unknown = folder_of(settings.folder), _unknown(settings, cohort)
+    wanted = [Path(path).relative_to(folder).as_posix() for path in lost.given]
+    if instead := files.instead(list(lost.given)):
+        text += f". {instead}"
+    elif unknown:
+        # Where all are missing, it is the path that is wrong, and no name of one file is meant for another.
+        hint = nearest(unknown[0], wanted, "missing is") if len(lost) < len(table) else ""
+        text += f". {_no_image(unknown)}: {first_few(unknown)}" + f"; of {unknown[0]}: {hint}" * bool(hint)
+    else:
+        known, every = set(cohort.given), [path for path, _, _ in _listed(folder, "") if path.name[0] != "."]
+        others = [path.relative_to(folder).as_posix() for path in every if str(path) not in known]
+        if others or not every:
+            text += f"; {nearest(wanted[0], others, 'the folder holds')}"
     return f"{text}; dataset.on_bad_image: skip would leave them out, and list them"
 
 
-def _unknown(settings: Given, cohort: pd.DataFrame) -> str:
-    """Name files that belong to no image of the cohort, and what the first of them may be meant for; empty if none."""
+def _unknown(settings: Given, cohort: pd.DataFrame) -> list[str]:
+    """Files that belong to no image of the cohort, though their ending is that of its files."""
     known, folder = set(cohort.given), folder_of(settings.folder)
     every = _listed(folder, settings.path)
-    others = [str(path.relative_to(folder)) for path, _, _ in every if str(path) not in known]
-    if not others:
-        return ""
-    wanted = [str(Path(path).relative_to(folder)) for path in cohort.given if not Path(path).is_file()]
-    hint = f"; of {others[0]}: {nearest(others[0], wanted, 'missing is')}" if wanted else ""
-    return f"{len(others)} files have the id of no image of this cohort: {first_few(others)}{hint}"
+    return [path.relative_to(folder).as_posix() for path, _, _ in every if str(path) not in known]
+
+
+def _no_image(unknown: list[str]) -> str:
+    return f"{len(unknown)} files have the id of no image of this cohort"
 
 
 def _groups(study: Study, lost: pd.DataFrame) -> str:
@@ -204,10 +226,8 @@ def _write(study: Study, settings: Given, source: str, use: str, name: str, fold
     table, missing = everything.iloc[rows], _missing(study, settings, everything, rows)
     if missing and study.dataset.on_bad_image == "error":
         raise ValueError(missing)
-    if unknown := _unknown(settings, everything):
-        print(
-            f"{source}: {unknown.partition(':')[0]}"
-        )  # their names tell of patients, and notebooks keep what is printed
+    if unknown := _unknown(settings, everything):  # their names tell of patients, and notebooks keep what is printed
+        print(f"{source}: {_no_image(unknown)}")
     if settings.window is None:
         print(
             f"{source}: each file is scaled by its own values, so that a file that is brighter or darker as a whole "
@@ -232,6 +252,10 @@ def _write(study: Study, settings: Given, source: str, use: str, name: str, fold
     if not there.any():
         raise ValueError(f"none of the {len(table)} images of {source} can be read: {reasons[0]}")
     _look_at_blank(images, there, source, settings)
+    some = np.flatnonzero(there)[:: -(-there.sum() // SAMPLE)]
+    pairs = images[some].astype(float), cohort.images[rows[some]].astype(float)
+    for note in filter(None, (_hardly_fits(*pairs, settings), _turned(*pairs))):
+        print(f"{source}: {note}")
     if len(lost):
         print(f"{source}: {len(lost)} of {len(table)} images are left out, see skipped.csv ({_groups(study, lost)})")
     tables.write(quality.rate(cohort.table.iloc[rows], cohort.images, images, source, rows=rows), "quality", folder)
@@ -242,11 +266,46 @@ def _look_at_blank(images: np.ndarray, there: np.ndarray, source: str, settings:
     flat = images.reshape(len(images), -1)
     blank = there & (flat.max(axis=1) == flat.min(axis=1))
     if blank.any():
-        why = f"window: {list(settings.window)} may not fit their values" if settings.window else "each shows nothing"
+        why = f"{_limits(settings)} may not fit their values" if settings.window else "each shows nothing"
         text = f"{source}: {blank.sum()} of {len(images)} images have one value in all pixels; {why}"
         if blank.sum() == there.sum():
             raise ValueError(text)
         print(text)
+
+
+def _limits(settings: Given) -> str:
+    return f"window: {list(settings.window)}" if settings.window else f"percentiles: {list(settings.percentiles)}"
+
+
+def _hardly_fits(images: np.ndarray, originals: np.ndarray, settings: Given) -> str:
+    """Say that some images are nearly of one value, or cut to the ends of their window where originals are not."""
+    cut, usual = (((some <= 0) | (some >= 1)).mean() for some in (images, originals))
+    text = files.nearly_one_value(images)
+    if not text and cut > 0.5 and 1 - cut < (1 - usual) / 2:
+        text = f"{cut:.0%} of the pixels are quite black or quite white, of the originals {usual:.0%}"
+    return text and f"{text}; {_limits(settings)} may not fit their values"
+
+
+def _turned(images: np.ndarray, originals: np.ndarray) -> str:
+    """Say that images would be much more like their originals if they were turned, mirrored or inverted."""
+    images, originals = (some.mean(1) if some.ndim == 4 else some for some in (images, originals))
+    alike = {}
+    for name, turn in TURNS.items():
+        turned = np.array([_correlation(turn(pair[0]), pair[1]) for pair in zip(images, originals, strict=True)])
+        alike |= {(name, ""): turned, (name, "inverted"): -turned}
+    best = max(alike, key=lambda how: alike[how].mean())
+    given, better = alike["", ""], alike[best]
+    if 1 - better.mean() >= (1 - given.mean()) / 2 or (better > given).mean() < 0.75:
+        return ""
+    fit = f"correlation {better.mean():.2f} instead of {given.mean():.2f}"
+    how = " and ".join(filter(None, best))
+    return f"{how}, the images would fit their originals better ({fit}); compare some of them with their originals"
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    one, other = one - one.mean(), other - other.mean()
+    size = np.sqrt((one**2).sum() * (other**2).sum())
+    return float((one * other).sum() / size) if size else 0.0
 
 
 def _attempt(dataset, settings: Given, rows: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
@@ -300,10 +359,12 @@ def read(dataset, settings: Given, row) -> np.ndarray:
     shape, place = files.geometry(path)
     whole, where = files.geometry(original) if original else ((1, dataset.size, dataset.size), files.Place())
     wanted = whole if number is not None else (1, *(side for at, side in enumerate(whole) if at != axis))
+    if wanted != whole:  # where no column says which slice it is, no place can be compared
+        where = files.place_of_slice(where, whole, int(row.slice), axis) if hasattr(row, "slice") else place
     if shape not in (wanted, (1, dataset.size, dataset.size)):
         sizes = [" x ".join(map(str, sides[sides[0] == 1 :])) for sides in (shape, wanted)]
         raise ValueError(f"{path}: has {sizes[0]} pixels, its original {sizes[1]}")
-    if settings.geometry == "check" and shape == whole:
+    if settings.geometry == "check" and shape == wanted:
         apart = files.differ(where, place, "given image")
         if apart:
             raise ValueError(f"{path}: {apart}; geometry: ignore in the section that names its folder would allow it")

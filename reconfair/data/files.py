@@ -29,6 +29,7 @@ from skimage.transform import resize
 from reconfair.words import first_few, nearest
 
 PICTURES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib")
+SUFFIXES = (*PICTURES, ".nii", ".npy", ".dcm", ".dicom", ".dic", ".ima")  # any other is part of a name, as in 1.2.840.7
 MAX_PIXELS, MAX_VOXELS = 64_000_000, 512_000_000  # of one image or slice, and of a file; a mammogram has 20 million
 FEW = 16  # different values that the labels of a mask may have
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # of DICOM, which pydicom turns into RGB
@@ -188,6 +189,42 @@ def geometry(path: str) -> tuple[tuple[int, int, int], Place]:
     return volume.shape, place
 
 
+def stem(path: str) -> str:
+    """A path without the suffix of an image; the last number of a DICOM UID is no suffix.
+
+    Examples
+    --------
+    >>> stem("a/P01.nii.gz"), stem("a/P01.PNG"), stem("1.2.840.7")
+    ('a/P01', 'a/P01', '1.2.840.7')
+    """
+    plain = path[:-3] if path.lower().endswith(".gz") else path
+    return plain[: -len(suffix)] if (suffix := Path(plain).suffix).lower() in SUFFIXES else plain
+
+
+def instead(missing: list[str]) -> str:
+    """Say which files are there in place of those that are not: of the same name, but for its ending or its case."""
+    there = {}
+    for folder in {os.path.dirname(path) for path in missing}:
+        names = os.listdir(folder) if os.path.isdir(folder) else []
+        there |= {os.path.join(folder, stem(name).casefold()): os.path.join(folder, name) for name in names}
+    places = (os.path.join(os.path.dirname(path), stem(os.path.basename(path)).casefold()) for path in missing)
+    alike = [there[place] for place in places if place in there]
+    return f"{len(alike)} of them are there with another ending or case, such as {alike[0]}" if alike else ""
+
+
+def place_of_slice(place: Place, shape: tuple[int, int, int], number: int, axis: int) -> Place:
+    """Where one slice of a volume lies; it is cut as `picture` cuts it."""
+    if place.corners is None:
+        return place if axis == 0 else place._replace(spacing=())  # that of pixels in the stored slices
+    if axis == 0:
+        return place._replace(corners=place.corners[[number]])
+    (first, last), across, along = place.corners[[0, -1]], 3 - axis, axis  # ends of rows and columns, in `corners`
+    step = number / max(shape[axis] - 1, 1) * (first[across] - first[0])
+    corners = np.stack([first[0], first[along], last[0]]) + step
+    sides = np.linalg.norm(corners[[2, 1]] - corners[0], axis=1) / np.maximum((shape[0] - 1, shape[3 - axis] - 1), 1)
+    return place._replace(corners=corners[None], spacing=tuple(map(float, sides)))
+
+
 def differ(image: Place, drawn: Place, what: str = "mask") -> str:
     """How the places of an image and its mask differ; empty where they agree, or where neither says anything."""
     if image.frame and drawn.frame and image.frame != drawn.frame:
@@ -221,6 +258,19 @@ def scaled(image: np.ndarray, size: int, limits: tuple[float, float] | None = No
 def mask(inside: np.ndarray, size: int, fit: str = "squash") -> np.ndarray:
     """Resize a mask to (size, size): a pixel belongs to it where more than half of its area does."""
     return _fitted((inside > 0).astype(np.float32), size, fit) > 0.5
+
+
+def nearly_one_value(images: np.ndarray) -> str:
+    """Say that nearly all pixels of images within [0, 1] are alike, as where a window does not fit; else empty.
+
+    Examples
+    --------
+    >>> nearly_one_value(np.linspace(0, 0.004, 1000))
+    'nearly all pixels lie from 4e-06 to 0.004, where 0 is black and 1 is white'
+    """
+    low, high = np.percentile(images, (0.1, 99.9))  # a label that is burnt in is bright in any window
+    span = f"nearly all pixels lie from {low:.2g} to {high:.2g}, where 0 is black and 1 is white"
+    return span if high - low < 0.1 else ""
 
 
 def _fitted(image: np.ndarray, size: int, fit: str) -> np.ndarray:

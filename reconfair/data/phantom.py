@@ -166,6 +166,13 @@ def dial(dataset: Phantom, table: pd.DataFrame, name: str) -> np.ndarray:
     return np.prod(1 + values, 0) if name == "contrast" else values.sum(0)
 
 
+def look_at_groups(dataset: Phantom, table: pd.DataFrame) -> None:
+    """Refuse numbers of the user's own that all fall into one group; fresh patients may by chance."""
+    for name, each in dataset.attributes.items():
+        if isinstance(each, traits.Numbers) and (text := traits.together(table[name], table[f"{name}_value"])):
+            raise ValueError(f"dataset.attributes.{name}: {text}")
+
+
 def withhold(dataset: Phantom, table: pd.DataFrame) -> pd.DataFrame:
     """Keep a share of some groups from one training, as the dials ``scarce`` (reconstruction) and ``rare`` (diagnosis)
     say; the other one trains as it would.

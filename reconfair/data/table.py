@@ -56,18 +56,27 @@ Sexes, Ages, Races = Column[Literal[SEXES]], Column[Annotated[float, Field(ge=0,
 
 
 class Labels(Column[Annotated[int, Field(ge=0, le=99)]]):
-    """The labels of a task: 1 and 0, or the numbers of several classes from 0, each named as the column writes it."""
+    """The labels of a task: 1 and 0, or the numbers of several classes from 0, each named by its first entry here."""
 
     ordinal: bool = False  # whether the classes go from low to high
 
     @model_validator(mode="before")
     @classmethod
     def _labels(cls, given):
-        if not isinstance(given, dict) or "labels" not in given:
+        if not isinstance(given, dict):
             return given
-        if "values" in given:
+        if {"labels", "values"} <= given.keys():
             raise ValueError("labels and values mean the same; give one of them")
-        return {"values" if key == "labels" else key: value for key, value in given.items()}
+        given = {"values" if key == "labels" else key: value for key, value in given.items()}
+        labels = given["values"] if isinstance(given.get("values"), dict) else {}
+        for word, number in labels.items():
+            if isinstance(number, str) and not number.isdecimal():
+                expected = "expected the number of a class from 0, or null (unknown)"
+                raise ValueError(f"labels: '{word}' is '{number}', {expected}")
+        classes = {str(number) for number in labels.values() if number is not None}
+        if len(classes) > 2 and any(isinstance(word, bool) for word in labels):
+            raise ValueError("labels: YAML reads yes and no as true and false; write the names of classes in quotes")
+        return given
 
     @model_validator(mode="after")
     def _numbered(self):
@@ -99,14 +108,21 @@ class Labels(Column[Annotated[int, Field(ge=0, le=99)]]):
 
 
 class Trait(Column[str]):
-    """A column that is an attribute: its entries are groups, or, with `cuts`, numbers that are cut into groups."""
+    """A column that is an attribute: its entries are groups, or, with `cuts`, numbers that are cut into groups.
+
+    With `cuts`, `values` name the entries that stand for unknown, as in ``{-999: null}``, and no others.
+    """
 
     cuts: traits.Cuts | None = None  # median, the upper ends of all groups but the last, or none: kept whole
 
     @model_validator(mode="after")
     def _numbers_have_no_values(self):
-        if self.cuts is not None and self.values:
-            raise ValueError("values name groups, and cuts make them from numbers; give one of them")
+        named = [word for word, meaning in self.values.items() if meaning is not None]
+        if self.cuts is not None and named:
+            raise ValueError(
+                f"values: '{named[0]}' names a group, and cuts make groups from numbers; beside cuts, values can only "
+                "be null (unknown)"
+            )
         return self
 
 
@@ -307,7 +323,7 @@ class Table(Scans):
         """One row per image or slice: what the params file names, under the names that the study knows.
 
         Sex, age, race and further attributes are constants of a patient: a missing one is taken from the patient's
-        other rows, and of several ages, or other numbers, the first.
+        other rows, and of several ages the first.
         """
         root, (path,) = self.find(), self.metadata()
         sheet = Sheet.open(path)
@@ -330,8 +346,13 @@ class Table(Scans):
             sheet.refuse(self.mask.column, itself, "is the image itself; expected the file that outlines something")
         for name, column in columns.items():
             rows[name] = self._entries(sheet, name, column) if column else np.nan
+            if column and name not in self.tasks and rows[name].isna().all():
+                self._refuse_unknown(sheet, name, column.column)
+                continue
             first = rows[name].groupby(patient).transform("first")
             if name in self.attributes and column.cuts is not None:
+                why = "is not what another row says of this patient; an attribute belongs to a patient"
+                sheet.refuse(column.column, rows[name].notna() & (rows[name] != first), why)
                 rows[f"{name}_value"] = first
                 rows[name] = traits.cut(first, column.cuts, patient)
                 self._look_at_groups(sheet, name, column, rows[name], first)
@@ -361,6 +382,16 @@ class Table(Scans):
             how = f"dataset.split and dataset.seed: {self.seed} part the patients anew"
             sheet.notes.append(f"{sheet.path.name}: column 'split' is not used; {how}")
 
+    def _refuse_unknown(self, sheet: Sheet, name: str, column: str) -> None:
+        """Refuse an attribute of which no entry is known, unless its entries have been refused."""
+        if not any(f"column '{column}'" in mistake for mistake in sheet.mistakes):
+            without = (
+                f"leave out dataset.attributes.{name}" if name in self.attributes else f"write dataset.{name}: null"
+            )
+            sheet.mistakes.append(
+                f"{sheet.path}, column '{column}': no entry is known; {without}, or name another column"
+            )
+
     def _look_at_number(self, sheet: Sheet, name: str, column, groups: pd.Series) -> None:
         """Refuse an attribute that consists of many numbers: each would be a group."""
         numbers, many = pd.to_numeric(groups.dropna(), errors="coerce").notna().all(), groups.nunique()
@@ -373,16 +404,13 @@ class Table(Scans):
 
     def _look_at_groups(self, sheet: Sheet, name: str, column: Trait, groups: pd.Series, numbers: pd.Series) -> None:
         """Refuse numbers that all fall into one group, and note groups into which none falls."""
-        key, span = f"dataset.attributes.{name}.cuts", f"{numbers.min():g} to {numbers.max():g}"
-        if groups.nunique() == 1:
-            (only,) = groups.dropna().unique()
-            sheet.mistakes.append(
-                f"{sheet.path}, column '{column.column}': all numbers ({span}) are in the group '{only}' of {key}; "
-                "expected ends of groups between them"
-            )
+        key = f"dataset.attributes.{name}.cuts"
+        if text := traits.together(groups, numbers):
+            sheet.mistakes.append(f"{sheet.path}, column '{column.column}': {text} ({key})")
         elif not isinstance(column.cuts, str):
             empty = [group for group in traits.groups(column.cuts) if group not in set(groups)]
             if empty:
+                span = f"{numbers.min():g} to {numbers.max():g}"
                 sheet.notes.append(f"{key}: no patient is in the group {', '.join(empty)}; numbers are {span}")
 
     def _entries(self, sheet: Sheet, name: str, column: Column) -> pd.Series:
@@ -396,7 +424,8 @@ class Table(Scans):
             return sheet.groups(place, meanings, "dataset.race")
         if name in self.attributes:
             groups = column.cuts is None
-            return sheet.groups(place, meanings, f"dataset.attributes.{name}") if groups else sheet.numbers(place)
+            key = f"dataset.attributes.{name}"
+            return sheet.groups(place, meanings, key) if groups else sheet.numbers(place, unknown=meanings)
         return sheet.coded(place, meanings or LABELS, f"dataset.tasks.{name}").astype(float)
 
     def read_image(self, row) -> tuple[np.ndarray, np.ndarray | None]:

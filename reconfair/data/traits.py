@@ -52,10 +52,10 @@ Shares = Annotated[
 
 
 def _kind(given) -> str:
-    return "numbers" if isinstance(given, Numbers) or (isinstance(given, dict) and "mean" in given) else "shares"
+    return "(numbers)" if isinstance(given, Numbers) or (isinstance(given, dict) and "mean" in given) else "(shares)"
 
 
-Drawn = Annotated[Annotated[Numbers, Tag("numbers")] | Annotated[Shares, Tag("shares")], Discriminator(_kind)]
+Drawn = Annotated[Annotated[Numbers, Tag("(numbers)")] | Annotated[Shares, Tag("(shares)")], Discriminator(_kind)]
 
 
 def cut(values: pd.Series, cuts, patient: pd.Series) -> pd.Series:
@@ -84,6 +84,28 @@ def cut(values: pd.Series, cuts, patient: pd.Series) -> pd.Series:
     names = groups([float(f"{end:.4g}") for end in ends] if isinstance(cuts, str) else ends)
     place = np.searchsorted(np.asarray(ends, float), values.fillna(0), side="left")
     return pd.Series(np.array(names)[place], values.index, dtype="str").where(values.notna())
+
+
+def together(groups: pd.Series, numbers: pd.Series) -> str:
+    """Say that all numbers are in one group, and what would part them; empty where they are in several.
+
+    Examples
+    --------
+    >>> together(pd.Series(["up to 9"] * 2), pd.Series([3.0, 5.0]))
+    "all numbers (3 to 5) are in the group 'up to 9'; expected an end of a group between them, such as cuts: [4]"
+    >>> together(pd.Series(["up to 5"] * 2), pd.Series([5.0, 5.0]))
+    'all numbers are 5, so that they make no groups; expected different ones'
+    """
+    low, high = numbers.min(), numbers.max()
+    if groups.nunique() != 1:
+        return ""
+    if low == high:
+        return f"all numbers are {low:g}, so that they make no groups; expected different ones"
+    (only,) = groups.dropna().unique()
+    middle = (f"{(low + high) / 2:.{digits}g}" for digits in (2, 4, 12))
+    end = next((end for end in middle if low <= float(end) < high), low)  # of few digits
+    expected = f"expected an end of a group between them, such as cuts: [{end}]"
+    return f"all numbers ({low:g} to {high:g}) are in the group '{only}'; {expected}"
 
 
 def groups(ends) -> list[str]:

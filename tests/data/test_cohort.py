@@ -349,6 +349,20 @@ def test_missing_files_stop_a_cohort_before_it_is_begun_or_are_left_out(outputs,
     assert len(data.prepare(listed(scans)).table) == 98
 
 
+def test_a_file_with_another_ending_is_named(scans):
+    (scans / "05.png").rename(scans / "05.PNG")
+    with pytest.raises(ValueError, match=r"1 files are not there: .*05\.png; 1 of them are .*another ending.*05\.PNG"):
+        data.preview(listed(scans, "error"))
+
+
+@pytest.mark.parametrize(("window", "noted"), [([0, 5000], "nearly all pixels lie from 0"), ([0, 20], "quite white")])
+def test_a_window_that_hardly_fits_is_noted(outputs, scans, capsys, window, noted):
+    study = params.study(dataset=listed(scans).dataset.model_dump() | {"window": window}, compute={"workers": 1})
+    data.prepare(study)
+    assert f"dataset.window: {list(map(float, window))} may not fit" in capsys.readouterr().out
+    assert data.log(study).note.str.contains(noted).any()
+
+
 def test_what_was_decided_about_masks_and_entries_is_in_the_log(outputs, scans):
     table = pd.read_csv(scans / "cohort.csv", dtype=str).assign(mask="mask.png")
     table.loc[0, "race"] = "white "

@@ -349,7 +349,7 @@ def test_a_mask_may_outline_several_regions_of_one_value_or_more(write):
         ({"age": ["5", "5", "x", "7"]}, {}, r"column 'age': .*'x' \(1, first in row 4\)"),
         ({"label": ["1", "1", "2", "0"]}, {}, r"column 'label': .*'2' \(1, first in row 4\); expected 0, 1, -1"),
         ({"label": ["1", "0", "1", "0"]}, {}, r"row 3, column 'label': '0' is not what another row says of this patient.*dataset\.unit is image"),
-        ({"race": ["Whit", "Whit", "", ""]}, {"race": {"column": "race", "values": {"White": "W"}}}, r"column 'race': .*'Whit' \(2, first in row 2\); expected White.*'white'"),
+        ({"race": ["Whit", "Whit", "", ""]}, {"race": {"column": "race", "values": {"White": "W"}}}, r"column 'race': .*'Whit' \(2, first in row 2\); expected White.*'White'"),
         ({}, {"race": "Race"}, r"cohort\.csv: column 'Race' is missing.*'race'"),
         ({}, {"keep": ["site"]}, r"cohort\.csv: column 'site' is missing"),
     ],

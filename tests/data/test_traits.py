@@ -62,8 +62,53 @@ def test_cuts_outside_the_numbers_are_named(tmp_path):
     notes = " ".join(study.dataset.read_table().attrs["notes"])
     assert "above 40" in notes and "15 to 34" in notes and "25 to 40" not in notes
     same = hospital(tmp_path, ROWS | {"bmi": [20] * 40}, attributes={"bmi": {"column": "bmi", "cuts": "median"}})
-    with pytest.raises(ValueError, match=r"'bmi'.*up to 20"):
+    with pytest.raises(ValueError, match=r"'bmi': all numbers are 20, .*expected different ones"):
         data.cohort_table(same)
+    few = hospital(
+        tmp_path, ROWS | {"bmi": [10] * 2 + [20] * 38}, attributes={"bmi": {"column": "bmi", "cuts": "median"}}
+    )
+    with pytest.raises(ValueError, match=r"'bmi'.*10 to 20.*'up to 20'; .*cuts: \[15\]"):
+        data.cohort_table(few)
+
+
+@pytest.mark.parametrize("cuts", ["median", "none", [20, 25]])
+def test_numbers_that_stand_for_unknown_are_declared_beside_cuts(tmp_path, cuts):
+    rows = ROWS | {"bmi": ["-999", "-999.0", *ROWS["bmi"][2:]]}
+    bmi = {"column": "bmi", "cuts": cuts, "values": {-999: None}}
+    table = hospital(tmp_path, rows, attributes={"bmi": bmi}).dataset.read_table()
+    assert table.bmi.isna().sum() == table.bmi_value.isna().sum() == 2 and table.bmi_value.min() == 16
+
+
+def test_two_numbers_of_a_patient_are_refused(tmp_path):
+    rows = ROWS | {"bmi": [17.0, 15.0, *ROWS["bmi"][2:]]}
+    study = hospital(tmp_path, rows, attributes={"bmi": {"column": "bmi", "cuts": "none"}})
+    with pytest.raises(ValueError, match=r"row 3, column 'bmi': '15\.0' is not what another row says of this patient"):
+        data.cohort_table(study)
+
+
+@pytest.mark.parametrize("entry", ["", "NaN", "unknown"])
+def test_a_column_of_which_nothing_is_known_is_refused(tmp_path, entry):
+    rows = ROWS | {"empty": [entry] * 40}
+    for settings in (
+        {"attributes": {"x": {"column": "empty", "cuts": "none"}}},
+        {"attributes": {"x": "empty"}},
+        {"sex": "empty"},
+        {"age": "empty"},
+    ):
+        key = "dataset.attributes.x" if "attributes" in settings else f"dataset.{next(iter(settings))}: null"
+        study = hospital(tmp_path, rows, **settings)
+        with pytest.raises(ValueError, match=rf"^\S*cohort\.csv, column 'empty': no entry is known; .*{key}.*column$"):
+            data.cohort_table(study)
+        with pytest.raises(ValueError, match=r"no entry is known"):
+            data.preview(study)
+
+
+def test_classes_that_yaml_reads_as_truth_values_are_refused(tmp_path):
+    labels = params.parsed("{yes: 0, no: 1, maybe: 2}")
+    with pytest.raises(ParamsError, match=r"^dataset\.tasks\.dx: labels: YAML reads yes and no.*in quotes"):
+        hospital(tmp_path, tasks={"dx": {"column": "dx", "labels": labels}})
+    quoted = {"dx": {"column": "dx", "labels": params.parsed("{'yes': 0, 'no': 1, maybe: 2}")}}
+    assert hospital(tmp_path, tasks=quoted).tasks == dict.fromkeys(["dx: yes", "dx: no", "dx: maybe"], "classify")
 
 
 def test_numbers_without_cuts_are_no_groups(tmp_path):
@@ -113,6 +158,9 @@ def test_an_unknown_column_or_class_is_named_with_the_nearest(tmp_path):
         hospital(tmp_path, attributes={"scanner": "vendr"}).dataset.read_table()
     with pytest.raises(ValueError, match=r"'melanoma'"):
         hospital(tmp_path, ROWS | {"dx": ["nv", "mel", "bcc", "melanoma"] * 10}).dataset.read_table()
+    stage = {"dx": {"column": "dx", "labels": {"I": 0, "II": 1}}}
+    with pytest.raises(ValueError, match=r"'III'.*; did you mean 'II'\?"):
+        hospital(tmp_path, ROWS | {"dx": ["I", "II", "III", "I"] * 10}, tasks=stage).dataset.read_table()
 
 
 def test_every_class_is_a_column_and_one_absent_from_a_split_is_named(tmp_path):
@@ -161,6 +209,13 @@ def test_a_phantom_draws_groups_and_numbers_and_plants_bias_in_them():
     assert set(table.bmi) == set(traits.groups((22, 27))) and table.bmi_value.mean() == pytest.approx(27, abs=0.4)
     south = (table.scanner == "south").to_numpy()
     assert table.z_contrast.to_numpy() == pytest.approx(plain.z_contrast.to_numpy() * np.where(south, 0.5, 1))
+
+
+def test_numbers_of_a_phantom_that_are_all_in_one_group_are_refused():
+    bmi = {"mean": 27, "sd": 4, "cuts": [100, 200]}
+    study = params.study(dataset={"name": "phantom_mri", "patients": 40, "size": 64, "attributes": {"bmi": bmi}})
+    with pytest.raises(ValueError, match=r"^dataset\.attributes\.bmi: all numbers .*'up to 100'; .*cuts: \["):
+        data.preview(study)
 
 
 @pytest.mark.parametrize(
