@@ -106,7 +106,7 @@ def test_a_model_of_one_channel_is_refused_before_anything_runs(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     settings = {"model": "mine.py:Reader", "kind": "classify", "tasks": ["a"]}
     given.check(given.diagnoser(settings), 32)
-    with pytest.raises(RuntimeError, match="channels"):
+    with pytest.raises(ValueError, match=r"mine\.py:Reader: given .*channels.*expected probabilities"):
         given.check(given.diagnoser(settings | {"inputs": 3}), 32)
 
 

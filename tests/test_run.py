@@ -193,9 +193,10 @@ def test_mistakes_of_all_studies_are_reported_together(outputs, tmp_path, capsys
     ]
     assert run.main(["check", *map(str, paths)]) == 2
     said = capsys.readouterr().err
-    for word in ("accelerate", "absent.yaml", "size.yaml: reconstruction.pix2pix", "encoder.yaml: diagnosis.segment"):
+    words = ["accelerate", "absent.yaml", "size.yaml: reconstruction.pix2pix", "size.yaml: synthesis.attention"]
+    for word in [*words, "encoder.yaml: diagnosis.segment"]:
         assert word in said, said
-    assert len(said.splitlines()) == 5
+    assert len(said.splitlines()) == 6
 
 
 def test_a_reconstructor_that_was_trained_is_not_built_again(outputs, tmp_path, monkeypatch):

@@ -52,13 +52,13 @@ class Rating:
 
     def choose(self, choice: str) -> None:
         """Rate the current pair, ``left``, ``right`` or ``neither``, or ``undo`` the last choice; and save."""
-        shown, seconds = self.current, round(time.monotonic() - self.since, 1)
+        asked, seconds = self.current, round(time.monotonic() - self.since, 1)
         with FileLock(self.path.with_name(f".{self.rater}.lock")):
             self.read()
             if choice == "undo":
                 self.rows = self.rows[:-1]
-            elif shown and shown in self.left:  # else it was rated in another window
-                self.rows.append(shown | {"choice": choice, "rater": self.rater, "seconds": seconds})
+            elif asked and asked in self.left:  # else it was rated in another window
+                self.rows.append(asked | {"choice": choice, "rater": self.rater, "seconds": seconds})
             draft = self.path.with_suffix(".part")
             pd.DataFrame(self.rows, columns=COLUMNS).to_csv(draft, index=False)
             draft.replace(self.path)

@@ -175,7 +175,7 @@ def test_the_cohort_carries_a_study_and_its_age_boundary_can_be_the_papers(write
         ({"Edema": "2.0"}, r"train\.csv, column 'Edema': .*'2\.0' \(1, first in row 3\); expected 1, 0, -1 or empty"),
         ({"No_Finding": "yes"}, r"column 'No Finding': .*'yes' \(1, first in row 3\)"),
         ({"Edema": "unknown"}, r"column 'Edema': .*'unknown' \(1"),
-        ({"Sex": "Femal"}, r"column 'Sex': .*'Femal' \(1, first in row 3\).*'female'"),
+        ({"Sex": "Femal"}, r"column 'Sex': .*'Femal' \(1, first in row 3\).*'Female'"),
         ({"Age": "old"}, r"column 'Age': .*'old' \(1, first in row 3\); expected an age"),
         ({"Frontal/Lateral": "Front"}, r"column 'Frontal/Lateral': .*'Front' \(1, first in row 3\); expected Frontal, Lateral"),
         ({"Path": "../../etc/passwd"}, r"row 3, column 'Path': '\.\./\.\./etc/passwd' is no path such as 'CheXpert-v1\.0-small/train/patient00001"),

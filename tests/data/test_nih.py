@@ -183,7 +183,7 @@ def test_words_for_sex_are_read_and_what_is_none_is_named(root):
         "00000003_000": "male",
     }
     write(root, ENTRIES.assign(**{"Patient Gender": ["Mal", "F", "F", "M"]}))
-    with pytest.raises(ValueError, match=r"column 'Patient Gender': .*'Mal' \(1, first in row 2\).*'male'"):
+    with pytest.raises(ValueError, match=r"column 'Patient Gender': .*'Mal' \(1, first in row 2\).*'Male'"):
         table(root)
 
 
