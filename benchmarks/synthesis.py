@@ -16,8 +16,9 @@ more often than by chance.
 Arms: ``standard`` (real images alone), ``oversample`` (the few real images of a rare cell are drawn more often),
 ``plain``, ``sqrs``, ``diversity`` (SQRS and the diversity loss), ``fairgen`` (and preference), ``weighted`` (the images
 of fairgen, and a classifier's loss with inverse-performance weights: all that FairGen is), ``seen`` (plain, but nobody
-is hidden while it is tuned). Each unit is a row group of ``results/synthesis.csv``; of real scans, every generator and
-classifier with its interval is in ``results/synthesis_real.csv``.
+is hidden while it is tuned). Each unit is a row group of ``results/synthesis.csv``, and ten samples of the hidden cell
+(of ``standard``: ten fresh patients) are in ``results/synthesis``; of real scans, every generator and classifier with
+its interval is in ``results/synthesis_real.csv``.
 Lines at the end, means over seeds on which no setting was chosen:
 
 fairgen_gap_left, weighted_, oversample_, seen_gap_left  gap over that of standard (aim for fairgen: at most 0.6)
@@ -168,9 +169,22 @@ def unit(scenario: str, seed: int, arm: str, quick: bool) -> dict[str, float]:
         every.append(rates | {"auroc": float(auroc(score=decided.score, label=label)[0, 0])})
     images = arm not in ("standard", "oversample", "weighted")  # the last has those of fairgen
     values = of_images(study(scenario, seed, arm, quick), name_of(arm)) if images else {}
+    if (images or arm == "standard") and not quick:
+        chosen = study(scenario, seed, arm, quick)
+        table, drawn = synthesis.synthetic(chosen, name_of(arm)) if images else fresh(chosen, PATIENTS)
+        strip(drawn[np.flatnonzero((table.sex == "female") & (table.grade == 1))[:10]], f"{seed}_{arm}")
     values |= {metric: float(np.mean([rates[metric] for rates in every])) for metric in every[0]}
     single = {f"{name} {number}": rates[name] for name in ("gap", "auroc") for number, rates in enumerate(every)}
     return values | single
+
+
+def strip(images: np.ndarray, name: str) -> None:
+    """Keep some images in a row, as a picture."""
+    from PIL import Image
+
+    path = RESULTS.with_suffix("") / f"{name}.png"
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(np.uint8(np.hstack(np.asarray(images, float)).clip(0, 1) * 255 + 0.5)).save(path)
 
 
 def false_gains(scenario: str, seed: int, arm: str, quick: bool) -> dict[str, float]:

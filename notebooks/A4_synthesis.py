@@ -93,6 +93,22 @@ columns = ["gap", "tpr_female", "tpr_male", "auroc", "lesion_law_error", "fd_var
 table = rare.pivot_table("value", "arm", "metric").reindex(index=arms, columns=columns)
 table.round(3)
 
+# %% [markdown]
+# Ten samples of women with a high grade, of one seed. The first row has fresh patients of this kind: each has a spot in the
+# scalp, and a lesion in the brain. Do the samples have both?
+
+# %%
+strips = path.with_suffix("")
+seeds = [seed for seed in sorted(rare.seed.unique()) if (strips / f"{seed}_standard.png").exists()]
+rows = [arm for arm in arms if seeds and (strips / f"{seeds[0]}_{arm}.png").exists()]
+if rows:
+    figure, axes = plt.subplots(len(rows), figsize=(7, 0.75 * len(rows)), layout="constrained", squeeze=False)
+    for axis, arm in zip(axes[:, 0], rows, strict=True):
+        axis.imshow(plt.imread(strips / f"{seeds[0]}_{arm}.png"), cmap="gray", vmin=0, vmax=1)
+        axis.set(xticks=[], yticks=[])
+        axis.set_ylabel("patients" if arm == "standard" else arm, rotation=0, ha="right", va="center")
+    plt.show()
+
 # %%
 sentence = "Not known before the full run."
 wide = rare.pivot_table("value", "seed", ["metric", "arm"])
