@@ -57,8 +57,9 @@ figure, axis = plt.subplots(figsize=(6, 2.8), layout="constrained")
 for at, arm in enumerate(arms):
     axis.plot(gaps[arm], [at] * len(gaps), "o", color="#0072B2" if arm != "standard" else "#000000", alpha=0.7)
 axis.axvline(0, color="grey", lw=0.8)
-axis.set(yticks=range(len(arms)), yticklabels=arms, xlabel="TPR of men minus TPR of women")
-axis.invert_yaxis()
+axis.set(
+    yticks=range(len(arms)), yticklabels=arms, xlabel="TPR of men minus TPR of women", ylim=(len(arms) - 0.5, -0.5)
+)
 plt.show()
 
 
