@@ -613,7 +613,7 @@ def plan(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     if amount != "balance":
         each = pd.Series(round(amount * table.images.sum() / len(table)), table.index)
         if each.max() == 0:
-            least = np.ceil(50 * len(table) / table.images.sum()) / 100
+            least = (np.floor(50 * len(table) / table.images.sum()) + 1) / 100  # half an image is rounded down
             raise ParamsError(f"synthesis.amount: {amount:g} adds no image to any cell; {least:g} or more does")
     return table.assign(used=each, drawn=np.maximum(each, study.synthesis.judged))
 
