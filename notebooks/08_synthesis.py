@@ -237,8 +237,11 @@ Markdown(
 #
 # $$L = -\log \sigma\bigl(-\tfrac{\beta}{2}\left[(\ell_w - \ell_w^\text{ref}) - (\ell_l - \ell_l^\text{ref})\right]\bigr).$$
 #
-# At the start both generators are equal, and the loss is $\log 2$. The loss also falls if both errors rise, and then the
-# generator forgets. So preference learning stops when both have risen by more than 10 % (not `as_published`).
+# At the start both generators are equal, and the loss is $\log 2$. In training it is multiplied by $2/\beta$. Its pull on
+# an error is then never stronger than that of the noise loss, and it ends when the two errors have moved apart by a few
+# times $2/\beta$. With a stronger pull, the samples of a rare cell lost their lesions (benchmarks/synthesis.py): few real
+# images hold them in place. The loss also falls if both errors rise, and then the generator forgets. So preference learning
+# stops when both have risen by more than 10 % (not `as_published`).
 
 # %%
 one = torch.ones(1)

@@ -607,7 +607,7 @@ class Synthesis(Section):
     preference: Literal["oracle", "csv", "none"] = "oracle"  # of fairgen: who compares pairs of samples
     ratings: str = ""  # folder with the files of the raters, for preference: csv
     pairs: Annotated[int, Field(ge=2)] = 400  # pairs of samples to be compared
-    beta: PositiveFloat = 10.0  # how closely preference learning stays with the plain generator
+    beta: PositiveFloat = 2000.0  # how closely preference learning stays with the plain generator
     kappa: PositiveFloat = 1.0  # how sure the simulated physician is of a difference in score
     guidance: NonNegativeFloat = 1.5  # of sampling towards the cell; 0: as if no cell were named
     steps: Annotated[int, Field(ge=2, le=1000)] = 50  # of sampling

@@ -98,7 +98,12 @@ class Pairs:
         self.reference, self.active, self.steps = reference, True, 0
 
     def loss(self, generator, n: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean loss of n pairs, and their implicit accuracy; without gradient once preference learning has stopped."""
+        """Mean loss of n pairs, and their implicit accuracy; without gradient once preference learning has stopped.
+
+        The loss is `preference_loss` times 2 / beta, so that its gradient in the errors is at most 1, as that of the
+        noise loss, and vanishes once winners and losers have moved apart by a few times 2 / beta. With a gradient that
+        is much larger, or a small beta, a rare cell, which few real images hold in place, loses what it shows.
+        """
         published = generator.settings.get("as_published")
         self.steps += 1
         if self.active and not published and self.steps % CHECK == 0:
@@ -111,8 +116,9 @@ class Pairs:
             now = self.errors(generator, generator.net, drawn, t, noise)
         with torch.no_grad():
             before = self.errors(generator, self.reference, drawn, t, noise)
-        losses, right = preference_loss(*now, *before, generator.settings["beta"])
-        losses = published_preference(*now) if published else losses
+        beta = generator.settings["beta"]
+        losses, right = preference_loss(*now, *before, beta)
+        losses = published_preference(*now) if published else 2 / beta * losses  # in units of the noise error
         return losses.mean() if self.active else losses.mean().detach(), right.float().mean()
 
     def errors(self, generator, net, drawn, t, noise) -> torch.Tensor:
