@@ -101,8 +101,8 @@ class Pairs:
         """Mean loss of n pairs, and their implicit accuracy; without gradient once preference learning has stopped.
 
         The loss is `preference_loss` times 2 / beta, so that its gradient in the errors is at most 1, as that of the
-        noise loss, and vanishes once winners and losers have moved apart by a few times 2 / beta. With a gradient that
-        is much larger, or a small beta, a rare cell, which few real images hold in place, loses what it shows.
+        noise loss, and vanishes once winners and losers have moved apart by a few times 2 / beta. With the loss itself
+        and beta = 10, the pull was stronger and did not end, and samples of a rare cell lost their lesions.
         """
         published = generator.settings.get("as_published")
         self.steps += 1
