@@ -76,6 +76,21 @@ def test_on_a_toy_preference_the_implicit_accuracy_rises():
     assert np.mean(followed[-20:]) > 0.8 and np.mean(followed[-20:]) > np.mean(followed[:5])
 
 
+@pytest.mark.parametrize(("apart", "pull"), [(0, 0.5), (1, 1 / (1 + math.e**2)), (10, 0), (-10, 1)])
+@pytest.mark.parametrize("beta", [50.0, 2000.0])
+def test_the_pull_on_an_error_is_at_most_that_of_the_noise_loss_and_ends(monkeypatch, beta, apart, pull):
+    """Both errors have moved by `apart` times 2 / beta in the direction that is preferred."""
+    module = Generator(SETTINGS | {"beta": beta}, 8).train()
+    moved = torch.tensor([[-1.0], [1.0]]) * apart * 2 / beta
+    now = (0.03 + moved).expand(2, 4).clone().requires_grad_()
+    errors = {module.net: now, module.average: torch.full((2, 4), 0.03)}
+    monkeypatch.setattr(preference.Pairs, "errors", lambda self, generator, net, *drawn: errors[net])
+    loss, _ = toy_pairs(module).loss(module, 4)
+    (slopes,) = torch.autograd.grad(loss, now)
+    assert slopes[0].tolist() == pytest.approx([pull / 4] * 4, abs=1e-4)
+    assert slopes[1].tolist() == pytest.approx([-pull / 4] * 4, abs=1e-4)
+
+
 def test_preference_learning_stops_where_both_errors_rise():
     torch.manual_seed(0)
     module = Generator(SETTINGS, 8).train()
