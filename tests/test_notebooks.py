@@ -56,6 +56,7 @@ NOTHING_MENDED = [  # params files without mitigation
     "ham10000_sigma-0.2_small",
     "lgg_originals_synthesis",
     "nih_originals_synthesis",
+    "sunnybrook_x8_pathology",
 ]
 # The base of a notebook opened by hand, made smaller still: the same code in seconds.
 TINY = {
