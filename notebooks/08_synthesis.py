@@ -161,20 +161,20 @@ Markdown(
 #
 # $$\hat\varepsilon = \varepsilon_0 + w\,(\varepsilon_y - \varepsilon_0).$$
 #
-# **Predict first:** which $w$ ignores the cell? What will $w = 4$ do to the variety of the images?
+# **Predict first:** which $w$ ignores the cell? What will $w = 4$ do to the differences between the cells?
 
 # %%
 dial = (0.0, 1.0, 1.5, 4.0)
 each = torch.arange(len(cells.table))[:4]
 with torch.inference_mode():
-    turned = [generator.sample(each, list(range(len(each))), guidance=w) for w in dial]
+    turned = [generator.sample(each, [0] * len(each), guidance=w) for w in dial]
 rows = [[image.mean(0).numpy() for image in images] for images in turned]
 figures.keep(figures.montage(rows, list(cells.table.cell[:4]), [f"w = {w:g}" for w in dial]), study, "08_guidance")
 
 # %%
 apart = [float(images.std(0).mean()) for images in turned]
 Markdown(
-    "All rows start from the same noise for each column. The mean standard deviation between the cells is "
+    "All images start from the same noise, so only the cell and $w$ differ. The mean standard deviation between the cells is "
     + ", ".join(f"{value:.3f} at w = {w:g}" for w, value in zip(dial, apart, strict=True))
     + "."
 )
