@@ -239,7 +239,7 @@ Markdown(
 #
 # At the start both generators are equal, and the loss is $\log 2$. In training it is multiplied by $2/\beta$. Its pull on
 # an error is then never stronger than that of the noise loss, and it ends when the two errors have moved apart by a few
-# times $2/\beta$. With a stronger pull that did not end, the samples of a rare cell lost their lesions (`A4_synthesis`). The
+# times $2/\beta$. With $\beta = 10$ and without this factor, samples of a rare cell lost their lesions (`A4_synthesis`). The
 # loss also falls if both errors rise, and then the generator forgets. So preference learning stops when both have risen by
 # more than 10 % (not `as_published`).
 

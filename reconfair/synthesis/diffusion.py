@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from reconfair.recon.scorenet import Level, Sinusoids, normalised
 from reconfair.recon.sde import Average, generators_of
 from reconfair.synthesis.balance import FairWeights, GradientNorms, output_norms
-from reconfair.synthesis.preference import Pairs, diversity_loss
+from reconfair.synthesis.preference import Pairs, diversity_loss, weight
 from reconfair.training import Module, widen
 
 STEPS, FIRST, LAST = 1000, 1e-4, 0.02  # T, and beta at both ends
@@ -233,7 +233,8 @@ class Generator(Module):
             loss, parts["diversity"] = loss + apart, apart.detach()
         if self.pairs:
             preferred, parts["accuracy"] = self.pairs.loss(self, max(len(cell) // 4, 1))
-            loss, parts["preference"] = loss + preferred, preferred.detach()
+            share = weight(self.settings["beta"], self.settings.get("as_published", False))
+            loss, parts["preference"] = loss + share * preferred, preferred.detach()
         return {"loss": loss, **parts}
 
     def validation_step(self, batch, batch_idx):

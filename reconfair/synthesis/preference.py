@@ -77,6 +77,16 @@ def published_preference(won, lost, beta: float = 0.5) -> torch.Tensor:
     return -F.logsigmoid(beta * (lost - won)) + won
 
 
+def weight(beta: float, as_published: bool = False) -> float:
+    """Factor of the preference loss where it is added to the noise loss: 2 / beta, or 1 as published.
+
+    The gradient in the error of an image is then at most 1, as that of the noise loss, and vanishes once winners and
+    losers have moved apart by a few times 2 / beta. With beta = 10 and the factor 1, samples of a rare cell lost their
+    lesions (docs/results.md).
+    """
+    return 1.0 if as_published else 2 / beta
+
+
 class Pairs:
     """Pairs of samples of one cell of which one was preferred, and the frozen generator that they are measured by.
 
@@ -98,12 +108,7 @@ class Pairs:
         self.reference, self.active, self.steps = reference, True, 0
 
     def loss(self, generator, n: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean loss of n pairs, and their implicit accuracy; without gradient once preference learning has stopped.
-
-        The loss is `preference_loss` times 2 / beta, so that its gradient in the errors is at most 1, as that of the
-        noise loss, and vanishes once winners and losers have moved apart by a few times 2 / beta. With the loss itself
-        and beta = 10, the pull was stronger and did not end, and samples of a rare cell lost their lesions.
-        """
+        """Mean loss of n pairs, and their implicit accuracy; without gradient once preference learning has stopped."""
         published = generator.settings.get("as_published")
         self.steps += 1
         if self.active and not published and self.steps % CHECK == 0:
@@ -116,9 +121,8 @@ class Pairs:
             now = self.errors(generator, generator.net, drawn, t, noise)
         with torch.no_grad():
             before = self.errors(generator, self.reference, drawn, t, noise)
-        beta = generator.settings["beta"]
-        losses, right = preference_loss(*now, *before, beta)
-        losses = published_preference(*now) if published else 2 / beta * losses  # in units of the noise error
+        losses, right = preference_loss(*now, *before, generator.settings["beta"])
+        losses = published_preference(*now) if published else losses
         return losses.mean() if self.active else losses.mean().detach(), right.float().mean()
 
     def errors(self, generator, net, drawn, t, noise) -> torch.Tensor:

@@ -67,7 +67,7 @@ def test_on_a_toy_preference_the_implicit_accuracy_rises():
     module.average.module.load_state_dict(module.net.state_dict())
     module.pairs = toy_pairs(module)
     start, accuracy = module.pairs.loss(module, 64)
-    assert start.item() == pytest.approx(2 / SETTINGS["beta"] * math.log(2), rel=1e-3)
+    assert start.item() == pytest.approx(math.log(2), rel=1e-3)
     optimizer, followed = torch.optim.Adam(module.net.parameters(), lr=2e-3), []
     for _ in range(60):
         loss, accuracy = module.pairs.loss(module, 16)
@@ -86,7 +86,7 @@ def test_the_pull_on_an_error_is_at_most_that_of_the_noise_loss_and_ends(monkeyp
     errors = {module.net: now, module.average: torch.full((2, 4), 0.03)}
     monkeypatch.setattr(preference.Pairs, "errors", lambda self, generator, net, *drawn: errors[net])
     loss, _ = toy_pairs(module).loss(module, 4)
-    (slopes,) = torch.autograd.grad(loss, now)
+    (slopes,) = torch.autograd.grad(preference.weight(beta) * loss, now)
     assert slopes[0].tolist() == pytest.approx([pull / 4] * 4, abs=1e-4)
     assert slopes[1].tolist() == pytest.approx([-pull / 4] * 4, abs=1e-4)
 
