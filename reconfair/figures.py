@@ -45,7 +45,7 @@ def keep(figure: Figure, study: Study, name: str) -> Figure:
     folder = store.outputs() / study.name / "chapters" / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / f"{name}.png", bbox_inches="tight")
-    figure.set_layout_engine("none")  # it is laid out; to do so again for display takes as long as drawing it
+    figure.set_layout_engine("none")  # it is laid out already: displayed as it was saved, and sooner
     plt.close(figure)
     return figure
 

@@ -368,6 +368,8 @@ class Table(Scans):
             rows[column] = sheet.groups(column)
         sheet.check()
         rows = _sliced(rows, self.slices)
+        if self.patient != type(self).model_fields["patient"].default:
+            sheet.notes.append(f"{path.name}: what is counted as a patient is a '{self.patient}'")
         rows.attrs["notes"] = sheet.notes
         return rows
 
