@@ -37,6 +37,7 @@ memory_per_1000_samples                                  growth of the resident 
 import argparse
 import os
 import resource
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -144,8 +145,10 @@ def made(product) -> Path:
 def prepare(chosen: params.Study, hide: bool) -> None:
     """Make the cohort, and hide most women with a high grade from training and validation."""
     cohort = data.product(chosen)
-    if cohort.fresh:
+    ready = cohort.folder / "hidden"  # a kill may leave a cohort in which nobody is hidden yet
+    if cohort.fresh and ready.exists():
         return
+    cohort.stamp.unlink(missing_ok=True)
     store.make(cohort)
     table = tables.read("cohort", cohort.folder)
     hidden = []
@@ -155,6 +158,7 @@ def prepare(chosen: params.Study, hide: bool) -> None:
         hidden.extend(patients[max(round((1 - HIDDEN) * len(patients)), least) :])
     tables.write(table.assign(split=table.split.mask(table.patient_id.isin(hidden), "hidden")), "cohort", cohort.folder)
     cohort.mark([cohort.folder / name for name in cohort.read_stamp()["files"]], 0)
+    ready.touch()
 
 
 def unit(scenario: str, seed: int, arm: str, quick: bool) -> dict[str, float]:
@@ -264,8 +268,7 @@ def oversampled(chosen: params.Study):
 
     network, known = chosen.networks[0], synthesis.cells(chosen)
     weights = balance.cell_weights(known.table.images, "cbrs")[known.of]
-    folder = store.outputs() / chosen.label / f"oversample-{chosen.diagnosis.seed}"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = emptied(store.outputs() / chosen.label / f"oversample-{chosen.diagnosis.seed}")
     table = data.load(chosen).table
     target, val = table[list(network.tasks)].to_numpy(np.float32), data.rows(table, "val")
     module = diagnosis.build(chosen, network)
@@ -278,10 +281,15 @@ def oversampled(chosen: params.Study):
     return training.load(folder / "best.ckpt", diagnosis.build(chosen, network)), cut
 
 
+def emptied(folder: Path) -> Path:
+    """A folder without what an earlier run left there: its key would not say with which code and settings."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
 def copy_samples(source: params.Study, target: params.Study) -> None:
     """Put the samples of another study in the place of this one's."""
-    import shutil
-
     drawn, place = made(synthesis.samples(source, "plain")), synthesis.samples(target, "plain")
     made(synthesis.weights(target, "plain"))
     place.folder.mkdir(parents=True, exist_ok=True)
@@ -306,7 +314,9 @@ def of_images(chosen: params.Study, name: str) -> dict[str, float]:
     rows = []
     add = lambda *values, **named: rows.append((values, named))  # noqa: E731
     look, known = distance.Features(chosen), synthesis.cells(chosen)
-    real = look(data.load(chosen).images, known.rows), known.of
+    other = np.isin(known.rows, synthesis.halves(chosen)[1])  # the examiner was trained with the other half
+    patients = data.load(chosen).table.patient_id.to_numpy()[known.rows[other]]
+    real = look(data.load(chosen).images, known.rows[other]), known.of[other], patients
     distance.between_groups(add, name, "sex", table.sex.to_numpy(), real, (look(images), cell), chosen.synthesis)
     variance = [values[2] for values, _ in rows if values[1] == "fd_variance"]
     return {"lesion_law_error": errors[rare], "fd_variance": variance[0] if variance else np.nan}
@@ -379,9 +389,9 @@ def speed(quick: bool) -> dict[str, float]:
             pass
     bare = time.perf_counter() - begun
     known, images, steps = synthesis.cells(chosen), data.load(chosen).images, 20 if quick else SPEED
-    of, folder, size = np.full(len(images), -1), store.outputs() / chosen.label / "speed", chosen.synthesis.batch_size
+    of, size = np.full(len(images), -1), chosen.synthesis.batch_size
     of[known.rows] = known.of
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = emptied(store.outputs() / chosen.label / "speed")
     module = synthesis.build(chosen)
     batches = Balanced(known.rows, known.of, size, min(synthesis.EPOCH, steps), 0, "natural", module.norms)
     train = training.loader((images, of), known.rows, size, batches=batches)

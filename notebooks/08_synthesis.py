@@ -30,6 +30,7 @@ import numpy as np
 import pandas as pd
 import torch
 from IPython.display import Markdown
+from statsmodels.stats.proportion import proportion_confint
 
 import reconfair as rf
 from reconfair import figures, judge, play
@@ -66,7 +67,8 @@ room = rf.synthesis
 for product in room.products(study):
     rf.store.make(product)
 table, generators = room.judge_all(study), study.synthesis.generators
-steps, usual = study.synthesis.iterations, type(study.synthesis).model_fields["iterations"].default
+steps = int(np.prod(room.rhythm(study.synthesis.iterations)))
+usual = type(study.synthesis).model_fields["iterations"].default
 Markdown(
     "Generators: " + ", ".join(f"`{name}`" for name in generators) + f"; cells: `{'*'.join(study.cells)}`. "
     f"Their common training has {steps:,} steps"
@@ -183,8 +185,9 @@ Markdown(
 # ## Balance
 #
 # A generator that sees a cell rarely learns it badly. `cbrs` draws images with weight $1/n_s$, so that all cells are seen
-# equally often; `sqrs` takes $1/\sqrt{n_s}$, half the way. `fairgen` also multiplies by $1 + a\,G_s$, where $G_s$ is the
-# norm of the gradient of cell $s$ over its mean: cells that are still badly learned are seen more often.
+# equally often; `sqrs` takes $1/\sqrt{n_s}$, half the way. `fairgen` also multiplies by $1 + a\,G_s$. $G_s$ is the gradient
+# norm of an image of cell $s$, divided by the mean over the cells: cells whose images still change the network most are seen
+# more often.
 
 # %%
 shares = {name: balance.cell_weights(cells.table.images, name) * cells.table.images for name in balance.POWERS}
@@ -277,16 +280,20 @@ figures.keep(drawn, study, "08_pair")
 # %%
 text = "No ratings were used."
 if study.synthesis.preference != "none":
-    rated = room.ratings(study)
-    log = pd.read_csv(room.weights(study, "fairgen").folder / "log.csv")
-    text = f"{len(rated)} pairs were rated by {', '.join(sorted(set(rated.rater)))}. At the end of the tuning the generator had "
-    text += f"moved towards the preferred image in {log.train_accuracy.iloc[-1]:.0%} of the pairs that it learned from "
-    text += "(50 % is chance)."
+    rated, moved = room.ratings(study), room.preferred(study)
+    low, high = proportion_confint(round(moved.sum()), len(moved), method="wilson")
+    text = f"{rated.pair_id.nunique()} pairs were rated by {', '.join(sorted(set(rated.rater)))}. Of the {len(moved)} pairs that "
+    text += (
+        f"were decided, the tuned generator has moved towards the preferred image in {moved.mean():.0%} (95 % interval "
+    )
+    text += f"{low:.0%} to {high:.0%}; 50 % is chance). It learned from these pairs, so of new ones it may be less."
 Markdown(text)
 
 # %% [markdown]
 # The rater `oracle` is a simulated physician. On brain phantoms it measures the lesion and prefers the image whose lesion
-# is more typical of the cell. On other scans it is a classifier that was trained on half of the training patients.
+# is more typical of the cell. On other scans it is a classifier that was trained on half of the training patients. The same
+# classifier gives the features of `fd_own` and `cell_auroc` below. There `fairgen` is measured by the one that it was tuned to
+# please; `fd_imagenet` is not.
 #
 # ## Real or synthetic?
 #
@@ -315,8 +322,8 @@ Markdown(
 
 # %% [markdown]
 # The Fréchet distance compares the features of synthetic and of real images. It depends on the number of images, so every
-# group has the same number here. `fd_floor` compares real images with other real ones: no generator can be expected below it.
-# The features are those of a classifier of our own (`fd_own`), not of Inception, so the values are no FID. Where the extra
+# group has the same number here. `fd_floor` compares real images with those of other patients: a good generator comes near
+# it, and copies of the training images can lie below it. The features are those of a classifier of our own (`fd_own`), not of Inception, so the values are no FID. Where the extra
 # `weights` is installed, `fd_imagenet` measures the same in features that no patient has taught.
 
 # %%
@@ -339,10 +346,10 @@ Markdown(
 #
 # Now the question that matters: does a classifier that was trained with synthetic images serve real test patients more
 # equally? `standard` is trained with real images alone. A classifier that trains with synthetic images differs from it in
-# three ways: it sees these images, it takes more steps, and its loss gives more weight to groups in which it is often wrong
+# up to three ways: it sees these images, it takes more steps, and groups in which it is often wrong count more
 # (inverse-performance weights; `inverse_performance = "none"` leaves them out). First, the number of synthetic images as a
-# dial, with gradient boosting on frozen features, which has neither weights nor steps. Numbers that would need more samples
-# than were drawn are left out.
+# dial, with gradient boosting on frozen features, which has neither weights nor steps. Every cell adds as many images. Numbers
+# that would need more samples than were drawn are left out.
 
 # %%
 ratios = classifiers.against_ratio(study, "fairgen", (0, 0.1, 0.25, 0.5, 1, 2))

@@ -37,6 +37,7 @@ GENERATOR = (
     "ema",
     "seed",
 )
+ALIKE = ("task", "names", "size", "colours", "channels", "widths", "blocks", "attention", "patch", "answer")
 SAMPLING = ("guidance", "steps", "as_published")  # with which images are drawn; training does not know them
 DIFFUSION = ("diffusion", "balance", "preference")
 NETWORKS = ("vit", "resnet")  # the other classifiers look at frozen features
@@ -162,9 +163,7 @@ def weights(study: Study, name: str = "base") -> Product:
         raise ParamsError(f"synthesis: there is no generator '{name}'; {nearest(name, settings.generators)}")
     iterations = settings.iterations if base else settings.tuning
     keys = {key: settings.model_dump(mode="json")[key] for key in GENERATOR} | {"iterations": iterations}
-    merged = {"min_images": settings.min_images} if settings.small_cells == "merge" else {}
-    keys |= {"cells": study.cells, "small_cells": settings.small_cells, **merged}
-    keys |= {"outlined": study.diagnosis.classify.outlined}
+    keys |= _cells_of(study)
     keys |= {} if base else recipe(study, name)
     keys |= {"start": _digest(settings.start)} if base and settings.start else {}
     needs = [] if base else [weights(study)]
@@ -174,6 +173,14 @@ def weights(study: Study, name: str = "base") -> Product:
     work = partial(_work, study, "train generator", iterations * settings.batch_size)
     write = partial(_train, study, name)
     return _product(study, f"synthesis/{name}", "weights", write, DIFFUSION, needs, parameters=keys, work=work)
+
+
+def _cells_of(study: Study) -> dict:
+    """Settings on which the cells depend."""
+    settings = study.synthesis
+    merged = {"min_images": settings.min_images} if settings.small_cells == "merge" else {}
+    outlined = {"outlined": study.diagnosis.classify.outlined}
+    return {"cells": study.cells, "small_cells": settings.small_cells, **merged, **outlined}
 
 
 def examiner(study: Study) -> Product:
@@ -221,7 +228,7 @@ def samples(study: Study, name: str) -> Product:
         ("further",) if further else (),
         [] if further else [weights(study, name)],
         parameters={key: getattr(settings, key) for key in keys}
-        | ({"diffusers": settings.diffusers, "cells": study.cells} if further else {}),
+        | ({"diffusers": _state_of(settings.diffusers)} | _cells_of(study) if further else {}),
         work=partial(_work, study, "sample generator"),
     )
 
@@ -359,6 +366,12 @@ def check(study: Study) -> list[str]:
         mistakes.append(
             f"synthesis.attention: no level has {min(absent)} pixels a side; valid here: {', '.join(map(str, levels))}"
         )
+    weighs = settings.as_published or settings.inverse_performance != "none"
+    if weighs and study.networks_of("fairgen") and not diagnosis.settings_of(study, asked(study))["epochs"]:
+        mistakes.append(
+            "synthesis.inverse_performance: weights are renewed after each epoch, and diagnosis.classify.epochs is 0; "
+            "write inverse_performance: none" + ", and as_published: false" * settings.as_published
+        )
     for kind in [kind for kind in NETWORKS if kind in settings.classifiers]:
         changed = architecture(study, kind)
         if changed and study.networks_of("fairgen"):
@@ -377,8 +390,11 @@ def check(study: Study) -> list[str]:
             lacks = f"{path} is no {kind}" if path.exists() else f"there is no {kind} {path}"
             mistakes.append(f"synthesis.{key}: {lacks}; {nearest(path.name, there, 'there is')}")
         elif key == "start" and settings.start:
+            ours = {key: settings.model_dump(mode="json")[key] for key in GENERATOR if key in ALIKE}
             try:
-                _settings_in(path)
+                _require_alike(
+                    path, _settings_in(path)[0], ours | {"task": study.cells[-1], "size": study.dataset.size}
+                )
             except ParamsError as error:
                 mistakes.append(str(error))
     if "xgboost" in settings.classifiers or settings.diffusers:
@@ -409,6 +425,13 @@ def check_weights(study: Study) -> list[str]:
     settings = diagnosis.settings_of(study, asked(study))
     changes = [architecture(study, kind) for kind in NETWORKS if kind in study.synthesis.classifiers]
     return diagnosis.unloadable([("classify", settings | changed) for changed in changes if changed])
+
+
+def _state_of(folder: str) -> list:
+    """Names, sizes and times of the files of a folder, which can be too large to be read for a fingerprint."""
+    path = Path(folder).expanduser()
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return [[str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
 def _digest(place: str) -> str:
@@ -471,16 +494,18 @@ def _train(study: Study, name: str, folder: Path) -> None:
     from reconfair.synthesis.balance import Balanced
 
     known, images, settings = cells(study), data.load(study).images, study.synthesis
-    iterations = settings.iterations if name == "base" else settings.tuning
-    module, epoch = build(study, name, known.table), min(EPOCH, iterations)
+    epochs, epoch = rhythm(settings.iterations if name == "base" else settings.tuning)
+    module, seen = build(study, name, known.table), digests(images[known.rows])
     if name != "base":
         module.load_state_dict(load(study).state_dict())
         module.requires_grad_(True).average.requires_grad_(False)
         if recipe(study, name)["preference"] != "none":
             module.pairs = compared(study, load(study).average)
     elif settings.start:
-        _start(module, Path(settings.start).expanduser())
-    module.settings = {**module.settings, "epochs": -(-iterations // EPOCH)}
+        hidden = np.flatnonzero(data.load(study).table.split.isin(["val", "test"]))
+        seen |= _start(module, Path(settings.start).expanduser(), digests(images[hidden]))
+    seen |= set(_settings_in(store.ready(weights(study)) / "best.ckpt")[0]["seen"]) if name != "base" else set()
+    module.settings = {**module.settings, "epochs": epochs, "seen": sorted(seen)}
     sampling, seed = module.settings.get("sampling", "natural"), seed_of(settings.seed, name)
     batches = Balanced(known.rows, known.of, settings.batch_size, epoch, seed, sampling, module.norms)
     of, few = np.full(len(images), -1), known.rows[: settings.batch_size]
@@ -490,17 +515,52 @@ def _train(study: Study, name: str, folder: Path) -> None:
     training.fit(module, train, val, folder, module.settings["epochs"], study.compute, f"generator {name}")
 
 
-def _start(module, path: Path) -> None:
-    """Start from the weights of a generator that was trained elsewhere, of the same cells and size."""
+def rhythm(iterations: int) -> tuple[int, int]:
+    """Epochs of a training and the batches of each, at most 100; their product is `iterations` or barely more.
+
+    Examples
+    --------
+    >>> rhythm(2000), rhythm(160), rhythm(101)
+    ((20, 100), (2, 80), (2, 51))
+    """
+    epochs = -(-iterations // EPOCH)
+    return epochs, -(-iterations // epochs)
+
+
+def digests(images: np.ndarray) -> set[str]:
+    """Hash of the pixels of each image, by which a generator knows what it was trained with."""
+    return {sha256(np.ascontiguousarray(image)).hexdigest()[:16] for image in images}
+
+
+def _start(module, path: Path, hidden: set[str]) -> set[str]:
+    """Start from the weights of a generator that was trained elsewhere, of the same cells and size.
+
+    Returns
+    -------
+    set of str
+        `digests` of the images that it was trained with; none may be `hidden`.
+    """
     theirs, state = _settings_in(path)
-    alike = ("task", "names", "size", "colours", "channels", "widths", "blocks", "attention", "patch", "answer")
-    for key in alike:
-        if theirs.get(key) != module.settings[key]:
-            raise ParamsError(
-                f"synthesis.start: {path} is a generator of another study: its {key} are {theirs.get(key)}, here "
-                f"{module.settings[key]}"
-            )
+    _require_alike(path, theirs, module.settings)
+    if known := hidden & set(theirs["seen"]):
+        raise ParamsError(
+            f"synthesis.start: {path} was trained with {len(known)} images that are in val or test here; start from a "
+            "generator of other patients, or of the same split"
+        )
     module.load_state_dict(state)
+    return set(theirs["seen"])
+
+
+def _require_alike(path: Path, theirs: dict, ours: dict) -> None:
+    """Refuse a generator that differs in one of these settings of ours, or does not say what it was trained with."""
+    if differs := [key for key in ALIKE if key in ours and theirs.get(key) != ours[key]]:
+        key = differs[0]
+        raise ParamsError(
+            f"synthesis.start: {path} is a generator of another study: its {key} are {theirs.get(key)}, here "
+            f"{ours[key]}"
+        )
+    if "seen" not in theirs:
+        raise ParamsError(f"synthesis.start: {path} does not say which images it was trained with; train it again")
 
 
 def _settings_in(path: Path) -> tuple[dict, dict]:
@@ -554,7 +614,7 @@ def _write_pairs(study: Study, folder: Path) -> None:
     cell = np.arange(settings.pairs) % len(table)
     both = np.repeat(cell, 2)
     _fill(study, folder / "pairs.npy", len(both), lambda done: draw(study, "base", both[done:], "pair", done))
-    mark = pairs(study).fingerprint[:8]
+    mark = sha256(np.load(folder / "pairs.npy", mmap_mode="r")).hexdigest()[:8]  # ratings are of what was seen
     listed = pd.DataFrame({"pair_id": [f"{mark}-{number:05d}" for number in range(settings.pairs)]})
     names = [f"{number:05d}" for number in range(2 * settings.pairs)]
     listed = listed.assign(cell=table.cell.to_numpy()[cell], left=names[::2], right=names[1::2])
@@ -587,7 +647,7 @@ def ratings(study: Study) -> pd.DataFrame:
     files = sorted(folder.glob("ratings.csv" if oracle else "*.csv"))
     if not files:
         raise ParamsError(f"synthesis.ratings: {folder} holds no CSV file; make one with `reconfair rate`")
-    return pd.concat([preference.read_ratings(path, listed) for path in files], ignore_index=True)
+    return pd.concat(preference.read_raters(files, listed).values(), ignore_index=True)
 
 
 def compared(study: Study, reference):
@@ -601,6 +661,11 @@ def compared(study: Study, reference):
     number = pd.Series(range(len(table := cells(study).table)), table.cell)
     winners, losers = (images[side.astype(int)] for side in (decided.winner, decided.loser))
     return preference.Pairs(winners, losers, number[decided.cell].to_numpy(), reference)
+
+
+def preferred(study: Study) -> np.ndarray:
+    """Whether fairgen has moved towards the preferred image of each pair it learned from, (pairs,): 1, 0 or 0.5."""
+    return compared(study, load(study).average).preferred(load(study, "fairgen")).numpy()
 
 
 # --- samples ---

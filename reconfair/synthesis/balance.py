@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from reconfair.keyed import generator
 from reconfair.training import Batches
@@ -78,7 +79,7 @@ class Balanced(Batches):
 
 
 class GradientNorms:
-    """Norms of each cell's gradient over the last 100 batches; NaN where a batch had no image of the cell."""
+    """Gradient norms of each cell's images over the last 100 batches; NaN where a batch had no image of the cell."""
 
     kept = ("ring", "added")  # what a resumed training must know
 
@@ -96,7 +97,10 @@ class GradientNorms:
 
 
 def output_norms(layer, inputs: torch.Tensor, residual: torch.Tensor, cell: torch.Tensor, cells: int) -> torch.Tensor:
-    """Norm of the gradient of each cell's mean squared error with respect to the output layer.
+    """Norm of the gradient of an image's mean squared error with respect to the output layer, its mean in each cell.
+
+    The norm of the gradient of a cell's mean error is larger the fewer images the cell has in a
+    batch, since less noise averages out; cells that are equally hard would not keep their weights.
 
     Parameters
     ----------
@@ -114,15 +118,11 @@ def output_norms(layer, inputs: torch.Tensor, residual: torch.Tensor, cell: torc
     Tensor
         (cells,); NaN for a cell without an image.
     """
-    norms = torch.full((cells,), torch.nan, device=inputs.device)
-    for number in cell.unique():
-        some = cell == number
-        slope = 2 * residual[some] / residual[some].numel()
-        weight = torch.nn.grad.conv2d_weight(
-            inputs[some].float(), layer.weight.shape, slope, layer.stride, layer.padding
-        )
-        norms[number] = (weight.square().sum() + slope.sum((0, 2, 3)).square().sum()).sqrt()
-    return norms
+    slope = 2 * residual.float().flatten(2) / residual[0].numel()
+    seen = F.unfold(inputs.float(), layer.kernel_size, padding=layer.padding, stride=layer.stride)
+    norms = torch.cat([slope @ seen.mT, slope.sum(2, keepdim=True)], 2).flatten(1).norm(dim=1)
+    sums, counts = (torch.zeros_like(norms[:1]).repeat(cells).index_add(0, cell, some) for some in (norms, norms**0))
+    return sums / counts
 
 
 class FairWeights:

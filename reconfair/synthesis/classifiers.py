@@ -287,7 +287,8 @@ def judge(study: Study) -> pd.DataFrame:
 def against_ratio(study: Study, name: str, ratios, classifier: str = "boosting") -> pd.DataFrame:
     """What a classifier of frozen features does on real test patients, by synthetic images per real one.
 
-    The same samples serve all ratios; ratios that would need more of them than were drawn are left out.
+    Every cell adds as many images. The same samples serve all ratios; ratios that would need more of a cell than were
+    drawn are left out.
 
     Returns
     -------
@@ -301,9 +302,13 @@ def against_ratio(study: Study, name: str, ratios, classifier: str = "boosting")
         look(*some, raw=True) for some in ((cohort.images, rows), (images,), (cohort.images, evaluated))
     )
     labels, answers = synthesis.labels(study)[rows], {}
-    for ratio in (ratio for ratio in ratios if round(ratio * len(rows)) <= len(table)):
-        n = round(ratio * len(rows))
-        x, y = np.concatenate([real, made[:n]]), np.concatenate([labels, table[task].to_numpy()[:n]])
+    order, cells = table.groupby("cell").cumcount().to_numpy(), table.cell.nunique()
+    drawn = table.cell.value_counts().min()
+    for ratio, each in ((ratio, round(ratio * len(rows) / cells)) for ratio in ratios):
+        if each > drawn:
+            continue
+        some = order < each
+        x, y = np.concatenate([real, made[some]]), np.concatenate([labels, table[task].to_numpy()[some]])
         chance = of_features(study, classifier, x, y, test)
         answers[ratio] = diagnosis.units(study, network, cohort.table.iloc[evaluated], chance)
     named = {"standard" if ratio == 0 else str(ratio): some for ratio, some in answers.items()}

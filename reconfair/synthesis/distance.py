@@ -86,13 +86,19 @@ def nearest(images, others, same=None) -> np.ndarray:
     return np.sqrt(np.maximum(np.concatenate(distances), 0) / flat.shape[1]), np.concatenate(indices)
 
 
-def cell_auroc(features: np.ndarray, cells: np.ndarray, seed: int = 0) -> float:
-    """Mean AUROC with which cells are told apart by their features: linear discriminants of one half on the other."""
-    half = generator(seed, "cell auroc").permutation(len(features)) % 2 == 0
+def cell_auroc(features: np.ndarray, cells: np.ndarray, seed: int = 0, patients=None) -> float:
+    """Mean AUROC with which cells are told apart by their features: linear discriminants of one half on the other.
+
+    Images of one of the `patients` (n,) are in the same half; left out: each image is a patient's only one.
+    """
+    _, of = np.unique(np.arange(len(features)) if patients is None else patients, return_inverse=True)
+    half = (generator(seed, "cell auroc").permutation(of.max() + 1) % 2 == 0)[of]
     values = []
     for train in (half, ~half):
         x, y = features[train], cells[train]
         numbers = np.unique(y)
+        if len(numbers) < 2:
+            continue
         means = np.stack([x[y == number].mean(0) for number in numbers])
         within = x - means[np.searchsorted(numbers, y)]
         cov = within.T @ within / len(x)
@@ -140,7 +146,7 @@ def imagenet(study: Study):
     return module.eval().requires_grad_(False)
 
 
-def fresh(study: Study, table: pd.DataFrame, each: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def fresh(study: Study, table: pd.DataFrame, each: int = 0, key: str = "fresh") -> tuple[np.ndarray, np.ndarray]:
     """Images of fresh phantom patients and their cells, so many of each cell.
 
     Parameters
@@ -151,10 +157,12 @@ def fresh(study: Study, table: pd.DataFrame, each: int = 0) -> tuple[np.ndarray,
         Of the cells.
     each : int
         0: as many as `EACH`.
+    key : str
+        Other patients for another key.
     """
     each = each or EACH
     number, drawn, cells = {cell: at for at, cell in enumerate(table.cell)}, [], []
-    seed = seed_of(study.dataset.seed, "fresh") % 2**31
+    seed = seed_of(study.dataset.seed, key) % 2**31
     for repeat in range(20):
         update = {"seed": seed + repeat, "patients": max(4 * each * len(table) // study.dataset.slices, 60)}
         dataset = study.dataset.model_copy(update=update)
@@ -180,12 +188,15 @@ def _drawings(table: pd.DataFrame, dataset) -> np.ndarray:
     return np.stack([dataset.read_image(row)[0] for row in table.itertuples()])
 
 
-def law(study: Study):
-    """The law of measured lesions in each cell of a brain phantom, from fresh patients; see `preference.Law`."""
+def law(study: Study, key: str = "judged"):
+    """The law of measured lesions in each cell of a brain phantom, from fresh patients; see `preference.Law`.
+
+    The physician knows it from patients of another `key`, so that samples are not measured by those who shaped them.
+    """
     from reconfair.data import phantom_mri
     from reconfair.synthesis.preference import Law, lesion
 
-    images, cells = fresh(study, synthesis.cells(study).table)
+    images, cells = fresh(study, synthesis.cells(study).table, key=key)
     return Law(lesion(images, phantom_mri.VIEW), cells)
 
 
@@ -200,7 +211,7 @@ def physician(study: Study):
 
     table = synthesis.cells(study).table
     if study.dataset.name == "phantom_mri":
-        known = law(study)
+        known = law(study, "physician")
         return lambda images, cells: known.score(lesion(images, phantom_mri.VIEW), cells)
 
     def score(images, cells):
@@ -221,11 +232,11 @@ def judge(study: Study) -> pd.DataFrame:
 
     Features are those of the examiner and, where its weights are at hand, of a network that was trained with ImageNet
     (``fd_imagenet`` and so on). ``fd_own`` and ``kernel`` of a group compare as many synthetic as real images of it,
-    the same number in every group and draw; ``fd_floor`` compares as many real images of other patients with each
-    other. ``fd_variance`` is the population variance of fd_own between the groups of an attribute. ``cell_auroc`` is
-    the AUROC with which cells are told apart. ``nearest_ratio`` is the median distance to the nearest training image,
-    over that between training images of different patients; ``memorised`` is the share of samples nearer than all but
-    1 % of these.
+    the same number in every group and draw; ``fd_floor`` compares as many real images of two halves of the patients
+    with each other. ``fd_variance`` is the population variance of fd_own between the groups of an attribute.
+    ``cell_auroc`` is the AUROC with which cells are told apart. ``nearest_ratio`` is the median distance to the nearest
+    training image, over that between training images of different patients; ``memorised`` is the share of samples
+    nearer than all but 1 % of these.
     """
     settings, (*attributes, _) = study.synthesis, study.cells
     cohort, known = data.load(study), synthesis.cells(study)
@@ -244,13 +255,13 @@ def judge(study: Study) -> pd.DataFrame:
 
     truth = law(study) if study.dataset.name == "phantom_mri" else None
     between, _ = nearest(cohort.images[known.rows], cohort.images[known.rows], (patients, patients))
-    add("real", "cell_auroc", cell_auroc(real, known.of[other], settings.seed), n=len(real))
+    add("real", "cell_auroc", cell_auroc(real, known.of[other], settings.seed, patients[other]), n=len(real))
     for name in settings.generators:
         samples, images = synthesis.synthetic(study, name)
         made = {space: look(images) for space, look in spaces.items()}
         cell = samples.cell.map({cell: at for at, cell in enumerate(table.cell)}).to_numpy()
         for (space, features), (attribute, groups) in combinations(made.items(), codes.items()):
-            both = (every[space], known.of[other]), (features, cell)
+            both = (every[space], known.of[other], patients[other]), (features, cell)
             between_groups(add, name, attribute, groups, *both, settings, space)
         add(name, "cell_auroc", cell_auroc(made["own"], cell, settings.seed), n=len(cell))
         near, _ = nearest(images, cohort.images[known.rows])
@@ -295,29 +306,32 @@ def between_groups(add, name, attribute, groups, real, made, settings, space: st
     name, attribute : str
     groups : ndarray of str
         Group of each cell.
-    real, made : (ndarray, ndarray)
-        Features of the images, and their cells.
+    real : (ndarray, ndarray, ndarray)
+        Features of the images, their cells and their patients.
+    made : (ndarray, ndarray)
+        Features and cells.
     settings : params.Synthesis
     space : str
         Whose features these are; names the metrics.
     """
     apart = "" if space == "own" else f"_{space}"
     names = (f"fd_{space}", f"fd{apart}_floor", f"kernel{apart}")
-    (real, real_cell), (made, made_cell) = real, made
+    (real, real_cell, patients), (made, made_cell) = real, made
     members = {group: (np.flatnonzero(groups[real_cell] == group), np.flatnonzero(groups[made_cell] == group))
                for group in dict.fromkeys(groups)}  # fmt: skip
-    n = min(min(len(a) // 2, len(b)) for a, b in members.values())
+    n = min(min(least_half(patients[a]), len(b)) for a, b in members.values())
     if n < 2:
-        add(name, names[0], np.nan, attribute, note="a group has fewer than 4 real images of the second half")
+        add(name, names[0], np.nan, attribute, note="half of the patients of a group have fewer than 2 real images")
         return
     draw, drawn = generator(settings.seed, "distances", attribute), {}
     for _ in range(settings.draws):
         for group, (a, b) in members.items():
-            a, b = draw.permutation(a), draw.permutation(b)[:n]
+            one, other = (draw.permutation(a[some])[:n] for some in halved(patients[a], draw))
+            b = draw.permutation(b)[:n]
             values = (
-                frechet(real[a[:n]], made[b]),
-                frechet(real[a[:n]], real[a[n : 2 * n]]),
-                kernel(real[a[:n]], made[b]),
+                frechet(real[one], made[b]),
+                frechet(real[one], real[other]),
+                kernel(real[one], made[b]),
             )
             for metric, value in zip(names, values, strict=True):
                 drawn.setdefault((metric, group), []).append(value)
@@ -328,3 +342,26 @@ def between_groups(add, name, attribute, groups, real, made, settings, space: st
         variance = np.var([drawn[metric, group] for group in members], axis=0)
         low, high = np.quantile(variance, [0.025, 0.975])
         add(name, name_of, variance.mean(), attribute, "all", low, high, n, f"{settings.draws} draws")
+
+
+def least_half(patients: np.ndarray) -> int:
+    """Images that each of the two parts of `halved` has at least."""
+    counts = np.unique(patients, return_counts=True)[1]
+    return int(counts.sum() - counts.max(initial=0)) // 2
+
+
+def halved(patients: np.ndarray, draw) -> tuple[np.ndarray, np.ndarray]:
+    """Places of images (n,) in two parts without a common patient: each patient, in random order, joins the smaller.
+
+    Examples
+    --------
+    >>> one, other = halved(np.array(["a", "a", "b", "c", "c", "c"]), np.random.default_rng(0))
+    >>> sorted([len(one), len(other)])
+    [3, 3]
+    """
+    _, of, counts = np.unique(patients, return_inverse=True, return_counts=True)
+    sizes, part = [0, 0], np.empty(len(counts), int)
+    for patient in draw.permutation(len(counts)):
+        part[patient] = sizes[1] < sizes[0]
+        sizes[part[patient]] += counts[patient]
+    return np.flatnonzero(part[of] == 0), np.flatnonzero(part[of] == 1)

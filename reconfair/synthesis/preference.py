@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy import ndimage, stats
+from statsmodels.stats.proportion import proportion_confint
 from torch.nn import functional as F
 
 from reconfair.keyed import generator
@@ -132,19 +133,30 @@ class Pairs:
         predicted = generator.noise_hat_of(mean + sd * noise, t, self.cells[drawn].repeat_interleave(2), net)
         return (predicted - noise).square().mean((1, 2, 3)).unflatten(0, (len(drawn), 2)).T
 
-    @torch.no_grad()
     def rises(self, generator) -> torch.Tensor:
-        """Shares by which the errors of winners and losers have risen, (2,), always at the same times and noise.
+        """Shares by which the errors of winners and losers have risen, (2,): where both rise, it only forgets."""
+        now, before = self.tuned(generator, 2 * CHECK)
+        return ((now - before) / before).mean(1)
 
-        Of the averaged weights: those of the moment err more, by as much as the learning rate is large. Where both
-        errors rise, the generator only forgets.
+    def preferred(self, generator) -> torch.Tensor:
+        """Whether the tuned generator has moved towards the winner of each pair, (n,): 1, 0 or, if not at all, 0.5."""
+        now, before = self.tuned(generator, len(self.images))
+        won, lost = now - before
+        return (1 + (lost - won).sign()) / 2
+
+    @torch.no_grad()
+    def tuned(self, generator, pairs: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Noise errors, (2, n), of the generator and of the reference, always at the same times and noise.
+
+        Of the averaged weights: those of the moment err more, by as much as the learning rate is large.
         """
-        draw, some = torch.Generator().manual_seed(0), self.images[: 2 * CHECK]
+        draw, some = torch.Generator().manual_seed(0), self.images[:pairs]
         t = torch.randint(1, STEPS + 1, (len(some),), generator=draw).to(some.device)
         noise = torch.randn(some[:, :1].shape, generator=draw).to(some.device).expand_as(some)
-        drawn = torch.arange(len(some), device=some.device)
-        now, before = (self.errors(generator, net, drawn, t, noise) for net in (generator.average, self.reference))
-        return ((now - before) / before).mean(1)
+        parts, errors = torch.arange(len(some), device=some.device).split(2 * CHECK), []
+        for net in (generator.average, self.reference):
+            errors.append(torch.cat([self.errors(generator, net, part, t[part], noise[part]) for part in parts], 1))
+        return tuple(errors)
 
 
 # --- who prefers ---
@@ -272,7 +284,8 @@ def read_ratings(path: Path, pairs: pd.DataFrame) -> pd.DataFrame:
         if row.pair_id not in known.index:
             study = str(pairs.pair_id.iloc[0]).rpartition("-")[0]
             raise ParamsError(
-                f"{where}: pair '{row.pair_id}' is of another study; those of this one begin with '{study}'; rate again"
+                f"{where}: pair '{row.pair_id}' is of another study; those of this one begin with '{study}'; "
+                "move the file away and rate again"
             )
         if row.cell != known.cell[row.pair_id]:
             raise ParamsError(f"{where}: cell '{row.cell}'; pair '{row.pair_id}' is of '{known.cell[row.pair_id]}'")
@@ -287,6 +300,24 @@ def read_ratings(path: Path, pairs: pd.DataFrame) -> pd.DataFrame:
     if repeated := table.pair_id[table.pair_id.duplicated()].tolist():
         raise ParamsError(f"{path}: pair '{repeated[0]}' is rated more than once")
     return table.assign(seconds=table.seconds.astype(float))
+
+
+def read_raters(paths, pairs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Read the files of several raters; see `read_ratings`.
+
+    Raises
+    ------
+    ParamsError
+        Two files are of one rater, who would vote twice.
+    """
+    read, of = {}, {}
+    for path in paths:
+        table = read_ratings(path, pairs)
+        rater = table.rater[0] if len(table) else path.stem
+        if rater in of:
+            raise ParamsError(f"{path}: rater '{rater}' has {of[rater]} already; leave one file of each rater")
+        read[rater], of[rater] = table, path
+    return read
 
 
 def preferred(ratings: pd.DataFrame) -> pd.DataFrame:
@@ -307,7 +338,8 @@ def agreement(one: pd.DataFrame, other: pd.DataFrame, draws: int = 2000, seed: i
     Returns
     -------
     dict of float
-        ``pairs, agreement, low, high, kappa, kappa_low, kappa_high``; intervals are of a bootstrap of the pairs.
+        ``pairs, agreement, low, high, kappa, kappa_low, kappa_high``. The interval of the agreement is Wilson's, that
+        of kappa is of a bootstrap of the pairs, and missing where the raters always agree or always differ.
     """
     winners = [
         table.set_index("pair_id").pipe(
@@ -328,8 +360,9 @@ def agreement(one: pd.DataFrame, other: pd.DataFrame, draws: int = 2000, seed: i
         chance = sum((codes[0] == k).mean(-1) * (codes[1] == k).mean(-1) for k in range(3))
         return same, np.where(chance < 1, (same - chance) / np.where(chance < 1, 1 - chance, 1), 1.0)
 
-    (same, kappa), drawn = measures(codes), measures(codes[:, rows])
-    (low, high), (kappa_low, kappa_high) = (np.quantile(values, [0.025, 0.975]) for values in drawn)
+    (same, kappa), (_, drawn) = measures(codes), measures(codes[:, rows])
+    low, high = proportion_confint(round(same * len(both)), len(both), method="wilson")
+    kappa_low, kappa_high = np.quantile(drawn, [0.025, 0.975]) if 0 < same < 1 else (np.nan, np.nan)
     values = [len(both), same, low, high, kappa, kappa_low, kappa_high]
     keys = ["pairs", "agreement", "low", "high", "kappa", "kappa_low", "kappa_high"]
     return dict(zip(keys, map(float, values), strict=True))

@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from reconfair import store, synthesis
 from reconfair.params import ParamsError, Study
-from reconfair.synthesis.preference import COLUMNS, agreement, blank, read_ratings
+from reconfair.synthesis.preference import COLUMNS, agreement, blank, read_raters, read_ratings
 
 KEYS = {"l": "left", "r": "right", "n": "neither", "u": "undo"}
 TEXT = {"left": "Left (l)", "right": "Right (r)", "neither": "Neither (n)", "undo": "Undo (u)"}
@@ -80,7 +80,7 @@ def start(study: Study, rater: str) -> Rating:
 def agreements(study: Study) -> pd.DataFrame:
     """How well every two raters agree; see `preference.agreement`. Those without a common pair have a row of 0."""
     pairs, _ = synthesis.listed_pairs(study)
-    read = {path.stem: read_ratings(path, pairs) for path in sorted(folder_of(study).glob("*.csv"))}
+    read = read_raters(sorted(folder_of(study).glob("*.csv")), pairs)
     rows = []
     for one, other in combinations(read, 2):
         both = {*read[one].pair_id} & {*read[other].pair_id}

@@ -236,7 +236,9 @@ def test_patients_and_groups_that_differ_in_blanks_or_case_are_one(write):
 def test_what_is_counted_as_a_patient_is_said_where_it_may_be_something_else(write):
     root = write(lesion=["l1", "l2", "l3", "l4"])
     notes = [rows(root, patient=column).attrs["notes"] for column in ("patient_id", "lesion")]
-    assert "what is counted as a patient is a 'lesion'" in notes[1][-1] and not any("counted" in note for note in notes[0])
+    assert "what is counted as a patient is a 'lesion'" in notes[1][-1] and not any(
+        "counted" in note for note in notes[0]
+    )
 
 
 @pytest.mark.parametrize("patient", ["nan", " ", "None"])

@@ -42,11 +42,23 @@ def test_gradient_norms_are_those_of_autograd():
     layer, inputs = torch.nn.Conv2d(3, 4, 3, padding=1), torch.randn(6, 3, 8, 8)
     target, cell = torch.randn(6, 4, 8, 8), torch.tensor([0, 0, 2, 2, 2, 0])
     norms = balance.output_norms(layer, inputs, (layer(inputs) - target).detach(), cell, 3)
+    alone = []
+    for image, aim in zip(inputs[:, None], target[:, None], strict=True):
+        gradient = torch.autograd.grad(F.mse_loss(layer(image), aim), layer.parameters())
+        alone.append(sum(g.square().sum() for g in gradient).sqrt())
     for number in (0, 2):
-        some = cell == number
-        gradient = torch.autograd.grad(F.mse_loss(layer(inputs[some]), target[some]), layer.parameters())
-        assert norms[number].item() == pytest.approx(sum(g.square().sum() for g in gradient).sqrt().item(), rel=1e-4)
+        assert norms[number].item() == pytest.approx(torch.stack(alone)[cell == number].mean().item(), rel=1e-4)
     assert norms[1].isnan()
+
+
+def test_cells_of_one_law_are_equally_hard_however_few_their_images():
+    torch.manual_seed(0)
+    layer, norms = torch.nn.Conv2d(3, 1, 3, padding=1), balance.GradientNorms(3)
+    draw, shares = np.random.default_rng(0), np.array([10, 100, 890]) / 1000
+    for _ in range(100):
+        cell = torch.from_numpy(draw.choice(3, 64, p=shares))
+        norms.add(balance.output_norms(layer, torch.randn(64, 3, 8, 8), torch.randn(64, 1, 8, 8), cell, 3))
+    assert norms.hardness().numpy() == pytest.approx(np.ones(3), abs=0.05)
 
 
 def test_hardness_is_the_mean_of_the_last_hundred_batches_over_that_of_all_cells():

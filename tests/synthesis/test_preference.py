@@ -230,4 +230,6 @@ def test_agreement_of_two_raters_is_that_of_scikit_learn(pairs):
     assert answer["agreement"] == pytest.approx((codes[0] == codes[1]).mean())
     assert answer["kappa"] == pytest.approx(sklearn.cohen_kappa_score(*codes))
     assert answer["low"] <= answer["agreement"] <= answer["high"] and answer["pairs"] == 20
-    assert preference.agreement(one, one)["kappa"] == 1
+    alike = preference.agreement(one, one)
+    assert alike["kappa"] == 1 and np.isnan(alike["kappa_low"])  # a bootstrap of pairs that are all alike has no width
+    assert (alike["low"], alike["high"]) == pytest.approx((0.839, 1.0), abs=0.001)  # Wilson's, of 20 in 20

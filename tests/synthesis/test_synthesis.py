@@ -280,14 +280,38 @@ def test_a_generator_of_another_study_is_refused_by_what_differs(made, tmp_path)
     path = synthesis.weights(made).folder / "best.ckpt"
     module = synthesis.build(made)
     before = {key: value.clone() for key, value in module.state_dict().items()}
-    synthesis._start(module, path)
+    seen = synthesis._start(module, path, set())
     assert any(not torch.equal(before[key], value) for key, value in module.state_dict().items())
+    assert seen == synthesis.digests(data.load(made).images[synthesis.cells(made).rows])
     other = synthesis.build(study(cells="age_group*grade"))
     with pytest.raises(ParamsError, match=r"another study: its names.*female.*older"):
-        synthesis._start(other, path)
+        synthesis._start(other, path, set())
     (tmp_path / "none.ckpt").write_text("nothing")
     with pytest.raises(ParamsError, match=r"synthesis\.start.*none\.ckpt"):
-        synthesis._start(module, tmp_path / "none.ckpt")
+        synthesis._start(module, tmp_path / "none.ckpt", set())
+    assert synthesis.check(study(start=str(path))) == []
+    [mistake] = synthesis.check(study(start=str(path), channels=16))
+    assert "another study: its channels are 8, here 16" in mistake
+    old = torch.load(path, weights_only=True)
+    del old["settings"]["seen"]
+    torch.save(old, tmp_path / "old.ckpt")
+    [mistake] = synthesis.check(study(start=str(tmp_path / "old.ckpt")))
+    assert "does not say which images" in mistake
+
+
+def test_no_val_or_test_patient_reaches_a_generator_through_another_that_it_starts_from(made, tmp_path, monkeypatch):
+    monkeypatch.setenv("RECONFAIR_OUTPUTS", str(tmp_path))
+    wide = study({"split": (0.9, 0.05, 0.05), "label": "wide"})
+    path = str(store.make(synthesis.weights(wide)) / "best.ckpt")
+    leaky, same = (study({"label": label} | split, start=path)
+                   for label, split in (("leaky", {}), ("same", {"split": (0.9, 0.05, 0.05)})))  # fmt: skip
+    with pytest.raises(ParamsError, match=r"synthesis\.start.*was trained with \d+ images that are in val or test"):
+        store.make(synthesis.weights(leaky))
+    store.make(synthesis.weights(same))
+    monkeypatch.setattr(distance, "EACH", 12)
+    tuned = store.make(synthesis.weights(same, "sqrs")) / "best.ckpt"  # what a tuned one has seen is kept as well
+    with pytest.raises(ParamsError, match="in val or test"):
+        store.make(synthesis.weights(study({"label": "later"}, start=str(tuned))))
 
 
 def test_ratings_of_another_study_and_none_at_all_are_refused(made, tmp_path):
@@ -298,8 +322,74 @@ def test_ratings_of_another_study_and_none_at_all_are_refused(made, tmp_path):
     rated = pd.read_csv(pairs.folder / "ratings.csv")
     assert set(rated.rater) == {"oracle"} and set(rated.choice) <= {"left", "right"} and len(rated) == 8
     rated.assign(pair_id=lambda rows: "f" + rows.pair_id).to_csv(tmp_path / "someone.csv", index=False)
-    with pytest.raises(ParamsError, match=r"someone\.csv, line 2.*another study"):
+    with pytest.raises(ParamsError, match=r"someone\.csv, line 2.*another study.*move the file away"):
         synthesis.ratings(chosen)
+
+
+def test_ratings_hold_as_long_as_the_images_are_the_same(made, tmp_path, monkeypatch):
+    outputs = shutil.copytree(store.outputs(), tmp_path / "outputs")
+    monkeypatch.setenv("RECONFAIR_OUTPUTS", str(outputs))
+    monkeypatch.setattr(distance, "EACH", 12)
+    rating = rate.start(made, "me")
+    rating.choose("left")
+    later = study(preference="csv", ratings=str(rating.path.parent))
+    for chosen in (later, study(kappa=2.0)):  # other ways to learn from the same pairs
+        store.make(synthesis.pairs(chosen))
+        assert len(rate.start(chosen, "me").rows) == 1
+    store.make(synthesis.pairs(later))
+    assert synthesis.ratings(later).rater.tolist() == ["me"]
+    shutil.copy(rating.path, rating.path.with_name("me (copy).csv"))
+    for read in (synthesis.ratings, rate.agreements):
+        with pytest.raises(ParamsError, match=r"me\.csv: rater 'me' has .*me \(copy\)\.csv already"):
+            read(later)
+
+
+def test_the_preferred_pairs_are_those_towards_which_the_saved_generator_moved(made):
+    moved = synthesis.preferred(made)
+    decided = preference.preferred(synthesis.ratings(made))
+    assert moved.shape == (len(decided),) and set(moved) <= {0.0, 0.5, 1.0}
+    pairs = synthesis.compared(made, synthesis.load(made).average)
+    assert pairs.preferred(synthesis.load(made)).tolist() == [0.5] * len(decided)  # the reference itself
+
+
+def test_samples_of_a_checkpoint_are_made_anew_where_it_or_the_cells_change(tmp_path):
+    (tmp_path / "sd" / "unet").mkdir(parents=True)
+    (tmp_path / "sd" / "unet" / "weights").write_text("old")
+
+    def key(**changes):
+        return synthesis.samples(study(diffusers=str(tmp_path / "sd"), **changes), "sd").fingerprint
+
+    before = key()
+    assert key() == before and key(small_cells="merge", min_images=12) != before
+    (tmp_path / "sd" / "unet" / "weights").write_text("another")
+    assert key() != before
+
+
+def test_a_linear_probe_has_no_epochs_after_which_groups_could_weigh_more():
+    probe = {"classify": CLASSIFY | {"linear_probe": True, "epochs": 0}, "tasks": ["grade"]}
+
+    def mistakes(**changes):
+        return synthesis.check(params.study(dataset=DATASET, noise="none", diagnosis=probe, synthesis=TINY | changes))
+
+    assert mistakes(inverse_performance="none") == []
+    for changes in ({}, {"inverse_performance": "sampler"}, {"as_published": True, "inverse_performance": "none"}):
+        [mistake] = mistakes(**changes)
+        assert "synthesis.inverse_performance" in mistake and "epochs is 0" in mistake
+
+
+def test_a_ratio_adds_as_many_images_of_each_cell(made, monkeypatch):
+    used, fit = [], classifiers.of_features
+
+    def noting(study, classifier, features, labels, at):
+        used.append(len(labels))
+        return fit(study, classifier, features, labels, at)
+
+    monkeypatch.setattr(classifiers, "of_features", noting)
+    real, cells = len(synthesis.cells(made).rows), len(synthesis.cells(made).table)
+    samples, _ = synthesis.synthetic(made, "fairgen")
+    ratios = classifiers.against_ratio(made, "fairgen", (0, 0.25, 0.5, 40))
+    assert set(ratios.ratio) == {0, 0.25, 0.5} and samples.cell.value_counts().min() >= round(0.5 * real / cells)
+    assert [n - used[0] for n in used[1:]] == [cells * round(ratio * real / cells) for ratio in (0.25, 0.5)]
 
 
 def test_pairs_are_of_one_cell_and_the_winner_has_the_better_score(made):
@@ -388,6 +478,25 @@ def test_cells_are_cell_auroc_only_if_they_differ():
     same = draw.normal(size=(400, 3))
     assert distance.cell_auroc(same, cells) == pytest.approx(0.5, abs=0.08)
     assert distance.cell_auroc(same + 3 * np.eye(4)[cells][:, :3], cells) > 0.9
+
+
+def test_slices_of_one_patient_are_on_one_side_where_real_images_are_compared_with_each_other():
+    draw, patients = np.random.default_rng(0), np.repeat(np.arange(60), 8)
+    cells, values = patients % 2, []  # which have nothing to do with how patients look
+    for _ in range(20):
+        look = draw.normal(size=(60, 6))[patients] + 0.1 * draw.normal(size=(480, 6))
+        values.append((distance.cell_auroc(look, cells, 0, patients), distance.cell_auroc(look, cells)))
+    apart, by_slice = np.mean(values, axis=0)
+    assert apart == pytest.approx(0.5, abs=0.06) and by_slice > 0.6
+    rows, names = [], np.array(["f", "m"])
+    settings = study(draws=4).synthesis
+    add = lambda *values, **named: rows.append(values)  # noqa: E731
+    distance.between_groups(add, "g", "sex", names, (look, cells, patients), (look, cells), settings)
+    floor = np.mean([value for _, metric, value, *_ in rows if metric == "fd_floor"])
+    patients_apart = [distance.frechet(look[cells == k][:112], look[cells == k][112:224]) for k in (0, 1)]
+    by_image = draw.permutation(np.flatnonzero(cells == 0))
+    assert floor == pytest.approx(np.mean(patients_apart), rel=0.7)
+    assert floor > 3 * distance.frechet(look[by_image[:112]], look[by_image[112:224]])
 
 
 def _answers(counts, task="ill"):
@@ -560,7 +669,7 @@ def test_a_task_of_several_classes_goes_through_the_whole_chapter(tmp_path, monk
 def test_networks_of_their_own_need_epochs_where_they_have_no_weights():
     probe = CLASSIFY | {"architecture": "test_vit", "linear_probe": True, "epochs": 0}
     sections = {"dataset": DATASET, "noise": "none", "diagnosis": {"classify": probe, "tasks": ["grade"]}}
-    asked = TINY | {"classifiers": ["vit", "resnet"]}
+    asked = TINY | {"classifiers": ["vit", "resnet"], "inverse_performance": "none"}
     chosen = params.study(**sections, synthesis=asked | {"pretrained": False})
     assert [line.partition(":")[0] for line in synthesis.check(chosen)] == ["synthesis.epochs"]
     assert "resnet" in synthesis.check(chosen)[0]  # the network of the vit is the study's own
