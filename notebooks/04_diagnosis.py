@@ -177,8 +177,12 @@ performance, gaps = rf.fairness.assess(
 order = {task: place for place, task in enumerate(study.tasks)}  # the whole of several classes comes first
 performance = performance.sort_values("task", key=lambda names: names.map(order).fillna(-1), kind="stable")
 shown = in_fold[(in_fold.source == "original") & (in_fold.split == "test")]
-drawn = curves.roc(shown), curves.precision_recall(shown)
-rf.figures.keep(rf.figures.curves(*drawn, performance), study, "04_roc")
+drawn, of_shown = (curves.roc(shown), curves.precision_recall(shown)), performance
+if fold.number:
+    alone = shown.drop(columns="fold")
+    how = {"attributes": attributes, "thresholds": thresholds, "ordinal": study.ordinal, **settings}
+    of_shown, _ = rf.fairness.assess(alone, cohort.table, **how)
+rf.figures.keep(rf.figures.curves(*drawn, of_shown), study, "04_roc")
 
 # %%
 everyone = performance[performance.attribute == "all"]
@@ -440,7 +444,7 @@ changed.round(3)
 
 # %%
 task = next(iter(auroc.index), None)
-answers = originals[(originals.task == task) & originals.label.notna()]
+answers = shown[(shown.task == task) & shown.label.notna()]
 answers = answers.merge(cohort.table.drop_duplicates("patient_id")[["patient_id", *attributes]], on="patient_id")
 ill, healthy = answers.score[answers.label == 1].to_numpy(), answers.score[answers.label == 0].to_numpy()
 print(f"{task}: {len(ill)} ill and {len(healthy)} healthy in the test")
@@ -465,8 +469,8 @@ else:
     print("Hint: what does your formula give if all scores are equal? It should be 0.5.")
 
 # %% [markdown] tags=["exercise", "solution"]
-# Both agree. (With `dataset.folds` the table compares pairs of one fold only.) AUROC is a probability about pairs. It
-# says nothing about a single patient at a threshold.
+# Both agree. (With `dataset.folds` your patients are those of fold 1, and the table has all folds, so it differs.) AUROC is
+# a probability about pairs. It says nothing about a single patient at a threshold.
 
 # %% [markdown] tags=["exercise"]
 # **Exercise 2 (predict, then run).** A screening must find 90 % of the ill. Choose the threshold `cut` that does so on the

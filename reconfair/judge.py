@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from reconfair import data, diagnosis, noise, perceptual, recon, store, tables
+from reconfair.data import elsewhere
 from reconfair.fairness import PRIMARY, assess
 from reconfair.params import NOISY, ORIGINAL, Reader, Source, Study
 from reconfair.store import PACKAGE, Product, Work
@@ -370,7 +371,7 @@ def _assessed(
 ) -> tuple[pd.DataFrame, ...]:
     answers, quality = collect("predictions", read), collect("quality", rated) if rated else None
     assessed = assess(
-        shared(answers[answers.split == "test"], ["task", "unit"]),
+        shared(answers[answers.split == "test"], ["task", "unit"], study),
         data.load(study).table,
         quality=None if quality is None else shared(quality[quality.split == "test"], ["image_id"]),
         attributes=study.attributes(),
@@ -383,14 +384,36 @@ def _assessed(
     return tuple(ordered(table, study) for table in assessed)
 
 
-def shared(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Rows of the units that every source has: of images made elsewhere, some may be missing."""
+def shared(rows: pd.DataFrame, keys: list[str], study: Study | None = None) -> pd.DataFrame:
+    """Rows of the units that every source has: of images made elsewhere, some may be missing.
+
+    The score of a patient is the median over his images. Where a source of the `study` lacks some of them, it would be
+    a median over others, so that he is left out.
+    """
+    if study is not None and study.dataset.about.unit == "patient" and len(lacking := partly_seen(study)):
+        left = (rows.kind == "classify") & rows.patient_id.isin(lacking)
+        if left.any():
+            table = data.load(study).table.drop_duplicates("patient_id")
+            table = table[table.patient_id.isin(rows.patient_id[left])]
+            why = "since a source lacks some of their images"
+            print(f"{len(table)} patients are left out, {why} ({elsewhere.by_group(study, table)})")
+            rows = rows[~left]
     arms = rows.groupby([key for key in ("task", "source", "strategy", "reader") if key in rows]).ngroup()
     every = arms.groupby(rows.task).transform("nunique") if "task" in rows else arms.nunique()
     kept = arms.groupby([rows[key] for key in keys]).transform("nunique") == every
     if not kept.all():
         print(f"{(~kept).sum()} of {len(rows)} test rows are left out, since not every source has an image for them")
     return rows[kept]
+
+
+def partly_seen(study: Study) -> set[str]:
+    """Val and test patients of whom a source that was made elsewhere lacks an image."""
+    return {patient for fold in study.folds for patient in _partly_seen(fold)}
+
+
+def _partly_seen(study: Study) -> set[str]:
+    *_, whole = diagnosis.looked_at(study, ORIGINAL)
+    return set(whole.patient_id[~whole.image_id.isin(diagnosis.everywhere(study))])
 
 
 def ordered(table: pd.DataFrame, study: Study) -> pd.DataFrame:

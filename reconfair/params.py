@@ -625,13 +625,13 @@ class Synthesis(Section):
     blocks: Count = 2  # residual blocks of each level
     attention: tuple[Count, ...] = (16, 8)  # pixels a side of the levels with attention
     patch: Count = 1  # pixels a side that enter the first level as one place
-    iterations: Count = 20_000  # of the common training
+    iterations: Count = 20_000  # of the common training, in equal epochs of at most 100
     tuning: Count = 2_000  # of each generator, from the common one
     batch_size: Annotated[int, Field(ge=2)] = 64
     lr: PositiveFloat = 2e-4
     tuning_lr: PositiveFloat | None = None  # learning rate of the tuning; None: lr
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # decay of the averaged weights
-    start: str = ""  # weights of a generator to start from, a best.ckpt of the same cells and size
+    start: str = ""  # weights of a generator to start from, a best.ckpt of the same cells and size; of no test patient
     diffusers: str = ""  # folder of a Stable Diffusion checkpoint that makes the samples of a further generator, sd
     as_published: bool = False  # no gradient norms, preference without reference, weights by sampler, guidance 7.5
     seed: Seed = 0

@@ -214,7 +214,7 @@ def judged(study: Study, split: str) -> grid.Grid:
     """The grid of the val or test patients, with thresholds from the validation originals."""
     answers = predictions(study)
     return grid.grid(
-        judge.shared(answers[answers.split == split], ["task", "unit"]),
+        judge.shared(answers[answers.split == split], ["task", "unit"], study),
         data.load(study).table,
         attributes=study.attributes(),
         thresholds=judge.thresholds(study, columns(study)),

@@ -633,6 +633,53 @@ def test_several_classes_have_a_column_of_scores_each(of_classes, tmp_path):
         judge_file(path, out=tmp_path / "out", ordinal=["dxx"])
 
 
+def test_a_class_may_be_called_none_or_by_a_number(of_classes, tmp_path):
+    lines, values = {}, []
+    for name, words in {"as": ("nv", "mel", "bcc"), "none": ("None", "mel", "bcc"), "number": ("0", "1", "2")}.items():
+        table = of_classes.rename(
+            columns={f"score_{old}": f"score_{new}" for old, new in zip(("nv", "mel", "bcc"), words, strict=True)}
+        )
+        table["label"] = table.label.map(
+            dict(
+                zip(
+                    ("nv", "mel", "bcc"),
+                    ("none" if w == "None" else f"{w}.0" if w.isdigit() else w for w in words),
+                    strict=True,
+                )
+            )
+        )
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+        lines[name] = judge_file(tmp_path / f"{name}.csv", out=tmp_path / name)
+        table = pd.read_parquet(tmp_path / name / "performance.parquet")
+        values.append(table[(table.task == name)].value.to_numpy())
+    assert np.array_equal(values[0], values[1], equal_nan=True) and np.array_equal(values[0], values[2], equal_nan=True)
+    assert not any("unknown" in line for each in lines.values() for line in each)
+
+
+def test_equal_scores_are_decided_by_the_name_of_the_class_not_by_its_column(of_classes, tmp_path):
+    votes = of_classes.copy()
+    votes[["score_nv", "score_mel", "score_bcc"]] = [0.5, 0.5, 0.0]
+    votes.loc[::3, ["score_nv", "score_mel", "score_bcc"]] = [0.0, 0.0, 1.0]
+    tables = []
+    for name, columns in (("dx", list(votes)), ("xd", list(votes)[::-1])):
+        votes[columns].assign(task="dx").to_csv(tmp_path / f"{name}.csv", index=False)
+        lines = judge_file(tmp_path / f"{name}.csv", out=tmp_path / name)
+        assert any("320 rows have several classes with the largest score" in line for line in lines)
+        tables.append(
+            pd.read_parquet(tmp_path / name / "performance.parquet").sort_values(["task", "source", "group", "metric"])
+        )
+    pd.testing.assert_series_equal(*(table.value.reset_index(drop=True) for table in tables))
+    called = tables[0][(tables[0].task == "dx: nv") & (tables[0].metric == "tpr")]
+    assert (called.value == 0).all()  # mel is the first by name
+
+
+@pytest.mark.parametrize("name", ["Split", "FOLD", "Unit", "Source", "Reader", "Decision"])
+def test_a_column_of_ours_in_another_case_is_no_trait(of_classes, tmp_path, name):
+    of_classes.assign(**{name: "a"}).to_csv(tmp_path / "dx.csv", index=False)
+    with pytest.raises(ValueError, match=rf"column '{name}' is written '{name.lower()}'"):
+        judge_file(tmp_path / "dx.csv")
+
+
 def percent(rows):
     return rows.assign(**{f"score_{key}": rows[f"score_{key}"] * 100 for key in ("nv", "mel", "bcc")})
 

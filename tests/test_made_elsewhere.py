@@ -272,6 +272,62 @@ def test_missing_files_are_skipped_for_their_source_alone(hospital):
     assert len(probe.probe(study))
 
 
+@pytest.fixture
+def series(hospital):
+    """Five slices of each patient, of which the copies made elsewhere lack two of each woman."""
+    people, draw = pd.read_csv(hospital / "export" / "cohort.csv"), np.random.default_rng(1)
+    slices = people.loc[people.index.repeat(5)].assign(number=np.tile(np.arange(5), len(people)))
+    slices["path"] = slices.patient_id + "/s" + slices.number.astype(str) + ".png"
+    for row in slices.itertuples():
+        image = draw.integers(100, 140, (SIZE, SIZE)) + 60 * row.pneumonia * (row.number < 3)
+        for folder in ("export", "ai"):
+            if folder == "export" or row.sex == "M" or row.number > 1:
+                Image.fromarray(image.astype(np.uint8)).save(hospital / folder / row.path)
+    slices.to_csv(hospital / "export" / "cohort.csv", index=False)
+    return load(
+        *["dataset.on_bad_image=skip", "dataset.unit=patient", "dataset.split=[0.1,0.4,0.5]"],
+        *["dataset.window=[0,255]", "reconstruction.vendor.window=[0,255]", "reconstruction.vendor.path='{path}'"],
+    )
+
+
+def test_a_patient_is_judged_on_the_same_images_of_every_source(series, capsys):
+    lost = recon.given.notes(series)
+    assert len(lost) == 1 and "sex: female" in lost[0] and "they are left out" in lost[0]
+    data.prepare(series)
+    performance, _ = judge.judge(series)
+    assert "patients are left out, since a source lacks some of their images (sex: female" in capsys.readouterr().out
+    changes = performance[performance.source == "vendor"]
+    changes = changes[changes.metric.isin(["tpr", "fpr", "auroc"]) & changes.change.notna()]
+    assert len(changes) and (changes.change == 0).all() and "female" not in set(changes.group)
+    table = probe.probe(series)
+    copies = table[table.source == "vendor"]
+    assert (copies.change == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("dataset.window=null", ["images have a window", "originals is scaled by its own values"]),
+        ("reconstruction.vendor.window=null", ["originals have a window", "images is scaled by its own values"]),
+    ],
+)
+def test_a_window_on_one_side_alone_is_told_before_and_during_the_run(series, capsys, change, words):
+    assert len(recon.given.notes(series)) == 1
+    chosen = load(
+        *["dataset.on_bad_image=skip", "dataset.unit=patient", "dataset.split=[0.1,0.4,0.5]"],
+        *[
+            "dataset.window=[0,255]",
+            "reconstruction.vendor.window=[0,255]",
+            "reconstruction.vendor.path='{path}'",
+            change,
+        ],
+    )
+    assert all(word in recon.given.notes(chosen)[0] for word in words)
+    data.prepare(chosen)
+    recon.reconstruct(chosen, "vendor")
+    assert all(word in capsys.readouterr().out for word in words[:1])
+
+
 def test_noisy_images_made_elsewhere_train_and_are_skipped(hospital):
     (hospital / "ai" / "p002" / "scan.png").unlink()
     study = load(

@@ -123,6 +123,36 @@ def check(study: Study, settings: Given, key: str, use: str) -> list[str]:
     return [f"{key}.path: {missing}"] if missing and study.dataset.on_bad_image == "error" else []
 
 
+def notes(study: Study, settings: Given, key: str, use: str) -> list[str]:
+    """What is no mistake and matters: images that will be left out, and another scale than that of the originals."""
+    scale = _scale(study.dataset, settings)
+    lines = [f"{key}: {scale}"] if scale else []
+    cohort = data.product(study)
+    table = tables.read("cohort", cohort.folder) if cohort.fresh else data.cohort_table(study, checked=False)
+    table = _with_files(study, settings, table)
+    if missing := _missing(study, settings, table, data.rows(table, use)):
+        lines.append(f"{key}.path: {missing.partition('; dataset.on_bad_image')[0]}; they are left out")
+    return lines
+
+
+def _scale(dataset, settings: Given) -> str:
+    """Say that images and originals are not brought to [0, 1] in the same way; empty where they are."""
+    if not hasattr(dataset, "window"):
+        return ""
+    if (settings.window is None) != (dataset.window is None):
+        own, fixed = ("images", "originals") if settings.window is None else ("originals", "images")
+        return (
+            f"{fixed} have a window, and each of the {own} is scaled by its own values; the same picture then looks "
+            "different, so that changes can be those of the scale"
+        )
+    if settings.window is None and tuple(settings.percentiles) != tuple(dataset.percentiles):
+        return (
+            f"percentiles are {list(settings.percentiles)}, of the originals {list(dataset.percentiles)}; the same "
+            "picture then looks different"
+        )
+    return ""
+
+
 def _with_files(study: Study, settings: Given, table: pd.DataFrame) -> pd.DataFrame:
     """Some rows of a cohort with the path of each given file, in a column ``given``.
 
@@ -166,7 +196,7 @@ def _missing(study: Study, settings: Given, cohort: pd.DataFrame, rows: np.ndarr
     lost = table[~table.given.map(lambda path: Path(path).is_file())]
     if lost.empty:
         return ""
-    text = f"{len(lost)} of {len(table)} images are not there: {first_few(list(lost.given))} ({_groups(study, lost)})"
+    text = f"{len(lost)} of {len(table)} images are not there: {first_few(list(lost.given))} ({by_group(study, lost)})"
     folder, unknown = folder_of(settings.folder), _unknown(settings, cohort)
     wanted = [Path(path).relative_to(folder).as_posix() for path in lost.given]
     if instead := files.instead(list(lost.given)):
@@ -194,8 +224,8 @@ def _no_image(unknown: list[str]) -> str:
     return f"{len(unknown)} files have the id of no image of this cohort"
 
 
-def _groups(study: Study, lost: pd.DataFrame) -> str:
-    """Images by group: ``sex: female 3, male 1; age_group: older 4``."""
+def by_group(study: Study, lost: pd.DataFrame) -> str:
+    """Number of rows by group: ``sex: female 3, male 1; age_group: older 4``."""
     counted = []
     for attribute in study.dataset.about.attributes:
         counts = lost[attribute].fillna("not recorded").value_counts()
@@ -233,6 +263,8 @@ def _write(study: Study, settings: Given, source: str, use: str, name: str, fold
             f"{source}: each file is scaled by its own values, so that a file that is brighter or darker as a whole "
             "looks as before; window: [low, high] gives all files one scale"
         )
+    if scale := _scale(study.dataset, settings):
+        print(f"{source}: {scale}")
     images = store.Growing(folder / f"{name}.npy", (len(table), *study.dataset.shape), np.float16)
     starts = range(store.resume(CHUNK, images), len(table), CHUNK)
     chunks = [table.iloc[start : start + CHUNK] for start in starts]
@@ -257,7 +289,7 @@ def _write(study: Study, settings: Given, source: str, use: str, name: str, fold
     for note in filter(None, (_hardly_fits(*pairs, settings), _turned(*pairs))):
         print(f"{source}: {note}")
     if len(lost):
-        print(f"{source}: {len(lost)} of {len(table)} images are left out, see skipped.csv ({_groups(study, lost)})")
+        print(f"{source}: {len(lost)} of {len(table)} images are left out, see skipped.csv ({by_group(study, lost)})")
     tables.write(quality.rate(cohort.table.iloc[rows], cohort.images, images, source, rows=rows), "quality", folder)
 
 

@@ -432,6 +432,8 @@ def _volume(
         stored = _stored(path)
         if colour and stored.values.ndim != 4:
             raise ValueError("it has one channel; dataset.channels: 3 expects red, green and blue")
+        if stored.alpha is not None and stored.alpha.min() < 255:
+            _notes.append("images with opacity: it is ignored, and what lies under transparent pixels is shown")
         volume = stored.values if colour else grey(stored.values, channel)
         visible = volume if stored.padding is None or stored.padding.all() else volume[~stored.padding]
         limits = whole = visible.min(), visible.max()

@@ -81,9 +81,24 @@ def cut(values: pd.Series, cuts, patient: pd.Series) -> pd.Series:
     ['up to 25', 'up to 25', 'above 25', nan]
     """
     ends = (values.groupby(patient).first().median(),) if isinstance(cuts, str) else cuts
-    names = groups([float(f"{end:.4g}") for end in ends] if isinstance(cuts, str) else ends)
+    names = groups([_short(end, values) for end in ends] if isinstance(cuts, str) else ends)
     place = np.searchsorted(np.asarray(ends, float), values.fillna(0), side="left")
     return pd.Series(np.array(names)[place], values.index, dtype="str").where(values.notna())
+
+
+def _short(end: float, values: pd.Series) -> float:
+    """An end of a group with as few digits as leave every number on its side.
+
+    Examples
+    --------
+    >>> _short(25.123456, pd.Series([20.0, 30.0])), _short(41239.5, pd.Series([41239.0, 41240.0]))
+    (25.12, 41239.5)
+    """
+    for digits in range(4, 17):
+        short = float(f"{end:.{digits}g}")
+        if ((values <= short) == (values <= end)).all():
+            return short
+    return end
 
 
 def together(groups: pd.Series, numbers: pd.Series) -> str:

@@ -423,11 +423,21 @@ def looked_at(study: Study, source: Source, images: Product | None = None) -> tu
     return array, rows[there], table[there]
 
 
+def everywhere(study: Study) -> set[str]:
+    """Ids of the val and test images that every source has."""
+    *_, table = looked_at(study, ORIGINAL)
+    noisy = study.noise.kind == "given"  # then what is made from these images can lack some as well
+    ours = (ORIGINAL.model, *([] if noisy else [NOISY.model, *study.trained]))
+    others = [looked_at(study, source)[2].image_id for source in study.sources if source.model not in ours]
+    return set(table.image_id).intersection(*others)
+
+
 def units(study: Study, network: Network, table: pd.DataFrame, answers: np.ndarray, masks=None) -> pd.DataFrame:
     """Turn the answers of `network` to the images in `table` into rows of ``predictions``.
 
     Classification: one row per unit and task, a patient's score being the median over the images. Of several classes
-    one row for each: scores are divided by their sum, and the class with the largest one is the decision.
+    one row for each: scores are divided by their sum, and the class with the largest one is the decision. Where the
+    medians of all classes are 0, as of a reader that is always certain, they are means.
     Segmentation: one row per slice, Dice missing where neither truth nor answer holds anything, with further columns
     (`outlines.measured`); `masks` are indexed by the labels of `table`'s index.
     """
@@ -438,14 +448,16 @@ def units(study: Study, network: Network, table: pd.DataFrame, answers: np.ndarr
         rows = table[["image_id", "patient_id", "split"]].rename(columns={"image_id": "unit"})
         rows = rows.assign(task=network.tasks[0], kind="segment", label=np.nan, score=np.nan, dice=dice)
         return rows.assign(**outlines.measured(answers, truth))
-    parts = []
+    parts, means = [], []
     for column, task in enumerate(network.tasks):
         rows = table.assign(unit=table[f"{study.dataset.about.unit}_id"], score=answers[:, column], label=table[task])
         grouped = rows.groupby("unit", sort=False)
         decided = grouped[["patient_id", "split", "label"]].first().assign(score=grouped.score.median())
+        means.append(grouped.score.mean().to_numpy())
         parts.append(decided.reset_index().assign(task=task, kind="classify", dice=np.nan))
     if network.classes:
         score = np.stack([part.score for part in parts], axis=1)
+        score = np.where(score.sum(axis=1, keepdims=True) > 0, score, np.stack(means, axis=1))
         score, first = score / score.sum(axis=1, keepdims=True), score.argmax(axis=1)
         parts = [
             part.assign(**{"score": score[:, k], "class": part.task.iloc[0].partition(": ")[2], "decision": first == k})

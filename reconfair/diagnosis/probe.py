@@ -122,7 +122,8 @@ def _write(study: Study, folder: Path) -> None:
 
 
 def _probed(study: Study, network):
-    seen = {source: _features(study, network, source) for source in study.sources}
+    everywhere = set().union(*(diagnosis.everywhere(fold) for fold in study.folds))  # the same images of every source
+    seen = {source: _features(study, network, source, everywhere) for source in study.sources}
     people = data.load(study).table.drop_duplicates("patient_id").set_index("patient_id")
     for attribute in study.attributes():
         words = attribute.split("*")
@@ -150,13 +151,15 @@ def _probed(study: Study, network):
                 yield row | {"patients": len(group), "members": int(member.sum())}
 
 
-def _features(study: Study, network, source) -> pd.DataFrame:
-    """Mean features of each validation and test patient; with folds, of each patient by the reader that tests it."""
+def _features(study: Study, network, source, images: set[str]) -> pd.DataFrame:
+    """Mean features of these images of each val and test patient; with folds, by the reader that tests the patient."""
     means = []
     for fold in study.folds:
         array, rows, table = diagnosis.looked_at(fold, source)
+        some = table.image_id.isin(images).to_numpy()
         if fold.number:
-            rows, table = rows[table.split == "test"], table[table.split == "test"]
+            some &= (table.split == "test").to_numpy()
+        rows, table = rows[some], table[some]
         frozen, what = diagnosis.load(fold, network), f"{network.name} features of {source}"
         features = diagnosis.look(study, frozen, array, rows, what, see="features")
         means.append(pd.DataFrame(features).groupby(table.patient_id.to_numpy()).mean())

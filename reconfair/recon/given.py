@@ -29,8 +29,16 @@ def product(study: Study, source: Source) -> Product:
 
 def check(study: Study) -> list[str]:
     """Name folders and images that are not there: reconstructions made elsewhere, and noisy images."""
-    lines = elsewhere.check(study, study.noise, "noise", "all") if study.noise.kind == "given" else []
-    for model in study.models:
-        if model not in study.trained:
-            lines += elsewhere.check(study, getattr(study.reconstruction, model), f"reconstruction.{model}", "eval")
-    return lines
+    return [line for of in _sections(study) for line in elsewhere.check(study, *of)]
+
+
+def notes(study: Study) -> list[str]:
+    """What is no mistake and matters, of images that `check` accepts; see `elsewhere.notes`."""
+    return [line for of in _sections(study) for line in elsewhere.notes(study, *of)]
+
+
+def _sections(study: Study) -> list[tuple]:
+    """Settings of all images made elsewhere, the key of their section, and which images of the cohort they need."""
+    given = [(study.noise, "noise", "all")] if study.noise.kind == "given" else []
+    others = [model for model in study.models if model not in study.trained]
+    return given + [(getattr(study.reconstruction, model), f"reconstruction.{model}", "eval") for model in others]

@@ -429,6 +429,7 @@ def _check(arguments) -> int:
         try:
             lines = data.preview(study)
             wrong = [mistake for check in READY for mistake in check(study)]
+            lines += [] if wrong else recon.given.notes(study)
         except (ValueError, OSError) as error:
             lines, wrong = [], sentence(error).splitlines()
         mistakes += [f"{path}: {line}" for line in wrong]

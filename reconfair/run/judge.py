@@ -165,6 +165,13 @@ def _open_scores(path: Path) -> Sheet:
     sheet.table = sheet.table.drop(columns=nameless)
     sheet.notes += [f"{len(nameless)} columns without a name are left out"] if nameless else []
     given = sheet.table.columns
+    ours = {fold(column): column for column in (*COLUMNS, "patient_id", "class", "decision", "kind")}
+    for column in given:
+        if ours.get(fold(column), column) != column:
+            sheet.mistakes.append(
+                f"{sheet.path}: column '{column}' is written '{ours[fold(column)]}'; rename it so, or, if it is a "
+                "trait, give it another name"
+            )
     if {"patient", "patient_id"} <= set(given):
         both = "columns 'patient' and 'patient_id' both name the patient; leave out one of them"
         sheet.mistakes.append(f"{sheet.path}: {both}")
@@ -189,10 +196,7 @@ def _by_class(sheet: Sheet, rows: pd.DataFrame, classes: list[str]) -> pd.DataFr
     columns = [f"score_{key}" for key in classes]
     if len(classes) < 2:
         raise ValueError(f"column '{columns[0]}' is alone; several classes need a column of scores each, two a 'score'")
-    label = sheet.groups("label")
-    unknown = label.notna() & ~label.isin(classes)
-    if unknown.any():
-        sheet.refuse("label", unknown, f"is no class; {nearest(label[unknown].iloc[0], classes)}")
+    label = _class_of(sheet, classes)
     scores = pd.DataFrame({column: sheet.numbers(column) for column in columns})
     for column in columns:
         empty = scores[column].isna() & folded(sheet.table[column]).isin(MISSING)
@@ -211,7 +215,13 @@ def _by_class(sheet: Sheet, rows: pd.DataFrame, classes: list[str]) -> pd.DataFr
     for column in sheet.table.columns.difference([*COLUMNS, *columns, "kind"], sort=False):
         rows[column] = sheet.groups(column)
     sheet.check()
-    first = scores.to_numpy().argmax(axis=1)
+    # Of classes with the same score the first by name is the decision, whatever the order of the columns.
+    by_name = sorted(range(len(classes)), key=lambda k: classes[k])
+    first = np.array(by_name)[scores.to_numpy()[:, by_name].argmax(axis=1)]
+    largest = scores.eq(scores.max(axis=1), axis=0).sum(axis=1)
+    if (largest > 1).any():
+        several = f"{(largest > 1).sum()} rows have several classes with the largest score"
+        sheet.notes.append(f"{several}; the first by name is taken")
     tables = []
     for k, (key, column) in enumerate(zip(classes, columns, strict=True)):
         about = {"task": rows.task + f"{CLASS}{key}", "class": key, "score": scores[column], "dice": np.nan}
@@ -220,6 +230,21 @@ def _by_class(sheet: Sheet, rows: pd.DataFrame, classes: list[str]) -> pd.DataFr
         if not (label == key).any():
             sheet.notes.append(f"class '{key}': no row is of it, so that it cannot be judged")
     return pd.concat(tables, ignore_index=True).assign(kind="classify")
+
+
+def _class_of(sheet: Sheet, classes: list[str]) -> pd.Series:
+    """The class of each row; a class may be called ``none``, and 1.0 is the class 1. Missing where it is not known."""
+    written = folded(sheet.table["label"])
+    number = pd.to_numeric(written, errors="coerce")
+    number = number.map("{:g}".format).where(number.notna())
+    named = {fold(key): key for key in classes}
+    label = written.map(named).fillna(number.map(named))
+    unknown = label.isna() & ~written.isin(MISSING)
+    if unknown.any():
+        sheet.refuse("label", unknown, f"is no class; {nearest(sheet.table['label'][unknown].iloc[0], classes)}")
+    if missing := int((label.isna() & ~unknown).sum()):
+        sheet.notes.append(f"column 'label': {missing} rows count as unknown")
+    return label
 
 
 def _units(sheet: Sheet, rows: pd.DataFrame) -> pd.Series:

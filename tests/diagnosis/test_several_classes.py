@@ -59,6 +59,16 @@ def test_a_unit_has_a_row_for_each_class_and_one_decision(tmp_path):
     assert tables.read("predictions", tmp_path)["class"].tolist() == ["nv", "nv", "mel", "mel", "bcc", "bcc"]
 
 
+def test_a_reader_that_is_always_certain_has_means_where_all_medians_are_zero():
+    study = params.study(dataset={"name": "phantom_mri", "label": "certain"}, noise="none")
+    table = pd.DataFrame({"image_id": list("abcdef"), "patient_id": ["p"] * 3 + ["q"] * 3, "split": "test"})
+    table = table.assign(**dict.fromkeys(TASKS, 0.0))
+    answers = np.eye(3)[[0, 1, 2, 1, 1, 2]]
+    rows = diagnosis.units(study, NETWORK, table, answers).set_index(["unit", "class"])
+    assert rows.score["p"].to_numpy() == pytest.approx(np.full(3, 1 / 3))
+    assert rows.score["q"].tolist() == [0, 1, 0] and rows.decision["q"].tolist() == [0, 1, 0]
+
+
 def test_predictions_of_two_classes_have_no_further_columns():
     study = params.study(dataset={"name": "phantom_mri", "patients": 20, "size": 64})
     table = pd.DataFrame({"image_id": ["a"], "patient_id": ["p"], "split": "test", "grade": 1.0})

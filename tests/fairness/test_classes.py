@@ -101,6 +101,24 @@ def test_gaps_are_means_over_classes_or_of_the_worst(judged):
     assert NAMES[each.argmax()] in row.note.eodd_worst
 
 
+@pytest.mark.parametrize("images", [1, 3])
+def test_the_errors_of_mean_auroc_and_kappa_are_their_spread_over_studies(images):
+    rng, patients = np.random.default_rng(0), np.repeat(np.arange(150), images)
+    rows, found = units(np.zeros(patients.size, int), patients), {"auroc": [], "kappa": [], "change": []}
+    for _ in range(400):
+        label = rng.integers(0, 3, 150)[patients]
+        shift = rng.normal(scale=0.7, size=(150, 3))[patients]  # images of a patient are alike
+        scores, others = (scores_of(label, 1.2, rng) * np.exp(shift) for _ in range(2))
+        called, before = scores.argmax(axis=1), others.argmax(axis=1)
+        scores /= scores.sum(axis=1, keepdims=True)
+        found["auroc"].append(rows.macro_auroc(list(scores.T), label).cells)
+        found["kappa"].append(rows.kappa(called, label).cells)
+        found["change"].append(rows.kappa(called, label, before).cells)
+    for name, cells in found.items():
+        spread = np.std([one.value[0] for one in cells])
+        assert np.mean([one.se[0] for one in cells]) == pytest.approx(spread, rel=0.15), name
+
+
 def test_what_is_planted_comes_to_a_verdict(judged):
     *_, performance, fairness = judged
     eodd = fairness[(fairness.task == "dx") & fairness.metric.isin(["eodd", "eodd_worst"])].set_index(
