@@ -140,9 +140,9 @@ def _scale(dataset, settings: Given) -> str:
     if not hasattr(dataset, "window"):
         return ""
     if (settings.window is None) != (dataset.window is None):
-        own, fixed = ("images", "originals") if settings.window is None else ("originals", "images")
+        scaled, fixed = ("images", "originals") if settings.window is None else ("originals", "images")
         return (
-            f"{fixed} have a window, and each of the {own} is scaled by its own values; the same picture then looks "
+            f"{fixed} have a window, and each of the {scaled} is scaled by its own values; the same picture then looks "
             "different, so that changes can be those of the scale"
         )
     if settings.window is None and tuple(settings.percentiles) != tuple(dataset.percentiles):
