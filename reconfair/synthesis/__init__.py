@@ -665,7 +665,11 @@ def compared(study: Study, reference):
 
 def preferred(study: Study) -> np.ndarray:
     """Whether fairgen has moved towards the preferred image of each pair it learned from, (pairs,): 1, 0 or 0.5."""
-    return compared(study, load(study).average).preferred(load(study, "fairgen")).numpy()
+    from reconfair import training
+
+    training.limit_threads(study.compute)
+    tuned = training.placed(load(study, "fairgen"), study.compute)
+    return compared(study, load(study).average).to(training.device_of(study.compute)).preferred(tuned).cpu().numpy()
 
 
 # --- samples ---

@@ -250,8 +250,8 @@ class Generator(Module):
     def on_train_start(self):
         if self.current_epoch == 0:  # tuning goes on from the averaged weights, and averages afresh
             self.average.begin(self.net)
-        for name in ("images", "cells", "reference") if self.pairs else ():
-            setattr(self.pairs, name, getattr(self.pairs, name).to(self.device))
+        if self.pairs:
+            self.pairs.to(self.device)
 
     def on_train_batch_end(self, outputs, batch, batch_idx):
         self.average.update_parameters(self.net)

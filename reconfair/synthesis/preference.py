@@ -108,6 +108,12 @@ class Pairs:
         self.images, self.cells = torch.stack(images, 1), torch.tensor(np.array(cells, np.int64))
         self.reference, self.active, self.steps = reference, True, 0
 
+    def to(self, device) -> Pairs:
+        """Move images and reference to a device."""
+        for name in ("images", "cells", "reference"):
+            setattr(self, name, getattr(self, name).to(device))
+        return self
+
     def loss(self, generator, n: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean loss of n pairs, and their implicit accuracy; without gradient once preference learning has stopped."""
         published = generator.settings.get("as_published")
