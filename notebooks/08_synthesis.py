@@ -283,10 +283,9 @@ if study.synthesis.preference != "none":
     rated, moved = room.ratings(study), room.preferred(study)
     low, high = proportion_confint(round(moved.sum()), len(moved), method="wilson")
     text = f"{rated.pair_id.nunique()} pairs were rated by {', '.join(sorted(set(rated.rater)))}. Of the {len(moved)} pairs that "
-    text += (
-        f"were decided, the tuned generator has moved towards the preferred image in {moved.mean():.0%} (95 % interval "
-    )
-    text += f"{low:.0%} to {high:.0%}; 50 % is chance). It learned from these pairs, so of new ones it may be less."
+    text += "were decided, the tuned generator has moved towards the preferred image in "
+    text += f"{moved.mean():.0%} (95 % interval {low:.0%} to {high:.0%}; 50 % is chance). It learned from these pairs, so of "
+    text += "new ones it may be less."
 Markdown(text)
 
 # %% [markdown]
@@ -323,8 +322,9 @@ Markdown(
 # %% [markdown]
 # The Fréchet distance compares the features of synthetic and of real images. It depends on the number of images, so every
 # group has the same number here. `fd_floor` compares real images with those of other patients: a good generator comes near
-# it, and copies of the training images can lie below it. The features are those of a classifier of our own (`fd_own`), not of Inception, so the values are no FID. Where the extra
-# `weights` is installed, `fd_imagenet` measures the same in features that no patient has taught.
+# it, and copies of the training images can lie below it. The features are those of a classifier of our own (`fd_own`), not
+# of Inception, so the values are no FID. Where the extra `weights` is installed, `fd_imagenet` measures the same in features
+# that no patient has taught.
 
 # %%
 spaces = ["fd_own", "fd_floor", "fd_imagenet", "fd_imagenet_floor"]

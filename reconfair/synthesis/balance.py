@@ -99,8 +99,8 @@ class GradientNorms:
 def output_norms(layer, inputs: torch.Tensor, residual: torch.Tensor, cell: torch.Tensor, cells: int) -> torch.Tensor:
     """Norm of the gradient of an image's mean squared error with respect to the output layer, its mean in each cell.
 
-    The norm of the gradient of a cell's mean error is larger the fewer images the cell has in a
-    batch, since less noise averages out; cells that are equally hard would not keep their weights.
+    The norm of the gradient of a cell's mean error would be larger the fewer images the cell has in a batch, since less
+    noise averages out, and cells that are equally hard would not keep their weights.
 
     Parameters
     ----------
