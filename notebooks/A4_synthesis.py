@@ -121,7 +121,7 @@ if rows:
 # %%
 sentence = "Not known before the full run."
 wide = rare.pivot_table("value", "seed", ["metric", "arm"])
-if {("gap", "diversity"), ("gap", "fairgen")} <= {*wide.columns}:
+if {(metric, arm) for metric in ("gap", "lesion_law_error") for arm in ("diversity", "fairgen")} <= {*wide.columns}:
     change = {name: (wide[name].fairgen - wide[name].diversity).dropna() for name in ("lesion_law_error", "gap")}
     sentence = (
         f"Preference learning changed the error of the lesions by {by_seed(change['lesion_law_error'], 2, '+')} SD, "

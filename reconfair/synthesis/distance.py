@@ -188,15 +188,16 @@ def _drawings(table: pd.DataFrame, dataset) -> np.ndarray:
     return np.stack([dataset.read_image(row)[0] for row in table.itertuples()])
 
 
-def law(study: Study, key: str = "judged"):
+def law(study: Study, key: str = "judged", each: int = 0):
     """The law of measured lesions in each cell of a brain phantom, from fresh patients; see `preference.Law`.
 
     The physician knows it from patients of another `key`, so that samples are not measured by those who shaped them.
+    For `each` see `fresh`.
     """
     from reconfair.data import phantom_mri
     from reconfair.synthesis.preference import Law, lesion
 
-    images, cells = fresh(study, synthesis.cells(study).table, key=key)
+    images, cells = fresh(study, synthesis.cells(study).table, each, key)
     return Law(lesion(images, phantom_mri.VIEW), cells)
 
 
@@ -276,7 +277,7 @@ def judge(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def lesion_errors(known, table: pd.DataFrame, images, cell: np.ndarray):
+def lesion_errors(known, table: pd.DataFrame, images, cell: np.ndarray, most: int = 0):
     """Yield each cell, the error of its samples' lesions in SDs of the truth (`Law.error`), and their number.
 
     Parameters
@@ -286,13 +287,15 @@ def lesion_errors(known, table: pd.DataFrame, images, cell: np.ndarray):
         Of the cells.
     images : ndarray
     cell : ndarray of int
-        Of each image; as many as `EACH` of each cell are measured.
+        Of each image.
+    most : int
+        Images of each cell that are measured; 0: as many as `EACH`.
     """
     from reconfair.data import phantom_mri
     from reconfair.synthesis.preference import lesion
 
     for number, group in enumerate(table.cell):
-        some = np.flatnonzero(cell == number)[:EACH]
+        some = np.flatnonzero(cell == number)[: most or EACH]
         yield group, known.error(lesion(images[some], phantom_mri.VIEW), number), len(some)
 
 
