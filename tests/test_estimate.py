@@ -11,7 +11,7 @@ from reconfair import params, run, store, training
 from reconfair.run import chosen, estimate
 from reconfair.run.products import every_product
 
-DEMO_SECONDS = 300  # of the README's run, on the machine of the table
+DEMO_SECONDS = 240  # of `make demo` on two quiet cores
 
 
 def costs(*studies, until=""):

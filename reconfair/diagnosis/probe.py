@@ -158,7 +158,7 @@ def _features(study: Study, network, source, images: set[str]) -> pd.DataFrame:
         array, rows, table = diagnosis.looked_at(fold, source)
         some = table.image_id.isin(images).to_numpy()
         if fold.number:
-            some &= (table.split == "test").to_numpy()
+            some = some & (table.split == "test").to_numpy()
         rows, table = rows[some], table[some]
         frozen, what = diagnosis.load(fold, network), f"{network.name} features of {source}"
         features = diagnosis.look(study, frozen, array, rows, what, see="features")

@@ -88,4 +88,6 @@ def test_features_are_means_of_a_patient(smallest):
     images = torch.from_numpy(array[rows[(table.patient_id == patient).to_numpy()]].astype(np.float32))[:, None]
     with torch.inference_mode():
         wanted = diagnosis.load(smallest, network).features(images).mean(0).numpy()
-    assert probe._features(smallest, network, source).loc[patient].to_numpy() == pytest.approx(wanted, abs=1e-4)
+    every = diagnosis.everywhere(smallest)
+    features = probe._features(smallest, network, source, every)
+    assert features.loc[patient].to_numpy() == pytest.approx(wanted, abs=1e-4)
