@@ -233,6 +233,17 @@ def test_patients_and_groups_that_differ_in_blanks_or_case_are_one(write):
     assert "one patient, 'p1'" in notes and "one group, 'White'" in notes
 
 
+def test_opacity_that_is_ignored_is_noted(write, tmp_path):
+    root = write()
+    for opacity, noted in ((255, False), (0, True)):
+        pixels = np.dstack([GREY, GREY, GREY, np.full_like(GREY, 255)])
+        pixels[:4, :, 3] = opacity
+        Image.fromarray(pixels, "RGBA").save(root / "a.png")
+        files.notes()
+        image(root)
+        assert any("opacity: it is ignored" in note for note in files.notes()) == noted
+
+
 def test_what_is_counted_as_a_patient_is_said_where_it_may_be_something_else(write):
     root = write(lesion=["l1", "l2", "l3", "l4"])
     notes = [rows(root, patient=column).attrs["notes"] for column in ("patient_id", "lesion")]
