@@ -19,7 +19,8 @@ Printed last are lines NAME=VALUE, each with its scenario, Monte-Carlo error and
   the changes of all groups at once, the true gap of the source; the lowest of all scenarios and metrics
   (changes: SER with 20 patients a group apart, printed as ``coverage_change_ser_20``).
 - ``coverage_shift_rare, coverage_change_rare, false_equivalence_rare``: the same of Dice where one patient in 15 loses
-  much (G). No limits by t can hold there, since many samples of 20 or 30 patients hold one such patient or none.
+  much (G1 to G5, up to 200 patients a group). No limits by t can hold there, since many samples of 20 or 30 patients
+  hold one such patient or none. With 400 (G6) they hold, and count with the others.
 - ``false_equivalence_worst``: the bound on unequal change lies below the true one.
 - ``wrong_sign_worst``: the limits of the shift exclude 0 on the wrong side.
 - ``size_disparity_worst, size_unequal_worst``: p <= 0.05 although groups are equal, or changed equally (SER apart).
@@ -186,6 +187,9 @@ def means():
         "G1": ([20, 20], "rare", {"share": [0, 1 / 15], "lost": 0.8}),
         "G2": ([30, 30], "rare", {"share": [0, 1 / 15], "lost": 0.8}),
         "G3": ([60, 60], "rare", {"share": [0, 1 / 15], "lost": 0.8}),
+        "G4": ([100, 100], "rare", {"share": [0, 1 / 15], "lost": 0.8}),
+        "G5": ([200, 200], "rare", {"share": [0, 1 / 15], "lost": 0.8}),
+        "G6": ([400, 400], "rare", {"share": [0, 1 / 15], "lost": 0.8}),
         "L1": ([100, 60], "logit", {"level": [2, 2], "loss": 0}),
         "L2": ([25, 20], "logit", {"level": [2, 2], "loss": 0}),
         "L3": ([100, 60], "logit", {"level": [2, 2], "loss": 0.8}),
@@ -601,7 +605,7 @@ def aims(table):
     """The printed lines: name, value, scenario, Monte-Carlo error, studies."""
     metric, name = table.index.get_level_values("metric"), table.index.get_level_values("scenario")
     cohort = name.str.contains("_")
-    small, rare = (metric == "ser") & name.isin(["H4"]), name.isin(["G1", "G2", "G3"])
+    small, rare = (metric == "ser") & name.isin(["H4"]), name.isin(["G1", "G2", "G3", "G4", "G5"])
     nothing = np.nan, "no scenario yet", np.nan, 0
 
     def worst(column, rows, least):

@@ -74,7 +74,7 @@ sizes.loc["all"] = sizes.sum()
 sizes
 
 # %%
-several = patients.groupby("patient_id").split.nunique().gt(1).sum()
+several = cohort.table.groupby("patient_id").split.nunique().gt(1).sum()
 Markdown(
     f"The cohort has {len(patients)} patients with {len(cohort.table) / len(patients):.1f} images each on average. "
     f"{sizes.patients['test']} patients are kept for the test. {several} patients are in more than one split."
@@ -214,8 +214,8 @@ Markdown(
 #
 # $$V = \sqrt{\frac{\chi^2}{n\,(\min(r, c) - 1)}}.$$
 #
-# It is 0 where the columns are independent, and 1 where each determines the other. `expected` is about the size that
-# $V$ has by chance.
+# It is 0 where the columns are independent, and 1 where the column with more categories determines the other one.
+# `expected` is about the size that $V$ has by chance.
 
 # %%
 recorded = [column for column in ("site", "view") if column in patients]

@@ -304,7 +304,7 @@ groups.pivot_table(["value", "patients"], ["metric", "attribute", "group"], "lev
 # <details><summary>Yes, image quality should be equal.</summary>No. No model has seen these images yet.</details>
 # <details><summary>No. Anatomy and physics alone can cause it.</summary>Yes. Whether a diagnosis suffers is another
 # question, which later chapters ask.</details>
-# <details><summary>Only if the intervals do not overlap.</summary>No. Then the difference is real, but it still does not
+# <details><summary>Only if the intervals do not overlap.</summary>No. Then a difference is likely, but it still does not
 # come from a model.</details>
 
 # %% [markdown]

@@ -72,9 +72,9 @@ y.shape
 #
 # The U-Net (Ronneberger, Fischer and Brox 2015) has an encoder and a decoder. At each step the encoder halves the image
 # and doubles the channels. The decoder does the reverse. At each size, the decoder also sees what the encoder saw. The
-# loss is the mean squared error:
+# loss is the mean squared error over all $N$ pixels $i$ of all images:
 #
-# $$L = \frac 1 N \sum_i \lVert f(y_i) - x_i \rVert^2 .$$
+# $$L = \frac 1 N \sum_i (f(y)_i - x_i)^2 .$$
 
 # %%
 if "unet" in models:
@@ -94,10 +94,10 @@ if "unet" in models:
 # of 64 pixels are smaller than that, so each patch then holds most of the image, and zeros around it. $G$ and $D$ are
 # trained against each other:
 #
-# $$L_G = -\log D(y, G(y)) + w\, \lvert x - G(y) \rvert, \qquad
+# $$L_G = -\log D(y, G(y)) + w\, \overline{\lvert x - G(y) \rvert}, \qquad
 # L_D = -\tfrac12 \bigl[\log D(y, x) + \log(1 - D(y, G(y)))\bigr].$$
 #
-# The paper has $w = 100$; very small networks learn faster with a larger $w$ (`l1` in the parameters).
+# The bar is the mean over pixels. The paper has $w = 100$; very small networks learn faster with a larger $w$ (`l1` in the parameters).
 
 # %%
 if "pix2pix" in models:
@@ -264,7 +264,7 @@ last = [rf.words.name(model) for model, (epoch, number) in kept.items() if epoch
 Markdown(
     "We keep the weights of the epoch with the smallest validation loss (the dot): "
     + ", ".join(f"epoch {epoch} of {number} for {rf.words.name(model)}" for model, (epoch, number) in kept.items())
-    + (f". More epochs could still improve {', '.join(last)}." if last else ". More epochs would not have helped.")
+    + (f". More epochs could still improve {', '.join(last)}." if last else ". The last epochs brought no gain.")
     if logs
     else "No model of this study is trained here: its images were made elsewhere."
 )
@@ -481,8 +481,8 @@ gain = [
 print(f"{epochs} epochs: {np.mean(gain):+.2f} dB on average over {len(gain)} test images")
 
 # %% [markdown] tags=["exercise", "solution"]
-# More epochs help as long as the validation loss falls; then they stop helping. All groups gain, and there is no reason
-# why the gap should shrink: the loss knows no groups.
+# More epochs help as long as the validation loss falls; then they stop helping. For the gap, take the mean of `gain` in each
+# group: nothing in the loss asks that it shrinks, because the loss knows no groups.
 
 # %% [markdown] tags=["exercise"]
 # **Exercise 2 (write).** Compute the standard deviation `spread` of `samples` over its first axis and show it as a picture

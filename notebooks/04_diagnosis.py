@@ -541,10 +541,12 @@ if "again" not in globals():
 elif not 0 <= again <= 1:
     print("Hint: a share lies between 0 and 1.")
 else:
-    print("Hint: with two equal groups you would expect 0.5. How far is your share from that?")
+    print("Hint: with two equal groups you would expect about 0.75. How far is your share from that?")
 
 # %% [markdown] tags=["exercise", "solution"]
-# A share of 0.95 or more supports a name. A share of 0.6 does not: other patients would have given another "worst" group.
+# The share counts draws that agree with the sample, so two equal groups give 0.5 to 1, on average 0.75, and 0.95 or more in one
+# study of ten. A share of 0.95 or more supports a name. A share of 0.6 does not: other patients would have given another
+# "worst" group.
 # A second training (`diagnosis = {"seed": 1}`) moves the values as well, and this share does not count that.
 
 # %% [markdown] tags=["exercise"]

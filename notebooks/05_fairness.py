@@ -30,7 +30,7 @@ from scipy import stats
 import reconfair as rf
 from reconfair import judge, play
 from reconfair.diagnosis import probe
-from reconfair.fairness import cells, decision, gaps, metrics, planning, resampling, sensitivity, simulation
+from reconfair.fairness import cells, decision, gaps, metrics, planning, resampling, sensitivity, simulation, two_groups
 
 # %% [markdown]
 # The next cell chooses the study. It starts from a base, here `params/class.yaml`, and each line changes one section
@@ -335,8 +335,14 @@ Markdown(
 # %%
 play.show(play.gap, play.GAP)
 
+# %%
+enough = [n for n in play.PATIENTS if two_groups.compare(patients=n, disparity=0.5, threshold=0.7)["low"] > 0]
+Markdown(
+    f"At the threshold 0.7 the interval leaves 0 with {min(enough)} patients, and with no smaller number of the slider."
+)
+
 # %% [markdown]
-# Noise can only increase a largest difference, and the smallest group decides it. Three consequences hold from here
+# On average, noise makes a largest difference larger, and the smallest group decides by how much. Three consequences hold from here
 # on:
 #
 # - Groups with fewer than a set number of patients of each label are **left out** of gaps, and listed. This says
@@ -590,10 +596,14 @@ Markdown(
     + (", ".join(f"{row.attribute} by {row.network} ({row.value:.2f})" for row in seen.itertuples()) or "no attribute")
     + ". Intervals of the change that exclude 0: "
     + (
-        ", ".join(f"{row.attribute} by {row.network}, {rf.words.name(row.source)}" for row in moves.itertuples())
+        ", ".join(
+            f"{row.attribute} by {row.network}, {rf.words.name(row.source)} ({row.change:+.2f})"
+            for row in moves.itertuples()
+        )
         or "none"
     )
-    + f", of {probed.change.notna().sum()}; by chance alone about one in twenty would."
+    + f", of {probed.change.notna().sum()}; by chance alone about one in twenty would. A negative change hides the group, "
+    "and a positive one sharpens it."
 )
 
 # %% [markdown]
@@ -843,7 +853,7 @@ Markdown(planning.advice(planned, aim="kept", size=0.05))
 # Use paper.
 
 # %% tags=["exercise", "solution"]
-# Hint: TPR of group b was 2 of 4. Of the outlines, only one value of Dice changes; the mean of its group rises by a third.
+# Hint: TPR of group b was 2 of 4. Of the outlines, only one value of Dice changes; the mean of its group rises by a third of that change.
 eodd_after = ((4 / 5 - 3 / 4) + (3 / 5 - 1 / 4)) / 2
 dice_b = (1 + 0.8 + 0.9) / 3
 ser_after = max(1 - 0.9, 1 - dice_b) / min(1 - 0.9, 1 - dice_b)

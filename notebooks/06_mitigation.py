@@ -180,7 +180,7 @@ figures.keep(figures.lines(soft, "score p (threshold 0.5)", "soft decision s", a
 # $$L = L_\text{recon} + \lambda\, F\, \frac{\overline{L_\text{recon}}}{\overline F}, \qquad
 # F = \frac{E^2}{\overline{E^2}} + \frac12 \frac{\text{BCE}}{\overline{\text{BCE}}}.$$
 #
-# A bar is a moving average without gradient. It brings terms with different units to one scale, so that $\lambda = 1$ gives
+# BCE is the binary cross-entropy of the frozen reader's scores. A bar is a moving average without gradient. It brings terms with different units to one scale, so that $\lambda = 1$ gives
 # fairness the same weight as image quality. The averages $\overline{E^2}$ and $\overline{\text{BCE}}$ never fall below a
 # quarter of the value of the standard weights. Otherwise the gradient would grow like $1/E$ while $E$ falls, and training
 # could collapse to calling everyone positive.
@@ -431,7 +431,7 @@ figures.keep(figures.group_values(grouped[grouped.task == "image"], "psnr"), stu
 # patients.</details>
 
 # %% [markdown] tags=["quiz"]
-# **3. EODD falls from 0.20 to 0.12. TPR by group was 0.80 and 0.60; now it is 0.70 and 0.58. What happened?**
+# **3. The gap in TPR falls from 0.20 to 0.12. TPR by group was 0.80 and 0.60; now it is 0.70 and 0.58. What happened?**
 #
 # <details><summary>The worse group was helped.</summary>No. Its TPR fell from 0.60 to 0.58.</details>
 # <details><summary>Chance.</summary>No, this cannot be said without an interval. It is not the first thing to see,

@@ -194,7 +194,7 @@ Markdown(
 # $$L = \mathrm{BCE}(y) + 80\,\frac{\Vert Z_T U\Vert_F^2}{N} + 125\,\Vert \frac{1}{N} \tilde Z_T^\top \tilde Z_A
 # \Vert_F^2 .$$
 #
-# $U$ holds the leading directions of $Z_A$ over the training set, and a tilde means that the mean is subtracted. Both terms
+# BCE is the binary cross-entropy. $U$ holds the leading directions of $Z_A$ over the training set, and a tilde means that the mean is subtracted. Both terms
 # are computed within each class of $y$ and averaged: a difference that the disease explains is no leak. As functions:
 
 
@@ -392,7 +392,7 @@ cmr = cmr[cmr.metric.isin(["ser_median", "fairness_gap"]) & ~cmr.cited.str.conta
 cmr.pivot_table("value", ["source", "strategy"], "metric", sort=False)
 
 # %% [markdown]
-# Read the table twice. Some of its values contradict each other:
+# Read the table twice. Some of its values surprise, and some contradict each other:
 #
 # - The cascade halves the gap (0.050 to 0.021) while the ratio of errors SER *rises* (1.49 to 1.52): both groups have
 #   fewer errors, but the group with few errors gains relatively more. So the ratio and the difference can move in
@@ -517,8 +517,8 @@ else:
     print("Hint: dose(1) should agree with balance.minority_share(15, 4236, 'oversample'). Does it?")
 
 # %% [markdown] tags=["exercise", "solution"]
-# A level of about 0.06 is enough for ten times. The whole level gives 141 times: each of the fifteen patients is then seen as
-# often as about 140 patients of the other group, and is soon learned by heart.
+# A level of about 0.06 is enough for ten times. The whole level gives 141 times: each of the fifteen patients is then seen 141
+# times as often as in plain training, and 281 times as often as a patient of the other group. It is soon learned by heart.
 
 # %% [markdown] tags=["exercise"]
 # **Exercise 3 (write).** Two groups have the errors 0.10 and 0.15, and after a strategy 0.04 and 0.07. Compute the gap and SER

@@ -240,7 +240,8 @@ Markdown(
 #
 # $$L = -\log \sigma\bigl(-\tfrac{\beta}{2}\left[(\ell_w - \ell_w^\text{ref}) - (\ell_l - \ell_l^\text{ref})\right]\bigr).$$
 #
-# At the start both generators are equal, and the loss is $\log 2$. In training it is multiplied by $2/\beta$. Its pull on
+# $\ell_w$ and $\ell_l$ are the noise errors of the preferred and of the other image, and ref is the frozen copy. At the start
+# both generators are equal, and the loss is $\log 2$. In training it is multiplied by $2/\beta$. Its pull on
 # an error is then never stronger than that of the noise loss, and it ends when the two errors have moved apart by a few
 # times $2/\beta$. With $\beta = 10$ and without this factor, samples of a rare cell lost their lesions (`A4_synthesis`). The
 # loss also falls if both errors rise, and then the generator forgets. So preference learning stops when both have risen by
@@ -316,7 +317,7 @@ Markdown(
     + ", ".join(f"{row.Index} {row.nearest_ratio:.2f}" for row in copies.itertuples())
     + ". Nearer to a training image than all but 1 % of the training images are to each other: "
     + ", ".join(f"{row.Index} {row.memorised:.0%}" for row in copies.itertuples())
-    + ". Far below 1, samples are copies; far above 1, they do not look like patients."
+    + ". Far below 1, samples are copies or too smooth; far above 1, they do not look like patients."
 )
 
 # %% [markdown]

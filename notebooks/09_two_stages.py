@@ -319,8 +319,8 @@ Markdown(text)
 # **1. The gap is 0.15 on originals and 0.17 on reconstructions. Where should a hospital look first?**
 #
 # <details><summary>At the reconstruction, since it made the gap larger.</summary>No. It added 0.02 of 0.17.</details>
-# <details><summary>At the reader.</summary>Yes. It brings 0.15, and no reconstruction can remove what is there on the
-# originals.</details>
+# <details><summary>At the reader.</summary>Yes. It brings 0.15, and the reconstruction is not the natural place to remove what is there on
+# the originals.</details>
 # <details><summary>At both alike.</summary>No. The two numbers differ by a factor of seven.</details>
 
 # %% [markdown] tags=["quiz"]

@@ -140,7 +140,7 @@ show(exhibits.performance, runs)
 show(exhibits.against_baseline, runs)
 
 # %% [markdown]
-# The slides asked whether subtle findings suffer more. Few tasks show no trend in either direction.
+# The slides asked whether subtle findings suffer more. With so few tasks, no trend can be shown.
 #
 # ## Is bias shifted, and for whom?
 #

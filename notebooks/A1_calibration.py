@@ -229,7 +229,8 @@ share.drop(columns="paper").round(3)
 # ## Exercises
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 1.** Find the scenario with the longest interval of the shift. Why is it so long?
+# **Exercise 1.** Find the scenario with the longest interval of the shift (column `length_shift` of `stored`). Why is it so
+# long? The functions of `benchmarks/calibration.py` list the sizes and rates of every scenario.
 
 # %% [markdown] tags=["exercise"]
 # **Exercise 2.** Simulate 200 studies of two groups of 50 with a true rate of 0.95 and compute Wald intervals of the gap. Which

@@ -284,8 +284,8 @@ figure if len(way) else "not run"
 # {samples: 4}`). In one sample nothing is mended, because a penalty on $\hat x_0$ does not see what the sampler will
 # add.
 #
-# In the first table, women's AUROC is hardly higher for `SDE (plenty)` than for `SDE`. So more examples alone would not
-# have helped the SDE; a loss that asks for the diagnosis does.
+# In the first table, women's AUROC is hardly higher for `SDE (plenty)` than for `SDE`. So more examples alone did not
+# help the SDE in this one training; a loss that asks for the diagnosis did.
 
 # %% [markdown]
 # ## Why the adversary does harm
@@ -315,7 +315,7 @@ brought.sort_index(level=[0, 1, 2], sort_remaining=False).round(3) if len(unmend
 # The diagnostic model for NIH was trained on few images from random weights. It is hardly better than chance on the
 # originals themselves (AUROC 0.53, 53 patients), so its disparities say little. Most standard models shift little in
 # either set. So a strategy can gain little, and there are few patients to show it. LGG gives an example of how few. Two
-# segmenters for the same patients, trained at 128 and at 64 pixels, are equally good (Dice 0.56), but they disagree on
+# segmenters for the same patients, trained at 128 and at 64 pixels, have the same mean Dice (0.56), but they disagree on
 # whether women's tumours are outlined worse than men's.
 #
 # There is one exception. In samples of the SDE on LGG at 128 pixels, women's tumours are outlined worse than men's by
@@ -375,10 +375,10 @@ sentence if len(real) else "not run"
 
 # %% [markdown]
 # If nothing has changed, one of twenty 95 % intervals excludes zero by chance, and here it is no more. With so few
-# patients, *no effect was found* and *no effect could have been found* cannot be told apart. Only a larger cohort will
-# show what a strategy does to real patients. Group thresholds cannot change an outline. On NIH they moved the sexes
-# further apart with every model: the thresholds were chosen on the few patients of the validation split and need not
-# fit those of the test split.
+# patients, *no effect was found* and *no effect could have been found* cannot be told apart: see how wide the intervals are.
+# Only a larger cohort will show what a strategy does to real patients. Group thresholds cannot change an outline. On NIH they moved the sexes
+# further apart with every model in the mean; over seeds this is shown for Pix2Pix alone. The thresholds were chosen on the
+# few patients of the validation split and need not fit those of the test split.
 
 # %% [markdown]
 # ## What this does not prove
@@ -411,8 +411,9 @@ sentence if len(real) else "not run"
 # seeds?
 
 # %% [markdown] tags=["exercise"]
-# **Exercise 3.** Run one more held-out seed with `python benchmarks/experiment.py` and compare its rows with the
-# intervals. How many should lie within them?
+# **Exercise 3.** Run one more held-out seed with `python benchmarks/experiment.py --seeds 6` and compare its rows with the
+# intervals. How many should lie within them? (Not 95 %: the interval is that of a mean, and a single seed is spread more
+# widely. With five seeds it holds a sixth one in about two of three cases.)
 
 # %% [markdown] tags=["exercise"]
 # **Exercise 4.** Invent a study in which the adversary should help. What must be true about the disease and about the

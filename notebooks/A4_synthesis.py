@@ -199,5 +199,5 @@ published.pivot_table("value", ["dataset", "strategy"], "metric", sort=False)
 # ## Three things to take away
 #
 # 1. Test a method where the answer is known, with several seeds.
-# 2. Oversampling is the rival to beat, and it costs nothing.
+# 2. Oversampling is the rival to beat, and it needs no generator.
 # 3. A generator that was tuned with everybody tells what there was to gain by seeing the missing patients.

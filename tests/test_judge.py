@@ -109,9 +109,9 @@ def test_sentences_follow_the_verdict_and_name_margin_and_limits(changes, wanted
 
 
 def test_no_change_of_dice_in_a_small_group_is_said_with_a_reservation():
-    for metric, patients, verdict in (("ser", 59, "no change"), ("ser", 60, "no change"), ("eodd", 59, "no change")):
+    for metric, patients, verdict in (("ser", 399, "no change"), ("ser", 400, "no change"), ("eodd", 399, "no change")):
         text = words(metric=metric, n_smallest=patients, verdict=verdict, bound=0.04)
-        assert ("can be missed" in text) == (metric == "ser" and patients < 60)
+        assert ("can be missed" in text) == (metric == "ser" and patients < 400)
 
 
 def test_only_a_verdict_is_a_claim():
