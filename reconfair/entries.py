@@ -384,7 +384,17 @@ class Sheet:
             f"is a number that a spreadsheet has shortened, so that it may stand for several {what}s; store ids as text"
         )
         self.refuse(column, shortened, why)
+        self._refuse_zeros(column, folds, what)
         return self._merged(column, text(entries), f"are taken for one {what}")
+
+    def _refuse_zeros(self, column: str, folds: pd.Series, what: str) -> None:
+        """Refuse names such as 007 beside 7: a spreadsheet drops leading zeros, so that one may be the other."""
+        digits = folds[folds.str.fullmatch(r"\d+")].drop_duplicates()
+        bare = digits.str.lstrip("0")
+        if (twice := bare.duplicated(keep=False)).any():
+            alike = digits[bare == bare[twice].iloc[0]]
+            why = f"and '{alike.iloc[1]}' differ by leading zeros alone; write the name of each {what} in one way"
+            self.refuse(column, folds == alike.iloc[0], why)
 
     def groups(self, column: str, values: dict | None = None, key: str = "") -> pd.Series:
         """Groups by `values`, or as they are written; missing where the entry says so.

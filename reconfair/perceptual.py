@@ -79,7 +79,7 @@ def product(study: Study) -> Product:
         folder=store.outputs() / study.name / "sources" / "perceptual",
         name="perceptual",
         write=partial(_write, study),
-        code=(__name__,),
+        code=(__name__, "reconfair.diagnosis.networks"),
         needs=(data.product(study), *(made for _, made in _compared(study))),
         work=partial(_work, study),
         command=study.command,

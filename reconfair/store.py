@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -442,6 +442,19 @@ def _size(path: str) -> int:
     except OSError:
         return -1
     return status.st_size if stat.S_ISREG(status.st_mode) else -1
+
+
+def files_in(folder: str | Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """Files in a folder and its folders, by name, also where a folder is a link; one to a folder above is left out."""
+    real = os.path.realpath(folder)
+    if real in above or not os.path.isdir(real):
+        return
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.is_dir():
+                yield from files_in(entry.path, (*above, real))
+            elif entry.is_file():
+                yield Path(entry.path)
 
 
 def checksum(path: str | Path) -> str:

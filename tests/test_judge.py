@@ -168,8 +168,8 @@ def test_a_change_of_a_group_is_told_with_its_size_limits_cases_and_margin():
     assert "(-0.020 to +0.060)" in sentence(metric="fpr", **beyond) and "bound +0.040" in sentence(
         metric="fpr", **beyond
     )
-    for patients in (59, 60):
-        assert ("can be missed" in sentence(metric="dice", patients=patients, **kept)) == (patients < 60)
+    for patients in (judge.RARE - 1, judge.RARE):
+        assert ("can be missed" in sentence(metric="dice", patients=patients, **kept)) == (patients < judge.RARE)
     assert "; 54 positives in a group of 9 patients; " in sentence(patients=9)
     few = sentence(verdict="not judged", compared=0.0, note="too few to compare (3 positive patients, 20 needed)")
     assert "not judged: too few to compare" in few
@@ -264,6 +264,56 @@ def test_a_validation_score_changes_the_threshold_and_is_not_judged(scores, tmp_
     assert not (after.value < before.value)[metric.isin(["tpr", "fpr"])].any()
     assert (after.value > before.value)[metric == "fpr"].any()
     pd.testing.assert_frame_equal(before[metric == "auroc"], after[metric == "auroc"])
+
+
+def test_each_reader_has_a_threshold_of_its_own(scores, tmp_path):
+    """A reader whose scores are lower is judged beside another one as it is judged alone."""
+    other = scores.assign(reader="B", score=scores.score / 2)
+    alone = judged(other, tmp_path)[1]
+    scores = scores.assign(reader="A")
+    lines, both, _ = judged(pd.concat([scores, other]), tmp_path)
+    found = both[both.reader == "B"].reset_index(drop=True)[["metric", "group", "value"]]
+    pd.testing.assert_frame_equal(found, alone[["metric", "group", "value"]])
+    assert any("original, B: " in line and "threshold 0.2" in line for line in lines)
+    lacking = pd.concat([scores, other[other.split == "test"]])
+    with pytest.raises(ValueError, match=r"'grade' of reader 'B'.*--threshold grade/B=0\.5"):
+        judged(lacking, tmp_path)
+    assert judged(lacking, tmp_path, thresholds={"grade/B": 0.25})[1].shape == both.shape
+
+
+def test_folds_may_hold_other_tasks_and_name_what_they_lack(scores, tmp_path):
+    original = scores[scores.source == "original"]
+    folds = original.assign(fold=np.where(original.patient.str[-1] < "5", "1", "2"))
+    second = folds[folds.fold == "2"].assign(task="type")
+    both = pd.concat([folds, second])
+    lines, *_ = judged(both, tmp_path, thresholds={"grade": 0.5, "type": 0.4})
+    assert any("type, original" in line for line in lines)
+    with pytest.raises(ValueError, match="no threshold for task 'grade' in fold 2"):
+        judged(folds[(folds.fold == "1") | (folds.split == "test")], tmp_path)
+
+
+@pytest.mark.parametrize("inference", ["closed_form", "bootstrap"])
+def test_where_a_group_has_no_pair_within_a_fold_rates_are_judged_without_auroc(people, tmp_path, inference):
+    """Each patient a fold of his own (leave one out), or a group whose labels lie in different folds."""
+    score = (0.5 + 0.3 * (people.label - 0.5) + 0.1 * np.sin(np.arange(200))).round(3)
+    options = {"thresholds": {"mine": 0.5}, "inference": inference}
+    alone = judged(people.assign(score=score, fold=people.patient), tmp_path, **options)[2].set_index("metric")
+    assert np.isfinite(alone.value[["eodd", "fpr_gap"]]).all() and np.isnan(alone.value["auroc_gap"])
+    fold = np.where(people.sex == "m", people.label, np.arange(200) % 2)
+    _, rows, gaps = judged(people.assign(score=score, fold=fold), tmp_path, **options)
+    of = rows[(rows.metric == "auroc") & (rows.attribute == "sex")].set_index("group")
+    plain = judged(people.assign(score=score), tmp_path, **options)[1]
+    rates = [one[one.metric == "tpr"].value.tolist() for one in (rows, plain)]
+    assert rates[0] == rates[1] and np.isfinite(of.value["f"]) and np.isnan(of.value["m"])
+    assert "no fold has positives and negatives" in of.note["m"] and of.compared["m"] == 0
+    gap = gaps.set_index("metric").loc["auroc_gap"]
+    assert gap.left_out == "m (0)" and np.isnan(gap.value) and np.isfinite(gaps.set_index("metric").value["eodd"])
+
+
+def test_several_rows_of_a_patient_without_a_unit_are_noted(people, tmp_path):
+    table = people.assign(score=0.3 + 0.4 * people.label)
+    lines, *_ = judged(pd.concat([table, table.head(3)]), tmp_path, thresholds={"mine": 0.5})
+    assert any("3 patients have several rows" in line and "the 3 that repeat another row" in line for line in lines)
 
 
 def test_folds_have_thresholds_and_scales_of_their_own(scores, tmp_path):
@@ -394,7 +444,7 @@ def test_patients_without_dice_in_one_source_are_counted(tmp_path):
 
 def test_an_arm_without_an_original_by_its_reader_is_named(scores, tmp_path):
     other = scores[scores.source == "unet"].assign(reader="dro")
-    lines, *_ = judged(pd.concat([scores.assign(reader="standard"), other]), tmp_path)
+    lines, *_ = judged(pd.concat([scores.assign(reader="standard"), other]), tmp_path, thresholds={"grade/dro": 0.5})
     assert (
         [line for line in lines if "no original" in line]
         == [line for line in lines if "unet, dro: no or" in line]
@@ -472,6 +522,11 @@ WRONG = {
     "a trait called kind": (lambda t: t.assign(kind="a"), ["'kind'", "'a'"]),
     "no score at all": (lambda t: t.assign(score=""), ["'score'", "'dice'"]),
     "none judged": (lambda t: t[t.split == "val"], ["'test'", "split"]),
+    "leading zeros": (changed("patient", 302, "1"), ["'001' and '1'", "leading zeros"]),
+    "a trait called all": (lambda t: t.assign(all=t.sex), ["'all'", "everyone"]),
+    "nothing known": (lambda t: t.assign(sex=""), ["'sex'", "no entry is known"]),
+    "a class without a name": (lambda t: t.assign(score_=0.5), ["'score_'", "score_mel"]),
+    "units by patient": (lambda t: t.assign(unit=1), ["row 3", "'unit'", "several patients"]),
     **{
         f"synthetic {word}": (
             changed("synthetic", 6, word),
@@ -575,6 +630,18 @@ def test_our_own_predictions_are_read_with_the_cohort_beside_them(scores, tmp_pa
     assert any("sex" in line and "cohort.csv" in line for line in lines)
     fairness = pd.read_csv(tmp_path / "predictions_judged" / "fairness.csv")
     assert set(fairness.attribute) == {"sex"}
+    # An entry that is known counts, wherever it stands; two that differ, and a file of other patients, are refused.
+    pd.concat([people.assign(sex=""), people]).to_csv(tmp_path / "cohort.csv", index=False)
+    assert judge_file(tmp_path / "predictions.csv", inference="bootstrap")[1:] == lines[1:]
+    people[:-1].to_csv(tmp_path / "cohort.csv", index=False)
+    assert any("1 patients are not in cohort.csv" in line for line in judge_file(tmp_path / "predictions.csv"))
+    for wrong, words in (
+        (pd.concat([people, people.assign(sex="x")]), "column 'sex'.*not the same in all rows of its patient"),
+        (people.assign(patient_id="p" + people.patient_id), r"no patient is in cohort\.csv"),
+    ):
+        wrong.to_csv(tmp_path / "cohort.csv", index=False)
+        with pytest.raises(ValueError, match=words):
+            judge_file(tmp_path / "predictions.csv")
 
 
 @pytest.mark.parametrize("mark", [",", ";", "\t"])

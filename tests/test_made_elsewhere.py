@@ -1,6 +1,7 @@
 """Images and diagnostic models made elsewhere: the way of a hospital, as the page in docs describes it."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,28 @@ def test_what_changes_a_file_makes_all_that_was_made_with_it_stale(hospital):
     store.source.cache_clear()
     (hospital / "their_model.py").write_text(block("their_model.py").replace("20 *", "30 *"))
     assert diagnosis.product(load(), ORIGINAL).fingerprint != original
+
+
+def test_files_behind_links_count_as_any_other(hospital, capsys):
+    """A link to a folder is turned to another one: what was made with it is stale, and no file there is unknown."""
+    (hospital / "ai").rename(hospital / "first")
+    (hospital / "ai").mkdir()
+    (hospital / "ai" / "loop").symlink_to(hospital / "ai")
+    for name in ("first", "second"):
+        shutil.copytree(hospital / "first", hospital / "ai" / name)
+    (hospital / "ai" / "current").symlink_to("first")
+    Image.new("L", (SIZE, SIZE)).save(hospital / "ai" / "second" / "p000" / "scan.png", compress_level=0)
+    study = load("reconstruction.vendor.path=current/{path}")
+    elsewhere._listed.cache_clear()
+    before = recon.product(study, Source("vendor"))
+    store.make(data.product(study))
+    store.make(before)
+    assert f"{PATIENTS} files have the id of no image" in capsys.readouterr().out  # those of the second folder
+    assert recon.product(study, Source("vendor")).fresh
+    (hospital / "ai" / "current").unlink()
+    (hospital / "ai" / "current").symlink_to("second")
+    elsewhere._listed.cache_clear()
+    assert not recon.product(study, Source("vendor")).fresh
 
 
 def test_missing_files_are_named_with_their_groups(hospital):
@@ -382,6 +405,8 @@ def test_noisy_images_made_elsewhere_train_and_are_skipped(hospital):
             "dataset.channels=3\nnoise={kind: given, folder: ai, channel: 0}",
             r"noise\.channel.*dataset\.channels: 3",
         ),
+        "level outside": ("noise={kind: given, folder: ai, level: ..}", "noise.level"),
+        "level of a folder that is there": ("noise={kind: given, folder: ai, level: readers}", "'readers' is a folder"),
         "name of a source": ("reconstruction.noisy={kind: given, folder: ai}", "'noisy'"),
         "task": ("diagnosis.models={pneumonja: 'their_model.py:Reader'}", "diagnosis.models.*'pneumonja'.*'pneumonia'"),
         "class": ("diagnosis.models={pneumonia: 'their_model.py:Raeder'}", "'Raeder'.*'Reader'"),
@@ -579,6 +604,7 @@ def test_what_is_no_probability_is_refused_by_name(hospital, value):
         "argument": ("images\n\n    def __init__(self, weights):\n        pass", "weights.*without arguments"),
         "batch": ("torch.sigmoid(100 * (middle - middle.mean(0)))", r"beside it.*eval"),
         "random": ("torch.sigmoid(middle * torch.rand(1))", r"look to look.*eval"),
+        "scale of a batch": ("(middle - images.min()) / (images.max() - images.min())", r"beside it.*eval"),
     }.values(),
 )
 def test_answers_that_are_no_frozen_model_s_probabilities_are_refused(hospital, answer, named):

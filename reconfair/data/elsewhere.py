@@ -5,9 +5,9 @@ They are read as originals are, and must show the same pixels: of the same shape
 
 from __future__ import annotations
 
+import os
 import re
 from functools import partial
-from glob import escape
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Literal
@@ -216,8 +216,11 @@ def _missing(study: Study, settings: Given, cohort: pd.DataFrame, rows: np.ndarr
 def _unknown(settings: Given, cohort: pd.DataFrame) -> list[str]:
     """Files that belong to no image of the cohort, though their ending is that of its files."""
     known, folder = set(cohort.given), folder_of(settings.folder)
-    every = _listed(folder, settings.path)
-    return [path.relative_to(folder).as_posix() for path, _, _ in every if str(path) not in known]
+    unknown = [path for path, _, _ in _listed(folder, settings.path) if str(path) not in known]
+    if unknown:  # a file may be reached by a link as well
+        real = {os.path.realpath(path) for path in cohort.given.dropna()}
+        unknown = [path for path in unknown if os.path.realpath(path) not in real]
+    return [path.relative_to(folder).as_posix() for path in unknown]
 
 
 def _no_image(unknown: list[str]) -> str:
@@ -237,7 +240,7 @@ def by_group(study: Study, lost: pd.DataFrame) -> str:
 def _listed(folder: Path, path: str) -> list[tuple[Path, int, int]]:
     """The files in a folder and its folders that `path` may stand for, with size and date."""
     ending = path.rpartition("}")[2].rpartition("/")[2]
-    every = ((file, file.stat()) for file in sorted(folder.rglob(f"*{escape(ending)}")) if file.is_file())
+    every = ((file, file.stat()) for file in store.files_in(folder) if file.name.endswith(ending))
     return [(file, status.st_size, status.st_mtime_ns) for file, status in every]
 
 

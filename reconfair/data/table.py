@@ -395,13 +395,14 @@ class Table(Scans):
             )
 
     def _look_at_number(self, sheet: Sheet, name: str, column, groups: pd.Series) -> None:
-        """Refuse an attribute that consists of many numbers: each would be a group."""
+        """Refuse an attribute of many values: each would be a group."""
         numbers, many = pd.to_numeric(groups.dropna(), errors="coerce").notna().all(), groups.nunique()
-        if name in self.attributes and numbers and many > MANY:
-            cut = f'dataset.attributes.{name}: {{column: "{column.column}", cuts: median}}'
+        if name in self.attributes and many > MANY:
+            cut = f'write dataset.attributes.{name}: {{column: "{column.column}", cuts: median}}'
+            merge = f"say under dataset.attributes.{name}.values which are one group, or name a column of fewer groups"
             sheet.mistakes.append(
-                f"{sheet.path}, column '{column.column}' has {many} different numbers, expected {MANY} groups at most; "
-                f"write {cut}"
+                f"{sheet.path}, column '{column.column}' has {many} different {'numbers' if numbers else 'values'}, "
+                f"expected {MANY} groups at most; {cut if numbers else merge}"
             )
 
     def _look_at_groups(self, sheet: Sheet, name: str, column: Trait, groups: pd.Series, numbers: pd.Series) -> None:

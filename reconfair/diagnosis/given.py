@@ -185,10 +185,11 @@ def check(module, size: int) -> None:
 
     shape = (2, module.settings.get("inputs", 1), size, size)
     images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    images[1] = 0.3 + 0.2 * images[1]  # of other brightness and contrast: a model may scale a batch as a whole
     with torch.inference_mode():
-        both, first = (module.probabilities(some) for some in (images, images[:1]))
+        both, first, second = (module.probabilities(some) for some in (images, images[:1], images[1:]))
         module.features(images)
-    if (both[:1] - first).abs().max() > 1e-3:
+    if (both - torch.cat([first, second])).abs().max() > 1e-3:
         raise ValueError(
             f"{module.settings['model']}: the answer to an image changes with the images beside it, or from look to "
             "look; expected a model that is no longer trained (in PyTorch, eval())"

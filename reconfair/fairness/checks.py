@@ -72,6 +72,8 @@ def traits_of(cohort, attributes):
     ['f, old', None]
     """
     parts = list(dict.fromkeys(part for attribute in attributes for part in attribute.split("*")))
+    if "all" in attributes:
+        raise ValueError("attribute 'all' is the name of everyone; give the column another name")
     _require(cohort, ["patient_id", *parts], "cohort")
     for part, varies in (cohort.groupby("patient_id")[parts].nunique(dropna=False) > 1).items():
         if varies.any():

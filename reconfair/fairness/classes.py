@@ -38,14 +38,28 @@ class ClassPanel(Panel):
     def _cases(self, name):
         """Patients of each group that count for a measure; of the rarest class where it needs all, (K,)."""
         if name in ("accuracy", "ppr", "kappa"):
-            return self.units.sums(np.ones(self.patients.size)).astype(int)
-        return np.min([part.cases("auroc") for part in self.parts.values()], axis=0)
+            cases = self.units.sums(np.ones(self.patients.size)).astype(int)
+            for arm in self.task.arms if name == "kappa" else ():
+                cases[np.isnan(self.measure(arm, name).cells.value)] = 0
+            return cases
+        needed = ("auroc",) if name == "auroc" else ("tpr", "fpr")
+        return np.min([part.cases(one) for part in self.parts.values() for one in needed], axis=0)
 
     def lacking(self, name, g):
         """What group g has too few of, in words."""
         if name in ("accuracy", "ppr", "kappa"):
             return "patients"
         return min(self.parts, key=lambda key: self.parts[key].cases("auroc")[g])
+
+    def undefined(self, name, g):
+        """Why a measure of group g has no value, in words."""
+        if name == "kappa" and self.units.sums(np.ones(self.patients.size))[g]:
+            return "all labels and decisions are one class"
+        if name == "auroc":
+            key = self.lacking(name, g)
+            words = self.parts[key].undefined("auroc", g)
+            return f"0 {key}" if words.startswith("0") else f"{key}: {words}"
+        return super().undefined(name, g)
 
     def _measure(self, arm, name):
         if name == "accuracy":

@@ -60,6 +60,7 @@ GAPS = {
     "image": {"psnr_gap": ("psnr",), "ssim_gap": ("ssim",)},
 }
 RATES = ("tpr", "fpr", "ppr", "accuracy")
+PARTIAL = ("auroc", "auprc", "kappa")  # need more than some cases of each label
 _DRAWN = ("nar", "essp", "auprc_gap")  # by resamples in every inference
 _WORDS = {1: "positives", 0: "negatives"}
 
@@ -115,9 +116,25 @@ class Panel:
         """Patients of each group that count for a measure, of the rarer label where it needs both, (K,)."""
         if self.counted:
             return self.units.sums(self.valid(name) * 1.0).astype(int)
-        labels = MEASURES[name].labels or ((0, 1),)
-        carry = [self.units.by_patient(rows=np.isin(self.label, y)) > 0 for y in labels]
+        labels, rows = MEASURES[name].labels or ((0, 1),), self._comparable(name)
+        carry = [self.units.by_patient(rows=rows & np.isin(self.label, y)) > 0 for y in labels]
         return np.min([self.units.sums(some * 1.0) for some in carry], axis=0).astype(int)
+
+    def _comparable(self, name):
+        """Units that a measure can rank: with folds, those whose fold has both labels in their group, (n,)."""
+        if self.fold is None or name not in ("auroc", "auprc"):
+            return np.ones(self.label.size, bool)
+        inside = np.unique(
+            np.stack([self.of_row, np.unique(self.fold, return_inverse=True)[1]]), axis=1, return_inverse=True
+        )[1]
+        both = [np.bincount(inside, self.label == y) > 0 for y in (0, 1)]
+        return (both[0] & both[1])[inside]
+
+    def undefined(self, name, g):
+        """Why a measure of group g has no value, in words."""
+        if self.fold is not None and name in ("auroc", "auprc") and all(self.cases(rate)[g] for rate in ("tpr", "fpr")):
+            return "no fold has positives and negatives"
+        return f"0 {self.lacking(name, g)}"
 
     def valid(self, name):
         """Which patients have a value in every arm, (P,)."""
@@ -296,10 +313,12 @@ def bootstrapped(panel, weights, *, combine, min_cases, one_sided, **_):
     blocks = [_block(panel, arm, name, drawn, min_cases) for arm in task.arms for name in panel.measures]
     if panel.attribute == "all":
         return blocks, []
-    cases = np.min([panel.cases(name) for name in panel.measures if name not in RATES], axis=0)
-    kept, rows = np.flatnonzero(cases >= min_cases), []
-    some = {name: values[..., kept] for name, values in drawn.items()} | panel.overall(kept, weights)
-    for metric in panel.gaps:
+    shared, rows = np.min([panel.cases(name) for name in panel.measures if name not in PARTIAL], axis=0), []
+    for metric, names in panel.gaps.items():
+        cases = np.min([shared, *(panel.cases(name) for name in names)], axis=0)
+        kept = np.flatnonzero(cases >= min_cases)
+        some = {name: values[..., kept] for name, values in drawn.items()}
+        some |= panel.overall(kept, weights) if metric in _DRAWN else {}
         for a, arm in enumerate(task.arms):
             row = panel.keys(arm) | {"metric": metric} | panel.compared(cases, min_cases)
             why = panel.silent(arm, panel.ranges[metric], kept)
@@ -343,7 +362,7 @@ def _note(panel, arm, name, g, table, cases, min_cases, change):
     """Why group g cannot be judged, or what else is to be known about its row."""
     notes, (value, low, high) = [], (table[column][g] for column in ("value", "low", "high"))
     if not np.isfinite(value):
-        notes.append(f"cannot be judged (0 {panel.lacking(name, g)})")
+        notes.append(f"cannot be judged ({panel.undefined(name, g)})")
     elif panel.attribute != "all" and cases[g] < min_cases:
         lacking = panel.lacking(name, g)
         some = f"{cases[g]} patient{'' if cases[g] == 1 else 's'}" + f" with {lacking}" * (lacking != "patients")

@@ -55,7 +55,7 @@ One row per decision, in these columns:
   source    what was read: original, or any other name, such as unet (left out: original)
   strategy  standard, or how the source was mitigated (left out: standard)
   reader    which network or person decided (left out: standard)
-  split     test is judged; on originals of val the thresholds are balanced; train is ignored (left out: test)
+  split     test is judged; on originals of val the reader's threshold is balanced; train is ignored (left out: test)
   fold      which models made the row, where each patient was tested once by models trained on others: AUROC compares
             scores of one fold, and each fold has its threshold (left out: no folds)
   synthetic false, 0, no or empty; a row of an image that a generator drew is refused (left out: all are real)
@@ -109,6 +109,9 @@ def main(argv: list[str] | None = None) -> int:
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # it would show the kernel's traceback as well
         print("stopped; run the same command again to go on", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader of the output has seen enough, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (ValueError, OSError, MemoryError) as error:
         print(sentence(error), file=sys.stderr)
         return 2
@@ -132,7 +135,7 @@ def _studies_options(commands) -> None:
 
 def _judge_options(commands) -> None:
     raw = argparse.RawDescriptionHelpFormatter
-    balanced = "threshold of a task; left out: balanced on originals of split val"
+    balanced = "threshold of a task, or of task/reader; left out: balanced on the reader's originals of val"
     judged = commands.add_parser("judge", help="judge anyone's scores", description=JUDGE, formatter_class=raw)
     judged.add_argument("path", type=Path, metavar="FILE", help="CSV, Excel or Parquet")
     judged.add_argument("--attributes", default="", metavar="sex,race", help="columns to compare, or sex*race; all")
@@ -522,8 +525,9 @@ def _rate(arguments) -> int:
         raise ParamsError(
             f"{arguments.params}: synthesis.preference is none, so no pairs are made; expected csv or oracle"
         )
+    rate.check_name(arguments.rater)  # before images are made
     rating = rate.start(study, arguments.rater)
-    notebook = rate.notebook(study, arguments.rater)
+    notebook = rate.notebook(study, arguments.rater, arguments.params, arguments.overrides)
     rated = f"{len(rating.rows)} of {len(rating.pairs)} pairs are rated"
     print(f"{rated}; the tool is in {notebook}, and choices are saved in {rating.path}", flush=True)
     if arguments.no_browser:

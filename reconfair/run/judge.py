@@ -42,7 +42,8 @@ def judge_file(
     attributes : sequence of str
         Columns to compare, or ``sex*race``; empty: all.
     thresholds : dict of float, optional
-        By task. Any other is balanced on the originals of split ``val``; only rows of ``test`` are judged.
+        By task, or by ``task/reader``. Any other is balanced on the reader's own standard originals of split ``val``;
+        only rows of ``test`` are judged.
     inference, min_cases
         As `fairness.assess` has them.
     ordinal : sequence of str
@@ -113,6 +114,8 @@ def read_scores(path: Path) -> tuple[pd.DataFrame, list[str]]:
     given = sheet.table.columns
     # Several classes have a column of scores each, such as score_mel, in the place of one column score.
     classes = [each[6:] for each in given if each.startswith("score_")]
+    if "" in classes:
+        raise ValueError("column 'score_' names no class; write its name behind, such as score_mel")
     if alone := [column for column in ("score", "dice") if column in given]:
         labels = folded(sheet.table["label"]) if "label" in given else pd.Series(dtype="str")
         if labels.isin([fold(key) for key in classes]).any():
@@ -261,12 +264,22 @@ def _units(sheet: Sheet, rows: pd.DataFrame) -> pd.Series:
     if "unit" in sheet.table:
         units = sheet.names("unit", "unit")
         twice = rows.assign(unit=units).duplicated(["unit", *keys])
-        sheet.refuse("unit", twice, "occurs twice for one task and source, expected once")
+        others = rows.patient_id.groupby(units).transform("nunique") > 1
+        sheet.refuse("unit", twice & ~others, "occurs twice for one task and source, expected once")
+        why = "occurs in several patients for one task and source; put the patient into the name of the unit"
+        sheet.refuse("unit", twice & others, why)
         return units
     repeated = rows.duplicated(["patient_id", *keys])
     if len(rows[ARM[1:]].drop_duplicates()) > 1:
         sheet.refuse("patient", repeated, "occurs twice for one task and source; a column 'unit' must name the image")
-    return rows.index.to_series().astype(str) if repeated.any() else rows.patient_id
+    if not repeated.any():
+        return rows.patient_id
+    people = rows.patient_id[repeated].nunique()
+    note, same = f"{people} patients have several rows; without a column 'unit' each row counts as an image", ""
+    if alike := int(sheet.table.duplicated().sum()):
+        same = f", also the {alike} that repeat another row in every column"
+    sheet.notes.append(note + same)
+    return rows.index.to_series().astype(str)
 
 
 def _with_cohort(rows: pd.DataFrame, path: Path, notes: list[str]) -> tuple[pd.DataFrame, list[str]]:
@@ -280,8 +293,16 @@ def _with_cohort(rows: pd.DataFrame, path: Path, notes: list[str]) -> tuple[pd.D
     people = {"patient_id": sheet.names("patient_id")} | {column: sheet.groups(column) for column in known}
     people = pd.DataFrame(people)
     sheet.check()
-    people = people.drop_duplicates("patient_id").dropna(axis=1, how="all")
+    for column in known:
+        several = people.groupby("patient_id")[column].transform("nunique") > 1
+        sheet.refuse(column, several, "is not the same in all rows of its patient, expected one")
+    sheet.check()
+    people = people.groupby("patient_id", as_index=False).first().dropna(axis=1, how="all")  # the first that is known
+    lacking = rows.patient_id[~rows.patient_id.isin(people.patient_id)].nunique()
+    if lacking == rows.patient_id.nunique():
+        raise ValueError(f"no patient is in {table_path.name} beside it; write ids in one way, or move that file away")
     notes = [*notes, *sheet.notes, f"attributes: {', '.join(people.columns[1:])} from {table_path.name}"]
+    notes += [f"{lacking} patients are not in {table_path.name}"] if lacking else []
     return rows.merge(people, "left", "patient_id"), notes
 
 
@@ -301,6 +322,8 @@ def _with_attributes(rows: pd.DataFrame, attributes) -> tuple[pd.DataFrame, list
     for column in "*".join(attributes).split("*"):
         if column not in recorded:
             raise ValueError(f"'{column}' is no attribute of this table; {nearest(column, recorded, 'there is')}")
+        if rows[column].isna().all():
+            raise ValueError(f"column '{column}': no entry is known; leave it out, or name others with --attributes")
         if rows[column].nunique() > MANY:
             few = f"expected groups, {MANY} at most; cut it into groups, or name what to compare with --attributes"
             raise ValueError(f"column '{column}' has {rows[column].nunique()} different values, {few}")
@@ -324,7 +347,7 @@ def _with_attributes(rows: pd.DataFrame, attributes) -> tuple[pd.DataFrame, list
 
 def _orders(rows: pd.DataFrame, ordinal) -> list[str]:
     """In which order the classes of ordinal tasks are taken: weighted kappa depends on it."""
-    tasks = rows.task.str.split(CLASS).str[0]
+    tasks = rows.task.str.rsplit(CLASS, n=1).str[0]
     named = rows[tasks.isin(ordinal) & rows["class"].notna()] if "class" in rows else rows[:0]
     order = named["class"].groupby(tasks[named.index], sort=False).unique() if len(named) else {}
     return [f"task '{task}': its classes from low to high are {', '.join(classes)}" for task, classes in order.items()]
@@ -352,30 +375,43 @@ def _without_dice(rows: pd.DataFrame) -> list[str]:
 
 
 def _thresholds(rows: pd.DataFrame, given: dict[str, float]) -> dict:
-    """By task, as given, or balanced on the validation originals, which are not judged; with folds, so in each."""
-    if "fold" in rows:
-        return {fold: _thresholds(inside.drop(columns="fold"), given) for fold, inside in rows.groupby("fold")}
-    cut, val = {}, rows[(rows.split == "val") & (rows.source == "original")]
-    several = rows["class"].notna() if "class" in rows else pd.Series(False, rows.index)
-    tasks = rows.task[(rows.kind == "classify") & ~several].unique()
-    for task in given.keys() - set(tasks):
-        of_task = rows[(rows.task == task) | (several & (rows.task.str.split(CLASS).str[0] == task))]
+    """By task and reader, as given, or balanced on this reader's validation originals; with folds, so in each."""
+    binary = rows[(rows.kind == "classify") & (rows["class"].isna() if "class" in rows else True)]
+    tasks, pairs = binary.task.unique(), (binary.task + "/" + binary.reader).unique()
+    for key in given.keys() - {*tasks, *pairs}:
+        of_task = rows[(rows.task == key) | (rows.task.str.split(CLASS).str[0] == key)]
         if len(of_task):
             largest = "of several classes the one with the largest score is the decision"
             why = "a task with Dice has no scores" if (of_task.kind == "segment").all() else largest
-            raise ValueError(f"threshold of '{task}': {why}; leave out --threshold {task}")
-        meant = nearest(task, tasks) if task else f"write --threshold {tasks[0] if len(tasks) else 'task'}=0.5"
-        raise ValueError(f"threshold of '{task}': no such task with scores; {meant}")
-    for task in tasks:
-        of_task = val[val.task == task]
-        if task not in given and not {0, 1} <= set(of_task.label):
-            where = "rows of both labels with split 'val' and source 'original'"
-            raise ValueError(f"no threshold for task '{task}': give --threshold {task}=0.5, or {where} to choose it on")
-        cut[task] = given[task] if task in given else balanced_threshold(score=of_task.score, label=of_task.label)
+            raise ValueError(f"threshold of '{key}': {why}; leave out --threshold {key}")
+        meant = nearest(key, [*tasks, *pairs]) if key else f"write --threshold {tasks[0] if len(tasks) else 'task'}=0.5"
+        raise ValueError(f"threshold of '{key}': no such task with scores; {meant}")
+    if "fold" in rows:
+        return {fold: _balanced(inside, given, f" in fold {fold}") for fold, inside in binary.groupby("fold")}
+    return _balanced(binary, given)
+
+
+def _balanced(rows: pd.DataFrame, given: dict[str, float], within: str = "") -> dict[str, dict[str, float]]:
+    """Thresholds of the tasks and readers that are tested, each by the reader's own scores."""
+    cut, val = {}, rows[(rows.split == "val") & (rows.source == "original") & (rows.strategy == "standard")]
+    tested = rows.loc[rows.split == "test", ["task", "reader"]].drop_duplicates()
+    for task, reader in tested.itertuples(index=False):
+        fixed = given.get(f"{task}/{reader}", given.get(task))
+        mine = val[(val.task == task) & (val.reader == reader)]
+        if fixed is None and not {0, 1} <= set(mine.label):
+            several = tested.task.eq(task).sum() > 1
+            whose, key = (f" of reader '{reader}'", f"{task}/{reader}") if several else ("", task)
+            where = "rows of both labels with split 'val', source 'original' and strategy 'standard'"
+            raise ValueError(
+                f"no threshold for task '{task}'{whose}{within}: give --threshold {key}=0.5, or {where} to choose it on"
+            )
+        cut.setdefault(task, {})[reader] = (
+            balanced_threshold(score=mine.score, label=mine.label) if fixed is None else fixed
+        )
     return cut
 
 
-def _everyone(cut: dict[str, float], performance: pd.DataFrame) -> list[str]:
+def _everyone(cut: dict, performance: pd.DataFrame) -> list[str]:
     lines = ["", "How well is everyone read?"]
     everyone = performance[performance.attribute == "all"]
     for key, rows in everyone.groupby(ARM, sort=False):
@@ -384,7 +420,8 @@ def _everyone(cut: dict[str, float], performance: pd.DataFrame) -> list[str]:
         for row in rows.itertuples():
             value = f" {number(row.value)} ({limits(row.low, row.high, sign=False)})"
             values.append(name(row.metric) + (value if np.isfinite(row.value) else f": {row.note}"))
-        at = f"; threshold {cut[key[0]]:.3f}" if isinstance(cut.get(key[0]), float) else ""
+        chosen = cut.get(key[0], {}).get(key[3])  # with folds there are several
+        at = "" if chosen is None else f"; threshold {chosen:.3f}"
         lines.append(f"  {_arm(*key)}: {'; '.join(values)}{at}")
         chance = rows[(rows.metric == "auroc") & rows.note.str.contains("chance")]
         lines += [f"    The classification is {note}." for note in chance.note]

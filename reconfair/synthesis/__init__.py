@@ -172,7 +172,8 @@ def weights(study: Study, name: str = "base") -> Product:
         keys |= {"ratings": _digest(settings.ratings)} if settings.preference == "csv" else {}
     work = partial(_work, study, "train generator", iterations * settings.batch_size)
     write = partial(_train, study, name)
-    return _product(study, f"synthesis/{name}", "weights", write, DIFFUSION, needs, parameters=keys, work=work)
+    code = ("reconfair.diagnosis",)  # says which images a network trains with
+    return _product(study, f"synthesis/{name}", "weights", write, DIFFUSION, needs, code, parameters=keys, work=work)
 
 
 def _cells_of(study: Study) -> dict:
@@ -272,7 +273,7 @@ def product(study: Study) -> Product:
         partial(_judge, study),
         ("distance", "classifiers", "balance", "preference"),
         [examiner(study), *trained, *(samples(study, name) for name in settings.generators)],
-        code=("reconfair.fairness.metrics",),
+        code=judge.STATISTICS,
         job=JUDGED,
         parameters=keys | {"attributes": study.attributes(), "min_cases": study.fairness.min_cases},
         work=partial(Work, "judge synthesis", len(trained), 1.0),
@@ -356,7 +357,7 @@ def check(study: Study) -> list[str]:
         return []
     settings, mistakes = study.synthesis, []
     if study.dataset.folds:
-        mistakes.append("synthesis: generators are not trained by folds; set dataset.folds: 0, or leave synthesis out")
+        mistakes.append("synthesis: generators are not trained by folds; leave out dataset.folds, or synthesis")
     multiple = settings.patch * 2 ** (len(settings.widths) - 1)
     if study.dataset.size % multiple:
         near = max(round(study.dataset.size / multiple), 1) * multiple
@@ -430,8 +431,9 @@ def check_weights(study: Study) -> list[str]:
 def _state_of(folder: str) -> list:
     """Names, sizes and times of the files of a folder, which can be too large to be read for a fingerprint."""
     path = Path(folder).expanduser()
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    return [[str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    return [
+        [str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns] for file in store.files_in(path)
+    ]
 
 
 def _digest(place: str) -> str:

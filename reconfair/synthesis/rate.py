@@ -32,8 +32,7 @@ class Rating:
     """
 
     def __init__(self, pairs: pd.DataFrame, rater: str, folder: Path):
-        if not re.fullmatch(r"[\w-]+", rater):
-            raise ParamsError(f"rater: '{rater}' must be letters, digits and dashes, such as dr-lee")
+        check_name(rater)
         folder.mkdir(parents=True, exist_ok=True)
         self.path, self.rater, self.known = folder / f"{rater}.csv", rater, pairs
         self.pairs, self.since = blank(pairs, rater), time.monotonic()
@@ -64,6 +63,12 @@ class Rating:
             draft.replace(self.path)
         self.read()
         self.since = time.monotonic()
+
+
+def check_name(rater: str) -> None:
+    """Refuse a name that cannot be that of a file."""
+    if not re.fullmatch(r"[\w-]+", rater):
+        raise ParamsError(f"rater: '{rater}' must be letters, digits and dashes, such as dr-lee")
 
 
 def folder_of(study: Study) -> Path:
@@ -144,12 +149,12 @@ def png(image: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def notebook(study: Study, rater: str) -> Path:
-    """Write a notebook of one cell that opens the tool, beside the ratings; return its path."""
+def notebook(study: Study, rater: str, file: Path, overrides: list[str]) -> Path:
+    """Write a notebook of one cell that opens the tool of the study in a params file, beside the ratings."""
     import nbformat.v4 as v4
 
     lines = ["import reconfair as rf", "from reconfair.synthesis import rate", ""]
-    lines += [f"study = rf.params.study(**{study.model_dump(mode='json', exclude_none=True)!r})"]
+    lines += [f"study = rf.params.load({str(file.resolve())!r}, {list(overrides)!r})"]
     lines += [f"rate.widget(study, {rater!r})"]
     cells = [v4.new_markdown_cell("# Which image is better? Run the cell below."), v4.new_code_cell("\n".join(lines))]
     place = folder_of(study) / f"rate-{rater}.ipynb"

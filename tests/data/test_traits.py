@@ -117,6 +117,9 @@ def test_numbers_without_cuts_are_no_groups(tmp_path):
     with pytest.raises(ValueError, match=r"'dose'.*40 different.*dataset\.attributes\.dose.*cuts: median"):
         data.cohort_table(hospital(tmp_path, many, attributes={"dose": "dose"}))
     assert hospital(tmp_path, rows, attributes={"fine": "fine"}).dataset.read_table().fine.nunique() == 20
+    dates = many | {"visit": [f"2020-01-{k + 1:02d}" if k < 30 else f"2020-02-{k - 29:02d}" for k in range(40)]}
+    with pytest.raises(ValueError, match=r"'visit'.*40 different values.*attributes\.visit\.values.*fewer groups"):
+        data.cohort_table(hospital(tmp_path, dates, attributes={"visit": "visit"}))
 
 
 def test_values_of_one_column_are_named(tmp_path):

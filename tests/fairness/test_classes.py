@@ -9,6 +9,7 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score, confusion_matrix,
 
 from reconfair.fairness import INFERENCES, assess, gaps, metrics
 from reconfair.fairness.cells import Rate
+from reconfair.run.judge import judge_file
 
 NAMES = ("nv", "mel", "bcc")
 
@@ -233,3 +234,21 @@ def test_accuracy_of_weighted_rows_is_that_of_repeated_rows():
     weights = weight[None] * 1.0
     expected = accuracy_score(label[again], chosen[again])
     assert metrics.accuracy(decision=chosen, label=label, weights=weights)[0, 0] == pytest.approx(expected)
+
+
+def test_a_group_of_one_class_has_no_kappa_and_leaves_all_else_as_it_is(tmp_path):
+    """In one group every label and decision is the same class: kappa is not defined there."""
+    draw = np.random.default_rng(0)
+    label, sex = draw.choice(["I", "II", "III"], 300), draw.choice(["f", "m"], 300)
+    label[sex == "m"] = "I"
+    table = pd.DataFrame({"patient": [f"p{k}" for k in range(300)], "label": label, "sex": sex})
+    for name in ("I", "II", "III"):
+        table[f"score_{name}"] = np.where(label == name, 0.6, 0.2)
+    table.to_csv(tmp_path / "grade.csv", index=False)
+    judge_file(tmp_path / "grade.csv", ordinal=["grade"])
+    rows, gaps = (pd.read_csv(tmp_path / "grade_judged" / f"{name}.csv") for name in ("performance", "fairness"))
+    kappa = rows[rows.metric == "kappa"].set_index("group")
+    assert kappa.value["f"] == 1 and np.isnan(kappa.value["m"])
+    assert kappa.note["m"] == "cannot be judged (all labels and decisions are one class)"
+    gap = gaps[gaps.task == "grade"].set_index("metric")
+    assert gap.left_out["kappa_gap"] == "m (0)" and gap.value["accuracy_gap"] == 0

@@ -852,6 +852,14 @@ class Browser:
         self.process.terminate(), self.process.wait(30)
 
 
+def written(study, folder):
+    """The params file of a study."""
+    sections = study.model_dump(mode="json")
+    path = folder / "params.yaml"
+    path.write_text(yaml.safe_dump({name: section for name, section in sections.items() if section is not None}))
+    return path
+
+
 def wait(condition, seconds: float = 60):
     """Return what a condition gives as soon as it holds."""
     end = time.monotonic() + seconds
@@ -867,7 +875,7 @@ def test_the_rating_tool_works_in_a_browser(made, tmp_path):
     """The notebook of `reconfair rate` in JupyterLab: pictures, clicks, keys, undo, and going on later."""
     pytest.importorskip("ipywidgets")
     first, listed = rate.start(made, "in-browser").current, synthesis.listed_pairs(made)[0]
-    notebook = rate.notebook(made, "in-browser")
+    notebook = rate.notebook(made, "in-browser", written(made, tmp_path), [])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
