@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import namedtuple
+from pathlib import Path
 from urllib.request import urlopen
 
 import nbformat
@@ -867,6 +868,18 @@ def wait(condition, seconds: float = 60):
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.2)
     return answer
+
+
+def test_the_notebook_of_the_tool_opens_the_study_of_the_params_file(made, tmp_path, monkeypatch):
+    """Also from another folder, and with what was changed on the command line."""
+    path, changes, scope = written(made, tmp_path), ["synthesis.judged=9"], {}
+    rate.start(made, "me")
+    monkeypatch.chdir(tmp_path)
+    notebook = nbformat.read(rate.notebook(made, "me", Path("params.yaml"), changes), 4)
+    exec(notebook.cells[1].source.rpartition("\n")[0], scope)
+    assert scope["study"] == params.load(path, changes) and scope["study"].synthesis.judged == 9
+    with pytest.raises(ParamsError, match="'x/y' must be letters"):
+        rate.check_name("x/y")
 
 
 @pytest.mark.slow
