@@ -109,16 +109,19 @@ Markdown(
 # *Younger* means at or below the median age over all patients; *older* means above it. Here are the ages:
 
 # %%
-rf.figures.keep(rf.figures.ages(patients, [a for a in attributes if a != "age_group"]), study, "01_ages")
-
-# %%
 known, medians = patients.age.dropna(), patients.groupby(attributes[0]).age.median().round()
 boundary = study.dataset.age_boundary or known.median()
+aged = rf.figures.ages(patients, [a for a in attributes if a != "age_group"]) if len(known) else None
+rf.figures.keep(aged or rf.figures.sentence("no age is recorded"), study, "01_ages")
+
+# %%
 Markdown(
     f"Ages run from {known.min():.0f} to {known.max():.0f} years; the boundary between younger and older is "
     f"{boundary:.0f} years. The medians by {attributes[0]}: "
     + ", ".join(f"{group} {age:.0f}" for group, age in medians.items())
     + f". {len(patients) - len(known)} of {len(patients)} patients are left out because their age is not recorded."
+    if len(known)
+    else "No age is recorded in this study."
 )
 
 # %% [markdown]
@@ -128,11 +131,12 @@ Markdown(
 # all patients in the form of the paper's tables 5 and 6:
 
 # %%
-rows = [attribute for attribute in ("sex", "age_group") if attribute in attributes]
-pd.crosstab([patients[row] for row in rows], patients.race if "race" in attributes else patients.split, margins=True)
+rows = [attribute for attribute in ("sex", "age_group") if attribute in attributes] or attributes[:2]
+beside = patients.race if "race" in attributes and "race" not in rows else patients.split
+pd.crosstab([patients[row] for row in rows], beside, margins=True)
 
 # %%
-joint = [attribute for attribute in attributes if attribute in ("sex", "age_group", "race")]
+joint = [attribute for attribute in attributes if attribute in ("sex", "age_group", "race")] or rows
 cells = patients.dropna(subset=joint).groupby([*joint, "split"]).size().unstack(fill_value=0).test
 Markdown(
     f"The table leaves out {patients[joint].isna().any(axis=1).sum()} patients for whom one of {', '.join(joint)} is not "
@@ -147,7 +151,9 @@ Markdown(
 # is left out of that task only.
 
 # %%
-patients[[*attributes, *tasks]].isna().sum().rename("patients without").to_frame().T
+patients.set_index("patient_id")[attributes].join(
+    cohort.table.groupby("patient_id")[tasks].first()
+).isna().sum().rename("patients without").to_frame().T
 
 # %% [markdown]
 # An image that cannot be read stops the preparation, unless the parameters say `on_bad_image: skip`. Then it matters
@@ -190,7 +196,7 @@ rates = splits.prevalence(cohort.table, tasks, attributes, study.dataset.about.u
 rf.figures.keep(rf.figures.prevalence(rates), study, "01_prevalence")
 
 # %%
-widest = rates.loc[(rates.high - rates.low).idxmax()]
+widest = rates.loc[(rates.high - rates.low).idxmax()] if len(rates) else None
 apart = [
     f"{task} by {rf.words.name(attribute)}"
     for (task, attribute), part in rates.groupby(["task", "attribute"])
@@ -201,6 +207,8 @@ Markdown(
     f"n = {widest['count']:.0f}). "
     + (f"Intervals that do not overlap: {'; '.join(apart)}." if apart else "All intervals of one attribute overlap.")
     + f" Left out, because the label is not known: {cohort.table[tasks].isna().any(axis=1).sum()} images."
+    if len(rates)
+    else "This study classifies nothing, so that no label is counted."
 )
 
 # %% [markdown]

@@ -150,7 +150,9 @@ Markdown(
 def quality_of(sections, versions, attributes):
     pairs = zip(sections, versions, strict=True)
     rated = pd.concat([rf.quality.rate(table, images, version, section.level) for section, version in pairs])
-    levels = rf.quality.comparable(rated).groupby("source", sort=False)  # the same images at every level
+    same = rated.groupby("source").psnr.transform("min") == np.inf  # without noise, images can be their originals
+    rated = rf.quality.comparable(rated[~same])  # the same images at every level
+    levels = rated.groupby("source", sort=False)
     groups = [rf.quality.by_group(rows, table, attributes).assign(level=level) for level, rows in levels]
     return pd.concat(groups, ignore_index=True)
 

@@ -339,7 +339,7 @@ test.groupby(["task", "source"], sort=False)[["score", "dice"]].agg(["mean", "st
 
 # %%
 means = test[test.kind == "classify"].groupby(["task", "source"]).score.mean().unstack()
-moves = (means.drop(columns="original").sub(means.original, axis=0)).stack()
+moves = (means.drop(columns="original").sub(means.original, axis=0)).stack() if len(means) else means
 Markdown(
     f"The mean score changes most for {moves.abs().idxmax()[0]} on {rf.words.name(moves.abs().idxmax()[1])}: by "
     f"{moves[moves.abs().idxmax()]:+.2f}. The threshold stays, so such a change turns into more or fewer positive calls."
@@ -353,6 +353,7 @@ Markdown(
 # %%
 decided = test[test.kind == "classify"].assign(called=rf.diagnosis.called(study, test))
 called = decided.pivot(index=["task", "unit"], columns="source", values="called").dropna()
+called = called if len(called) else called.assign(original=[])
 changed = called.drop(columns="original").ne(called.original, axis=0).groupby("task").mean()
 changed.round(3)
 

@@ -547,8 +547,13 @@ least = {name: rows.low.min() for name, rows in compared.items()}
 Markdown(
     "The smallest lower limit of a gap: "
     + "; ".join(f"{name} {low:.3f}" for name, low in least.items())
-    + ". Resampled gaps are never 0, so the interval of a bootstrap excludes equality whatever the truth is. Only the "
-    "closed form gives verdicts."
+    + "."
+    + (
+        " Resampled gaps are never 0, so the interval of a bootstrap excludes equality whatever the truth is."
+        if least.get("bootstrap", 0) > 0
+        else ""
+    )
+    + " Only the closed form gives verdicts."
 )
 
 # %% [markdown]
@@ -704,7 +709,7 @@ Markdown(
     f"By {rf.words.name(attribute)}, the largest move of EODD is {moves.max():.3f}, under the doubt "
     f"'{moves.idxmax()}'. Under '{moves.idxmin()}' it moves by at most {moves.min():.3f}."
     if len(moves)
-    else "No classification has two groups with enough cases."
+    else "No classification with a threshold has two groups with enough cases."
 )
 
 # %% [markdown]
@@ -741,7 +746,7 @@ Markdown(
     f"In {(worth_of.net_benefit <= worth_of.net_benefit_all.clip(lower=0)).sum()} of {len(worth_of)} rows, calling "
     f"everybody or nobody positive is worth at least as much as the reader's decisions; {'; '.join(lines)}."
     if len(worth)
-    else "There is no classification."
+    else "There is no classification with a threshold."
 )
 
 # %% [markdown]

@@ -95,7 +95,7 @@ p = (1 / n) / (1 / n).sum()
 drawn = groups.assign(images=1, share=p).groupby(list(groups.columns)).sum()
 drawn["draws_per_image"] = drawn.share * len(groups) / drawn.images
 shares = pd.DataFrame({"as they come": drawn.images / len(groups), "reweighted": drawn.share})
-shares.index = [", ".join(map(str, group)) for group in drawn.index]
+shares.index = [", ".join(map(str, np.atleast_1d(group))) for group in drawn.index.to_numpy()]
 size = (7, 0.28 * len(shares) + 1.2)
 axis = shares.sort_values("as they come").plot.barh(figsize=size, color=["#999999", "#0072B2"], width=0.75)
 axis.set(xlabel="share of the images of an epoch", ylabel="")
@@ -104,7 +104,7 @@ figures.keep(axis.figure, study, "06_reweight")
 # %%
 rare = drawn.loc[drawn.images.idxmin()]
 Markdown(
-    f"The smallest joint group, {', '.join(drawn.images.idxmin())}, has {rare.images:.0f} training images. Each of them is "
+    f"The smallest joint group, {shares.index[drawn.images.argmin()]}, has {rare.images:.0f} training images. Each of them is "
     f"drawn {rare.draws_per_image:.1f} times in an epoch on average; an image of the largest group is drawn "
     f"{drawn.draws_per_image.min():.2f} times. {len(every) - len(groups)} of {len(every)} images have an attribute that is not "
     "recorded. They belong to no group and are drawn as before."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from functools import wraps
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -37,6 +38,7 @@ sns.set_theme(style="whitegrid", rc={"figure.dpi": 90, "savefig.dpi": 150, "axes
 FILLS = dict.fromkeys(("worse", "better", "changed", "grew", "fell"), "full") | {"unequal": "pale"}
 FILLS |= dict.fromkeys(("kept", "no change"), "#C8C8C8") | dict.fromkeys(("not shown", "not judged"), "white")
 RATES = ("tpr", "fpr", "ppr")
+NOTHING = "There is nothing to draw: no row is of this kind."
 FEW = "no attribute has two groups with enough cases to compare"
 
 
@@ -188,6 +190,16 @@ def sentence(text: str) -> Figure:
     return figure
 
 
+def _of_rows(draw):
+    """Let a figure of a table be a sentence where the table has no rows."""
+
+    @wraps(draw)
+    def drawn(rows: pd.DataFrame, *args, **options) -> Figure:
+        return draw(rows, *args, **options) if len(rows) else sentence(NOTHING)
+
+    return drawn
+
+
 # --- images ---
 
 
@@ -299,6 +311,7 @@ def ages(patients: pd.DataFrame, attributes) -> Figure:
     return figure
 
 
+@_of_rows
 def prevalence(rates: pd.DataFrame) -> Figure:
     """Draw the share of positives by group with 95 % Wilson intervals: ``task, attribute, group, share, low, high``."""
     groups = list(rates.groupby(["attribute", "group"], sort=False).groups)
@@ -351,6 +364,7 @@ def adversaries(log: pd.DataFrame) -> Figure:
     return key(figure)
 
 
+@_of_rows
 def balance(rates: pd.DataFrame, thresholds: dict[str, float]) -> Figure:
     """Draw TPR and TNR by threshold with bands, a panel per task, and the chosen threshold as a vertical line.
 
@@ -367,6 +381,7 @@ def balance(rates: pd.DataFrame, thresholds: dict[str, float]) -> Figure:
     return key(figure)
 
 
+@_of_rows
 def curves(roc: pd.DataFrame, precision_recall: pd.DataFrame, performance: pd.DataFrame) -> Figure:
     """Draw the ROC and the precision-recall curve of every task, with bands; a ring is the decision at the threshold.
 
@@ -393,6 +408,7 @@ def curves(roc: pd.DataFrame, precision_recall: pd.DataFrame, performance: pd.Da
     return figure
 
 
+@_of_rows
 def reliability(bins: pd.DataFrame) -> Figure:
     """Draw the share of positives against the mean score, a panel per task; on the diagonal a score is a risk.
 
@@ -407,6 +423,7 @@ def reliability(bins: pd.DataFrame) -> Figure:
     return figure
 
 
+@_of_rows
 def decisions(rows: pd.DataFrame, threshold: float) -> Figure:
     """Draw scores by group and label, a dot a row, with the threshold and the rates: ``score, label, group``."""
     pairs = [(group, label) for group in sorted(rows.group.unique()) for label in (1, 0)]
@@ -440,6 +457,8 @@ def by_level(rows: pd.DataFrame, metric: str) -> Figure:
     Rows ``level`` (in order of noise), ``attribute, group, metric, value, low, high``.
     """
     rows = rows[rows.metric == metric]
+    if rows.empty:
+        return sentence(NOTHING)
     levels, attributes = list(rows.level.unique()), dict(list(rows.groupby("attribute", sort=False)))
     figure, axes = panels(list(map(name, attributes)), 3, 3.6, xlabel="noise level", ylabel=name(metric), sharey=True)
     for axis, panel in zip(axes, attributes.values(), strict=True):
@@ -468,6 +487,7 @@ def tradeoff(quality: pd.DataFrame) -> Figure:
     return key(figure)
 
 
+@_of_rows
 def values(rows: pd.DataFrame) -> Figure:
     """Draw values with intervals by task (columns) and source (colour): rows of ``performance`` for one group."""
     tasks = dict(list(rows.groupby(["task", "metric"], sort=False)))
@@ -486,6 +506,8 @@ def values(rows: pd.DataFrame) -> Figure:
 def group_values(rows: pd.DataFrame, *metrics: str) -> Figure:
     """Draw metrics by group (vertical) and source (colour), a panel per task and metric: rows of ``performance``."""
     rows = rows[rows.metric.isin(metrics) & rows.value.notna()].drop(columns="verdict", errors="ignore")
+    if rows.empty:
+        return sentence(NOTHING)
     rows = rows.assign(line=rows.attribute.map(name) + ": " + rows.group)
     lines, tasks = list(rows.line.unique()), dict(list(rows.groupby(["task", "metric"], sort=False)))
     titles = [f"{task}: {name(metric)}" for task, metric in tasks]

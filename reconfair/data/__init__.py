@@ -403,7 +403,8 @@ def preview(study: Study) -> list[str]:
         inside = {fold.number: seen(table, fold) for fold in study.folds}
         for task in tasks:
             for attribute in study.attributes("mitigation"):
-                few = {fold: splits.too_few(rows, task, attribute, 1, "val") for fold, rows in inside.items()}
+                least = study.fairness.min_cases
+                few = {fold: splits.too_few(rows, task, attribute, least, "val") for fold, rows in inside.items()}
                 few = {fold: text for fold, text in few.items() if text}
                 where = f" in fold {first_few(list(few))}" if study.dataset.folds else ""
                 fit = f"lack cases{where}: {next(iter(few.values()))}" if few else "can be fitted"

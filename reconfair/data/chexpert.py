@@ -108,7 +108,7 @@ class CheXpert(params.Scans):
                 "image_id": raw.patient + "_study" + raw.study.astype("str") + "_" + raw["view"],
                 "patient_id": raw.patient,
                 **{name: values.groupby(raw.patient).transform("first") for name, values in known.items()},
-                "race": raw.patient.map(read_races(demographics)),
+                "race": raw.patient.str.casefold().map(read_races(demographics).rename(index=str.casefold)),
                 **findings(sheet, list(self.about.tasks), self.blank),
                 "view": sheet.groups("AP/PA"),
                 "path": f"{self.find()}/" + raw.Path.str.strip(),

@@ -60,7 +60,11 @@ class NIH(params.Scans):
         beyond = known["age"] > 120  # a few are said to be 148 or 414
         known["age"] = known["age"].mask(beyond)
         sheet.notes += [f"{path.name}: {beyond.sum()} ages above 120 count as unknown"] if beyond.any() else []
-        where = {path.name: str(path) for path in folder.glob("images*/**/*.png")}
+        there = sorted(folder.glob("images*/**/*.png"))
+        where = {path.name: str(path) for path in there}
+        names = pd.Series([path.name for path in there], dtype="str")
+        if twice := set(names[names.duplicated()]) & set(images):
+            sheet.mistakes.append(f"{folder}: {min(twice)} lies in several folders; expected one file of each name")
         sheet.check()
         rows = pd.DataFrame(
             {

@@ -131,7 +131,9 @@ def counts(table: pd.DataFrame, attributes) -> pd.DataFrame:
     patients = table.drop_duplicates("patient_id")[["patient_id", "split", *attributes]]
     long = patients.melt(["patient_id", "split"], list(attributes), "attribute", "group")
     long["group"] = long["group"].fillna("not recorded")
-    return long.groupby(["attribute", "group", "split"], sort=False).size().rename("patients").reset_index()
+    counted = long.groupby(["attribute", "group", "split"], sort=False).size().rename("patients")
+    everyone = long[["attribute", "group"]].drop_duplicates().merge(long[["split"]].drop_duplicates(), "cross")
+    return everyone.merge(counted.reset_index(), "left").fillna({"patients": 0}).astype({"patients": int})
 
 
 def losses(table: pd.DataFrame, skipped: pd.DataFrame, attributes) -> pd.DataFrame:
@@ -162,14 +164,14 @@ def prevalence(table: pd.DataFrame, tasks, attributes, unit: str) -> pd.DataFram
     unit : {"patient", "image"}
         What is counted.
     """
-    units = table.drop_duplicates(f"{unit}_id")
-    counted = []
+    labelled = table.groupby(f"{unit}_id", sort=False)[list({*tasks, *attributes})]
+    units, counted = labelled.first(), [pd.DataFrame(columns=["task", "attribute", "group", "sum", "count"])]
     for task in tasks:  # a task may be called as any of our columns
         for attribute in attributes:
             known = units[[task, attribute]].dropna().set_axis(["sum", "group"], axis=1)
             groups = known.groupby("group", sort=False)["sum"].agg(["sum", "count"]).reset_index()
             counted.append(groups.assign(task=task, attribute=attribute))
-    rates = pd.concat(counted, ignore_index=True)[["task", "attribute", "group", "sum", "count"]]
+    rates = pd.concat(counted[1:] or counted, ignore_index=True)[["task", "attribute", "group", "sum", "count"]]
     low, high = proportion_confint(rates["sum"], rates["count"], method="wilson")
     share = rates["sum"] / rates["count"]
     return rates.assign(share=share, low=np.minimum(low, share), high=np.maximum(high, share))  # but for rounding

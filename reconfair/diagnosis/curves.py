@@ -80,7 +80,9 @@ def reliability(predictions: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
 def _each_task(predictions: pd.DataFrame, function) -> pd.DataFrame:
     known = predictions[predictions.label.notna()]
     tables = [function(rows).assign(task=task) for task, rows in known.groupby("task", sort=False)]
-    return pd.concat(tables, ignore_index=True)
+    return (
+        pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["x", "value", "low", "high", "task"])
+    )
 
 
 def _swept(rows: pd.DataFrame, resamples: int, seed: int) -> tuple[np.ndarray, ...]:

@@ -116,7 +116,8 @@ def chosen(study: Study, strategy: str) -> pd.DataFrame:
         how = {"criterion": criterion(study)}
         everyone = balanced_threshold(score=some.score, label=some.label, **how)
         group = some.patient_id.map(of)
-        for name, members in some.groupby(group):
+        for name in sorted(of.dropna().unique()):  # also those of whom no patient validates
+            members = some[group == name]
             cases = min(members[members.label == y].patient_id.nunique() for y in (0, 1))
             enough = cases >= least
             threshold = balanced_threshold(score=members.score, label=members.label, **how) if enough else everyone

@@ -74,7 +74,8 @@ def measured(predictions, cohort, *, task, attribute, thresholds, source, cluste
     Returns
     -------
     pandas.DataFrame
-        By group; rates are moved half a case away from 0 and 1.
+        By group; rates are moved half a case away from 0 and 1. The discordance is that of both labels together, as
+        far as decisions can turn both ways alike at these rates.
     """
     tasks = tasks_of(predictions, None)
     if task not in tasks:
@@ -90,10 +91,23 @@ def measured(predictions, cohort, *, task, attribute, thresholds, source, cluste
     for group, some in table.groupby("group"):
         rate = [(some.before[some.label == y].sum() + 0.5) / ((some.label == y).sum() + 1) for y in (1, 0)]
         rates[group] = [*rate, some.label.mean(), some.differs.mean(), len(some) / some.patient.nunique(), clustering]
-    return _checked(pd.DataFrame(rates, list(COLUMNS)).T)
+    table = pd.DataFrame(rates, list(COLUMNS)).T
+    return _checked(table.assign(discordance=table.discordance.clip(upper=_most(table))))
 
 
-def plan(expected, *, aim="kept", size=0.05, power=0.8, tests=1, patients=SIZES, studies=200, seed=0, watch=iter):
+def plan(
+    expected,
+    *,
+    aim="kept",
+    size=0.05,
+    power=0.8,
+    tests=1,
+    min_cases=20,
+    patients=SIZES,
+    studies=200,
+    seed=0,
+    watch=iter,
+):
     """Power of a claim by the number of patients in each group.
 
     Parameters
@@ -109,6 +123,9 @@ def plan(expected, *, aim="kept", size=0.05, power=0.8, tests=1, patients=SIZES,
         Wanted share of studies in which the claim is made.
     tests : int
         How many tasks and sources the primary family holds; the limits of groups hold for all of them.
+    min_cases : int
+        As in `reconfair.fairness.assess`: a study in which a group has fewer patients of a label that is needed makes
+        no claim.
     patients : sequence of int
         Patients of each group that are tried, ascending; the search stops at the first that is enough.
     studies, seed : int
@@ -150,7 +167,7 @@ def plan(expected, *, aim="kept", size=0.05, power=0.8, tests=1, patients=SIZES,
     rows = []
     for n in watch(list(patients)):
         rng = np.random.default_rng([seed, n])
-        share = np.mean([_claimed(_draw(rng, expected, n, lost), aim, size, tests) for _ in range(studies)])
+        share = np.mean([_claimed(_draw(rng, expected, n, lost), aim, size, tests, min_cases) for _ in range(studies)])
         error = np.sqrt(max(share * (1 - share), 1 / studies) / studies)
         rows.append({"patients": n, "power": share, "error": error, "enough": bool(share >= power)})
         if rows[-1]["enough"]:
@@ -200,7 +217,20 @@ def _checked(table):
         group, column = inside.stack()[lambda good: ~good].index[0]
         expected = {"images": "1 or more", "discordance": "0 to below 1"}.get(column, "above 0 and below 1")
         raise ValueError(f"group '{group}': {column} is {table.loc[group, column]:g}, expected {expected}")
+    beyond = table["discordance"] > _most(table) + 1e-9
+    if beyond.any():
+        group = beyond.idxmax()
+        raise ValueError(
+            f"group '{group}': discordance is {table.discordance[group]:g}, but with these rates at most "
+            f"{_most(table)[group]:g} of the decisions can turn both ways alike"
+        )
     return table
+
+
+def _most(table):
+    """Largest discordance by group at which as many decisions turn one way as the other, for each label."""
+    rates = table[["tpr", "fpr"]]
+    return 2 * np.minimum(rates, 1 - rates).min(axis=1)
 
 
 def _draw(rng, expected, patients, change):
@@ -228,10 +258,13 @@ def _draw(rng, expected, patients, change):
     return label, patient, group, before, after
 
 
-def _claimed(study, aim, size, tests):
+def _claimed(study, aim, size, tests, min_cases):
     """Whether a study makes the claim."""
     label, patient, group, before, after = study
     groups = group.max() + 1
+    for y in (1,) if aim == "kept" else (1, 0):
+        if np.bincount(group[np.unique(patient[label == y])], minlength=groups).min() < min_cases:
+            return False
     if len(np.unique(2 * group[patient] + label)) < 2 * groups:
         return False
     units = Groups(patient, group, list(range(groups)))

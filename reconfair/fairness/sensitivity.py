@@ -149,6 +149,7 @@ def weighted(predictions, cohort, attribute, *, thresholds, weight=None, strata=
             pairs = [(rows_of & (w > 0), w) for rows_of, w in pairs]
             for arm in task.arms:
                 row = panel.keys(arm) | {"metric": metric}
+                row |= {f"{name}{end}": np.nan for end in ("", "_weighted") for name in ("value", "low", "high")}
                 both = {"": [panel.measure(arm, one).cells[kept] for one in names]} if kept.size >= 2 else {}
                 if both and all(w.any() for w in scaled):  # some stratum is common to all groups
                     both["_weighted"] = [panel.units.rate(panel.called[arm], *pair).cells[kept] for pair in pairs]

@@ -52,7 +52,9 @@ def moved(score, threshold: float, common: float):
     """
     low, high = max(threshold, 1e-12), max(1 - threshold, 1e-12)
     score = np.asarray(score, float)
-    return np.where(score < threshold, score * common / low, 1 - (1 - score) * (1 - common) / high)
+    below, above = score * common / low, 1 - (1 - score) * (1 - common) / high
+    # Rounding must not carry a score over the threshold.
+    return np.where(score < threshold, np.minimum(below, np.nextafter(common, 0)), np.maximum(above, common))
 
 
 def decisions(task, thresholds, published=False):

@@ -93,13 +93,18 @@ def gather(study: Study | None = None) -> Runs:
             left_out.append(f"{made.name}: left out, {str(error).splitlines()[0]}.")
     if not runs:
         raise ParamsError(" ".join([f"{store.outputs()}: expected a finished run, found none.", *left_out]))
-    # By dataset, and then the mildest noise first: the least acceleration, or the most photons.
-    runs.sort(key=lambda run: getattr(run[0].noise, "acceleration", 0) or -getattr(run[0].noise, "photons", 1e99))
+    runs.sort(key=lambda run: _strength(run[0].noise))
     runs.sort(key=lambda run: run[0].label)
     studies, performance, fairness = zip(*runs, strict=True)
     performance, fairness = (pd.concat(each, ignore_index=True) for each in (performance, fairness))
     fairness = judge.with_percentages(fairness, performance)
     return Runs(list(studies), *_with_published(_averaged(performance), fairness), left_out, study)
+
+
+def _strength(noise) -> float:
+    """The mildest noise first: the least acceleration or standard deviation, or the most photons."""
+    given = getattr(noise, "acceleration", 0) or getattr(noise, "sigma", 0)
+    return given or -getattr(noise, "photons", 1e99)
 
 
 def finished(label: str = "*", left_out: list[str] | None = None) -> list[tuple[Study, Product]]:

@@ -500,10 +500,11 @@ def _plan(arguments) -> int:
     from reconfair.fairness import planning
     from reconfair.run import plan
 
-    name = f"plan-{arguments.aim}"
+    name, min_cases = f"plan-{arguments.aim}", 20
     if arguments.params:
         study = params.load(arguments.params)
         task = arguments.task or next(task for task, kind in study.tasks.items() if kind == "classify")
+        min_cases = study.fairness.min_cases
         where = {"task": task, "attribute": arguments.attribute, "source": arguments.source}
         expected, name = plan.from_study(study, **where), f"{study.name}/{name}-{task}-{arguments.attribute}"
     else:
@@ -511,7 +512,7 @@ def _plan(arguments) -> int:
         given = {rate: plan.by_group(getattr(arguments, rate)) for rate in rates}
         expected = planning.design(arguments.groups.split(","), **given)
     how = {name: getattr(arguments, name) for name in ("aim", "size", "power", "studies")}
-    print(*plan.report(expected, **how, name=name), sep="\n")
+    print(*plan.report(expected, **how, min_cases=min_cases, name=name), sep="\n")
     return 0
 
 

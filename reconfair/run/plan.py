@@ -38,7 +38,9 @@ def from_study(study: Study, *, task: str, attribute: str, source: str) -> pd.Da
     return planning.measured(rows[rows.split == "test"], data.load(study).table, **how)
 
 
-def report(expected: pd.DataFrame, *, aim: str, size: float, power: float, studies: int, name: str) -> list[str]:
+def report(
+    expected: pd.DataFrame, *, aim: str, size: float, power: float, studies: int, min_cases: int, name: str
+) -> list[str]:
     """Simulate, draw the power against the number of patients, and say what is needed.
 
     Returns
@@ -47,7 +49,8 @@ def report(expected: pd.DataFrame, *, aim: str, size: float, power: float, studi
         Lines: what was expected of each group, the table of power, the advice, and where the picture is.
     """
     watch = partial(store.progress, what="simulated studies")
-    table = planning.plan(expected, aim=aim, size=size, power=power, studies=studies, watch=watch)
+    how = {"aim": aim, "size": size, "power": power, "studies": studies, "min_cases": min_cases}
+    table = planning.plan(expected, **how, watch=watch)
     figure, axis = plt.subplots(figsize=(5, 3), layout="constrained")
     axis.errorbar(table.patients, table.power, 1.96 * table.error, fmt="o-", color="#0072B2", capsize=2)
     axis.axhline(power, color="grey", lw=0.8)

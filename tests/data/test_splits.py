@@ -173,6 +173,8 @@ def test_counts_are_of_patients(small):
     assert counted == {
         ("sex", "female", "train"): 1,
         ("sex", "female", "test"): 1,
+        ("sex", "male", "test"): 0,  # nobody is there, which is what a reader must see
+        ("sex", "not recorded", "test"): 0,
         ("sex", "male", "train"): 2,
         ("sex", "not recorded", "train"): 1,
     }
