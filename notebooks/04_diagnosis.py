@@ -193,6 +193,8 @@ Markdown(
     + ". "
     + (f"The interval includes 0.5 for {', '.join(unsure)}." if unsure else "No interval includes 0.5.")
     + f" Decisions without a known label are left out ({originals[originals.kind == 'classify'].label.isna().sum()})."
+    if len(auroc)
+    else "This study classifies nothing."
 )
 
 # %% [markdown]
@@ -226,6 +228,8 @@ missed = bins[(bins.low > bins.x) | (bins.high < bins.x)]
 Markdown(
     f"{len(missed)} of {len(bins)} points have an interval that does not include the diagonal. Above the diagonal, the model "
     "underestimates the risk; below it, the model overestimates it."
+    if len(bins)
+    else "Without a classification there are no scores to calibrate."
 )
 
 # %% [markdown]

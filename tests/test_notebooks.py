@@ -8,10 +8,12 @@ import sys
 from itertools import product
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from nbclient import NotebookClient
+from PIL import Image
 from smallest import PARAMS, SMALLEST
 
 from reconfair import noise, params, run, store, tables
@@ -129,6 +131,54 @@ def test_every_notebook_runs_and_leaves_its_products(demo, outputs, capsys):
     assert [cell for cell in code if cell.execution_count is None] == [
         cell for cell in code if "exercise" in cell.metadata.get("tags", ())
     ]
+
+
+UNUSUAL = {  # a study that misses what most have, and the chapters that would notice
+    "masks alone, no noise": (
+        {
+            "dataset": {"name": "phantom_mri", "size": 64, "patients": 60, "slices": 1, "split": [0.5, 0.25, 0.25]},
+            "noise": "none",
+            "diagnosis": {
+                "tasks": ["tumour"],
+                "segment": {"encoder": "tu-test_resnet", "decoder": [8] * 5, "pretrained": False, "epochs": 1},
+            },
+        },
+        ("01", "04", "05"),
+    ),
+    "Gaussian noise": (
+        {
+            "dataset": {"name": "phantom_mri", "size": 64, "patients": 40, "slices": 1, "split": [0.5, 0.25, 0.25]},
+            "noise": {"kind": "gaussian", "sigma": 0.1},
+            "reconstruction": {"models": ["unet"], "unet": {"channels": 4, "depth": 2, "epochs": 1}},
+            "diagnosis": {"tasks": ["grade"], "classify": {"architecture": "test_resnet", "pretrained": False}},
+        },
+        ("02",),
+    ),
+    "no sex, no age, no race": (
+        {
+            "dataset": {"name": "table", "size": 32, "sex": None, "age": None, "race": None}
+            | {"attributes": {"hospital": "site"}, "training": "shared", "split": [0.4, 0.3, 0.3]},
+            "noise": "none",
+            "diagnosis": {"classify": {"architecture": "test_resnet", "pretrained": False, "epochs": 1}},
+        },
+        ("01", "05"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("sections", "asked"), UNUSUAL.values(), ids=UNUSUAL)
+def test_chapters_run_for_studies_that_miss_what_most_have(sections, asked, outputs, tmp_path, capsys):
+    draw, table = np.random.default_rng(0), pd.DataFrame({"patient_id": [f"p{k}" for k in range(60)]})
+    table = table.assign(path=table.patient_id + ".png", site=list("ABC") * 20, label=draw.integers(2, size=60))
+    for row in table.itertuples():
+        Image.fromarray(np.uint8(draw.integers(60, 120, (32, 32)) + 90 * row.label)).save(tmp_path / row.path)
+    table.to_csv(tmp_path / "cohort.csv", index=False)
+    sections = sections | {"fairness": {"min_cases": 2, "resamples": 99}}
+    root = {"root": str(tmp_path)} if sections["dataset"]["name"] == "table" else {}
+    path = tmp_path / "unusual.yaml"
+    path.write_text(yaml.safe_dump(sections | {"dataset": sections["dataset"] | root}))
+    for chapter in asked:
+        assert run.main(["run", str(path), "--only", chapter]) == 0, capsys.readouterr()
 
 
 @pytest.mark.slow

@@ -316,7 +316,7 @@ def called(study: Study, predictions: pd.DataFrame) -> pd.Series:
     if len(study.folds) > 1:
         at = [cut[fold].get(task, np.nan) for fold, task in zip(rows.fold, rows.task, strict=True)]
     else:
-        at = rows.task.map(cut)
+        at = rows.task.map(cut).astype(float)  # also where no row is classified
     positive = rows.score >= at
     if "decision" in rows:  # of several classes: the class with the largest score
         positive = positive.mask(rows.decision.notna(), rows.decision == 1)
