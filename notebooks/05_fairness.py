@@ -406,6 +406,8 @@ counted = shifted.verdict.value_counts().to_dict()
 Markdown(
     f"Verdicts on {len(shifted)} shifts: {', '.join(f'{n} {verdict}' for verdict, n in counted.items()) or 'none'}. "
     f"Those of {rf.words.name(source)}:\n\n" + "\n".join(lines)
+    if len(shifted)
+    else "Nothing is compared with the originals, so there is no shift."
 )
 
 # %% [markdown]
