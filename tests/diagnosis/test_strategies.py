@@ -260,6 +260,16 @@ def test_thresholds_by_group_move_decisions_and_not_the_order_within_a_group(stu
         assert (rows.score.rank() == rows.raw_score.rank()).all()
 
 
+def test_a_group_of_whom_nobody_validates_is_counted_as_one(study, monkeypatch):
+    of, table = groupwise._group_of(study), data.load(study).table
+    somebody = table.patient_id[table.split == "test"].iloc[0]
+    monkeypatch.setattr(groupwise, "_group_of", lambda *_: of.where(of.index != somebody, "rare"))
+    rows = groupwise.chosen(study, "standard+thresholds")
+    rare = rows.set_index("group").loc["rare"]
+    assert rare.cases == rare.patients == 0 and not rare.moved
+    assert "1 of 3 groups" in groupwise.sentence(rows, "standard+thresholds", 2) and len(rows) == 4
+
+
 def test_a_group_with_few_cases_takes_the_common_threshold_and_the_table_says_so(study):
     strict = study.model_copy(update={"fairness": study.fairness.model_copy(update={"min_cases": 50})})
     chosen = groupwise.chosen(strict, "standard+thresholds")

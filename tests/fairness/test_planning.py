@@ -97,3 +97,22 @@ def test_advice_says_what_was_not_enough():
     assert planning.advice(table).startswith("More than 100 patients of each group") and "30 %" in planning.advice(
         table
     )
+
+
+def test_a_discordance_that_these_rates_do_not_allow_is_refused_and_no_rate_moves():
+    """Of 98 % that are called positive at most 2 % can be lost and as many be gained."""
+    with pytest.raises(ValueError, match=r"group .f.: discordance is 0\.1, but with these rates at most 0\.04"):
+        planning.design(["f", "m"], tpr={"f": 0.98, "m": 0.9}, discordance=0.1)
+    design = planning.design(["f", "m"], tpr=0.95, fpr=0.05, discordance=0.1, prevalence=0.5)
+    label, _, _, before, after = planning._draw(np.random.default_rng(0), design, 20000, np.zeros((2, 2)))
+    for y in (1, 0):
+        assert after[label == y].mean() == pytest.approx(before[label == y].mean(), abs=0.004)
+    assert (after != before).mean() == pytest.approx(0.1, abs=0.005)
+
+
+def test_a_study_whose_groups_have_too_few_cases_claims_nothing():
+    design = planning.design(["f", "m"], prevalence=0.1, discordance=0.0)  # 15 of 150 patients are ill
+    few, any_number = (
+        planning.plan(design, size=0.3, patients=[150], studies=40, min_cases=least) for least in (20, 2)
+    )
+    assert few.power.item() < 0.2 < any_number.power.item()

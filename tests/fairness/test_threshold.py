@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reconfair.fairness.threshold import balanced_threshold, decisions
+from reconfair.fairness.threshold import balanced_threshold, decisions, moved
 
 
 def test_balanced_threshold_by_hand():
@@ -48,3 +48,11 @@ def test_every_reader_has_its_own_threshold():
         decisions(task, {"t": {"standard": 0.5}})
     with pytest.raises(ValueError, match=r"'t'.*other"):
         decisions(task, {"other": 0.5})
+
+
+def test_rounding_carries_no_score_over_the_threshold():
+    """All pairs of thresholds with two decimals, as coarse scores have them."""
+    at = np.arange(1, 100) / 100
+    for threshold in at:
+        for common in at:
+            assert ((moved(at, threshold, common) >= common) == (at >= threshold)).all(), (threshold, common)
