@@ -45,7 +45,7 @@ PATTERNS = {  # in words
     r"^\w[\w-]*$": "letters, digits, '-' and '_' alone, and no '-' first",
     r"^\w[\w -]*$": "letters, digits, blanks, '-' and '_' alone, and a letter or digit first",
     r"^[A-Za-z]\w*$": "a letter, then letters, digits and '_' alone",
-    r"^[A-Za-z0-9_.]+$": "letters, digits, '.' and '_' alone",
+    r"^[A-Za-z0-9_][A-Za-z0-9_.]*$": "letters, digits, '.' and '_' alone, and no '.' first",
     r"(?i)\.(csv|tsv|txt|xlsx|parquet)$": "a name that ends with .csv, .tsv, .txt, .xlsx or .parquet",
 }
 NUMBERS = {"int": "a whole number", "float": "a number", "finite": "a number that is finite", "bool": "true or false"}

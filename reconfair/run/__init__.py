@@ -110,7 +110,8 @@ def main(argv: list[str] | None = None) -> int:
         print("stopped; run the same command again to go on", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of the output has seen enough, such as `head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
         return 141
     except (ValueError, OSError, MemoryError) as error:
         print(sentence(error), file=sys.stderr)
