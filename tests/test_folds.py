@@ -290,10 +290,11 @@ def test_too_many_folds_and_a_fold_without_a_class_are_named(outputs):
 def test_the_folds_that_lack_cases_for_thresholds_by_group_are_named():
     study = load(folds=3)
     table = data.cohort_table(study)
-    few = [bool(splits.too_few(data.seen(table, fold), "grade", "sex", 1, "val")) for fold in study.folds]
-    assert few == [False, True, True]
+    seen = [data.seen(table, fold) for fold in study.folds]
+    few = {least: [bool(splits.too_few(rows, "grade", "sex", least, "val")) for rows in seen] for least in (1, 2)}
+    assert few == {1: [False, True, True], 2: [True, True, True]} and study.fairness.min_cases == 2
     (line,) = [line for line in data.preview(study) if line.startswith("grade, sex: thresholds by group")]
-    assert "lack cases in fold 2, 3: left out are groups" in line
+    assert "lack cases in fold 1, 2, 3: left out are groups" in line  # 2 cases are needed for a threshold
 
 
 def test_folds_of_real_patients_are_those_that_were_checked(tmp_path, outputs):
