@@ -267,7 +267,8 @@ def test_a_group_of_whom_nobody_validates_is_counted_as_one(study, monkeypatch):
     rows = groupwise.chosen(study, "standard+thresholds")
     rare = rows.set_index("group").loc["rare"]
     assert rare.cases == rare.patients == 0 and not rare.moved
-    assert "1 of 3 groups" in groupwise.sentence(rows, "standard+thresholds", 2) and len(rows) == 4
+    text = groupwise.sentence(rows, "standard+thresholds", 2)
+    assert "of 3 groups take the threshold of all" in text and "rare (0)" in text and len(rows) == 4
 
 
 def test_a_group_with_few_cases_takes_the_common_threshold_and_the_table_says_so(study):
