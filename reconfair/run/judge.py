@@ -379,7 +379,7 @@ def _thresholds(rows: pd.DataFrame, given: dict[str, float]) -> dict:
     binary = rows[(rows.kind == "classify") & (rows["class"].isna() if "class" in rows else True)]
     tasks, pairs = binary.task.unique(), (binary.task + "/" + binary.reader).unique()
     for key in given.keys() - {*tasks, *pairs}:
-        of_task = rows[(rows.task == key) | (rows.task.str.split(CLASS).str[0] == key)]
+        of_task = rows[(rows.task == key) | (rows.task.str.rsplit(CLASS, n=1).str[0] == key)]
         if len(of_task):
             largest = "of several classes the one with the largest score is the decision"
             why = "a task with Dice has no scores" if (of_task.kind == "segment").all() else largest
