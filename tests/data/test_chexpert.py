@@ -104,6 +104,12 @@ def test_unknown_sex_and_age_zero_are_missing(write):
     assert pd.isna(patient.sex) and pd.isna(patient.age)
 
 
+def test_a_patient_in_another_case_is_the_same(write):
+    """As a spreadsheet may write it: the demographics say Patient00001."""
+    there = table(write(races={name.capitalize(): race for name, race in RACES.items()}))
+    assert there.race.dropna().to_dict() == table(write()).race.dropna().to_dict() != {}
+
+
 def test_patients_of_unknown_race_stay_unless_they_are_dropped(write):
     root = write()
     assert table(root).drop_duplicates("patient_id").race.fillna("?").tolist() == ["White", "Asian", "?", "?"]

@@ -53,6 +53,12 @@ def real(root):
     return dataset(root).read_table()
 
 
+def test_a_name_in_two_folders_is_refused(root):
+    Image.fromarray(255 - GREY).save(root / "images_002" / "images" / "00000002_000.png")
+    with pytest.raises(ValueError, match=r"00000002_000\.png lies in several folders"):
+        table(root)
+
+
 def test_the_images_that_are_there_are_counted_not_those_of_the_published_set(root):
     there, nowhere = (
         params.study(dataset={"name": "nih", "root": str(place), "size": 64}) for place in (root, root / "nowhere")
